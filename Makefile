@@ -1,0 +1,50 @@
+# Every target sets itself up: it makes .venv and installs requirements.txt where they are missing.
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+ARGS   ?=
+
+# Tables of 50,257 logits are large; keep glibc from giving their pages back at every step.
+export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
+export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
+export MALLOC_TOP_PAD_ ?= 268435456
+export TOKENIZERS_PARALLELISM ?= true
+export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
+
+.PHONY: help setup demo test lint data reproduce-table1 tables clean
+
+help: ## list the targets
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+
+setup: $(VENV)/.installed ## make .venv and install the pinned packages
+
+$(VENV)/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) \
+	  else "error: Python %d.%d found, 3.11 to 3.13 needed; use make PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --disable-pip-version-check -q -r requirements.txt
+	touch $@
+
+demo: setup ## Table 1 in miniature, offline: results/demo/table1.md
+	$(PY) scripts/prepare_data.py demo
+	$(PY) scripts/pretrain_backbone.py pretrain=demo
+	$(PY) scripts/reproduce.py demo $(ARGS)
+
+test: setup lint ## ruff and all tests
+	$(PY) -m pytest $(ARGS)
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+data: setup ## download the E2E files into data/e2e (or check E2E_DATA_DIR)
+	$(PY) scripts/prepare_data.py e2e
+
+reproduce-table1: data ## Table 1 for real; ARGS="model.path=DIR train.max_steps=200" and the like
+	$(PY) scripts/reproduce.py table1 $(ARGS)
+
+tables: setup ## fill the tables from the runs that exist
+	$(PY) scripts/tables.py table1
+
+clean: ## remove caches and .venv, never results
+	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -1,0 +1,48 @@
+"""Write a table and its picture from the runs in a directory."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from eval import figures, tables
+
+PLAIN = ("demo",)  # tables that nobody reported figures for
+
+
+def write_table(name: str, runs_dir: Path, out_dir: Path) -> str:
+    """Write NAME.md, NAME.csv and NAME_curves.png into `out_dir`; returns the Markdown.
+
+    The demo's table is Table 1 in miniature and has its name. Raises ValueError for an unknown
+    table.
+    """
+    reported = tables.load_reported()
+    known = [key for key, value in reported.items() if isinstance(value, dict) and "rows" in value]
+    if name not in known:
+        raise ValueError(f"unknown table {name!r}; known: {', '.join(known)}")
+    table, (runs, broken) = reported[name], tables.read_runs(runs_dir)
+    if name in PLAIN:
+        markdown, text = tables.plain_markdown(table, runs, broken), tables.plain_csv(table, runs)
+    else:
+        markdown = tables.comparison_markdown(table, runs, broken)
+        text = tables.comparison_csv(table, runs)
+    stem = "table1" if name in PLAIN else name
+    _replace(out_dir / f"{stem}.md", lambda path: path.write_text(markdown, encoding="utf-8"))
+    _replace(out_dir / f"{stem}.csv", lambda path: path.write_text(text, encoding="utf-8"))
+    labelled = [(r["label"], run) for r, filling in tables.rows_of(table, runs) for run in filling]
+    if labelled:
+        figure = figures.curves(labelled, table["title"])
+        _replace(out_dir / f"{stem}_curves.png", lambda path: figure.savefig(path, dpi=120))
+    return markdown
+
+
+def _replace(path: Path, write) -> None:
+    """Write through a temporary file of the same suffix, so that no reader sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    os.close(handle)
+    try:
+        write(Path(temporary))
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,84 @@
+"""The stages as plain functions of a configuration; each entry point calls one, reproduce all.
+
+train and decode live in solo/run.py; evaluation joins them here, since solo/ and eval/ do not
+know each other.
+"""
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from eval.score import score_files
+from scripts.cli import progress_bar
+from solo import record, run
+from solo.run import PREDICTIONS
+
+METRICS = "metrics.json"
+
+
+def train(config: dict) -> Path:
+    """Train (or find trained) the configured run; returns its directory."""
+    with progress_bar(f"train {config['adapter']['name']}") as report:
+        run_dir = run.train_run(config, report)
+    if config["row"]:
+        record.claim_row(run_dir, config["row"])
+    return run_dir
+
+
+def decode(config: dict, run_dir: Path) -> Path:
+    """Decode (or find decoded) the test set with a trained run; returns the predictions' path."""
+    with progress_bar(f"decode {config['adapter']['name']}", "MR") as report:
+        return run.decode_run(config, run_dir, report)
+
+
+def evaluate(config: dict, run_dir: Path) -> dict:
+    """Score a run's predictions, unless that is done already; returns what metrics.json holds."""
+    run_dir = Path(run_dir)
+    predictions, output = run_dir / PREDICTIONS, run_dir / METRICS
+    references = Path(config["evaluate"]["references"])
+    for path, remedy in ((predictions, "decode this run first"), (references, "run `make data`")):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} not found; {remedy}")
+    inputs = {path.name: record.file_sha256(path) for path in (predictions, references)}
+    done = record.stage_record(run_dir, "evaluate")
+    if done and done["inputs"] == inputs and output.exists():
+        return record.read_json(output)
+    with record.stage(run_dir, "evaluate") as entry:
+        scores = score_files(references, predictions)
+        record.write_json(output, scores)
+        entry["inputs"] = inputs
+    return scores
+
+
+def run_config(cfg: DictConfig) -> tuple[dict, Path | None]:
+    """(configuration, run directory) of a command that works on a trained run.
+
+    With run=DIR the run's own configuration, changed by what the command line overrides; without,
+    the directory that the composed configuration leads to. The bare backbone with decode.output
+    needs no run: its directory is None.
+    """
+    if cfg.run is None:
+        config = OmegaConf.to_container(cfg, resolve=True)
+        if config["adapter"]["name"] == "none" and (config["decode"]["output"] or config["mr"]):
+            return config, None
+        return config, _trained(run.run_directory(config, run.identity(config)))
+    run_dir = _trained(Path(cfg.run))
+    saved = OmegaConf.create(record.read_yaml(run_dir / "config.yaml"))
+    for override in HydraConfig.get().overrides.task:
+        key = override.split("=", 1)[0].lstrip("+~")
+        if key in ("model", "adapter", "train") or key.split(".")[0] in ("adapter", "train"):
+            raise ValueError(f"{override}: a trained run keeps its {key}; train another run")
+        if key not in ("run", "mr", "row", "experiment"):
+            OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
+        if key.split(".")[0] == "data":  # the references come with the data
+            saved.evaluate = cfg.evaluate
+    return OmegaConf.to_container(saved, resolve=True), run_dir
+
+
+def _trained(run_dir: Path) -> Path:
+    if not record.stage_record(run_dir, "train"):
+        raise FileNotFoundError(
+            f"{run_dir} holds no trained run; train it first (scripts/train.py), or set run=DIR"
+        )
+    return run_dir

@@ -1,0 +1,1 @@
+"""Solo Connection and the methods it is compared with: data, adapters, training, decoding."""

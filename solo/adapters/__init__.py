@@ -1,0 +1,31 @@
+"""The registry of methods: a new one is a file, a line below, and configs/adapter/NAME.yaml."""
+
+from dataclasses import fields
+
+from solo.adapters import full, lora, none, solo
+
+METHODS = {"none": none, "full": full, "lora": lora, "solo": solo}
+
+
+def get_method(name: str):
+    """The module of a method. Raises ValueError that lists the known ones."""
+    if name not in METHODS:
+        raise ValueError(f"unknown adapter {name!r}; known: {', '.join(sorted(METHODS))}")
+    return METHODS[name]
+
+
+def make_config(options: dict):
+    """(module, checked Config) of `{"name": METHOD, option: value, ...}`.
+
+    Raises ValueError for an unknown method, for an option that the method lacks, and for whatever
+    the method's own checks refuse.
+    """
+    options = dict(options)
+    name = options.pop("name", None)
+    method = get_method(name)
+    known = [f.name for f in fields(method.Config)]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        allowed = ", ".join(known) or "(none)"
+        raise ValueError(f"adapter {name} has no option {unknown[0]!r}; its options: {allowed}")
+    return method, method.Config(**options)

@@ -1,0 +1,281 @@
+"""Solo Connection: sparse low-rank connections around decoder blocks, gated by homotopy.
+
+For a connection from block j around the next m blocks (paper, eq. 1 to 3):
+
+    x_{j+m} <- x_{j+m} + f_solo(x_j)
+    f_solo(x) = lambda * v * (W_d (W_e dropout(x) [+ or *] e))
+
+x_j is the output of block j, counted from 1, earlier connections included. W_e (d -> r) and W_d
+(r -> d) are sparse and shared by all connections; e, v and lambda belong to one. `variant=paper`
+is what the text says, `variant=devcode` what the first author's public development code does
+(github.com/harsh306/CLoRA at a28ebc7, examples/NLG/src/model.py); a key left at None takes the
+variant's value, any other value overrides it.
+"""
+
+import math
+from dataclasses import dataclass, fields, replace
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from solo.adapters.base import Attached, check, generator, install
+
+CHOICES = {
+    "variant": ("paper", "devcode"),
+    "encoding": ("bias", "scale"),
+    "vector_init": ("normal", "zeros"),
+    "weight_init": ("kaiming_uniform", "kaiming_normal", "normal", "zeros"),
+    "bias_init": ("zeros", "uniform"),
+    "mask": ("random", "permutation"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of Solo Connection; None means: as the variant has it.
+
+    rank, sparsity: r, and the MASKED fraction s of W_e and W_d. span: the paper's label, m blocks.
+    start, stride, reach: first j, distance of the j, and m itself, where they should differ from
+    what span and variant imply. trainable_matrices: False freezes the random W_e and W_d (Table
+    5). homotopy: False leaves lambda out (Table 6, case 2). encoding: e is added (starts at 0) or
+    multiplied (starts at 1). vector_init: v. lambda_init, lambda_bounded: lambda's start, and
+    whether it is projected to [0, 1] after each step. bias, bias_init: biases of W_e and W_d.
+    mask: `random` zeroes a fraction s; `permutation` multiplies by the development code's
+    permutation of 0 ... n-1. mask_seed: the masks' own seed (None: the run's seed).
+    """
+
+    variant: str = "paper"
+    rank: int = 128
+    sparsity: float = 0.0
+    span: int = 1
+    start: int | None = None
+    stride: int | None = None
+    reach: int | None = None
+    trainable_matrices: bool = True
+    homotopy: bool = True
+    encoding: str | None = None
+    vector_init: str | None = None
+    lambda_init: float | None = None
+    lambda_bounded: bool | None = None
+    weight_init: str | None = None
+    bias: bool | None = None
+    bias_init: str | None = None
+    mask: str | None = None
+    dropout: float | None = None
+    mask_seed: int | None = None
+
+    def __post_init__(self):
+        check(self.rank >= 1, f"adapter.rank is {self.rank}; it must be at least 1")
+        check(0 <= self.sparsity < 1, f"adapter.sparsity is {self.sparsity}; it must be in [0, 1)")
+        check(self.span >= 1, f"adapter.span is {self.span}; it must be at least 1")
+        for name, allowed in CHOICES.items():
+            value = getattr(self, name)
+            check(
+                value in allowed or (value is None and name != "variant"),
+                f"adapter.{name} is {value!r}; known: {', '.join(allowed)}",
+            )
+        for name in ("start", "stride", "reach"):
+            value = getattr(self, name)
+            check(value is None or value >= 1, f"adapter.{name} is {value}; it must be at least 1")
+        unbounded = self.lambda_init is None or self.lambda_bounded is False
+        check(
+            unbounded or 0 <= self.lambda_init <= 1,
+            f"adapter.lambda_init is {self.lambda_init}; lambda lives in [0, 1]",
+        )
+        check(
+            self.dropout is None or 0 <= self.dropout < 1,
+            f"adapter.dropout is {self.dropout}; it must be in [0, 1)",
+        )
+
+    def resolved(self) -> "Config":
+        """The same config with every None that the variant decides filled in."""
+        stride = self.stride or self.span + 1
+        values = {"start": stride, "stride": stride} | preset(self.variant, self.sparsity > 0)
+        values.setdefault("reach", stride if self.variant == "devcode" else self.span)
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        values |= {name: value for name, value in given.items() if value is not None}
+        return replace(self, **values)
+
+
+def preset(variant: str, sparse: bool) -> dict:
+    """What a variant says of each open key. The development code differs for sparse matrices."""
+    if variant == "paper":
+        return {
+            "encoding": "bias",
+            "vector_init": "normal",
+            "lambda_init": 0.001,
+            "lambda_bounded": True,
+            "weight_init": "kaiming_uniform",
+            "bias": False,
+            "bias_init": "zeros",
+            "mask": "random",
+            "dropout": 0.1,  # no rate in the text; LoRA's, whose set-up the paper follows
+        }
+    return {
+        "encoding": "scale",
+        "vector_init": "zeros",
+        "lambda_init": 0.1,
+        "lambda_bounded": False,
+        "weight_init": "zeros" if sparse else "normal",
+        "bias": True,
+        "bias_init": "uniform" if sparse else "zeros",
+        "mask": "permutation",
+        "dropout": 0.01 if sparse else 0.1,
+    }
+
+
+def connections(n_layer: int, config: Config) -> list[tuple[int, int]]:
+    """(j, j + m) of every connection, blocks counted from 1. ValueError if there is none.
+
+    Span 1 on 12 blocks: (2, 3), (4, 5), ... (10, 11) for `paper`, (2, 4), ... (10, 12) for
+    `devcode`: 5 either way, 11 on 24 blocks, as the paper counts.
+    """
+    c = config.resolved()
+    pairs = [(j, j + c.reach) for j in range(c.start, n_layer - c.reach + 1, c.stride)]
+    check(
+        bool(pairs),
+        f"adapter.start={c.start} and a connection around {c.reach} blocks leave no block to adapt "
+        f"in a backbone of {n_layer}; choose a smaller span or start",
+    )
+    return pairs
+
+
+class SharedLinear(nn.Module):
+    """A shared matrix (n_out, n_in) of which only the kept entries exist as parameters.
+
+    `values` holds the kept entries in row-major order, so masked ones are never counted, decayed
+    or stored. With mask=permutation all entries are kept and multiplied by a fixed permutation.
+    """
+
+    def __init__(self, n_in: int, n_out: int, config: Config, draws, mask_draws):
+        super().__init__()
+        self.shape, n = (n_out, n_in), n_out * n_in
+        weight = torch.empty(n_out, n_in)
+        _initialise(weight, config.weight_init, draws)
+        values, kept, factor = weight.flatten(), None, None
+        if config.sparsity > 0:
+            order = torch.randperm(n, generator=mask_draws)
+            if config.mask == "random":
+                kept = order[: round((1 - config.sparsity) * n)].sort().values
+                values = values[kept]
+            else:
+                factor = order.float()
+        trainable = config.trainable_matrices
+        self.values = nn.Parameter(values, requires_grad=trainable)
+        self.register_buffer("kept", kept, persistent=False)
+        self.register_buffer("factor", factor, persistent=False)
+        bias = torch.zeros(n_out)
+        if config.bias_init == "uniform":
+            bias.uniform_(-1 / math.sqrt(n_in), 1 / math.sqrt(n_in), generator=draws)
+        self.bias = nn.Parameter(bias, requires_grad=trainable) if config.bias else None
+
+    def weight(self) -> torch.Tensor:
+        """The dense matrix, (n_out, n_in)."""
+        values = self.values
+        if self.factor is not None:
+            values = values * self.factor
+        if self.kept is not None:
+            dense = values.new_zeros(self.shape[0] * self.shape[1])
+            values = dense.scatter(0, self.kept, values)
+        return values.view(self.shape)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight(), self.bias)
+
+
+def _initialise(weight: torch.Tensor, kind: str, draws: torch.Generator) -> None:
+    if kind == "kaiming_uniform":
+        nn.init.kaiming_uniform_(weight, generator=draws)
+    elif kind == "kaiming_normal":
+        nn.init.kaiming_normal_(weight, generator=draws)
+    elif kind == "normal":
+        nn.init.normal_(weight, std=0.02, generator=draws)
+    else:
+        nn.init.zeros_(weight)
+
+
+class SoloConnections(nn.Module):
+    """All connections of a model: shared encoder and decoder, and e, v, lambda of each."""
+
+    def __init__(self, n_embd: int, ends: list[tuple[int, int]], config: Config, seed: int):
+        super().__init__()
+        self.config, self.ends = config, ends
+        draws = generator(seed)
+        mask_draws = generator(seed if config.mask_seed is None else config.mask_seed)
+        self.dropout = nn.Dropout(config.dropout)
+        self.encoder = SharedLinear(n_embd, config.rank, config, draws, mask_draws)
+        self.decoder = SharedLinear(config.rank, n_embd, config, draws, mask_draws)
+        start = 1.0 if config.encoding == "scale" else 0.0
+        self.e = nn.Parameter(torch.full((len(ends), config.rank), start))
+        v = torch.zeros(len(ends), n_embd)
+        if config.vector_init == "normal":
+            v.normal_(generator=draws)
+        self.v = nn.Parameter(v)
+        self.lambda_ = None
+        if config.homotopy:
+            self.lambda_ = nn.Parameter(torch.full((len(ends),), float(config.lambda_init)))
+
+    def forward(self, x: torch.Tensor, i: int) -> torch.Tensor:
+        """f_solo of connection i: (B, L, d) -> (B, L, d)."""
+        z = self.encoder(self.dropout(x))  # (B, L, r)
+        z = z + self.e[i] if self.config.encoding == "bias" else z * self.e[i]
+        z = self.decoder(z) * self.v[i]  # (B, L, d)
+        return z if self.lambda_ is None else z * self.lambda_[i]
+
+    def project(self) -> None:
+        """Bring lambda back to [0, 1]; a clamp in the forward pass would lose its gradient."""
+        if self.lambda_ is not None and self.config.lambda_bounded:
+            with torch.no_grad():
+                self.lambda_.clamp_(0, 1)
+
+    def scalars(self) -> dict[str, float]:
+        if self.lambda_ is None:
+            return {}
+        values = self.lambda_.detach().tolist()
+        return {f"lambda/{j}": value for (j, _), value in zip(self.ends, values, strict=True)}
+
+    def connect(self, blocks: nn.ModuleList) -> list:
+        """Hook every block that a connection leaves or enters: first add, then remember."""
+        outputs: dict[int, torch.Tensor] = {}
+        starts = {j for j, _ in self.ends}
+        entering = {end: i for i, (_, end) in enumerate(self.ends)}
+
+        def hook(number: int):
+            def after_block(module, args, output):
+                x = output[0] if isinstance(output, tuple) else output
+                if number in entering:
+                    i = entering[number]
+                    x = x + self(outputs.pop(self.ends[i][0]), i)
+                if number in starts:
+                    outputs[number] = x
+                return (x, *output[1:]) if isinstance(output, tuple) else x
+
+            return after_block
+
+        touched = sorted(starts | set(entering))
+        return [blocks[number - 1].register_forward_hook(hook(number)) for number in touched]
+
+
+def attach(model, config: Config, seed: int) -> Attached:
+    """Add the connections. Step 0 is unchanged only where v or lambda starts at zero."""
+    c = config.resolved()
+    ends = connections(model.config.n_layer, c)
+    module = SoloConnections(model.config.n_embd, ends, c, seed)
+    detach = install(model, module, module.connect(model.transformer.h))
+    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    fixed = dict(module.named_buffers())
+    fixed |= {name: p.data for name, p in module.named_parameters() if not p.requires_grad}
+    silent = c.vector_init == "zeros" or (c.homotopy and c.lambda_init == 0)
+    return Attached(parameters, detach, module.project, module.scalars, fixed, silent)
+
+
+def n_params(model_config, config: Config) -> int:
+    """Paper, appendix B: (1-s) d r 2 + T (r + d), plus T lambdas, plus r + d for biases."""
+    c = config.resolved()
+    d, r = model_config.n_embd, c.rank
+    T = len(connections(model_config.n_layer, c))
+    sparse = c.sparsity > 0 and c.mask == "random"
+    kept = round((1 - c.sparsity) * d * r) if sparse else d * r
+    matrices = 2 * kept + (r + d if c.bias else 0)
+    return (matrices if c.trainable_matrices else 0) + T * (r + d + (1 if c.homotopy else 0))

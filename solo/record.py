@@ -1,0 +1,146 @@
+"""A run's record: where a number comes from, written beside it.
+
+`environment.json` in a run directory holds one entry per finished stage (train, decode,
+evaluate), each with the commit, the package versions, the hardware, the checksums of what it
+read, and how long it took. Tables read it; nothing is inferred from file names.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("torch", "transformers", "datasets", "accelerate", "safetensors", "pycocoevalcap")
+
+
+@contextmanager
+def atomic(path: Path):
+    """Yield a temporary path beside `path`; it takes the name `path` only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o644)  # mkstemp makes it private
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value) -> None:
+    """Write `value` as indented JSON, atomically. NaN and infinity are refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path):
+    """Read JSON; a missing or broken file is a one-line error that names it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is missing; run the stage that writes it") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); delete it and run again") from error
+
+
+def to_yaml(value) -> str:
+    """`value` as YAML, keys in their order."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: Path):
+    """Read YAML; a missing file is a one-line error that names it."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} not found; is this the directory of a run?")
+    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def config_hash(config) -> str:
+    """Eight hex digits that identify a JSON-like configuration, whatever the order of its keys."""
+    text = json.dumps(config, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def environment() -> dict:
+    """Commit, package versions and hardware of this process, as a JSON-like dict."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    hardware = {"cpu": _cpu_name(), "threads": torch.get_num_threads(), "gpu": gpu}
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": _dirty(), "versions": versions} | {
+        "hardware": hardware
+    }
+
+
+def stage_record(run_dir: Path, stage: str) -> dict | None:
+    """What `environment.json` says of a stage, or None if that stage has not finished."""
+    path = Path(run_dir) / "environment.json"
+    return read_json(path).get(stage) if path.exists() else None
+
+
+@contextmanager
+def stage(run_dir: Path, name: str):
+    """Time a stage and write its entry into `environment.json` when, and only when, it succeeds.
+
+    Yields a dict to which the stage adds what it wants recorded (checksums, labels, counts).
+    """
+    path = Path(run_dir) / "environment.json"
+    entry = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    start = time.monotonic()
+    yield entry
+    entry["seconds"] = round(time.monotonic() - start, 1)
+    stages = read_json(path) if path.exists() else {}
+    write_json(path, stages | {name: entry | environment()})
+
+
+def claim_row(run_dir: Path, row: str) -> None:
+    """Note that a run fills a table row; one run may fill rows of several tables."""
+    path = Path(run_dir) / "rows.json"
+    rows = read_json(path) if path.exists() else []
+    if row not in rows:
+        write_json(path, [*rows, row])
+
+
+def _git(*args: str) -> str | None:
+    result = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True)
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _dirty() -> bool | None:
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return None if status is None else bool(status)
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = (line.partition(":")[2] for line in lines if line.startswith("model name"))
+        return next(names).strip()
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,209 @@
+"""A run and its two stages that need the model: train and decode. Files are all they share.
+
+A run is known by its identity: the backbone, the checksums of the data, the adapter's options
+with every default filled in, the recipe and the seed. Its directory carries the identity's hash,
+so runs with other arguments never collide, and a stage whose output is there is not run again.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from solo import backbone, checkpoint, data, decode, record
+from solo.adapters import make_config
+from solo.adapters.base import check
+from solo.train import TrainConfig, train
+
+PREDICTIONS = "predictions.tsv"
+Progress = Callable[[int, int, dict], None]
+
+
+def identity(config: dict) -> dict:
+    """What decides a run's numbers up to and including training, as a JSON-like dict.
+
+    Checks the whole configuration on the way: raises the errors of every part before any work.
+    """
+    name, adapter = _adapter(config["adapter"])
+    recipe = asdict(TrainConfig(**config["train"]))
+    for key in ("log_every", "save_every", "valid_batch_size"):  # no effect on the weights
+        recipe.pop(key)
+    sums = {}
+    for split in ("train", "valid", "test"):
+        path = Path(config["data"][f"{split}_path"])
+        check_data_file(path, config["data"].get("sha256", {}).get(split))
+        sums[split] = record.file_sha256(path)
+    return {
+        "model": _model_identity(config["model"]),
+        "data": sums,
+        "adapter": {"name": name, **asdict(adapter)},
+        "train": recipe,
+        "seed": config["seed"],
+    }
+
+
+def check_data_file(path: Path, sha256: str | None) -> None:
+    """FileNotFoundError if `path` is missing, ValueError if its checksum is not `sha256`."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"data file {path} not found; run `make data`, or set E2E_DATA_DIR to its folder"
+        )
+    found = record.file_sha256(path)
+    if sha256 and found != sha256:
+        raise ValueError(
+            f"{path} has sha256 {found[:12]}..., expected {sha256[:12]}...; delete it and run "
+            "`make data`, or override data.sha256 if the change is meant"
+        )
+
+
+def run_directory(config: dict, known: dict) -> Path:
+    """`config['output_dir']` where it is set, else runs_dir/ADAPTER-BACKBONE-HASH.
+
+    Raises ValueError if the directory holds a run of another identity.
+    """
+    digest = record.config_hash(known)
+    name = f"{config['adapter']['name']}-{Path(config['model']['path']).name}-{digest}"
+    directory = Path(config["output_dir"] or Path(config["runs_dir"]) / name)
+    saved = directory / "identity.json"
+    if saved.exists() and record.config_hash(record.read_json(saved)) != digest:
+        raise ValueError(
+            f"{directory} holds the run of another configuration; choose another output_dir"
+        )
+    return directory
+
+
+def train_run(config: dict, on_progress: Progress) -> Path:
+    """Train the run that `config` describes, unless it is trained already; returns its directory.
+
+    A run that was interrupted goes on from its last state.
+    """
+    known = identity(config)
+    run_dir = run_directory(config, known)
+    if record.stage_record(run_dir, "train"):
+        return run_dir
+    model, tokenizer, description = load_model(config["model"])
+    n_positions = model.config.n_positions
+    paths = config["data"]
+    train_examples = data.load_examples(paths["train_path"], tokenizer, n_positions)
+    valid_examples = data.load_examples(paths["valid_path"], tokenizer, n_positions)
+    method, adapter = make_config(config["adapter"])
+    attached = method.attach(model, adapter, config["seed"])
+    run_dir.mkdir(parents=True, exist_ok=True)
+    record.write_json(run_dir / "identity.json", known)
+    record.write_text(run_dir / "config.yaml", record.to_yaml(config))
+    with record.stage(run_dir, "train") as entry:
+        result = train(
+            model,
+            attached,
+            train_examples,
+            valid_examples,
+            TrainConfig(**config["train"]),
+            run_dir,
+            config["seed"],
+            record.config_hash(known),
+            on_progress,
+        )
+        checkpoint.save_adapter(
+            run_dir,
+            known["adapter"]["name"],
+            adapter,
+            attached,
+            config["seed"],
+            description["sha256"],
+        )
+        full_steps = TrainConfig(**config["train"] | {"max_steps": None})
+        planned = full_steps.total_steps(len(train_examples)) if attached.parameters else 0
+        entry |= result | {"planned_steps": planned, "n_params": attached.n_params}
+        entry |= {"backbone": description, "identity": record.config_hash(known)}
+    (run_dir / checkpoint.STATE).unlink(missing_ok=True)
+    return run_dir
+
+
+def decode_run(config: dict, run_dir: Path, on_progress: Progress) -> Path:
+    """Decode the test set with a trained run, unless that is done already; returns the TSV."""
+    output = Path(run_dir) / PREDICTIONS
+    settings = {"decode": decode_settings(config), "test": config["data"]["test_path"]}
+    settings["test"] = record.file_sha256(Path(settings["test"]))
+    done = record.stage_record(run_dir, "decode")
+    if done and output.exists():
+        if done["settings"] == settings and done["sha256"] == record.file_sha256(output):
+            return output
+        raise ValueError(
+            f"{output} was decoded with other settings, or changed since; write elsewhere with "
+            "decode.output=FILE, or delete it to decode again"
+        )
+    with record.stage(run_dir, "decode") as entry:
+        predictions = decode_file(config, run_dir, on_progress)
+        write_predictions(output, predictions)
+        entry |= {"settings": settings, "sha256": record.file_sha256(output)}
+        entry["n_predictions"] = len(predictions)
+    return output
+
+
+def decode_file(config: dict, run_dir: Path | None, on_progress: Progress) -> list[tuple[str, str]]:
+    """(MR as read, text) for every distinct context of `data.test_path`, in order.
+
+    `run_dir` names a trained run; None is the bare backbone.
+    """
+    settings = decode.BeamConfig(
+        **decode_settings(config), batch_size=config["decode"]["batch_size"]
+    )
+    prompts = data.read_prompts(config["data"]["test_path"])
+    model, tokenizer, _ = load_model(config["model"], run_dir)
+    texts = generate(model, tokenizer, [context for _, context in prompts], settings, on_progress)
+    return [(mr, text) for (mr, _), text in zip(prompts, texts, strict=True)]
+
+
+def generate(model, tokenizer, contexts: list[str], settings, on_progress: Progress) -> list[str]:
+    """The decoded text of each linearised context."""
+    prompts = data.encode_prompts(contexts, tokenizer)
+    ends = decode.end_tokens(tokenizer)
+
+    def report(done: int, total: int) -> None:
+        on_progress(done, total, {})
+
+    outputs = decode.beam_search(model, prompts, settings, ends, report)
+    return [decode.prediction_text(tokenizer, ids) for ids in outputs]
+
+
+def decode_settings(config: dict) -> dict:
+    """The decoding options that decide the output."""
+    return {k: v for k, v in config["decode"].items() if k not in ("batch_size", "output")}
+
+
+def load_model(model_config: dict, run_dir: Path | None = None):
+    """(model, tokenizer, description): eval mode, on the GPU if there is one, adapter attached."""
+    directory = backbone.resolve(model_config["path"], model_config.get("revision"))
+    model = backbone.load_backbone(directory)
+    tokenizer = backbone.load_tokenizer(directory)
+    description = backbone.describe(model, model_config["path"], directory)
+    if run_dir is not None:
+        checkpoint.load_adapter(run_dir, model, description["sha256"])
+    return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, description
+
+
+def write_predictions(path: Path, rows: list[tuple[str, str]]) -> None:
+    """Columns MR and output; a line break in an output becomes a space, an empty one is `""`."""
+    lines = ["MR\toutput"] + [f"{_field(mr)}\t{_field(text)}" for mr, text in rows]
+    record.write_text(path, "\n".join(lines) + "\n")
+
+
+def _field(text: str) -> str:
+    text = " ".join(text.split("\n")).replace("\t", " ").replace("\r", " ")
+    return '"' + text.replace('"', '""') + '"' if text == "" or '"' in text else text
+
+
+def _adapter(options: dict):
+    """(name, config) with everything filled in that a variant decides."""
+    _, adapter = make_config(options)
+    return options["name"], adapter.resolved() if hasattr(adapter, "resolved") else adapter
+
+
+def _model_identity(model_config: dict) -> dict:
+    path = Path(model_config["path"])
+    if path.is_dir():
+        weights = path / "model.safetensors"
+        check(weights.is_file(), f"{path} has no model.safetensors; is it a GPT-2 checkpoint?")
+        return {"sha256": record.file_sha256(weights)}
+    return {"path": model_config["path"], "revision": model_config.get("revision")}

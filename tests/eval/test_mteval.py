@@ -1,0 +1,120 @@
+"""BLEU and NIST against hand computations, a slow formula and the official tokeniser."""
+
+import math
+import random
+
+import pytest
+
+from eval.mteval import bleu, mteval_scores, nist, segments, tokenize
+
+CAT = (["The cat sat on mat"], [["the cat sat on the mat"]])
+
+
+def test_bleu_by_hand():
+    # 5 of 5 words, 3 of 4 pairs, 2 of 3 triples, 1 of 2 quadruples; 5 words against 6
+    expected = (1 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25 * math.exp(1 - 6 / 5)
+    assert bleu(segments(*CAT)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_nist_by_hand():
+    # "the" is 2 of the 6 reference words, four more words match, each 1 of 6; of the pairs only
+    # "the cat" tells anything: "the" is followed by "cat" in 1 of 2 cases. Longer ones tell 0.
+    information = (math.log2(6 / 2) + 4 * math.log2(6)) / 5 + math.log2(2 / 1) / 4
+    penalty = math.exp(math.log(0.5) * (math.log(5 / 6) / math.log(2 / 3)) ** 2)
+    assert nist(segments(*CAT)) == pytest.approx(information * penalty, abs=1e-12)
+
+
+def test_perfect_and_hopeless():
+    texts = ["a b c d e f", "g h i j k l"]
+    assert mteval_scores(texts, [[text] for text in texts])["BLEU"] == pytest.approx(1)
+    hopeless = mteval_scores(["x x x x x"], [["a b c d e"]])
+    assert 0 < hopeless["BLEU"] < 1e-12 and hopeless["NIST"] == 0
+
+
+def test_closest_reference_prefers_the_shorter():
+    # 4 words; references of 3 and 5 are equally close, so nothing is lost to brevity
+    assert bleu(segments(["a b c d"], [["a b c d e", "b c d"]])) == pytest.approx(1)
+    assert bleu(segments(["a b c d"], [["a b c d e"]])) == pytest.approx(math.exp(-1 / 4))
+
+
+def test_short_outputs_shorten_the_totals():
+    # 10 words match in all orders; a second output of one word adds 1, 0, -1, -2 n-grams
+    ten = "a b c d e f g h i j"
+    expected = ((10 / 11) * (9 / 9) * (8 / 7) * (7 / 5)) ** 0.25
+    assert bleu(segments([ten, "x"], [[ten], ["y"]])) == pytest.approx(expected)
+
+
+def test_empty_text_is_one_empty_token():
+    assert tokenize("") == tokenize("  \n ") == [""]
+    # which matches an empty reference: two words here, each 1 of 2 of the references
+    assert nist(segments(["", "a"], [[""], ["a"]])) == pytest.approx(math.log2(2 / 1))
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),  # from NGramScore.tokenize of the official script, then lower()
+    [
+        ("It costs £20-25, i.e. 3.50!", "it costs £20 - 25 , i . e . 3.50 !"),
+        ("non-\nstop 5-star\nB&amp;B (1,000)", "nonstop 5 - star b & b ( 1,000 )"),
+        ("<skipped>&quot;It's&quot; &lt;b&gt; Café.", '" it\'s " < b > café .'),
+        ("a ||| b", "a | | | b"),
+        ("U.S. .5 x,y 1.", "u . s . . 5 x , y 1 ."),
+    ],
+)
+def test_tokens(text, tokens):
+    assert tokenize(text) == tokens.split(" ")
+
+
+def _count(tokens, ngram):
+    n = len(ngram)
+    return sum(tokens[i : i + n] == ngram for i in range(len(tokens) - n + 1))
+
+
+def _slow(corpus):
+    """Both formulas from their papers, with lists and nested loops only."""
+
+    def clipped(hyp, refs, n):
+        seen = []
+        for i in range(len(hyp) - n + 1):
+            if hyp[i : i + n] not in seen:
+                seen.append(hyp[i : i + n])
+        return [(g, min(_count(hyp, g), max(_count(r, g) for r in refs))) for g in seen]
+
+    def information(ngram):
+        refs = [r for _, rs in corpus for r in rs]
+        whole = sum(_count(r, ngram) for r in refs)
+        rest = sum(_count(r, ngram[:-1]) if ngram[1:] else len(r) for r in refs)
+        return math.log(rest / whole) / math.log(2)
+
+    length = sum(len(h) for h, _ in corpus)
+    product = 1.0
+    for n in range(1, 5):
+        hits = sum(k for h, rs in corpus for _, k in clipped(h, rs, n))
+        product *= max(hits, 1e-15) / (length - (n - 1) * len(corpus))
+    closest = 0
+    for h, rs in corpus:
+        closest += min((len(r) for r in rs), key=lambda k, h=h: (abs(k - len(h)), k))
+    slow_bleu = product**0.25 * min(1, math.exp(1 - closest / length))
+
+    slow_nist = 0.0
+    for n in range(1, 6):
+        gain = sum(k * information(g) for h, rs in corpus for g, k in clipped(h, rs, n) if k)
+        slow_nist += gain / (length - (n - 1) * len(corpus))
+    ratio = min(1, length / sum(sum(map(len, rs)) / len(rs) for _, rs in corpus))
+    return slow_bleu, slow_nist * 0.5 ** ((math.log(ratio) / math.log(1.5)) ** 2)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_against_slow_formula(seed):
+    rng = random.Random(seed)
+
+    def sentence():
+        return " ".join(rng.choice("abc") for _ in range(rng.randint(6, 10)))
+
+    hypotheses = [sentence() for _ in range(5)]
+    references = [[sentence() for _ in range(rng.randint(1, 4))] for _ in hypotheses]
+    corpus = [
+        (h.split(), [r.split() for r in rs]) for h, rs in zip(hypotheses, references, strict=True)
+    ]
+    expected = _slow(corpus)
+    got = mteval_scores(hypotheses, references)
+    assert (got["BLEU"], got["NIST"]) == pytest.approx(expected, abs=1e-10)

@@ -1,0 +1,137 @@
+"""Readers: formats, order, repairs and every error text."""
+
+import re
+
+import pytest
+
+from eval.readers import load
+
+REFS = 'mr,ref\n"a[1], b[2]",one\n"a[1], b[2]",two\nc[3],three\n"a[1], b[2]",four\n'
+LORA = "a : 1 | b : 2||one . \na : 1 | b : 2||two . \nc : 3||three . \na : 1 | b : 2||four . \n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Write both files (text or bytes) and load them; names decide about the format."""
+
+    def _read(refs, hyps, refs_name="refs.csv", hyps_name="hyps.tsv", kind="auto"):
+        for name, content in ((refs_name, refs), (hyps_name, hyps)):
+            data = content if isinstance(content, bytes) else content.encode("utf-8")
+            (tmp_path / name).write_bytes(data)
+        return load(tmp_path / refs_name, tmp_path / hyps_name, kind)
+
+    return _read
+
+
+def test_table_follows_the_hypotheses(read):
+    data = read(REFS, "MR\toutput\nc[3]\tC\na[1], b[2]\tA\n")
+    assert data.hypotheses == ["C", "A"]
+    assert data.references == [["three"], ["one", "two", "four"]]
+    assert data.notes == []
+
+
+def test_quotes_mark_and_duplicates(read):
+    data = read(REFS, '\ufeffMR\toutput\n"a[1], b[2]"\t""\nc[3]\t"say ""C"""\nc[3]\tD\n')
+    assert data.hypotheses == ["", 'say "C"', "D"]
+    assert data.references == [["one", "two", "four"], ["three"], ["three"]]
+
+
+def test_csv_hypotheses_in_other_columns(read):
+    data = read(REFS, 'no,System output,MR\n1,"A, a","a[1], b[2]"\n2,C,c[3]\n', hyps_name="h.csv")
+    assert data.hypotheses == ["A, a", "C"]
+
+
+def test_table_without_its_name_ending(read):
+    data = read(REFS, "MR\toutput\na[1], b[2]\tA\nc[3]\tC\n", hyps_name="hyps.txt")
+    assert data.hypotheses == ["A", "C"]
+
+
+def test_encoding_repairs(read):
+    data = read(REFS.replace("three", "Ł5"), "MR\toutput\nc[3]\tÂ£5 cafÃ©\na[1], b[2]\tcafã©\n")
+    assert data.hypotheses == ["£5 café", "café"] and data.references[0] == ["£5"]
+
+
+def test_plain_hypotheses_take_a_table_by_runs(read):
+    groups = [["one", "two"], ["three"], ["four"]]  # as the official script
+    assert read(REFS, "A\nC\n\n", hyps_name="h.txt").references == groups
+    # where that cannot be meant, by MR
+    assert read(REFS, "A\nC\n", hyps_name="h.txt").references == [["one", "two", "four"], ["three"]]
+
+
+def test_lora_lines(read):
+    groups = [["one .", "two .", "four ."], ["three ."]]
+    assert read(LORA, "A\nC\n", "test.txt", "h.txt").references == groups
+    hyps = "MR\toutput\nc : 3\tC\na : 1 | b : 2\tA\n"
+    assert read(LORA, hyps, "test.txt").references == groups[::-1]
+
+
+def test_plain_references(read):
+    data = read("r1\n r2 \n\nr3 ||| x||y\n", "A\n\n", "refs.txt", "h.txt")
+    assert data.references == [["r1", "r2"], ["r3 ||| x||y"]]
+    assert data.hypotheses == ["A", ""]
+    assert read("r1\n\n\nr2\n\n\n", "A\nB\n", "refs.txt", "h.txt").references == [["r1"], ["r2"]]
+    # no blank line: one reference a segment
+    assert read("r1\nr2\n", "A\nB\n", "refs.txt", "h.txt").references == [["r1"], ["r2"]]
+
+
+def test_format_can_be_forced(read):
+    assert read("a||b\nc||d\n", "A\nB\n", "r.txt", "h.txt", "text").references[0] == ["a||b"]
+    with pytest.raises(ValueError, match="unknown reference format 'x'; known: auto, table"):
+        read("a\n", "A\n", kind="x")
+
+
+def test_reasonable_input_that_the_official_script_refuses(read):
+    data = read(REFS, "c[3]\tC\na[1], b[2]\tA\n")
+    assert data.hypotheses == ["C", "A"] and "no header" in data.notes[0]
+    data = read(REFS, "MR\toutput\nc[3]\t\na[1], b[2]\tA\n")
+    assert data.hypotheses == ["", "A"] and "line 2: an empty text" in data.notes[0]
+    data = read(REFS, 'MR\toutput\nc[3]\tC\n"""a[1], b[2]"""\tA\n')
+    assert data.references[1] == ["one", "two", "four"] and "without regard" in data.notes[0]
+
+
+def test_very_long_field(read):
+    long = "word " * 40_000
+    assert read(REFS, f"MR\toutput\nc[3]\t{long}x\na[1], b[2]\tA\n").hypotheses[0] == long + "x"
+
+
+GOOD = "MR\toutput\na[1], b[2]\tA\nc[3]\tC\n"
+
+
+@pytest.mark.parametrize(
+    ("refs", "hyps", "names", "text"),
+    [
+        (REFS, "A\n", ("r.csv", "h.txt"), r"h.txt has 1 hypotheses, but .*r.csv .* 2 segments"),
+        (REFS, "A\nB\nC\nD\n", ("r.csv", "h.txt"), r"has 4 hypotheses, but .* for 2 segments"),
+        ("x\n\ny\n", GOOD + "d\tD\n", ("r.txt", "h.tsv"), r"3 hypotheses, but .* 2 segments"),
+        (
+            REFS,
+            "MR\toutput\nc[3]\tC\n",
+            ("r.csv", "h.tsv"),
+            r"1 hypotheses for 1 MRs, but .* for 2 MRs; the first .* is 'a\[1\], b\[2\]'",
+        ),
+        (REFS, GOOD + "d[4]\tD\n", ("r.csv", "h.tsv"), r"r.csv has no references for .* 'd\[4\]'"),
+        (LORA + "c : 3 | four\n", GOOD, ("test.txt", "h.tsv"), r"test.txt, line 5: no '\|\|'"),
+        (REFS, b"MR\toutput\nc[3]\tok\nc[3]\t\xa35\n", ("r.csv", "h.tsv"), r"h.tsv, line 3: byte"),
+        (REFS.encode("utf-16"), GOOD, ("r.csv", "h.tsv"), r"r.csv, line 1: byte 0 \(0xff\) is not"),
+        (REFS, GOOD + "c[3]\tC\tmore\n", ("r.csv", "h.tsv"), r"line 4: 3 columns, .* has 2"),
+        (REFS, "MR\tguess\nc[3]\tC\n", ("r.csv", "h.tsv"), r"the header \['MR', 'guess'\] must"),
+        (REFS, "MR\tout\tref\nc\td\te\n", ("r.csv", "h.tsv"), r"must name one column of MRs"),
+        (REFS, "MR\toutput\n", ("r.csv", "h.tsv"), r"h.tsv holds no hypotheses"),
+        (REFS, "", ("r.csv", "h.txt"), r"h.txt holds no hypotheses"),
+        (REFS, "", ("r.csv", "h.tsv"), r"h.tsv is empty"),
+        ("\n \n", "A\n", ("r.txt", "h.txt"), r"r.txt holds no references: it is empty"),
+    ],
+)
+def test_errors(read, refs, hyps, names, text):
+    with pytest.raises(ValueError, match=text) as error:
+        read(refs, hyps, *names)
+    assert "\n" not in str(error.value)
+
+
+def test_missing_file(tmp_path):
+    (tmp_path / "refs.csv").write_text(REFS)
+    for pair in (("refs.csv", "none.tsv"), ("none.tsv", "refs.csv")):
+        with pytest.raises(FileNotFoundError, match=re.escape("none.tsv does not exist")):
+            load(*(tmp_path / name for name in pair))
+    with pytest.raises(ValueError, match="cannot read .*: Is a directory"):
+        load(tmp_path, tmp_path / "refs.csv")
