@@ -41,7 +41,7 @@ def _jar(name: str) -> str:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder, name)
         if path.is_file():
-            return str(path.resolve())
+            return str(path.absolute())
     raise FileNotFoundError(
         f"pycocoevalcap/{name} is not installed; run: pip install --force-reinstall pycocoevalcap"
     )
@@ -142,7 +142,9 @@ def meteor_process() -> Iterator[Meteor]:
     Loading its tables takes most of its time, so one process serves any number of corpora.
     """
     arguments = ["-jar", _jar(METEOR_JAR), "-", "-", "-stdio", "-l", "en", "-norm"]
-    _jar(METEOR_DATA)  # without it METEOR would score, lower
+    # The default table, named because METEOR garbles its own path where that holds a space or a
+    # letter beyond ASCII.
+    arguments += ["-a", _jar(METEOR_DATA)]
     with tempfile.TemporaryFile() as stderr:  # a file: an unread pipe could fill up
         process = _start(arguments, stderr)
         try:

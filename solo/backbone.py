@@ -51,7 +51,11 @@ def load_backbone(directory: Path) -> GPT2LMHeadModel:
     transformers_logging.set_verbosity_error()  # what it would warn of is an error below
     try:
         model, report = GPT2LMHeadModel.from_pretrained(
-            directory, config=config, dtype=torch.float32, output_loading_info=True
+            directory,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are reported, and refused, below
         )
     except Exception as error:
         raise ValueError(

@@ -102,6 +102,9 @@ def _load(path: Path):
         raise FileNotFoundError(
             f"data file {path} not found; run `make data`, or set E2E_DATA_DIR to its folder"
         )
+    empty = ValueError(f"{path} has no rows; fetch it again with `make data`")
+    if path.stat().st_size == 0:
+        raise empty
     import datasets  # here, so that encoding and batching import without it
 
     datasets.disable_progress_bars()
@@ -116,7 +119,7 @@ def _load(path: Path):
     if kind == "csv" and not {"mr", "ref"} <= set(table.column_names):
         raise ValueError(f"{path} has columns {table.column_names}; it needs mr and ref")
     if len(table) == 0:
-        raise ValueError(f"{path} has no rows; fetch it again with `make data`")
+        raise empty
     return table
 
 

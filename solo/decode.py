@@ -32,9 +32,9 @@ class BeamConfig:
     """Settings of the search; the defaults are those of LoRA's E2E recipe.
 
     beam: candidates kept per context. length_penalty: exponent of the length, 0 for none.
-    no_repeat_ngram: no n-gram of this many generated tokens occurs twice; 0 turns the rule off.
+    no_repeat_ngram: no n-gram of that many generated tokens occurs twice; 0 turns the rule off.
     max_new_tokens: longest output, end token included. batch_size: contexts decoded together; it
-    changes speed and memory, not the output (beyond the rounding of sums in another order).
+    changes speed and memory, not the output (but for rounding).
 
     Raises ValueError for a value outside its range.
     """
@@ -203,8 +203,8 @@ def _search_batch(
 def _prefill(model: GPT2LMHeadModel, prompts: list[list[int]], beam: int):
     """Run the prompts once, padded on the left, and repeat the state for each beam.
 
-    Returns the next token's logits (N*beam, V), the cache, the mask of real tokens
-    (N*beam, prompt length) and the last position used (N*beam, 1).
+    Returns the next token's logits (N*beam, V), the cache, the mask of real tokens (N*beam, length)
+    and the last position used (N*beam, 1).
     """
     longest = max(len(prompt) for prompt in prompts)
     ids = torch.zeros(len(prompts), longest, dtype=torch.long)
@@ -254,11 +254,8 @@ def _best_candidates(sums: torch.Tensor, log_p: torch.Tensor):
     total, order = total.view(contexts, -1).sort(dim=1, descending=True, stable=True)
     order = order[:, :beam]
     first_row = torch.arange(contexts, device=sums.device)[:, None] * beam
-    return (
-        total[:, :beam],
-        first_row + order // top,
-        token.view(contexts, -1).gather(1, order),
-    )
+    token = token.view(contexts, -1).gather(1, order)
+    return total[:, :beam], first_row + order // top, token
 
 
 def _still_open(sums: torch.Tensor, best: torch.Tensor, longest_weight: float) -> torch.Tensor:
@@ -266,12 +263,11 @@ def _still_open(sums: torch.Tensor, best: torch.Tensor, longest_weight: float) -
 
     sums (N, beam) of the live beams, best (N,), longest_weight = max_new_tokens ** penalty.
 
-    Why no winner is lost: log p <= 0, so every later sum T of a beam with sum S obeys T <= S <= 0,
-    and its length is at most max_new_tokens. As T <= 0 and penalty >= 0, dividing by the largest
-    weight gives the largest score: T / length**penalty <= S / max_new_tokens**penalty. If that
-    bound does not exceed the best score, nothing that follows can be strictly better. Rounding
-    keeps both steps: floating-point addition and division are monotone. A context without live
-    beams has the bound -inf.
+    Why no winner is lost: log p <= 0, so every later sum T of a beam with sum S obeys T <= S <= 0.
+    As penalty >= 0, the largest weight gives the largest score of a sum that is not positive:
+    T / length**penalty <= T / max_new_tokens**penalty <= S / max_new_tokens**penalty. Where this
+    bound does not exceed the best score, nothing that follows is strictly better. Rounding keeps
+    the order: addition and division are monotone. Without live beams the bound is -inf.
     """
     return (sums.amax(1) / longest_weight > best).nonzero().flatten()
 

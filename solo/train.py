@@ -85,14 +85,14 @@ def target_logits(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, 
 
 
 @torch.no_grad()
-def validation_loss(model, examples: list[Example], batch_size: int, accelerator) -> float:
+def validation_loss(model, examples: list[Example], config: TrainConfig) -> float:
     """Mean negative log-likelihood per target token (nats), without label smoothing."""
     model.eval()
     total, count = 0.0, 0
     by_length = sorted(examples, key=lambda example: len(example.ids))  # little padding
-    for i in range(0, len(by_length), batch_size):
-        batch = _to_device(collate(by_length[i : i + batch_size]), accelerator.device)
-        with accelerator.autocast():
+    for i in range(0, len(by_length), config.valid_batch_size):
+        batch = _to_device(collate(by_length[i : i + config.valid_batch_size]), model.device)
+        with _autocast(model, config):
             logits, targets = target_logits(model, batch)
         total += F.cross_entropy(logits.float(), targets, reduction="sum").item()
         count += len(targets)
@@ -117,14 +117,14 @@ def train(
     on. Raises ValueError for a state of another identity, FloatingPointError at a loss that is not
     finite, with the last good state kept.
     """
-    accelerator = Accelerator(mixed_precision="no" if config.precision == "fp32" else "bf16")
+    accelerator = Accelerator()
     check(accelerator.num_processes == 1, "training runs in one process; use no launcher")
     model.to(accelerator.device)
     state_path, log = Path(run_dir) / checkpoint.STATE, _Log(Path(run_dir) / LOG)
     per_epoch = math.ceil(len(train_examples) / config.batch_size)
 
     def validate(step: int) -> float:
-        loss = validation_loss(model, valid_examples, config.valid_batch_size, accelerator)
+        loss = validation_loss(model, valid_examples, config)
         log.write({"step": step, "epoch": step / per_epoch, "valid_loss": loss})
         return loss
 
@@ -182,8 +182,8 @@ def _step(model, attached, optimizer, examples, step, lr, config, accelerator) -
     for group in optimizer.param_groups:
         group["lr"] = lr
         group["eps"] = config.eps / math.sqrt(1 - config.betas[1] ** step)
-    batch = _to_device(collate(examples), accelerator.device)
-    with accelerator.autocast():
+    batch = _to_device(collate(examples), model.device)
+    with _autocast(model, config):
         logits, targets = target_logits(model, batch)
     loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
     value = loss.item()
@@ -197,6 +197,11 @@ def _step(model, attached, optimizer, examples, step, lr, config, accelerator) -
     optimizer.zero_grad()
     attached.after_step()
     return value
+
+
+def _autocast(model, config: TrainConfig):
+    """Matrix products in bf16 where the recipe says so; parameters and loss stay in fp32."""
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=config.precision == "bf16")
 
 
 def _optimizer(attached: Attached, config: TrainConfig) -> torch.optim.Optimizer:

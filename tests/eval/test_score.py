@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pycocoevalcap.rouge
 import pytest
 
 import eval.java
@@ -60,7 +61,13 @@ def test_official_scores_in_any_locale_at_the_same_time(tmp_path):
     folder.mkdir()
     (folder / "refs.csv").write_text(REFS, encoding="utf-8")
     (folder / "hyps.tsv").write_text(HYPS, encoding="utf-8")
-    pythonpath = {"PYTHONPATH": str(ROOT), "JAVA_TOOL_OPTIONS": "-Xmx1m", "PATH": ""}
+    # the jars are found through a folder with a space and a letter beyond ASCII, too
+    libraries = tmp_path / "the librairies é"
+    libraries.mkdir()
+    package = Path(pycocoevalcap.rouge.__path__[0]).parent
+    (libraries / "pycocoevalcap").symlink_to(package, target_is_directory=True)
+    search = os.pathsep.join([str(libraries), str(ROOT)])
+    pythonpath = {"PYTHONPATH": search, "JAVA_TOOL_OPTIONS": "-Xmx1m", "PATH": ""}
     runs = []
     for locale in ("C", "de_DE.UTF-8"):
         output = folder / f"{locale}.json"

@@ -1,0 +1,61 @@
+"""Small things that many tests need: a tiny GPT-2, a tiny tokenizer, a checkpoint on disk."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+END = "<|endoftext|>"
+
+
+def make_model(n_layer: int = 6, seed: int = 0, vocab_size: int = 61) -> GPT2LMHeadModel:
+    """A random GPT-2 of width 16 without dropout, in eval mode."""
+    torch.manual_seed(seed)
+    config = GPT2Config(
+        n_layer=n_layer, n_embd=16, n_head=2, n_positions=192, vocab_size=vocab_size,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, initializer_range=0.3,
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config).eval()
+
+
+@pytest.fixture
+def model() -> GPT2LMHeadModel:
+    return make_model()
+
+
+@pytest.fixture
+def ids() -> torch.Tensor:
+    return torch.randint(0, 61, (3, 9), generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    bpe = ByteLevelBPETokenizer()
+    text = ["name : The Mill | Type : pub", " The Mill is a pub near Old Bridge ."] * 50
+    bpe.train_from_iterator(text, 300, special_tokens=[END], show_progress=False)
+    return PreTrainedTokenizerFast(tokenizer_object=bpe._tokenizer, eos_token=END)
+
+
+@pytest.fixture
+def checkpoint_dir(tmp_path, tokenizer) -> Path:
+    """A tiny GPT-2 checkpoint in the hub's format."""
+    directory = tmp_path / "backbone"
+    make_model(vocab_size=len(tokenizer)).save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture
+def real(request):
+    """A function from an environment variable to the directory of real data that it names."""
+
+    def find(variable: str) -> Path:
+        if not os.environ.get(variable):
+            pytest.skip(f"{variable} is not set: no real data at hand")
+        return Path(os.environ[variable])
+
+    return find

@@ -1,0 +1,148 @@
+"""The contract of every registered method; a new one is covered by its line in METHODS alone."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import GPT2LMHeadModel
+
+from solo import checkpoint
+from solo.adapters import METHODS, make_config
+from solo.backbone import fingerprint
+
+# Options worth a case of their own; a method that is not named runs with its defaults.
+CASES = {
+    "lora": [{"rank": 3, "dropout": 0.5}],
+    "solo": [
+        {"rank": 5, "sparsity": 0.4},
+        {"rank": 5, "sparsity": 0.4, "variant": "devcode"},
+        {"rank": 5, "variant": "devcode"},
+        {"rank": 40, "trainable_matrices": False, "sparsity": 0.3},
+        {"rank": 4, "homotopy": False, "bias": True, "bias_init": "uniform"},
+        {"rank": 4, "span": 2, "lambda_init": 0.5},
+        {"rank": 4, "start": 1, "stride": 1, "reach": 3, "lambda_init": 0.5},
+    ],
+}
+ALL = [{"name": name} | options for name in METHODS for options in CASES.get(name, [{}])]
+every_method = pytest.mark.parametrize(
+    "options", ALL, ids=lambda o: "-".join(str(value) for value in o.values())
+)
+
+
+def attach(model: GPT2LMHeadModel, options: dict, seed: int = 3):
+    method, config = make_config(options)
+    return method.attach(model, config, seed)
+
+
+def logits(model, ids) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(ids).logits
+
+
+def train_a_little(model, attached, ids, steps: int = 4) -> None:
+    """Large steps, so that everything that is trained moves visibly."""
+    if not attached.parameters:
+        return
+    optimizer = torch.optim.AdamW(attached.parameters.values(), lr=0.05, weight_decay=0.1)
+    model.train()
+    for _ in range(steps):
+        out = model(ids).logits
+        F.cross_entropy(out[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        attached.after_step()
+    model.eval()
+
+
+@every_method
+def test_output_at_step_0(model, ids, options):
+    before = logits(model, ids)
+    attached = attach(model, options)
+    assert torch.equal(logits(model, ids), before) == attached.identity_at_start
+
+
+@every_method
+def test_only_its_own_parameters_move(model, ids, options):
+    attached = attach(model, options)
+    named = dict(model.named_parameters())
+    before = {name: parameter.detach().clone() for name, parameter in named.items()}
+    declared = {id(parameter) for parameter in attached.parameters.values()}
+    assert {id(p) for p in named.values() if p.requires_grad} == declared
+    train_a_little(model, attached, ids)
+    for name, parameter in named.items():
+        moved = not torch.equal(parameter, before[name])
+        assert moved == (id(parameter) in declared), name
+
+
+@every_method
+def test_count_is_the_closed_form(model, options):
+    method, config = make_config(options)
+    attached = method.attach(model, config, 3)
+    counted = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert attached.n_params == counted == method.n_params(model.config, config)
+
+
+@every_method
+def test_save_and_load_give_the_same_logits_to_the_bit(model, ids, options, tmp_path):
+    fresh = copy.deepcopy(model)
+    sha256 = fingerprint(model)
+    method, config = make_config(options)
+    attached = method.attach(model, config, 3)
+    train_a_little(model, attached, ids)
+    checkpoint.save_adapter(tmp_path, options["name"], config, attached, 3, sha256)
+    checkpoint.load_adapter(tmp_path, fresh, fingerprint(fresh))
+    assert torch.equal(logits(fresh, ids), logits(model, ids))
+    saved = (tmp_path / checkpoint.WEIGHTS).stat().st_size
+    assert saved < 4 * attached.n_params + 20_000  # what is trained and a header, no more
+
+
+@every_method
+def test_cached_decoding_equals_uncached(model, ids, options):
+    attached = attach(model, options)
+    train_a_little(model, attached, ids)
+    whole = logits(model, ids)
+    cache, steps = None, []
+    with torch.no_grad():
+        for i in range(ids.shape[1]):
+            out = model(ids[:, i : i + 1], past_key_values=cache, use_cache=True)
+            cache = out.past_key_values
+            steps.append(out.logits)
+    torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-4)
+
+
+@every_method
+def test_detaching_restores_the_backbone(model, ids, options):
+    before, names = logits(model, ids), [name for name, _ in model.named_parameters()]
+    attached = attach(model, options)
+    train_a_little(model, attached, ids)
+    attached.detach()
+    assert torch.equal(logits(model, ids), before)
+    assert [name for name, _ in model.named_parameters()] == names
+    attach(model, options)  # and it can be attached again
+
+
+@every_method
+def test_same_seed_same_start(model, options):
+    other = copy.deepcopy(model)
+    first, second = attach(model, options), attach(other, options)
+    torch.manual_seed(99)  # the global generator plays no part
+    for name, parameter in first.parameters.items():
+        assert torch.equal(parameter, second.parameters[name]), name
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_unknown_option_names_the_known_ones(name):
+    with pytest.raises(ValueError, match=f"adapter {name} has no option 'rnak'; its options: "):
+        make_config({"name": name, "rnak": 4})
+
+
+def test_unknown_method_names_the_known_ones():
+    with pytest.raises(ValueError, match="unknown adapter 'lroa'; known: full, lora, none, solo"):
+        make_config({"name": "lroa"})
+
+
+def test_two_adapters_do_not_fit_into_one_model(model):
+    attach(model, {"name": "lora"})
+    with pytest.raises(ValueError, match="has an adapter already; detach it first"):
+        attach(model, {"name": "solo", "rank": 2})

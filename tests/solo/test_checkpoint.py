@@ -1,0 +1,90 @@
+"""What must not load, does not."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from solo import checkpoint
+from solo.adapters import make_config
+from solo.backbone import fingerprint
+from solo.record import file_sha256
+from tests.conftest import make_model
+
+OPTIONS = {"name": "solo", "rank": 4, "sparsity": 0.5}
+
+
+@pytest.fixture
+def saved(tmp_path, model):
+    sha256 = fingerprint(model)
+    method, config = make_config(OPTIONS)
+    attached = method.attach(model, config, 1)
+    checkpoint.save_adapter(tmp_path, "solo", config, attached, 1, sha256)
+    return tmp_path
+
+
+def rewrite(directory, **changes):
+    path = directory / checkpoint.CONFIG
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def refuses(directory, model, text, error=ValueError):
+    sha256 = fingerprint(model)
+    with pytest.raises(error, match=text):
+        checkpoint.load_adapter(directory, model, sha256)
+    assert not hasattr(model, "adapter") and fingerprint(model) == sha256
+
+
+def test_another_backbone(saved):
+    refuses(saved, make_model(seed=8), "was trained on another backbone .*set model.path to the")
+
+
+def test_damaged_weights(saved):
+    path = saved / checkpoint.WEIGHTS
+    path.write_bytes(path.read_bytes()[:-4] + b"oops")
+    refuses(saved, make_model(), "is damaged or not this run's; train it again")
+
+
+def test_missing_weights(saved):
+    (saved / checkpoint.WEIGHTS).unlink()
+    refuses(saved, make_model(), "adapter.safetensors is missing; train", FileNotFoundError)
+
+
+def test_masks_that_come_out_otherwise(saved):
+    rewrite(saved, seed=2)
+    refuses(saved, make_model(), "masks or frozen matrices of .* cannot be drawn again")
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda t: t.pop("v"), "lacks tensor 'v' .1 in all"),
+        (lambda t: t.update(w=torch.zeros(1)), "has an unexpected tensor 'w' .1 in all"),
+        (lambda t: t.update(v=torch.zeros(3)), r"tensor 'v' has shape \(3,\), the adapter \(2, 16"),
+    ],
+)
+def test_tensors_that_do_not_fit(saved, change, text):
+    tensors = load_file(saved / checkpoint.WEIGHTS)
+    change(tensors)
+    save_file(tensors, saved / checkpoint.WEIGHTS)
+    rewrite(saved, weights_sha256=file_sha256(saved / checkpoint.WEIGHTS))
+    refuses(saved, make_model(), text)
+
+
+def test_broken_json(saved):
+    (saved / checkpoint.CONFIG).write_text('{"method": ')
+    refuses(saved, make_model(), "adapter_config.json is not valid JSON .*delete it and run again")
+
+
+def test_a_state_with_parameters_that_are_not_finite_is_not_written(tmp_path, model):
+    method, config = make_config(OPTIONS)
+    attached = method.attach(model, config, 1)
+    optimizer = torch.optim.AdamW(attached.parameters.values())
+    path = tmp_path / checkpoint.STATE
+    checkpoint.save_state(path, attached, optimizer, {"step": 1})
+    with torch.no_grad():
+        attached.parameters["v"][0, 0] = torch.inf
+    with pytest.raises(FloatingPointError, match="v is not finite after step 2; the state before"):
+        checkpoint.save_state(path, attached, optimizer, {"step": 2})
+    assert checkpoint.read_counters(path) == {"step": 1}

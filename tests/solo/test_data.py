@@ -1,0 +1,123 @@
+"""Encoding, batching and the data's errors; on the real data, its published counts."""
+
+import pytest
+import torch
+
+from solo import data
+from solo.backbone import load_tokenizer
+
+LINE = "name : The Mill | Type : pub||The Mill is a pub . "
+MR = "name[The Mill], eatType[pub], priceRange[more than £30], familyFriendly[yes]"
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_example_is_context_end_space_completion_end(tmp_path, tokenizer):
+    path = write(tmp_path / "train.txt", LINE + "\n")
+    [example] = data.load_examples(path, tokenizer, 192)
+    end = tokenizer.eos_token_id
+    context = tokenizer.encode("name : The Mill | Type : pub")
+    completion = tokenizer.encode(" The Mill is a pub .")
+    assert example.ids == [*context, end, *completion, end]
+    assert example.n_context == len(context) + 1
+    assert example.n_targets == len(completion) + 1
+
+
+def test_linearise():
+    assert data.linearise(MR) == (
+        "name : The Mill | Type : pub | price : more than £ 30 | family friendly : yes"
+    )
+
+
+@pytest.mark.parametrize("source", ["trainset.csv", "devset.csv", "testset_w_refs.csv"])
+def test_official_mrs_linearise_to_loras_contexts(real, source):
+    root = real("E2E_DATA_DIR")
+    lora = {"trainset.csv": "train", "devset.csv": "valid", "testset_w_refs.csv": "test"}[source]
+    ours = dict.fromkeys(context for context, _ in data.read_pairs(root / source))
+    theirs = data.read_pairs(root / "lora_format" / f"{lora}.txt")
+    assert list(ours) == list(dict.fromkeys(context for context, _ in theirs))
+
+
+@pytest.mark.parametrize(
+    ("split", "rows", "mean", "longest"),
+    [("train", 42_061, 53.3, 115), ("valid", 4_672, 59.2, 125), ("test", 4_693, 67.0, 133)],
+)
+def test_real_token_counts(real, split, rows, mean, longest):
+    path = real("E2E_DATA_DIR") / "lora_format" / f"{split}.txt"
+    examples = data.load_examples(path, load_tokenizer(real("GPT2_TOKENIZER_DIR")), 1024)
+    lengths = [len(example.ids) for example in examples]
+    assert (len(lengths), max(lengths)) == (rows, longest)
+    assert round(sum(lengths) / rows, 1) == mean
+
+
+def test_prompts_are_distinct_and_in_order(tmp_path):
+    lines = ["name : B||x", "name : A||y", "name : B||z"]
+    path = write(tmp_path / "test.txt", "\n".join(lines))
+    assert data.read_prompts(path) == [("name : B", "name : B"), ("name : A", "name : A")]
+    path = write(tmp_path / "test.csv", 'mr,ref\nname[B],x\n"name[A], food[b]",y\nname[B],z\n')
+    assert data.read_prompts(path) == [
+        ("name[B]", "name : B"),
+        ("name[A], food[b]", "name : A | food : b"),
+    ]
+
+
+def test_an_empty_reference_is_an_empty_text(tmp_path):
+    path = write(tmp_path / "a.csv", "mr,ref\nname[B],\nname[NA],None\n")
+    assert data.read_pairs(path) == [("name : B", ""), ("name : NA", "None")]
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    first = data.epoch_batches(10, 4, seed=1, epoch=0)
+    torch.rand(3)  # the global generator plays no part
+    assert first == data.epoch_batches(10, 4, seed=1, epoch=0)
+    assert [len(batch) for batch in first] == [4, 4, 2]
+    assert sorted(i for batch in first for i in batch) == list(range(10))
+    assert first != data.epoch_batches(10, 4, seed=1, epoch=1)
+    assert first != data.epoch_batches(10, 4, seed=2, epoch=0)
+
+
+def test_collate_pads_to_the_longest_and_marks_targets():
+    batch = data.collate([data.Example([5, 6, 7, 8], 2), data.Example([9, 10], 1)])
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 8], [9, 10, 0, 0]]
+    assert batch["labels"].tolist() == [[-100, -100, 7, 8], [-100, 10, -100, -100]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", f"{LINE}\nname : X, no bars\n", r"a.txt, row 2: no '\|\|' between context"),
+        ("a.txt", "Type : pub||A pub .\n", "a.txt, row 1: the MR 'Type : pub' has no name"),
+        ("a.txt", "name : ||A pub .\n", "row 1: the MR 'name : ' has no name; it needs 'name"),
+        ("a.txt", "", "a.txt has no rows; fetch it again with `make data`"),
+        ("a.csv", "mr,ref\neatType[pub],A pub .\n", r"row 1: the MR 'eatType\[pub\]' has no name"),
+        ("a.csv", "mr,ref\nname[X,A pub .\n", r"row 1: cannot read the MR 'name\[X'; write it as"),
+        ("a.csv", "mr,text\nname[X],A pub .\n", r"has columns \['mr', 'text'\]; it needs mr and"),
+    ],
+)
+def test_bad_files(tmp_path, tokenizer, name, text, message):
+    path = write(tmp_path / name, text)
+    with pytest.raises(ValueError, match=message):
+        data.load_examples(path, tokenizer, 192)
+    with pytest.raises(ValueError, match=message):
+        data.read_prompts(path)
+
+
+def test_missing_file(tmp_path, tokenizer):
+    with pytest.raises(FileNotFoundError, match="nowhere.txt not found; run `make data`, or set"):
+        data.load_examples(tmp_path / "nowhere.txt", tokenizer, 192)
+
+
+def test_not_utf8(tmp_path, tokenizer):
+    path = tmp_path / "latin.txt"
+    path.write_bytes("name : Café||Café .\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="latin.txt cannot be read as UTF-8 text"):
+        data.load_examples(path, tokenizer, 192)
+
+
+def test_example_longer_than_the_backbone(tmp_path, tokenizer):
+    path = write(tmp_path / "train.txt", LINE + "\n")
+    with pytest.raises(ValueError, match="row 1 has .* tokens, the backbone 8 positions; use a"):
+        data.load_examples(path, tokenizer, 8)

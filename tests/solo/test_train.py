@@ -1,0 +1,189 @@
+"""The loop against independent formulas, and its promise about interrupted runs."""
+
+import copy
+import json
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from solo import train as training
+from solo.adapters import make_config
+from solo.checkpoint import STATE
+from solo.data import Example, collate
+from solo.train import TrainConfig, learning_rate, target_logits, train
+from tests.conftest import make_model
+
+DRAWS = torch.Generator().manual_seed(11)
+
+
+def make_examples(count: int) -> list[Example]:
+    lengths = torch.randint(4, 20, (count,), generator=DRAWS).tolist()
+    return [
+        Example(torch.randint(1, 61, (n,), generator=DRAWS).tolist(), 1 + n // 3) for n in lengths
+    ]
+
+
+TRAIN, VALID = make_examples(21), make_examples(5)
+RECIPE = {"batch_size": 4, "epochs": 2, "warmup_steps": 3, "lr": 0.02, "log_every": 3}
+
+
+def run(tmp_path, options=None, stop_at=None, identity="a", **recipe):
+    """Train a fresh tiny model; returns what it trained. `stop_at` kills it there."""
+    model = make_model()
+    method, config = make_config(options or {"name": "solo", "rank": 4, "sparsity": 0.3})
+    attached = method.attach(model, config, 1)
+
+    def on_progress(done, total, info):
+        if done == stop_at:
+            raise KeyboardInterrupt
+
+    recipe = TrainConfig(**RECIPE | recipe)
+    result = train(model, attached, TRAIN, VALID, recipe, tmp_path, 1, identity, on_progress)
+    return {name: p.detach().clone() for name, p in attached.parameters.items()}, result
+
+
+def read_log(tmp_path):
+    return [json.loads(line) for line in (tmp_path / training.LOG).read_text().splitlines()]
+
+
+@pytest.mark.parametrize("options", [None, {"name": "lora", "rank": 2}, {"name": "full"}])
+@pytest.mark.parametrize("stop_at", [1, 5, 7, 11])
+def test_a_killed_run_ends_bit_for_bit_the_same(tmp_path, options, stop_at):
+    whole, result = run(tmp_path / "whole", options, save_every=2)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "killed", options, stop_at=stop_at, save_every=2)
+    again, same = run(tmp_path / "killed", options, save_every=2)
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+    assert result == same
+
+    def figures(path):  # all but the clock
+        return [{k: v for k, v in e.items() if k != "tokens_per_s"} for e in read_log(path)]
+
+    assert figures(tmp_path / "whole") == figures(tmp_path / "killed")
+
+
+def test_log_lines(tmp_path):
+    _, result = run(tmp_path)
+    log = read_log(tmp_path)
+    assert [e["step"] for e in log if "loss" in e] == [3, 6, 9, 12]
+    assert [e["step"] for e in log if "valid_loss" in e] == [6, 12]  # 21 examples, 6 batches
+    assert result == {"steps": 12, "valid_loss": log[-1]["valid_loss"]}
+    assert {"loss", "lr", "epoch", "tokens_per_s", "lambda/2", "lambda/4"} <= set(log[0])
+
+
+def test_rate_starts_at_0_and_ends_at_0():
+    config = TrainConfig(lr=1.0, warmup_steps=4)
+    rates = [learning_rate(step, 12, config) for step in range(13)]
+    assert rates == [0, 0.25, 0.5, 0.75, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0]
+
+
+def test_update_is_loras_adamw(tmp_path):
+    """p -= lr sqrt(c2) / c1 * m / (sqrt(v) + eps), then p -= lr wd p, written out in float64."""
+    config = TrainConfig(**RECIPE | {"max_steps": 6, "eps": 1e-2, "weight_decay": 0.1})
+    after, _ = run(tmp_path, {"name": "lora", "rank": 2, "dropout": 0.0}, max_steps=6, eps=1e-2)
+    model = make_model().double()
+    method, options = make_config({"name": "lora", "rank": 2, "dropout": 0.0})
+    attached = method.attach(model, options, 1)
+    parameters = {name: p.data.double() for name, p in attached.parameters.items()}
+    m = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    v = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    for step in range(1, 7):
+        for name, p in attached.parameters.items():
+            p.data, p.grad = parameters[name].clone(), None
+        batch = collate([TRAIN[i] for i in training.epoch_batches(21, 4, 1, 0)[step - 1]])
+        loss_by_hand(model, batch, 0.1).backward()
+        lr = learning_rate(step - 1, 6, config)
+        for name, p in attached.parameters.items():
+            m[name] = 0.9 * m[name] + 0.1 * p.grad
+            v[name] = 0.999 * v[name] + 0.001 * p.grad**2
+            size = lr * math.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            parameters[name] = parameters[name] - size * m[name] / (v[name].sqrt() + 1e-2)
+            parameters[name] = parameters[name] * (1 - lr * 0.1)
+    for name, p in parameters.items():  # decay before or after the update: of the order lr^2
+        torch.testing.assert_close(after[name].double(), p, rtol=2e-3, atol=2e-5)
+
+
+def loss_by_hand(model, batch, smoothing: float) -> torch.Tensor:
+    """LoRA's label smoothing over all positions, masked to the targets (its model.py, forward)."""
+    logits = model(batch["input_ids"]).logits[:, :-1]
+    labels = batch["labels"][:, 1:]
+    mask = labels != -100
+    log_p = torch.log_softmax(logits, -1)
+    nll = -log_p.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+    loss = (1 - smoothing) * nll - smoothing * log_p.mean(-1)
+    return (loss * mask).sum() / mask.sum()
+
+
+def test_loss_at_target_positions_is_the_whole_loss_masked(model):
+    batch = collate(TRAIN[:4])
+    logits, targets = target_logits(model, batch)
+    assert len(targets) == sum(example.n_targets for example in TRAIN[:4])
+    ours = F.cross_entropy(logits, targets, label_smoothing=0.1)
+    torch.testing.assert_close(ours, loss_by_hand(model, batch, 0.1))
+
+
+def test_padding_changes_nothing(model):
+    """No attention mask: causal attention never looks at padding on the right."""
+    alone, _ = target_logits(model, collate([TRAIN[0]]))
+    longest = max(TRAIN, key=lambda example: len(example.ids))
+    padded, _ = target_logits(model, collate([TRAIN[0], longest]))
+    torch.testing.assert_close(padded[: len(alone)], alone, rtol=1e-5, atol=1e-5)
+
+
+def test_validation_loss_is_the_mean_over_tokens_without_smoothing(tmp_path):
+    _, result = run(tmp_path, {"name": "none"})
+    model = make_model()
+    total = sum(loss_by_hand(model, collate([e]), 0.0).item() * e.n_targets for e in VALID)
+    expected = total / sum(example.n_targets for example in VALID)
+    assert result["steps"] == 0 and result["valid_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tmp_path, monkeypatch):
+    original, calls = training.target_logits, []
+
+    def spoiled(model, batch):
+        logits, targets = original(model, batch)
+        calls.append(model.training)
+        return (logits * math.nan if sum(calls) == 5 and model.training else logits), targets
+
+    monkeypatch.setattr(training, "target_logits", spoiled)
+    with pytest.raises(FloatingPointError, match="the loss is nan at step 5; the last good state"):
+        run(tmp_path, save_every=2)
+    state = training.checkpoint.read_counters(tmp_path / STATE)
+    assert state["step"] == 4
+    monkeypatch.setattr(training, "target_logits", original)
+    resumed, _ = run(tmp_path, save_every=2)
+    whole, _ = run(tmp_path / "whole", save_every=2)
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_state_of_another_configuration(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stop_at=3, save_every=2)
+    with pytest.raises(ValueError, match="is the state of another configuration .a, this one is b"):
+        run(tmp_path, identity="b")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"batch_size": 0}, "train.batch_size is 0; at least 1"),
+        ({"max_steps": 0}, "train.max_steps is 0; at least 1, or null for whole epochs"),
+        ({"lr": 0}, "train.lr is 0; it must be above 0"),
+        ({"precision": "fp16"}, "train.precision is 'fp16'; known: fp32, bf16"),
+        ({"label_smoothing": 1.0}, r"train.label_smoothing is 1.0; it must be in \[0, 1\)"),
+    ],
+)
+def test_bad_recipes(options, text):
+    with pytest.raises(ValueError, match=text):
+        TrainConfig(**options)
+
+
+def test_bf16_trains(tmp_path):
+    fp32, _ = run(tmp_path / "a")
+    bf16, result = run(tmp_path / "b", precision="bf16")
+    assert math.isfinite(result["valid_loss"])
+    assert copy.copy(bf16).keys() == fp32.keys()
+    assert any(not torch.equal(fp32[name], bf16[name]) for name in fp32)
