@@ -24,7 +24,7 @@ HEAP = "1g"
 
 _OPTIONS = [
     "-XX:+UseSerialGC",
-    "-XX:-UsePerfData",  # no /tmp/hsperfdata_*
+    "-XX:-UsePerfData",  # no hsperfdata folder among the temporary files
     "-XX:+ExitOnOutOfMemoryError",  # end at once instead of limping on
     "-XX:+UnlockDiagnosticVMOptions",
     "-XX:+DisplayVMOutputToStderr",  # the runtime's own messages must not look like results

@@ -89,7 +89,7 @@ def prediction_text(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) ->
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
-    # The clean-up of transformers would turn " ." into "."; the recipe decodes plainly.
+    # The clean-up that some tokenizers ask for turns " ." into "."; the recipe decodes plainly.
     return tokenizer.decode(
         token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
     )
