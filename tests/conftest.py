@@ -15,7 +15,7 @@ def make_model(n_layer: int = 6, seed: int = 0, vocab_size: int = 61) -> GPT2LMH
     """A random GPT-2 of width 16 without dropout, in eval mode."""
     torch.manual_seed(seed)
     config = GPT2Config(
-        n_layer=n_layer, n_embd=16, n_head=2, n_positions=192, vocab_size=vocab_size,
+        n_layer=n_layer, n_embd=16, n_head=2, n_positions=400, vocab_size=vocab_size,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, initializer_range=0.3,
         bos_token_id=0, eos_token_id=0,
     )  # fmt: skip

@@ -32,7 +32,7 @@ def test_the_hubs_old_key_names_load_too(checkpoint_dir, tokenizer):
     path = checkpoint_dir / "model.safetensors"
     tensors = {k.removeprefix("transformer."): v for k, v in load_file(path).items()}
     for i in range(6):
-        tensors[f"h.{i}.attn.bias"] = torch.ones(1, 1, 192, 192).tril()
+        tensors[f"h.{i}.attn.bias"] = torch.ones(1, 1, 400, 400).tril()
     save_file(tensors, path, {"format": "pt"})
     loaded = backbone.fingerprint(backbone.load_backbone(checkpoint_dir))
     assert loaded == backbone.fingerprint(make_model(vocab_size=len(tokenizer)))
