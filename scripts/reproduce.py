@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("table", choices=sorted(TABLES))
     parser.add_argument("--rows", help="comma-separated names, without the table's")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides for every row")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     failed = []
     with one_line_errors():
         known = [row["row"] for row in load_reported()[args.table]["rows"]]

@@ -10,6 +10,7 @@ from transformers.utils import logging as transformers_logging
 from solo.record import file_sha256, read_json
 
 HUB_FILES = ("config.json", "model.safetensors", "tokenizer*", "vocab.json", "merges.txt")
+FUSED = {"gelu_new": "gelu_pytorch_tanh"}  # one function, in one kernel instead of eight
 NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 
 
@@ -47,6 +48,7 @@ def load_backbone(directory: Path) -> GPT2LMHeadModel:
     if kind != "gpt2":
         raise ValueError(f"{directory} holds a model of type {kind!r}; only 'gpt2' is supported")
     config = GPT2Config.from_pretrained(directory, **NO_DROPOUT)
+    config.activation_function = FUSED.get(config.activation_function, config.activation_function)
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what it would warn of is an error below
     try:

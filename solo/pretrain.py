@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from solo.backbone import NO_DROPOUT
+from solo.backbone import FUSED, NO_DROPOUT
 from solo.record import atomic, config_hash, file_sha256
 
 END_OF_TEXT = "<|endoftext|>"
@@ -121,6 +121,7 @@ def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadMod
         **shape, **NO_DROPOUT, vocab_size=len(tokenizer), bos_token_id=end, eos_token_id=end
     )
     config.stand_in = stand_in
+    config.activation_function = FUSED[config.activation_function]
     return GPT2LMHeadModel(config)
 
 

@@ -83,6 +83,14 @@ def test_neither_directory_nor_hub_name(monkeypatch):
         backbone.resolve("no/such-model")
 
 
+def test_the_fused_activation_is_gpt2s(checkpoint_dir, tokenizer, ids):
+    ours = backbone.load_backbone(checkpoint_dir)
+    original = make_model(vocab_size=len(tokenizer))
+    assert original.config.activation_function == "gelu_new"
+    with torch.no_grad():
+        torch.testing.assert_close(ours(ids).logits, original(ids).logits, rtol=1e-5, atol=1e-5)
+
+
 def test_fingerprint_sees_one_changed_weight(model):
     before = backbone.fingerprint(model)
     with torch.no_grad():
