@@ -22,7 +22,7 @@ $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) \
 	  else "error: Python %d.%d found, 3.11 to 3.13 needed; use make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --disable-pip-version-check -q -r requirements.txt
+	$(PY) -m pip install --disable-pip-version-check -q $(PIP_ARGS) -r requirements.txt
 	touch $@
 
 demo: setup ## Table 1 in miniature, offline: results/demo/table1.md
@@ -31,7 +31,7 @@ demo: setup ## Table 1 in miniature, offline: results/demo/table1.md
 	$(PY) scripts/reproduce.py demo $(ARGS)
 
 test: setup lint ## ruff and all tests
-	$(PY) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(ARGS)
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -4,6 +4,7 @@ Overrides go to every row: scripts/reproduce.py table1 model.path=DIR train.max_
 A stage whose output is there and fits its configuration is skipped. A row that fails is reported
 at the end, with exit code 1; the others still run. Options before the overrides:
   --rows solo_s,lora_s   only these rows
+  --out DIR              where the table goes
 """
 
 import argparse
@@ -50,6 +51,7 @@ def main() -> None:
     )
     parser.add_argument("table", choices=sorted(TABLES))
     parser.add_argument("--rows", help="comma-separated names, without the table's")
+    parser.add_argument("--out", type=Path, help="where the table goes (default: its own place)")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides for every row")
     args = parser.parse_intermixed_args()
     failed = []
@@ -66,8 +68,8 @@ def main() -> None:
             except Exception as error:
                 failed.append(f"{config['row']}: {type(error).__name__}: {error}")
                 print(f"error: {failed[-1]}", file=sys.stderr, flush=True)
-        runs_dir, out_dir = TABLES[args.table]
-        print(write_table(args.table, Path(configs[0]["runs_dir"] or runs_dir), out_dir))
+        out_dir = args.out or TABLES[args.table][1]
+        print(write_table(args.table, Path(configs[0]["runs_dir"]), out_dir))
         print(f"written to {out_dir}", file=sys.stderr)
     if failed:
         print("failed rows:", *failed, sep="\n  ", file=sys.stderr)

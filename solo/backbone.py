@@ -93,6 +93,11 @@ def load_tokenizer(directory: Path):
     return tokenizer
 
 
+def device() -> torch.device:
+    """Where models run: the accelerator (CUDA, MPS, ...) if there is one, else the CPU."""
+    return torch.accelerator.current_accelerator() or torch.device("cpu")
+
+
 def fingerprint(model: torch.nn.Module) -> str:
     """Hex sha256 over the names and bytes of all parameters: which weights, wherever stored."""
     digest = hashlib.sha256()

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from solo.backbone import FUSED, NO_DROPOUT
+from solo import backbone
 from solo.record import atomic, config_hash, file_sha256
 
 END_OF_TEXT = "<|endoftext|>"
@@ -118,10 +118,14 @@ def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadMod
     torch.manual_seed(seed)
     end = tokenizer.eos_token_id
     config = GPT2Config(
-        **shape, **NO_DROPOUT, vocab_size=len(tokenizer), bos_token_id=end, eos_token_id=end
+        **shape,
+        **backbone.NO_DROPOUT,
+        vocab_size=len(tokenizer),
+        bos_token_id=end,
+        eos_token_id=end,
     )
     config.stand_in = stand_in
-    config.activation_function = FUSED[config.activation_function]
+    config.activation_function = backbone.FUSED[config.activation_function]
     return GPT2LMHeadModel(config)
 
 
@@ -144,7 +148,7 @@ def pretrain(
                 f"the {name} text has {len(stream)} tokens; one window needs "
                 f"pretrain.context + 1 = {config['context'] + 1}"
             )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = backbone.device()
     model.to(device).train()
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     others = [p for p in model.parameters() if p.dim() < 2]

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
-
 from solo import backbone, checkpoint, data, decode, record
 from solo.adapters import make_config
 from solo.adapters.base import check
@@ -173,14 +171,14 @@ def decode_settings(config: dict) -> dict:
 
 
 def load_model(model_config: dict, run_dir: Path | None = None):
-    """(model, tokenizer, description): eval mode, on the GPU if there is one, adapter attached."""
+    """(model, tokenizer, description): in eval mode, on its device, adapter attached."""
     directory = backbone.resolve(model_config["path"], model_config.get("revision"))
     model = backbone.load_backbone(directory)
     tokenizer = backbone.load_tokenizer(directory)
     description = backbone.describe(model, model_config["path"], directory)
     if run_dir is not None:
         checkpoint.load_adapter(run_dir, model, description["sha256"])
-    return model.to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, description
+    return model.to(backbone.device()), tokenizer, description
 
 
 def write_predictions(path: Path, rows: list[tuple[str, str]]) -> None:

@@ -1,0 +1,117 @@
+"""The commands as a user types them: the whole chain once, and errors in one line."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.reproduce import compose_row
+from solo.demo_data import write_demo_data
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def call(*arguments, code=0) -> subprocess.CompletedProcess:
+    """Run a script of ours in its own process; assert its exit code."""
+    env = os.environ | {"HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    env.pop("HYDRA_FULL_ERROR", None)
+    command = [sys.executable, *map(str, arguments)]
+    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert result.returncode == code, result.stderr[-2000:]
+    return result
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    """Generated data and a backbone pretrained on it for a few steps."""
+    root = tmp_path_factory.mktemp("small")
+    write_demo_data(root / "data", train_rows=40, valid_rows=6, test_mrs=4, pretrain_lines=400)
+    call(
+        "scripts/pretrain_backbone.py",
+        f"pretrain.corpus_dir={root}/data",
+        f"pretrain.output_dir={root}/backbone",
+        "pretrain.shape={n_layer: 4, n_embd: 32, n_head: 2, n_positions: 256}",
+        "pretrain.vocab_size=400",
+        "pretrain.steps=20",
+        "pretrain.valid_windows=4",
+    )
+    return root
+
+
+def test_pretraining_leaves_a_labelled_backbone(small):
+    summary = json.loads((small / "backbone" / "pretraining.json").read_text())
+    log = [json.loads(line) for line in open(small / "backbone" / "pretrain_log.jsonl")]
+    assert log[1]["loss"] < log[0]["loss"]
+    assert summary["tokens_seen"] == 20 * 16 * 128 and len(summary["corpus"]) == 2
+    config = json.loads((small / "backbone" / "config.json").read_text())
+    assert config["stand_in"].startswith("demo")
+
+
+def test_rows_run_to_a_table_and_are_found_done(small):
+    overrides = [
+        f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={small}/runs",
+        "train.max_steps=3", "decode.beam=2", "decode.max_new_tokens=8",
+    ]  # fmt: skip
+    command = ["scripts/reproduce.py", "demo", "--rows", "solo", "--out", small, *overrides]
+    call(*command)
+    rows = list(csv.DictReader(open(small / "table1.csv")))
+    assert [row["row"] for row in rows] == ["solo"]
+    [run] = (small / "runs").iterdir()
+    before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
+    call(*command)
+    assert before == {path: path.stat().st_mtime_ns for path in run.iterdir()}
+
+    shown = call("scripts/evaluate.py", f"run={run}").stdout
+    assert f"ROUGE_L  {float(rows[0]['ROUGE_L']):.4f}" in shown
+    text = call("scripts/generate.py", f"run={run}", "mr='name[The Mill], eatType[pub]'").stdout
+    assert len(text.splitlines()) == 1
+
+
+def test_decoding_any_checkpoint_with_the_outside_contract(small):
+    tests, out = small / "contexts.txt", small / "out.tsv"
+    lines = ["name : B | Type : pub||x", "name : A||y", "name : B | Type : pub||z"]
+    tests.write_text("\n".join(lines) + "\n")
+    call(
+        "scripts/decode.py", f"model.path={small}/backbone", "adapter=none",
+        f"data.test_path={tests}", f"decode.output={out}",
+    )  # fmt: skip
+    rows = list(csv.reader(open(out, encoding="utf-8"), delimiter="\t"))
+    assert rows[0] == ["MR", "output"]
+    assert [row[0] for row in rows[1:]] == ["name : B | Type : pub", "name : A"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["scripts/train.py", "adapter=sole"], "full\n\tlora\n\tnone\n\tsolo"),
+        (["scripts/train.py", "adapter.rank=0"], "error: adapter.rank is 0; it must be at least 1"),
+        (["scripts/decode.py", "run=nowhere"], "error: nowhere holds no trained run; train it"),
+        (["scripts/reproduce.py", "demo", "--rows", "x"], "error: unknown row 'demo/x'; known: de"),
+    ],
+)
+def test_one_clear_line(arguments, text):
+    result = call(*arguments, code=1)
+    assert text in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("row", "overrides", "text"),
+    [
+        ("table1/nope", [], "table1/nope: .*Could not find 'experiment/table1/nope'"),
+        ("demo/solo", ["adapter.rnak=8"], "demo/solo: Could not override 'adapter.rnak'"),
+        ("demo/solo", ["train.lrr=1"], "Could not override 'train.lrr'"),
+    ],
+)
+def test_bad_overrides_of_a_row(row, overrides, text):
+    with pytest.raises(ValueError, match=text):
+        compose_row(row, overrides)
+
+
+def test_overrides_reach_every_row():
+    config = compose_row("table1/solo_m", ["model.path=here", "train.max_steps=200"])
+    assert (config["model"]["path"], config["train"]["max_steps"]) == ("here", 200)
+    assert config["adapter"]["rank"] == 512 and config["row"] == "table1/solo_m"
