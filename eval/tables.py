@@ -64,7 +64,7 @@ def _run(directory: Path, environment: dict, reported: dict) -> Run:
         directory=directory,
         rows=_read(directory / "rows.json", default=[]),
         n_params=train["n_params"],
-        seed=_read(directory / "identity.json")["seed"],
+        seed=_read(directory / "identity.json")["training"]["seed"],
         scores={name: float(metrics[name]) for name in METRICS},
         marks=_marks(train, decode, reported),
     )

@@ -1,10 +1,12 @@
 """A run and its two stages that need the model: train and decode. Files are all they share.
 
 A run is known by its identity: the backbone, the checksums of the data, the adapter's options
-with every default filled in, the recipe and the seed. Its directory carries the identity's hash,
-so runs with other arguments never collide, and a stage whose output is there is not run again.
+with every default filled in, the recipe, the seed and the decoding. Its directory carries the
+identity's hash, so runs with other arguments never collide, and a stage whose output is there is
+not run again; runs that differ only in what comes after training share the training.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,14 +14,14 @@ from pathlib import Path
 from solo import backbone, checkpoint, data, decode, record
 from solo.adapters import make_config
 from solo.adapters.base import check
-from solo.train import TrainConfig, train
+from solo.train import LOG, TrainConfig, train
 
 PREDICTIONS = "predictions.tsv"
 Progress = Callable[[int, int, dict], None]
 
 
 def identity(config: dict) -> dict:
-    """What decides a run's numbers up to and including training, as a JSON-like dict.
+    """What decides a run's numbers, as a JSON-like dict: `training`, and what follows it.
 
     Checks the whole configuration on the way: raises the errors of every part before any work.
     """
@@ -32,13 +34,15 @@ def identity(config: dict) -> dict:
         path = Path(config["data"][f"{split}_path"])
         check_data_file(path, config["data"].get("sha256", {}).get(split))
         sums[split] = record.file_sha256(path)
-    return {
+    test = sums.pop("test")
+    training = {
         "model": _model_identity(config["model"]),
         "data": sums,
         "adapter": {"name": name, **asdict(adapter)},
         "train": recipe,
         "seed": config["seed"],
     }
+    return {"training": training, "test": test, "decode": decode_settings(config)}
 
 
 def check_data_file(path: Path, sha256: str | None) -> None:
@@ -78,7 +82,7 @@ def train_run(config: dict, on_progress: Progress) -> Path:
     """
     known = identity(config)
     run_dir = run_directory(config, known)
-    if record.stage_record(run_dir, "train"):
+    if record.stage_record(run_dir, "train") or _share_training(run_dir, known, config):
         return run_dir
     model, tokenizer, description = load_model(config["model"])
     n_positions = model.config.n_positions
@@ -87,9 +91,7 @@ def train_run(config: dict, on_progress: Progress) -> Path:
     valid_examples = data.load_examples(paths["valid_path"], tokenizer, n_positions)
     method, adapter = make_config(config["adapter"])
     attached = method.attach(model, adapter, config["seed"])
-    run_dir.mkdir(parents=True, exist_ok=True)
-    record.write_json(run_dir / "identity.json", known)
-    record.write_text(run_dir / "config.yaml", record.to_yaml(config))
+    _open_run(run_dir, known, config)
     with record.stage(run_dir, "train") as entry:
         result = train(
             model,
@@ -102,27 +104,45 @@ def train_run(config: dict, on_progress: Progress) -> Path:
             record.config_hash(known),
             on_progress,
         )
-        checkpoint.save_adapter(
-            run_dir,
-            known["adapter"]["name"],
-            adapter,
-            attached,
-            config["seed"],
-            description["sha256"],
-        )
-        full_steps = TrainConfig(**config["train"] | {"max_steps": None})
-        planned = full_steps.total_steps(len(train_examples)) if attached.parameters else 0
+        name, sha256 = config["adapter"]["name"], description["sha256"]
+        checkpoint.save_adapter(run_dir, name, adapter, attached, config["seed"], sha256)
+        whole = TrainConfig(**config["train"] | {"max_steps": None})
+        planned = whole.total_steps(len(train_examples)) if attached.parameters else 0
         entry |= result | {"planned_steps": planned, "n_params": attached.n_params}
         entry |= {"backbone": description, "identity": record.config_hash(known)}
     (run_dir / checkpoint.STATE).unlink(missing_ok=True)
     return run_dir
 
 
+def _open_run(run_dir: Path, known: dict, config: dict) -> None:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    record.write_json(run_dir / "identity.json", known)
+    record.write_text(run_dir / "config.yaml", record.to_yaml(config))
+
+
+def _share_training(run_dir: Path, known: dict, config: dict) -> bool:
+    """Take the training of a finished run beside `run_dir` that differs only in what follows."""
+    wanted = record.config_hash(known["training"])
+    for path in sorted(Path(config["runs_dir"]).glob("*/identity.json")):
+        trained = record.stage_record(path.parent, "train")
+        if trained and record.config_hash(record.read_json(path)["training"]) == wanted:
+            _open_run(run_dir, known, config)
+            for name in (LOG, checkpoint.WEIGHTS, checkpoint.CONFIG):
+                with record.atomic(run_dir / name) as temporary:
+                    shutil.copyfile(path.parent / name, temporary)
+            shared = trained | {"shared_from": path.parent.name}
+            record.write_json(run_dir / "environment.json", {"train": shared})
+            return True
+    return False
+
+
 def decode_run(config: dict, run_dir: Path, on_progress: Progress) -> Path:
     """Decode the test set with a trained run, unless that is done already; returns the TSV."""
     output = Path(run_dir) / PREDICTIONS
-    settings = {"decode": decode_settings(config), "test": config["data"]["test_path"]}
-    settings["test"] = record.file_sha256(Path(settings["test"]))
+    settings = {
+        "decode": decode_settings(config),
+        "test": record.file_sha256(Path(config["data"]["test_path"])),
+    }
     done = record.stage_record(run_dir, "decode")
     if done and output.exists():
         if done["settings"] == settings and done["sha256"] == record.file_sha256(output):

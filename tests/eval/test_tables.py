@@ -22,7 +22,7 @@ def make_run(root, name, row="table1/solo_s", stand_in=None, steps=52_580, mrs=6
             "decode": {"n_predictions": mrs},
             "evaluate": {},
         },
-        "identity.json": {"seed": 1},
+        "identity.json": {"training": {"seed": 1}},
         "rows.json": [row],
         "metrics.json": SCORES,
     }

@@ -67,6 +67,21 @@ def test_another_configuration_is_another_directory(config, change):
     assert run.run_directory(config, run.identity(config)) != first
 
 
+def test_other_decoding_is_another_run_that_shares_the_training(config):
+    first = run.train_run(config, quiet)
+    run.decode_run(config, first, quiet)
+    config["decode"]["beam"] = 3
+    second = run.train_run(config, never)
+    assert second != first
+    for name in ("adapter.safetensors", "adapter_config.json", "train_log.jsonl"):
+        assert (second / name).read_bytes() == (first / name).read_bytes()
+    assert record.stage_record(second, "train")["shared_from"] == first.name
+    assert run.decode_run(config, second, quiet).exists()
+    config["seed"] = 2
+    with pytest.raises(AssertionError, match="was run again"):
+        run.train_run(config, never)
+
+
 def test_what_does_not_matter_keeps_the_directory(config):
     first = run.run_directory(config, run.identity(config))
     config["adapter"] |= {"variant": "paper", "dropout": 0.1}  # the defaults, spelt out
