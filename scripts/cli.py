@@ -1,13 +1,18 @@
-"""What the entry points share: one-line errors and progress bars."""
+"""What the entry points share: Hydra's start, one-line errors and progress bars."""
 
+import functools
 import os
 import sys
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
+import hydra
+from omegaconf import DictConfig
 from tqdm import tqdm
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+ROOT = Path(__file__).resolve().parent.parent
+CONFIGS, RESULTS = ROOT / "configs", ROOT / "results"
 TABLES = {  # table: (where its runs are, where it goes)
     "table1": (RESULTS / "runs", RESULTS / "tables"),
     "demo": (RESULTS / "demo" / "runs", RESULTS / "demo"),
@@ -46,3 +51,33 @@ def progress_bar(label: str, unit: str = "step"):
     finally:
         if bar is not None:
             bar.close()
+
+
+def command(task: Callable[[DictConfig], None], config_name: str = "config") -> Callable[[], None]:
+    """Decorator: `task` as a command line with Hydra's overrides, --help and -m."""
+
+    @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
+    @functools.wraps(task)
+    def main(cfg: DictConfig) -> None:
+        with one_line_errors():
+            task(cfg)
+
+    @functools.wraps(task)
+    def start() -> None:
+        with one_line_errors():
+            for argument in sys.argv[1:]:
+                key, _, names = argument.partition("=")
+                if key == "experiment":
+                    check_experiments(names.split(","))
+            main()
+
+    return start
+
+
+def check_experiments(names: list[str]) -> None:
+    """ValueError that lists the known experiments if one of `names` is not among them."""
+    folder = CONFIGS / "experiment"
+    known = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml"))
+    for name in names:
+        if name not in known and name != "null":
+            raise ValueError(f"unknown experiment {name!r}; known: {', '.join(known)}")

@@ -7,28 +7,26 @@ scripts/decode.py model.path=DIR adapter=none data.test_path=FILE decode.output=
 import sys
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts import stages
-from scripts.cli import one_line_errors, progress_bar
+from scripts.cli import command, progress_bar
 from solo import run
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="config")
+@command
 def main(cfg: DictConfig) -> None:
-    with one_line_errors():
-        config, run_dir = stages.run_config(cfg)
-        output = config["decode"]["output"]
-        if output is None:
-            print(stages.decode(config, run_dir))
-            return
-        with progress_bar("decode", "MR") as report:
-            rows = run.decode_file(config, run_dir, report)
-        run.write_predictions(Path(output), rows)
-        print(output)
+    config, run_dir = stages.run_config(cfg)
+    output = config["decode"]["output"]
+    if output is None:
+        print(stages.decode(config, run_dir))
+        return
+    with progress_bar("decode", "MR") as report:
+        rows = run.decode_file(config, run_dir, report)
+    run.write_predictions(Path(output), rows)
+    print(output)
 
 
 if __name__ == "__main__":

@@ -3,22 +3,20 @@
 import sys
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts import stages
-from scripts.cli import one_line_errors
+from scripts.cli import command
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="config")
+@command
 def main(cfg: DictConfig) -> None:
-    with one_line_errors():
-        config, run_dir = stages.run_config(cfg)
-        scores = stages.evaluate(config, run_dir)
-        for name in ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr"):
-            print(f"{name:8s} {scores[name]:.4f}")
+    config, run_dir = stages.run_config(cfg)
+    scores = stages.evaluate(config, run_dir)
+    for name in ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr"):
+        print(f"{name:8s} {scores[name]:.4f}")
 
 
 if __name__ == "__main__":

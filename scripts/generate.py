@@ -6,27 +6,25 @@ The MR may also be linearised as the data is: mr="name : The Mill | Type : pub".
 import sys
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts import stages
-from scripts.cli import one_line_errors
+from scripts.cli import command
 from solo import data, decode, run
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="config")
+@command
 def main(cfg: DictConfig) -> None:
-    with one_line_errors():
-        if not cfg.mr:
-            raise ValueError('no MR given; add mr="name[The Mill], eatType[pub], ..."')
-        config, run_dir = stages.run_config(cfg)
-        context = data.linearise(cfg.mr) if "[" in cfg.mr else cfg.mr
-        settings = decode.BeamConfig(**run.decode_settings(config))
-        model, tokenizer, _ = run.load_model(config["model"], run_dir)
-        [text] = run.generate(model, tokenizer, [context], settings, lambda *progress: None)
-        print(text)
+    if not cfg.mr:
+        raise ValueError('no MR given; add mr="name[The Mill], eatType[pub], ..."')
+    config, run_dir = stages.run_config(cfg)
+    context = data.linearise(cfg.mr) if "[" in cfg.mr else cfg.mr
+    settings = decode.BeamConfig(**run.decode_settings(config))
+    model, tokenizer, _ = run.load_model(config["model"], run_dir)
+    [text] = run.generate(model, tokenizer, [context], settings, lambda *progress: None)
+    print(text)
 
 
 if __name__ == "__main__":

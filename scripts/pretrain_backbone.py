@@ -5,15 +5,15 @@ Writes a directory in the hub's format (config.json, model.safetensors, tokenize
 `pretrain_log.jsonl` beside them. A directory that holds the same recipe's result is left alone.
 """
 
+import functools
 import sys
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.cli import one_line_errors, progress_bar
+from scripts.cli import command, progress_bar
 from solo import backbone, pretrain, record
 
 
@@ -54,10 +54,9 @@ def run(config: dict) -> None:
     print(f"{out}: {tokens:,} tokens seen, validation loss {loss:.3f}")
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="pretrain_backbone")
+@functools.partial(command, config_name="pretrain_backbone")
 def main(cfg: DictConfig) -> None:
-    with one_line_errors():
-        run(OmegaConf.to_container(cfg.pretrain, resolve=True))
+    run(OmegaConf.to_container(cfg.pretrain, resolve=True))
 
 
 if __name__ == "__main__":

@@ -21,13 +21,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.report import write_table
 from eval.tables import load_reported
 from scripts import stages
-from scripts.cli import TABLES, one_line_errors
-
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+from scripts.cli import CONFIGS, TABLES, check_experiments, one_line_errors
 
 
 def compose_row(row: str, overrides: list[str]) -> dict:
     """The resolved configuration of a table row. Raises ValueError for a bad override."""
+    check_experiments([row])
     try:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             cfg = compose("config", overrides=[f"experiment={row}", *overrides])

@@ -7,19 +7,17 @@ that was interrupted goes on. Sweep with -m: scripts/train.py -m adapter.rank=8,
 import sys
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts import stages
-from scripts.cli import one_line_errors
+from scripts.cli import command
 
 
-@hydra.main(version_base="1.3", config_path="../configs", config_name="config")
+@command
 def main(cfg: DictConfig) -> None:
-    with one_line_errors():
-        print(stages.train(OmegaConf.to_container(cfg, resolve=True)))
+    print(stages.train(OmegaConf.to_container(cfg, resolve=True)))
 
 
 if __name__ == "__main__":

@@ -88,6 +88,7 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small):
     ("arguments", "text"),
     [
         (["scripts/train.py", "adapter=sole"], "full\n\tlora\n\tnone\n\tsolo"),
+        (["scripts/train.py", "experiment=x"], "error: unknown experiment 'x'; known: demo/full, "),
         (["scripts/train.py", "adapter.rank=0"], "error: adapter.rank is 0; it must be at least 1"),
         (["scripts/decode.py", "run=nowhere"], "error: nowhere holds no trained run; train it"),
         (["scripts/reproduce.py", "demo", "--rows", "x"], "error: unknown row 'demo/x'; known: de"),
@@ -101,7 +102,11 @@ def test_one_clear_line(arguments, text):
 @pytest.mark.parametrize(
     ("row", "overrides", "text"),
     [
-        ("table1/nope", [], "table1/nope: .*Could not find 'experiment/table1/nope'"),
+        (
+            "table1/nope",
+            [],
+            "unknown experiment 'table1/nope'; known: demo/full, ",
+        ),
         ("demo/solo", ["adapter.rnak=8"], "demo/solo: Could not override 'adapter.rnak'"),
         ("demo/solo", ["train.lrr=1"], "Could not override 'train.lrr'"),
     ],
