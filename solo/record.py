@@ -128,7 +128,10 @@ def claim_row(run_dir: Path, row: str) -> None:
 
 
 def _git(*args: str) -> str | None:
-    result = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True)
+    try:
+        result = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True)
+    except OSError:  # a machine without git
+        return None
     return result.stdout.strip() if result.returncode == 0 else None
 
 

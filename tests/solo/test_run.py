@@ -143,6 +143,13 @@ def test_the_record_refuses_nan(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_machine_without_git_has_no_commit(monkeypatch):
+    assert len(record.environment()["commit"] or "0" * 40) == 40
+    monkeypatch.setenv("PATH", "")
+    environment = record.environment()
+    assert environment["commit"] is None and environment["dirty"] is None
+
+
 def test_a_failed_stage_leaves_no_entry(tmp_path):
     with pytest.raises(RuntimeError), record.stage(tmp_path, "train"):
         raise RuntimeError
