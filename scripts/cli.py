@@ -65,13 +65,22 @@ def command(task: Callable[[DictConfig], None], config_name: str = "config") -> 
     @functools.wraps(task)
     def start() -> None:
         with one_line_errors():
-            for argument in sys.argv[1:]:
-                key, _, names = argument.partition("=")
+            for i, argument in enumerate(sys.argv):
+                key, _, value = argument.partition("=")
                 if key == "experiment":
-                    check_experiments(names.split(","))
+                    check_experiments(value.split(","))
+                if (
+                    key == "mr" and value[:1] not in "'\""
+                ):  # brackets and commas mean lists to Hydra
+                    sys.argv[i] = f"mr={quoted(value)}"
             main()
 
     return start
+
+
+def quoted(text: str) -> str:
+    """`text` as a quoted string of Hydra's override grammar."""
+    return "'" + text.replace("'", r"\'") + "'"
 
 
 def check_experiments(names: list[str]) -> None:

@@ -67,7 +67,7 @@ def test_rows_run_to_a_table_and_are_found_done(small):
 
     shown = call("scripts/evaluate.py", f"run={run}").stdout
     assert f"ROUGE_L  {float(rows[0]['ROUGE_L']):.4f}" in shown
-    text = call("scripts/generate.py", f"run={run}", "mr='name[The Mill], eatType[pub]'").stdout
+    text = call("scripts/generate.py", f"run={run}", "mr=name[Fitzbillies' Mill], food[x]").stdout
     assert len(text.splitlines()) == 1
 
 
