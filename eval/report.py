@@ -28,9 +28,15 @@ def write_table(name: str, runs_dir: Path, out_dir: Path) -> str:
     stem = "table1" if name in PLAIN else name
     _replace(out_dir / f"{stem}.md", lambda path: path.write_text(markdown, encoding="utf-8"))
     _replace(out_dir / f"{stem}.csv", lambda path: path.write_text(text, encoding="utf-8"))
-    labelled = [(r["label"], run) for r, filling in tables.rows_of(table, runs) for run in filling]
+    labelled = [
+        (row["label"] + (" *" if run.marks else ""), run)
+        for row, filling in tables.rows_of(table, runs)
+        for run in filling
+    ]
     if labelled:
-        figure = figures.curves(labelled, table["title"])
+        marked = any(run.marks for _, run in labelled)
+        note = "\n* stand-in backbone or partial run: not a reproduction" if marked else ""
+        figure = figures.curves(labelled, table["title"] + note)
         _replace(out_dir / f"{stem}_curves.png", lambda path: figure.savefig(path, dpi=120))
     return markdown
 

@@ -73,6 +73,18 @@ def test_anything_less_is_listed_apart_with_the_reason(tmp_path, changes, mark):
     assert cells(apart, "Solo Connection, GPT-2 S")[1] == mark
 
 
+def test_the_picture_marks_them_too(tmp_path, monkeypatch):
+    drawn = []
+    original = report.figures.curves
+    monkeypatch.setattr(report.figures, "curves", lambda *a: drawn.append(a) or original(*a))
+    make_run(tmp_path, "a", stand_in="stand-in: tiny")
+    make_run(tmp_path, "b", row="table1/lora_s")
+    report.write_table("table1", tmp_path, tmp_path / "out")
+    [(labelled, title)] = drawn
+    assert [label for label, _ in labelled] == ["LoRA, GPT-2 S", "Solo Connection, GPT-2 S *"]
+    assert title.endswith("* stand-in backbone or partial run: not a reproduction")
+
+
 def test_a_local_copy_of_the_hubs_weights_is_the_real_thing(tmp_path):
     [sha256] = tables.load_reported()["weights"]
     make_run(tmp_path, "a", path="some/dir", file_sha256=sha256)
