@@ -174,7 +174,8 @@ def _official(value, metric: str) -> str:
     """A printed figure on the official scale; of a range, its middle."""
     if value is None:
         return ""
-    value = sum(value) / 2 if isinstance(value, list) else value
+    values = [float(v) for v in (value if isinstance(value, list) else [value])]
+    value = sum(values) / len(values)
     return f"{value / 100 if metric in PERCENT else value:.4f}"
 
 

@@ -47,6 +47,7 @@ def test_a_whole_run_stands_beside_the_paper_and_independent_users(tmp_path):
     ]  # fmt: skip
     assert cells(markdown, "LoRA, GPT-2 M")[3:] == ["BLEU", "67.45", "68.65 to 68.87", "67.64"]
     assert cells(markdown, "Solo Connection, GPT-2 M")[2:] == ["–", "BLEU", "67.7", "–", "–"]
+    assert "| CIDEr | 2.36 | 2.50 to 2.51 | 2.310 |" in markdown
     assert "Not a reproduction" not in markdown
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out/table1.csv").read_text())))
     [ours] = [r for r in rows if r["row"] == "table1/solo_s" and r["source"] == "ours"]
