@@ -1,10 +1,9 @@
 """Write a table and its picture from the runs in a directory."""
 
-import os
-import tempfile
 from pathlib import Path
 
 from eval import figures, tables
+from eval.files import replace, replace_text
 
 PLAIN = ("demo",)  # tables that nobody reported figures for
 
@@ -26,8 +25,8 @@ def write_table(name: str, runs_dir: Path, out_dir: Path) -> str:
         markdown = tables.comparison_markdown(table, runs, broken)
         text = tables.comparison_csv(table, runs)
     stem = "table1" if name in PLAIN else name
-    _replace(out_dir / f"{stem}.md", lambda path: path.write_text(markdown, encoding="utf-8"))
-    _replace(out_dir / f"{stem}.csv", lambda path: path.write_text(text, encoding="utf-8"))
+    replace_text(out_dir / f"{stem}.md", markdown)
+    replace_text(out_dir / f"{stem}.csv", text)
     labelled = [
         (row["label"] + (" *" if run.marks else ""), run)
         for row, filling in tables.rows_of(table, runs)
@@ -37,18 +36,5 @@ def write_table(name: str, runs_dir: Path, out_dir: Path) -> str:
         marked = any(run.marks for _, run in labelled)
         note = "\n* stand-in backbone or partial run: not a reproduction" if marked else ""
         figure = figures.curves(labelled, table["title"] + note)
-        _replace(out_dir / f"{stem}_curves.png", lambda path: figure.savefig(path, dpi=120))
+        replace(out_dir / f"{stem}_curves.png", lambda path: figure.savefig(path, dpi=120))
     return markdown
-
-
-def _replace(path: Path, write) -> None:
-    """Write through a temporary file of the same suffix, so that no reader sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
-    os.close(handle)
-    try:
-        write(Path(temporary))
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)

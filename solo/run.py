@@ -14,6 +14,7 @@ from pathlib import Path
 from solo import backbone, checkpoint, data, decode, record
 from solo.adapters import make_config
 from solo.adapters.base import check
+from solo.download import check_file
 from solo.train import LOG, TrainConfig, train
 
 PREDICTIONS = "predictions.tsv"
@@ -26,13 +27,14 @@ def identity(config: dict) -> dict:
     Checks the whole configuration on the way: raises the errors of every part before any work.
     """
     name, adapter = _adapter(config["adapter"])
+    decode.BeamConfig(**decode_settings(config))  # found out before the training, not after
     recipe = asdict(TrainConfig(**config["train"]))
     for key in ("log_every", "save_every", "valid_batch_size"):  # no effect on the weights
         recipe.pop(key)
     sums = {}
     for split in ("train", "valid", "test"):
         path = Path(config["data"][f"{split}_path"])
-        check_data_file(path, config["data"].get("sha256", {}).get(split))
+        check_file(path, config["data"].get("sha256", {}).get(split))
         sums[split] = record.file_sha256(path)
     test = sums.pop("test")
     training = {
@@ -43,20 +45,6 @@ def identity(config: dict) -> dict:
         "seed": config["seed"],
     }
     return {"training": training, "test": test, "decode": decode_settings(config)}
-
-
-def check_data_file(path: Path, sha256: str | None) -> None:
-    """FileNotFoundError if `path` is missing, ValueError if its checksum is not `sha256`."""
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"data file {path} not found; run `make data`, or set E2E_DATA_DIR to its folder"
-        )
-    found = record.file_sha256(path)
-    if sha256 and found != sha256:
-        raise ValueError(
-            f"{path} has sha256 {found[:12]}..., expected {sha256[:12]}...; delete it and run "
-            "`make data`, or override data.sha256 if the change is meant"
-        )
 
 
 def run_directory(config: dict, known: dict) -> Path:

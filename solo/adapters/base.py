@@ -2,7 +2,8 @@
 
 A method is one module with three names:
 
-- `Config`: a dataclass of its options, checked when made (ValueError with one clear line);
+- `Config`: a dataclass of its options, checked when made (ValueError with one clear line); where
+  presets leave options open, `resolved()` gives the same config with everything filled in;
 - `attach(model, config, seed) -> Attached`: freeze the backbone, put the method in, hand back what
   is trained. `model` is a transformers GPT2LMHeadModel in eval mode;
 - `n_params(model_config, config) -> int`: the number of trainable parameters in closed form.

@@ -1,6 +1,7 @@
 """Stages of a run: found again when done, refused where they would mix."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -111,7 +112,9 @@ def test_other_decoding_does_not_overwrite_predictions(config):
 
 def test_wrong_checksum_names_both_and_the_remedy(config):
     config["data"]["sha256"] = {"valid": "ab" * 32}
-    with pytest.raises(ValueError, match="valid.txt has sha256 .*, expected abababababab...; del"):
+    with pytest.raises(
+        ValueError, match="valid.txt .* is damaged .*: expected sha256 abababab.*; delete"
+    ):
         run.train_run(config, quiet)
 
 
@@ -127,6 +130,13 @@ def test_bad_options_come_before_the_model_is_loaded(config):
     config["adapter"]["rank"] = 0
     with pytest.raises(ValueError, match="adapter.rank is 0"):
         run.train_run(config, quiet)
+
+
+def test_a_bad_decoding_option_comes_before_the_training(config):
+    config["decode"]["beam"] = 0
+    with pytest.raises(ValueError, match="beam=0: give a whole number of at least 1"):
+        run.train_run(config, never)
+    assert not (Path(config["runs_dir"])).exists()
 
 
 def test_predictions_file(tmp_path):
