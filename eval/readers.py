@@ -8,6 +8,7 @@ per line and a blank line between segments. Hypotheses: a table, or plain text w
 """
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -217,46 +218,67 @@ def _key(source: str) -> str:
 
 
 def _by_source(
-    hypotheses: Rows, rows: Rows, names: tuple[Path, Path], notes: list[str]
+    hypotheses: Rows, rows: Rows, names: tuple[Path, Path], partial: bool, notes: list[str]
 ) -> list[list[str]]:
     """References in the order of the hypotheses' MRs; an MR may come twice."""
     groups = dict(_group(rows, consecutive=False))
     wanted = list(hypotheses.sources)
-    if set(wanted) != set(groups):
+    if not groups.keys() >= set(wanted):
         loose = {_key(source): references for source, references in groups.items()}
-        if len(loose) == len(groups) and {_key(source) for source in wanted} == set(loose):
+        keys = [_key(source) for source in wanted]
+        if len(loose) == len(groups) and loose.keys() >= set(keys):
             notes.append("MRs were matched without regard to quotes and repeated spaces")
-            return [loose[_key(source)] for source in wanted]
+            groups, wanted = loose, keys
     for source in wanted:
         if source not in groups:
             raise ValueError(f"{names[0]}: {names[1]} has no references for the MR {source!r}")
-    missing = [source for source in groups if source not in set(wanted)]
-    if missing:
+    found = set(wanted)
+    missing = [source for source in groups if source not in found]
+    if missing and partial:
+        notes.append(f"{names[0]}: {len(found)} of {len(groups)} MRs are scored")
+    elif missing:
         raise ValueError(
-            f"{names[0]} has {len(wanted)} hypotheses for {len(set(wanted))} MRs, but {names[1]} "
-            f"has references for {len(groups)} MRs; the first MR without a hypothesis is "
-            f"{missing[0]!r}"
+            f"{names[0]} has {len(wanted)} hypotheses for {len(found)} MRs, but {names[1]} has "
+            f"references for {len(groups)} MRs; the first MR without a hypothesis is "
+            f"{missing[0]!r}; the option --partial scores the others alone"
         )
     return [groups[source] for source in wanted]
 
 
-def load(references_path: Path, hypotheses_path: Path, kind: str = "auto") -> Data:
-    """Read both files and pair them.
+def load(
+    references_path: Path,
+    hypotheses_paths: Sequence[Path],
+    kind: str = "auto",
+    partial: bool = False,
+) -> list[Data]:
+    """Read the references once and every file of hypotheses, and pair them.
 
     With MRs (or contexts) on both sides the references follow the hypotheses' order, both must
-    cover the same MRs, and an MR that comes twice is scored twice. Otherwise the order counts:
-    a table is grouped by runs of the same MR, LoRA's lines by context in order of first
-    appearance.
+    cover the same MRs, and an MR that comes twice is scored twice; with `partial` hypotheses may
+    lack MRs, which the official script allows without a word. Otherwise the order counts: a table
+    is grouped by runs of the same MR, LoRA's lines by context in order of first appearance.
 
     Raises FileNotFoundError, or ValueError naming file, line or MR.
     """
-    references_path, hypotheses_path = Path(references_path), Path(hypotheses_path)
     notes: list[str] = []
+    references_path = Path(references_path)
     found = read_references(references_path, kind, notes)
+    return [
+        _pair(references_path, found, Path(path), partial, list(notes)) for path in hypotheses_paths
+    ]
+
+
+def _pair(
+    references_path: Path,
+    found: Rows | list[list[str]],
+    hypotheses_path: Path,
+    partial: bool,
+    notes: list[str],
+) -> Data:
     hypotheses = read_hypotheses(hypotheses_path, notes)
     names = (hypotheses_path, references_path)
     if isinstance(found, Rows) and any(hypotheses.sources):
-        references = _by_source(hypotheses, found, names, notes)
+        references = _by_source(hypotheses, found, names, partial, notes)
     elif isinstance(found, Rows):
         runs = _group(found, consecutive=True)
         distinct = _group(found, consecutive=False)

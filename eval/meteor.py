@@ -1,0 +1,187 @@
+"""METEOR 1.5 as the E2E challenge's official script runs it, fed so that it loses no time.
+
+The official options are ``-l en -norm``, a process that loads all its tables and then normalises
+and aligns every pair of hypothesis and reference. Here the jar's own Normalizer sees each text
+once instead of once a pair, the aligner gets normalised text and only those synonyms and
+paraphrases that the texts can use (:mod:`eval.lexicon`), all lines go out at once, and one process
+serves any number of systems. The official way is here too; both give the same numbers.
+"""
+
+import gzip
+import io
+import re
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Thread
+
+from eval.java import jar, java, retried, run_filter, stopped
+from eval.lexicon import Paraphrases, paraphrases, synonyms
+
+JAR = "meteor/meteor-1.5.jar"
+PARAPHRASES = "meteor/data/paraphrase-en.gz"
+
+Corpus = tuple[Sequence[str], Sequence[Sequence[str]]]  # hypotheses, their references
+Scores = tuple[float, list[float]]  # of a corpus, of each segment
+
+_NORMAL = re.compile(r"[a-z0-9 ]*")  # what the normaliser leaves as it is
+_PARTING = re.compile(r"(?<=[a-z0-9]) (?=[a-z0-9])")
+_TRIMMED = "".join(map(chr, range(33)))
+_BRIEF = 60_000  # pairs of texts up to which the quicker compiler wins
+
+
+class OddText(ValueError):
+    """A text that only the official way treats as the official script does."""
+
+
+def normalize(texts: Iterable[str]) -> dict[str, str]:
+    """METEOR's normalisation (``-norm``) of each text, by the jar itself.
+
+    Its rules look at a character and its neighbours, and from a final dot at the next word. So a
+    space between two letters or digits parts what can be normalised apart; the pieces repeat.
+    Raises OddText for a text that holds METEOR's separator or is several lines to Java.
+    """
+    unique = dict.fromkeys(texts)
+    if any("|||" in text or "\r" in text or "\n" in text for text in unique):
+        raise OddText("a text holds ||| or a line end")
+    # Java's trim(), which METEOR applies first, takes off everything up to the space.
+    pieces = {text: _PARTING.split(text.strip(_TRIMMED)) for text in unique}
+    todo = dict.fromkeys(piece for parts in pieces.values() for piece in parts)
+    todo = [piece for piece in todo if not _NORMAL.fullmatch(piece)]
+    known = {}
+    if todo:
+        arguments = ["-cp", jar(JAR), "edu.cmu.meteor.util.Normalizer", "en", "true"]
+        output = run_filter("METEOR's normaliser", arguments, "\n".join(todo) + "\n")
+        output = output.split("\n")[:-1]
+        if len(output) != len(todo):
+            raise OddText("the normaliser gave another number of lines")
+        known = dict(zip(todo, output, strict=True))
+    return {
+        text: " ".join(known.get(part, part) for part in parts) for text, parts in pieces.items()
+    }
+
+
+def _dictionaries(texts: set[str], table: Paraphrases) -> tuple[bytes, bytes]:
+    """What METEOR needs for normalised texts: a jar of synonyms, a gzipped paraphrase table."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as jar_file:
+        jar_file.mkdir("synonym")
+        for name, text in synonyms(jar(JAR), texts).items():
+            jar_file.writestr(name, text)
+    return archive.getvalue(), gzip.compress(paraphrases(table, texts), 1)
+
+
+@contextmanager
+def _process(dictionaries: tuple[bytes, bytes] | None, brief: bool) -> Iterator:
+    """A METEOR process: with the official options, or for normalised texts and dictionaries.
+
+    The dictionaries are files without a name, gone with the process whatever happens.
+    """
+    arguments = ["-", "-", "-stdio", "-l", "en"]
+    if dictionaries is None:
+        # The default table, named because METEOR garbles its own path where that holds a space
+        # or a letter beyond ASCII.
+        arguments = ["-jar", jar(JAR), *arguments, "-norm", "-a", jar(PARAPHRASES)]
+        with java(arguments, brief) as process:
+            yield process
+        return
+    with tempfile.TemporaryFile() as synonym_jar, tempfile.TemporaryFile() as table:
+        for file, content in zip((synonym_jar, table), dictionaries, strict=True):
+            file.write(content)
+            file.flush()
+        descriptors = (synonym_jar.fileno(), table.fileno())
+        first, second = (f"/proc/self/fd/{number}" for number in descriptors)
+        # The first entry of the class path that has a folder "synonym" wins.
+        arguments = ["-cp", f"{first}:{jar(JAR)}", "Meteor", *arguments, "-lower", "-a", second]
+        with java(arguments, brief, pass_fds=descriptors) as process:
+            yield process
+
+
+def _send(process, lines: Iterable[str]) -> None:
+    """Write from a thread of its own, since the answers would fill the pipe meanwhile."""
+
+    def write() -> None:
+        try:
+            process.stdin.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
+            process.stdin.flush()
+        except (OSError, ValueError):  # broken pipe, or closed meanwhile: _read says why
+            pass
+
+    Thread(target=write, daemon=True).start()
+
+
+def _read(process) -> str:
+    """The next line, numbers; raises JavaStopped if the process ended or printed words."""
+    line = process.stdout.readline().decode("utf-8", "replace").strip()
+    if not line or not line[0].isdigit():
+        raise stopped("METEOR", process, line)
+    return line
+
+
+def _score_line(hypothesis: str, references: Sequence[str]) -> str:
+    # ||| separates the fields of METEOR's protocol. As in the official script it is cut out of
+    # the hypothesis, with double spaces; in a reference it makes two references of one.
+    hypothesis = hypothesis.replace("|||", "").replace("  ", " ")
+    return " ||| ".join(["SCORE", *references, hypothesis])
+
+
+def _normalized(corpora: Sequence[Corpus]) -> list[Corpus]:
+    flat = [text for corpus in corpora for texts in (corpus[0], *corpus[1]) for text in texts]
+    normal = normalize(flat)
+    return [
+        ([normal[text] for text in hypotheses], [[normal[t] for t in group] for group in groups])
+        for hypotheses, groups in corpora
+    ]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What METEOR is to do: lines of its protocol for each system, and with what dictionaries."""
+
+    systems: list[list[str]]
+    dictionaries: tuple[bytes, bytes] | None  # None: its own, and it normalises
+    brief: bool
+
+
+def prepare(corpora: Sequence[Corpus], table: Callable[[], Paraphrases] | None = None) -> Job:
+    """Normalise tokenised corpora and pick the dictionaries' entries for them.
+
+    table: gives the paraphrase table when it is needed. Without it, and on any system but Linux,
+    METEOR will do all of that itself, the official way.
+    """
+    dictionaries = None
+    if table is not None and sys.platform == "linux" and ":" not in jar(JAR):
+        try:
+            corpora = _normalized(corpora)
+            texts = {
+                text for corpus in corpora for part in (corpus[0], *corpus[1]) for text in part
+            }
+            dictionaries = _dictionaries(texts, table())
+        except OddText:
+            pass
+    lines = [[_score_line(*pair) for pair in zip(*corpus, strict=True)] for corpus in corpora]
+    pairs = sum(len(group) for _, groups in corpora for group in groups)
+    return Job(lines, dictionaries, pairs < _BRIEF)
+
+
+def meteor(job: Job, report: Callable[[int, int], None] = lambda done, total: None) -> list[Scores]:
+    """METEOR of each system, all with one process; one that stops is replaced once.
+
+    report is called with (systems done, of how many). Raises JavaStopped if METEOR stops twice.
+    """
+
+    def run() -> list[Scores]:
+        with _process(job.dictionaries, job.brief) as process:
+            _send(process, [line for lines in job.systems for line in lines])
+            statistics = []
+            for done, lines in enumerate(job.systems, 1):
+                statistics.append(" ||| ".join(["EVAL", *(_read(process) for _ in lines)]))
+                report(done, len(job.systems))
+            _send(process, statistics)
+            segments = ([float(_read(process)) for _ in lines] for lines in job.systems)
+            return [(float(_read(process)), scores) for scores in segments]
+
+    return retried(run)
