@@ -154,17 +154,24 @@ def java(arguments: list[str], brief: bool, pass_fds: tuple[int, ...] = ()) -> I
                 pass
 
 
-def stopped(name: str, process, last: str = "") -> JavaStopped:
-    """One line about a process that ended early; `last` is the last line of its output."""
+def stopped(name: str, process, output: str = "") -> JavaStopped:
+    """One line about a process that ended early; `output`: the end of what it had printed."""
     process.kill()  # an end of file: it is gone, or will never answer
     returncode = process.wait()
     process.stderr_file.seek(0)
-    lines = process.stderr_file.read().decode("utf-8", "replace").splitlines()
-    lines = [line.strip() for line in lines if line.strip()]
-    # The line that names an error says more than the stack trace around it.
-    telling = ("Unrecognized", "Exception", "Error")
+    text = f"{output}\n{process.stderr_file.read().decode('utf-8', 'replace')}"
+    lines = [line.strip("# \t") for line in text.splitlines()]
+    # The line that names the trouble says more than the stack trace around it.
+    telling = (
+        "Unrecognized",
+        "OutOfMemory",
+        "insufficient memory",
+        "reserve",
+        "Exception",
+        "Error",
+    )
     said = next((line for word in telling for line in lines if word in line), None)
-    said = said or (lines[-1] if lines else "") or last.strip() or "it said nothing"
+    said = said or next((line for line in reversed(lines) if line), "it said nothing")
     how = f"exit code {returncode}"
     if returncode is not None and returncode < 0:
         how = f"killed by {signal.Signals(-returncode).name}"
