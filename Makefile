@@ -11,7 +11,7 @@ export MALLOC_TOP_PAD_ ?= 268435456
 export TOKENIZERS_PARALLELISM ?= true
 export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 
-.PHONY: help setup demo test lint data reproduce-table1 params tables clean
+.PHONY: help setup demo test lint data reproduce-table1 params tables figures clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -48,6 +48,9 @@ params: setup ## count every row's parameters: results/tables/params.md
 
 tables: setup ## fill all tables from the runs that exist; ARGS=table2 for one
 	$(PY) scripts/tables.py $(ARGS)
+
+figures: setup ## draw loss, lambda and BLEU over parameters: results/figures
+	$(PY) scripts/figures.py $(ARGS)
 
 clean: ## remove caches and .venv, never results
 	rm -rf $(VENV) .pytest_cache .ruff_cache
