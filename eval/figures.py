@@ -20,6 +20,7 @@ PAPER_LAMBDA = (0.0, 0.1)  # where the paper says that lambda ends (section C.4)
 KINDS = {"full": ("full fine-tuning", "C7"), "lora": ("LoRA", "C1")}
 KINDS |= {"dense": ("Solo, dense", "C0"), "sparse": ("Solo, sparse", "C2")}
 plt.rcParams["svg.hashsalt"] = "solo"  # the same picture is the same file
+plt.rcParams["svg.fonttype"] = "none"  # text stays text
 
 
 @dataclass(frozen=True)
@@ -38,33 +39,43 @@ def save(figure, path: Path) -> None:
 
 
 def loss_curves(curves: list[Curve], title: str):
-    """Training loss of every run (a line) and its validation loss (dots); None without any.
+    """Two panels, training and validation loss, a line per run; None if nothing was trained.
 
     A row has one colour; the development code's variant is dashed.
     """
-    rows = list(dict.fromkeys(curve.row for curve in curves))
-    figure, axes = plt.subplots(figsize=(10, 4.8), layout="constrained")
-    drawn = False
-    for curve in curves:
-        log = read_log(curve.run.directory)
-        colour = plt.get_cmap("tab20" if len(rows) > 10 else "tab10")(rows.index(curve.row))
-        style = "--" if curve.run.variant == "devcode" else "-"
-        trained = [(e["step"], e["loss"]) for e in log if "loss" in e]
-        checked = [(e["step"], e["valid_loss"]) for e in log if "valid_loss" in e]
-        if trained:
-            axes.plot(*zip(*trained, strict=True), style, color=colour, label=curve.label)
-            drawn = True
-        if checked and trained:
-            axes.plot(*zip(*checked, strict=True), "o", color=colour, markersize=4)
-    if not drawn:
-        plt.close(figure)
+    logs = [(curve, read_log(curve.run.directory)) for curve in curves]
+    logs = [(curve, log) for curve, log in logs if any("loss" in entry for entry in log)]
+    if not logs:
         return None
-    axes.set(xlabel="step", ylabel="nats per target token")
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize="small")
-    lines = "lines: training loss, label smoothing included; dots: validation loss, without it"
-    figure.suptitle(_title(title, curves, lines), fontsize="medium")
+    rows = list(dict.fromkeys(curve.row for curve, _ in logs))
+    colours = plt.get_cmap("tab20" if len(rows) > 10 else "tab10")
+    height = max(4.4, 1 + 0.2 * len(logs))  # the legend's
+    figure, panels = plt.subplots(1, 2, figsize=(13, height), layout="constrained")
+    for curve, log in logs:
+        style = "--" if curve.run.variant == "devcode" else "-"
+        colour = colours(rows.index(curve.row))
+        for axes, name, marker in zip(panels, ("loss", "valid_loss"), ("", "o"), strict=True):
+            points = _thinned([(entry["step"], entry[name]) for entry in log if name in entry])
+            if points:
+                axes.plot(*zip(*points, strict=True), style + marker, color=colour, markersize=4)
+    handles = [panels[0].lines[i] for i in range(len(logs))]
+    labels = [curve.label for curve, _ in logs]
+    for axes, kind in zip(
+        panels, ("training (label smoothing included)", "validation"), strict=True
+    ):
+        axes.set(title=kind, xlabel="step", ylabel="loss, nats per target token")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.grid(alpha=0.3)
+    figure.legend(handles, labels, loc="outside right upper", fontsize="small")
+    figure.suptitle(_title(title, labels), fontsize="medium")
     return figure
+
+
+def _thinned(points: list[tuple[float, float]], most: int = 100) -> list[tuple[float, float]]:
+    """At most about `most` points: means over as many neighbours as that takes."""
+    size = -(-len(points) // most)
+    parts = [points[i : i + size] for i in range(0, len(points), size or 1)]
+    return [tuple(sum(values) / len(part) for values in zip(*part, strict=True)) for part in parts]
 
 
 def lambda_curves(curves: list[Curve], title: str):
@@ -93,13 +104,14 @@ def lambda_curves(curves: list[Curve], title: str):
                 steps = [entry["step"] for entry in log]
                 [handles[block]] = axes.plot(steps, values, color=colour, linewidth=1.2)
         axes.set_title(curve.label, fontsize="small")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
     figure.supxlabel("step", fontsize="medium")
     figure.supylabel("lambda", fontsize="medium")
     labels = [f"from block {block}" for block in handles]
     figure.legend(handles.values(), labels, loc="outside right upper", fontsize="small")
-    band = "grey: where the paper says that lambda ends, 0 to 0.1"
-    figure.suptitle(_title(title, [c for c, _ in logs], band), fontsize="medium")
+    title += "\ngrey: where the paper says that lambda ends, 0 to 0.1"
+    figure.suptitle(_title(title, [curve.label for curve, _ in logs]), fontsize="medium")
     return figure
 
 
@@ -141,6 +153,5 @@ def bleu_against_parameters(lines: list[Line], title: str):
     return figure
 
 
-def _title(title: str, curves: list[Curve], reading: str) -> str:
-    marked = any(curve.label.endswith("*") for curve in curves)
-    return "\n".join([title, reading, *([MARK] if marked else [])])
+def _title(title: str, labels: list[str]) -> str:
+    return f"{title}\n{MARK}" if any(label.endswith("*") for label in labels) else title

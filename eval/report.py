@@ -1,5 +1,6 @@
 """Write tables and their pictures from the runs in a directory."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from eval import figures, params, render, runs, tables
@@ -38,25 +39,28 @@ def write_table(name: str, runs_dir: Path, out_dir: Path, pictures: bool = True)
 def write_figures(name: str, runs_dir: Path, out_dir: Path) -> list[Path]:
     """Draw a table's pictures as PNG and SVG; returns the paths, none where nothing is to draw.
 
-    NAME_loss: loss curves; NAME_lambda: lambda of every connection; NAME_bleu: BLEU against
-    trainable parameters, for the tables that vary the rank. Raises as `write_table` does.
+    NAME_loss: loss curves; NAME_lambda: lambda of every connection; of runs that differ in their
+    seed alone, those of the lowest seed. NAME_bleu: BLEU against trainable parameters, for the
+    tables that vary the rank. Raises as `write_table` does.
     """
     table, found, _ = _read(name, runs_dir)
-    curves = [
+    curves = _first_seeds(
         curve
         for row, filling in tables.rows_of(table, found)
         for curve in _curves(row, filling, plain=name in PLAIN)
-    ]
+    )
     pictures = {
-        "loss": figures.loss_curves(curves, table["title"]) if curves else None,
-        "lambda": figures.lambda_curves(_first_seeds(curves), table["title"]),
+        "loss": figures.loss_curves(curves, table["title"]),
+        "lambda": figures.lambda_curves(curves, table["title"]),
     }
     if name in RANKS:
         lines = tables.lines_of(table, found, {})
         pictures["bleu"] = figures.bleu_against_parameters(lines, table["title"])
     paths = []
     for kind, figure in pictures.items():
-        for suffix in ("png", "svg") if figure else ():
+        if figure is None:
+            continue
+        for suffix in ("png", "svg"):
             paths.append(out_dir / f"{_stem(name)}_{kind}.{suffix}")
             replace(paths[-1], lambda path, figure=figure: figures.save(figure, path))
         figures.plt.close(figure)
@@ -76,9 +80,9 @@ def _curves(row: dict, filling: list[runs.Run], plain: bool) -> list[figures.Cur
     return curves
 
 
-def _first_seeds(curves: list[figures.Curve]) -> list[figures.Curve]:
+def _first_seeds(curves: Iterable[figures.Curve]) -> list[figures.Curve]:
     """Of the runs that differ in their seed alone, the one with the lowest."""
-    first: dict[tuple[str, str], figures.Curve] = {}
+    curves, first = list(curves), {}
     for curve in sorted(curves, key=lambda curve: curve.run.seed):
         first.setdefault((curve.row, curve.run.group), curve)
     return [curve for curve in curves if curve in first.values()]
