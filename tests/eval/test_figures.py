@@ -96,6 +96,9 @@ def test_bleu_against_parameters(tmp_path):
     assert found["Solo, sparse: paper"] == pytest.approx((470_000, 67.64))
     assert found["Solo, dense: ours"] == pytest.approx((16_173, 65.0))
     assert len(found) == 4 and len(axes.containers) == 12  # the stand-in is not drawn
+    handles, names = axes.get_legend_handles_labels()
+    hollow = {n for h, n in zip(handles, names, strict=True) if h.lines[0].get_mfc() == "none"}
+    assert hollow == {name for name in found if name.endswith(": paper")}
     assert figure.get_suptitle() == "T\nhollow: paper; filled: ours"
 
 
