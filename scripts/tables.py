@@ -37,7 +37,7 @@ def main() -> None:
         reported, left_out = load_reported(), {}
         for name in [args.table] if args.table else PAPER_TABLES:
             runs_dir, out_dir = args.runs or TABLES[name][0], args.out or TABLES[name][1]
-            markdown = write_table(name, runs_dir, out_dir, pictures=False)
+            markdown = write_table(name, runs_dir, out_dir)
             runs, lines = read_runs(runs_dir, reported)
             left_out |= dict.fromkeys(lines)
             if args.table:
