@@ -21,10 +21,8 @@ def write_table(name: str, runs_dir: Path, out_dir: Path) -> str:
     table, found, left_out = _read(name, runs_dir)
     stem = _stem(name)
     if name in PLAIN:
-        markdown, csv = (
-            render.plain_markdown(table, found, left_out),
-            render.plain_csv(table, found),
-        )
+        markdown = render.plain_markdown(table, found, left_out)
+        csv = render.plain_csv(table, found)
     else:
         lines = tables.lines_of(table, found, params.read_counts(COUNTS))
         markdown, csv = render.markdown(table["title"], lines, left_out), render.as_csv(lines)
