@@ -11,7 +11,7 @@ export MALLOC_TOP_PAD_ ?= 268435456
 export TOKENIZERS_PARALLELISM ?= true
 export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 
-.PHONY: help setup demo test lint data reproduce-table1 tables clean
+.PHONY: help setup demo test lint data reproduce-table1 params tables figures clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -43,8 +43,14 @@ data: setup ## download the E2E files into data/e2e (or check E2E_DATA_DIR)
 reproduce-table1: data ## Table 1 for real; ARGS="model.path=DIR train.max_steps=200" and the like
 	$(PY) scripts/reproduce.py table1 $(ARGS)
 
-tables: setup ## fill the tables from the runs that exist
-	$(PY) scripts/tables.py table1
+params: setup ## count every row's parameters: results/tables/params.md
+	$(PY) scripts/params.py
+
+tables: setup ## fill all tables from the runs that exist; ARGS=table2 for one
+	$(PY) scripts/tables.py $(ARGS)
+
+figures: setup ## draw loss, lambda and BLEU over parameters: results/figures
+	$(PY) scripts/figures.py $(ARGS)
 
 clean: ## remove caches and .venv, never results
 	rm -rf $(VENV) .pytest_cache .ruff_cache

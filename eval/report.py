@@ -1,40 +1,98 @@
-"""Write a table and its picture from the runs in a directory."""
+"""Write tables and their pictures from the runs in a directory."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from eval import figures, tables
+from eval import figures, params, render, runs, tables
 from eval.files import replace, replace_text
 
 PLAIN = ("demo",)  # tables that nobody reported figures for
+RANKS = ("table2", "table3")  # tables that vary rank and sparsity
+COUNTS = runs.ROOT / "results" / "tables" / "params.csv"
 
 
 def write_table(name: str, runs_dir: Path, out_dir: Path) -> str:
-    """Write NAME.md, NAME.csv and NAME_curves.png into `out_dir`; returns the Markdown.
+    """Write NAME.md, NAME.csv and, for a table of the paper, NAME.tex; returns the Markdown.
 
-    The demo's table is Table 1 in miniature and has its name. Raises ValueError for an unknown
-    table.
+    The demo's table is Table 1 in miniature and has its name; its pictures come with it, those of
+    other tables are for `write_figures`. Raises ValueError for an unknown table, and for two
+    runs that should be one and are not (eval/runs.py).
     """
+    table, found, left_out = _read(name, runs_dir)
+    stem = _stem(name)
+    if name in PLAIN:
+        markdown = render.plain_markdown(table, found, left_out)
+        csv = render.plain_csv(table, found)
+    else:
+        lines = tables.lines_of(table, found, params.read_counts(COUNTS))
+        markdown, csv = render.markdown(table["title"], lines, left_out), render.as_csv(lines)
+        replace_text(out_dir / f"{stem}.tex", render.latex(stem, table["title"], lines))
+    replace_text(out_dir / f"{stem}.md", markdown)
+    replace_text(out_dir / f"{stem}.csv", csv)
+    if name in PLAIN:
+        write_figures(name, runs_dir, out_dir)
+    return markdown
+
+
+def write_figures(name: str, runs_dir: Path, out_dir: Path) -> list[Path]:
+    """Draw a table's pictures as PNG and SVG; returns the paths, none where nothing is to draw.
+
+    NAME_loss: loss curves; NAME_lambda: lambda of every connection; of runs that differ in their
+    seed alone, those of the lowest seed. NAME_bleu: BLEU against trainable parameters, for the
+    tables that vary the rank. Raises as `write_table` does.
+    """
+    table, found, _ = _read(name, runs_dir)
+    curves = _first_seeds(
+        curve
+        for row, filling in tables.rows_of(table, found)
+        for curve in _curves(row, filling, plain=name in PLAIN)
+    )
+    pictures = {
+        "loss": figures.loss_curves(curves, table["title"]),
+        "lambda": figures.lambda_curves(curves, table["title"]),
+    }
+    if name in RANKS:
+        lines = tables.lines_of(table, found, {})
+        pictures["bleu"] = figures.bleu_against_parameters(lines, table["title"])
+    paths = []
+    for kind, figure in pictures.items():
+        if figure is None:
+            continue
+        for suffix in ("png", "svg"):
+            paths.append(out_dir / f"{_stem(name)}_{kind}.{suffix}")
+            replace(paths[-1], lambda path, figure=figure: figures.save(figure, path))
+        figures.plt.close(figure)
+    return paths
+
+
+def _curves(row: dict, filling: list[runs.Run], plain: bool) -> list[figures.Curve]:
+    """The row's runs with labels: what tells them apart, and * for what is no reproduction."""
+    seeds = len({run.seed for run in filling}) > 1
+    rates = len({run.lr for run in filling}) > 1
+    curves = []
+    for run in filling:
+        label = row["label"] + (", devcode" if run.variant == "devcode" else "")
+        label += (f", lr {run.lr:g}" if rates else "") + (f", seed {run.seed}" if seeds else "")
+        marked = not plain and (run.marks or runs.differences(run, row["row"]))
+        curves.append(figures.Curve(row["row"], label + (" *" if marked else ""), run))
+    return curves
+
+
+def _first_seeds(curves: Iterable[figures.Curve]) -> list[figures.Curve]:
+    """Of the runs that differ in their seed alone, the one with the lowest."""
+    curves, first = list(curves), {}
+    for curve in sorted(curves, key=lambda curve: curve.run.seed):
+        first.setdefault((curve.row, curve.run.group), curve)
+    return [curve for curve in curves if curve in first.values()]
+
+
+def _read(name: str, runs_dir: Path) -> tuple[dict, list[runs.Run], list[str]]:
     reported = tables.load_reported()
-    known = [key for key, value in reported.items() if isinstance(value, dict) and "rows" in value]
+    known = tables.known_tables(reported)
     if name not in known:
         raise ValueError(f"unknown table {name!r}; known: {', '.join(known)}")
-    table, (runs, broken) = reported[name], tables.read_runs(runs_dir)
-    if name in PLAIN:
-        markdown, text = tables.plain_markdown(table, runs, broken), tables.plain_csv(table, runs)
-    else:
-        markdown = tables.comparison_markdown(table, runs, broken)
-        text = tables.comparison_csv(table, runs)
-    stem = "table1" if name in PLAIN else name
-    replace_text(out_dir / f"{stem}.md", markdown)
-    replace_text(out_dir / f"{stem}.csv", text)
-    labelled = [
-        (row["label"] + (" *" if run.marks else ""), run)
-        for row, filling in tables.rows_of(table, runs)
-        for run in filling
-    ]
-    if labelled:
-        marked = any(run.marks for _, run in labelled)
-        note = "\n* stand-in backbone or partial run: not a reproduction" if marked else ""
-        figure = figures.curves(labelled, table["title"] + note)
-        replace(out_dir / f"{stem}_curves.png", lambda path: figure.savefig(path, dpi=120))
-    return markdown
+    return reported[name], *runs.read_runs(runs_dir, reported)
+
+
+def _stem(name: str) -> str:
+    return "table1" if name in PLAIN else name

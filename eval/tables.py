@@ -1,38 +1,50 @@
-"""Tables from run directories alone: what was reported beside what our runs gave.
+"""A table's lines: what was reported, and what our runs gave, row by row.
 
-A run counts as a reproduction only with the hub's GPT-2 weights, trained to the end of the recipe
-and decoded on the whole test set. Every other run is listed apart, with the reason; a row without
-a run shows a dash.
+Each row has a line for the paper, one for independent reproductions where there are any, and one
+for ours: for each variant of a method that has two, and for each group of runs that differ in
+their seed alone. Runs that count as no reproduction of the row (eval/runs.py) come apart, one by
+one, with the reasons. eval/render.py writes the lines down.
 """
 
-import csv
-import io
-import json
-from dataclasses import dataclass
+import statistics
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import yaml
 
-METRICS = ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
+from eval.runs import METRICS, Run, differences
+from eval.settings import row_settings, same_rows
+
 PERCENT = ("BLEU", "METEOR", "ROUGE_L")
 REPORTED = Path(__file__).parent / "paper.yaml"
-E2E_TEST_MRS = 630
-MISSING = "–"
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run: the rows it fills, its scores (official scale), and what marks it.
+class Score:
+    """One score on the official scale. spread: the sample standard deviation over seeds, None for
+    fewer than two; difference: ours minus the paper's; printed: a reported score as printed."""
 
-    marks: why it is no reproduction, empty if it is one.
-    """
+    value: float
+    spread: float | None = None
+    difference: float | None = None
+    printed: str | None = None
 
-    directory: Path
-    rows: list[str]
-    n_params: int
-    seed: int
-    scores: dict[str, float]
-    marks: list[str]
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table; `scores` is empty where there is no run, `marks` where nothing counts
+    against it. source: paper, independent, ours or other (apart)."""
+
+    row: dict
+    source: str
+    variant: str | None = None
+    trainable: int | str | None = None
+    lr: float | None = None
+    seeds: list[int] = field(default_factory=list)
+    scores: dict[str, Score] = field(default_factory=dict)
+    marks: list[str] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
 
 
 def load_reported() -> dict:
@@ -40,159 +52,75 @@ def load_reported() -> dict:
     return yaml.safe_load(REPORTED.read_text(encoding="utf-8"))
 
 
-def read_runs(runs_dir: Path) -> tuple[list[Run], list[str]]:
-    """(finished runs, one line for each directory that is broken), in order of their names.
-
-    A directory whose run has not been evaluated yet is neither.
-    """
-    runs, broken = [], []
-    reported = load_reported()
-    for directory in sorted(path for path in Path(runs_dir).glob("*") if path.is_dir()):
-        try:
-            environment = _read(directory / "environment.json", default={})
-            if "evaluate" in environment:
-                runs.append(_run(directory, environment, reported))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            broken.append(f"{directory}: left out, {type(error).__name__}: {error}")
-    return runs, broken
-
-
-def _run(directory: Path, environment: dict, reported: dict) -> Run:
-    train, decode = environment["train"], environment["decode"]
-    metrics = _read(directory / "metrics.json")
-    return Run(
-        directory=directory,
-        rows=_read(directory / "rows.json", default=[]),
-        n_params=train["n_params"],
-        seed=_read(directory / "identity.json")["training"]["seed"],
-        scores={name: float(metrics[name]) for name in METRICS},
-        marks=_marks(train, decode, reported),
-    )
-
-
-def _marks(train: dict, decode: dict, reported: dict) -> list[str]:
-    backbone, marks = train["backbone"], []
-    known = backbone["path"] in reported["hub"] or backbone["file_sha256"] in reported["weights"]
-    if backbone["stand_in"] or not known:
-        marks.append(backbone["stand_in"] or f"backbone of unknown origin ({backbone['path']})")
-    if train["steps"] < train["planned_steps"]:
-        marks.append(f"{train['steps']:,} of {train['planned_steps']:,} training steps")
-    if decode["n_predictions"] != E2E_TEST_MRS:
-        marks.append(f"{decode['n_predictions']} test MRs, not E2E's {E2E_TEST_MRS}")
-    return marks
-
-
-def _read(path: Path, default=None):
-    if default is not None and not path.exists():
-        return default
-    return json.loads(path.read_text(encoding="utf-8"))
+def known_tables(reported: dict) -> list[str]:
+    """The names of the tables in eval/paper.yaml, in its order."""
+    return [key for key, value in reported.items() if isinstance(value, dict) and "rows" in value]
 
 
 def rows_of(table: dict, runs: list[Run]) -> list[tuple[dict, list[Run]]]:
-    """Each row of a table with the runs that fill it."""
-    return [(row, [run for run in runs if row["row"] in run.rows]) for row in table["rows"]]
+    """Each row of a table with the runs made for it or for a row with the same settings."""
+    same = _same_rows()
+    return [(row, [r for r in runs if same[row["row"]] & set(r.rows)]) for row in table["rows"]]
 
 
-def comparison_markdown(table: dict, runs: list[Run], broken: list[str]) -> str:
-    """Paper, independent reproductions and ours, a line per row and metric; the rest below."""
-    lines = [f"# {table['title']}", "", "BLEU, METEOR and ROUGE-L x 100.", ""]
-    lines += ["| row | params: paper | exact | metric | paper | independent | ours |"]
-    lines += ["|---|---|---|---|---|---|---|"]
-    others = []
-    for row, filling in rows_of(table, runs):
-        ours = [run for run in filling if not run.marks]
-        others += [(row, run) for run in filling if run.marks]
-        exact = f"{ours[0].n_params:,}" if ours else MISSING
-        head = [row["label"], row.get("reported", MISSING), exact]
-        for i, metric in enumerate(METRICS):
-            reported = [_reported(row.get(key, {}).get(metric)) for key in ("paper", "independent")]
-            cells = (head if i == 0 else ["", "", ""]) + [metric, *reported, _ours(ours, metric)]
-            lines.append("| " + " | ".join(cells) + " |")
-    notes = [f"{row['label']}: {row['note']}." for row in table["rows"] if "note" in row]
-    lines += ["", *notes]
-    if others:
-        lines += ["", "## Not a reproduction: stand-in backbones and partial runs", ""]
-        lines += [_header(["row", "what it is", "seed", "trainable"])]
-        lines += ["|---|---|---|---|" + "---|" * len(METRICS)]
-        lines += [_run_line([row["label"], "; ".join(run.marks)], run) for row, run in others]
-    return "\n".join([*lines, *_broken(broken)]) + "\n"
+@cache
+def _same_rows() -> dict[str, set[str]]:
+    reported = load_reported()
+    return same_rows([r["row"] for key in known_tables(reported) for r in reported[key]["rows"]])
 
 
-def comparison_csv(table: dict, runs: list[Run]) -> str:
-    """The same, official scale, a line per row and source; an unknown value is empty."""
-    rows = []
+def lines_of(table: dict, runs: list[Run], counts: dict) -> list[Line]:
+    """All lines of a table, rows in their order, those that come apart after their row's others.
+
+    counts: {row: {variant: trainable parameters}} for rows without a run.
+    """
+    lines = []
     for row, filling in rows_of(table, runs):
         for source in ("paper", "independent"):
-            values = [_official(row.get(source, {}).get(metric), metric) for metric in METRICS]
-            count = row.get("reported", "") if source == "paper" else ""
-            if any(values):
-                rows.append([row["row"], source, "", "", count, *values])
+            if source in row:
+                trainable = row.get("reported") if source == "paper" else None
+                scores = {name: _printed(value, name) for name, value in row[source].items()}
+                lines.append(Line(row, source, trainable=trainable, scores=scores))
+        against = {run.directory: run.marks + differences(run, row["row"]) for run in filling}
+        for variant in _variants(row["row"]):
+            count = counts.get(row["row"], {}).get(variant or "paper")
+            mine = [r for r in filling if r.variant == variant and not against[r.directory]]
+            lines += _ours(row, variant, mine) or [Line(row, "ours", variant, count)]
         for run in filling:
-            source = "other" if run.marks else "ours"
-            values = [f"{run.scores[metric]:.4f}" for metric in METRICS]
-            rows.append([row["row"], source, "; ".join(run.marks), run.seed, run.n_params, *values])
-    return _csv(["row", "source", "marks", "seed", "trainable", *METRICS], rows)
+            if against[run.directory]:
+                marks = against[run.directory]
+                lines.append(_line(row, "other", run.variant, [run], marks))
+    return lines
 
 
-def plain_markdown(table: dict, runs: list[Run], broken: list[str]) -> str:
-    """One line per row, for a table that nobody reported (the demo)."""
-    lines = [f"# {table['title']}", "", "BLEU, METEOR and ROUGE-L x 100.", ""]
-    lines += [_header(["row", "seed", "trainable"]), "|---|---|---|" + "---|" * len(METRICS)]
-    for row, filling in rows_of(table, runs):
-        lines += [_run_line([row["label"]], run) for run in filling]
-        if not filling:
-            lines += ["| " + " | ".join([row["label"], *[MISSING] * (2 + len(METRICS))]) + " |"]
-    return "\n".join([*lines, *_broken(broken)]) + "\n"
+def _variants(row: str) -> list[str | None]:
+    return ["paper", "devcode"] if "variant" in row_settings(row)["adapter"] else [None]
 
 
-def plain_csv(table: dict, runs: list[Run]) -> str:
-    """Columns row, trainable and the five scores on the official scale."""
-    rows = [
-        [row["label"], run.n_params, *(f"{run.scores[metric]:.4f}" for metric in METRICS)]
-        for row, filling in rows_of(table, runs)
-        for run in filling
-    ]
-    return _csv(["row", "trainable", *METRICS], rows)
+def _ours(row: dict, variant: str | None, runs: list[Run]) -> list[Line]:
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run)
+    return [_line(row, "ours", variant, group, []) for group in groups.values()]
 
 
-def _header(first: list[str]) -> str:
-    return "| " + " | ".join([*first, *METRICS]) + " |"
+def _line(row: dict, source: str, variant, runs: list[Run], marks: list[str]) -> Line:
+    scores = {}
+    runs = sorted(runs, key=lambda run: run.seed)
+    for name in METRICS:
+        values = [run.scores[name] for run in runs]
+        mean, paper = statistics.fmean(values), row.get("paper", {}).get(name)
+        spread = statistics.stdev(values) if len(values) > 1 else None
+        counts = source == "ours" and paper is not None
+        difference = mean - _printed(paper, name).value if counts else None
+        scores[name] = Score(mean, spread, difference)
+    seeds, first = [run.seed for run in runs], runs[0]
+    return Line(row, source, variant, first.n_params, first.lr, seeds, scores, marks, runs)
 
 
-def _run_line(first: list[str], run: Run) -> str:
-    scores = [_scaled(run.scores[metric], metric) for metric in METRICS]
-    return "| " + " | ".join([*first, str(run.seed), f"{run.n_params:,}", *scores]) + " |"
-
-
-def _reported(value) -> str:
-    if value is None:
-        return MISSING
-    return f"{value[0]} to {value[1]}" if isinstance(value, list) else str(value)
-
-
-def _official(value, metric: str) -> str:
-    """A printed figure on the official scale; of a range, its middle."""
-    if value is None:
-        return ""
-    values = [float(v) for v in (value if isinstance(value, list) else [value])]
-    value = sum(values) / len(values)
-    return f"{value / 100 if metric in PERCENT else value:.4f}"
-
-
-def _ours(runs: list[Run], metric: str) -> str:
-    return ", ".join(_scaled(run.scores[metric], metric) for run in runs) or MISSING
-
-
-def _scaled(score: float, metric: str) -> str:
-    return f"{score * 100:.2f}" if metric in PERCENT else f"{score:.3f}"
-
-
-def _broken(broken: list[str]) -> list[str]:
-    lines = ["", "## Broken run directories", "", *(f"- {line}" for line in broken)]
-    return lines if broken else []
-
-
-def _csv(header: list[str], rows: list[list]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([header, *rows])
-    return file.getvalue()
+def _printed(value, metric: str) -> Score:
+    """A printed figure; of a range, the middle counts."""
+    ends = value if isinstance(value, list) else [value]
+    middle = statistics.fmean(map(float, ends))
+    official = middle / 100 if metric in PERCENT else middle
+    return Score(official, printed=" to ".join(map(str, ends)))

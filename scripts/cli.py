@@ -13,8 +13,9 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS, RESULTS = ROOT / "configs", ROOT / "results"
+PAPER_TABLES = ("table1", "table2", "table3", "table4", "table5", "table6", "extra")
 TABLES = {  # table: (where its runs are, where it goes)
-    "table1": (RESULTS / "runs", RESULTS / "tables"),
+    **dict.fromkeys(PAPER_TABLES, (RESULTS / "runs", RESULTS / "tables")),
     "demo": (RESULTS / "demo" / "runs", RESULTS / "demo"),
 }
 

@@ -1,6 +1,7 @@
-"""Fill tables from finished runs: scripts/tables.py table1 (default), or demo
+"""Fill tables from finished runs: scripts/tables.py (all), scripts/tables.py table2, or demo
 
-Reads run directories only. Writes TABLE.md, TABLE.csv and TABLE_curves.png, prints the first.
+Reads run directories only. Writes TABLE.md, TABLE.tex and TABLE.csv. One table is printed; of all,
+a line each, and the run directories that had to be left out.
 """
 
 import argparse
@@ -10,20 +11,41 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.report import write_table
-from scripts.cli import TABLES, one_line_errors
+from eval.runs import read_runs, shown
+from eval.tables import lines_of, load_reported
+from scripts.cli import PAPER_TABLES, TABLES, one_line_errors
+
+
+def summary(table: dict, runs: list) -> str:
+    """How many lines of a table our runs fill, and how many runs come apart."""
+    lines = lines_of(table, runs, {})
+    ours = [line for line in lines if line.source == "ours"]
+    filled = sum(bool(line.runs) for line in ours)
+    apart = sum(line.source == "other" for line in lines)
+    return f"{len(table['rows'])} rows, {filled} of {len(ours)} lines filled, {apart} runs apart"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("table", nargs="?", default="table1", choices=sorted(TABLES))
+    parser.add_argument("table", nargs="?", choices=sorted(TABLES), help="default: all but demo")
     parser.add_argument("--runs", type=Path, help="directory of runs (default: the table's own)")
     parser.add_argument("--out", type=Path, help="where to (default: the table's own)")
     args = parser.parse_args()
     with one_line_errors():
-        runs_dir, out_dir = TABLES[args.table]
-        print(write_table(args.table, args.runs or runs_dir, args.out or out_dir))
+        reported, left_out = load_reported(), {}
+        for name in [args.table] if args.table else PAPER_TABLES:
+            runs_dir, out_dir = args.runs or TABLES[name][0], args.out or TABLES[name][1]
+            markdown = write_table(name, runs_dir, out_dir)
+            runs, lines = read_runs(runs_dir, reported)
+            left_out |= dict.fromkeys(lines)
+            if args.table:
+                print(markdown)
+            else:
+                print(f"{shown(out_dir)}/{name}.md: {summary(reported[name], runs)}")
+        for line in left_out:
+            print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,19 @@
 """Who may import whom (design notes, section 4), and configs that fit the code."""
 
 import ast
+from collections import Counter, defaultdict
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
+from eval.settings import GROUPS, row_settings
 from eval.tables import load_reported
 from solo.adapters import METHODS
+from solo.run import identity, run_directory
 from solo.train import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,13 +86,68 @@ def test_the_default_recipe_is_that_of_the_class():
     assert TrainConfig(**values | {"betas": tuple(values["betas"])}) == TrainConfig()
 
 
-def test_every_experiment_composes_and_fills_a_known_row():
-    files = sorted((ROOT / "configs/experiment").rglob("*.yaml"))
-    names = [path.relative_to(ROOT / "configs/experiment").with_suffix("") for path in files]
-    assert len(names) == 9
-    known = {row["row"] for t in load_reported().values() if "rows" in t for row in t["rows"]}
+# Rows of each table of the paper; extra: outside the paper.
+N_ROWS = {
+    "table1": 5, "table2": 11, "table3": 12, "table4": 4, "table5": 3, "table6": 2,
+    "extra": 3, "demo": 4,
+}  # fmt: skip
+# Rows of several tables that print the same figures or name the same set-up: one run each.
+SHARED = [
+    {"table1/full_m", "table3/full_m"},
+    {"table1/lora_m", "table3/lora_m"},
+    {"table1/solo_m", "table3/solo_m_r512_sparse"},
+    {"table1/lora_s", "table2/lora_s"},
+    {"table1/solo_s", "table2/solo_s_r128_sparse", "table6/solo_s_homotopy"},
+    {"table2/solo_s_r512", "table5/solo_s_r512"},
+]
+
+
+@pytest.fixture(scope="module")
+def experiments() -> dict[str, dict]:
+    """Every experiment's configuration as Hydra composes it, by name; interpolations kept."""
+    folder = ROOT / "configs/experiment"
+    names = [p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")]
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
-        for name in names:
-            cfg = compose("config", overrides=[f"experiment={name.as_posix()}"])
-            assert cfg.row == name.as_posix()
-    assert {name.as_posix() for name in names} == known
+        composed = {name: compose("config", overrides=[f"experiment={name}"]) for name in names}
+    return {name: OmegaConf.to_container(cfg) for name, cfg in composed.items()}
+
+
+def test_every_experiment_composes_and_fills_a_known_row(experiments):
+    assert Counter(name.split("/")[0] for name in experiments) == N_ROWS
+    assert all(cfg["row"] == name for name, cfg in experiments.items())
+    known = [row["row"] for t in load_reported().values() if "rows" in t for row in t["rows"]]
+    assert sorted(known) == sorted(experiments)
+
+
+@pytest.mark.parametrize("variant", ["paper", "devcode"])
+def test_rows_with_the_same_config_are_one_run(experiments, tmp_path, variant):
+    """The 37 rows of the paper's tables are 30 runs."""
+    (tmp_path / "any.txt").write_text("name : A||A .\n")
+    paths = {f"{split}_path": str(tmp_path / "any.txt") for split in ("train", "valid", "test")}
+    rows_of_run = defaultdict(set)
+    for name, cfg in experiments.items():
+        if name.startswith("table"):
+            changes = {"data": paths}
+            if cfg["adapter"]["name"] == "solo":
+                changes["adapter"] = cfg["adapter"] | {"variant": variant}
+            cfg = cfg | changes
+            rows_of_run[run_directory(cfg, identity(cfg)).name].add(name)
+    assert sum(map(len, rows_of_run.values())) == 37
+    assert len(rows_of_run) == 30
+    shared = [rows for rows in rows_of_run.values() if len(rows) > 1]
+    assert sorted(map(sorted, shared)) == sorted(map(sorted, SHARED))
+
+
+def test_tables_read_the_experiments_as_hydra_does(experiments):
+    for name, cfg in experiments.items():
+        assert row_settings(name) == {group: cfg[group] for group in GROUPS}, name
+    with pytest.raises(FileNotFoundError, match="no experiment file for row 'table1/nope'"):
+        row_settings("table1/nope")
+
+
+def test_an_experiment_file_says_its_launch_line(experiments):
+    for name in experiments:
+        text = (ROOT / f"configs/experiment/{name}.yaml").read_text(encoding="utf-8")
+        comments = [line for line in text.splitlines() if line.startswith("#")]
+        assert comments[0] == "# @package _global_"
+        assert comments[-1] == f"# python scripts/train.py experiment={name}"

@@ -1,120 +1,183 @@
-"""Tables from run directories: what counts as ours, what is marked, what is broken."""
+"""Tables from run directories: text, LaTeX and CSV against lines written by hand."""
 
 import csv
 import io
-import json
 
 import pytest
 
-from eval import report, tables
-
-SCORES = {"BLEU": 0.6764, "NIST": 8.64, "METEOR": 0.457, "ROUGE_L": 0.6832, "CIDEr": 2.31}
-
-
-def make_run(root, name, row="table1/solo_s", stand_in=None, steps=52_580, mrs=630, **backbone):
-    directory = root / name
-    directory.mkdir(parents=True)
-    backbone = {"path": "openai-community/gpt2", "file_sha256": "0", **backbone}
-    train = {"steps": steps, "planned_steps": 52_580, "n_params": 122_449}
-    files = {
-        "environment.json": {
-            "train": train | {"backbone": backbone | {"stand_in": stand_in}},
-            "decode": {"n_predictions": mrs},
-            "evaluate": {},
-        },
-        "identity.json": {"training": {"seed": 1}},
-        "rows.json": [row],
-        "metrics.json": SCORES,
-    }
-    for file, content in files.items():
-        (directory / file).write_text(json.dumps(content))
-    log = [{"step": s, "loss": 3.0 - s, "lambda/2": 0.01 * s} for s in (1, 2)]
-    (directory / "train_log.jsonl").write_text("\n".join(map(json.dumps, log)))
-    return directory
+from eval import report
+from tests.eval.made_runs import SCORES, make_run
 
 
-def cells(markdown: str, first: str) -> list[str]:
-    line = next(line for line in markdown.splitlines() if line.startswith(f"| {first}"))
-    return [cell.strip() for cell in line.strip("|").split("|")]
+@pytest.fixture
+def write(tmp_path):
+    """Write a table from the runs in tmp_path/runs; returns its Markdown."""
+
+    def table(name: str) -> str:
+        return report.write_table(name, tmp_path / "runs", tmp_path / "out")
+
+    return table
 
 
-def test_a_whole_run_stands_beside_the_paper_and_independent_users(tmp_path):
-    make_run(tmp_path, "a")
-    make_run(tmp_path, "b", row="table1/lora_m")
-    markdown = report.write_table("table1", tmp_path, tmp_path / "out")
-    assert cells(markdown, "Solo Connection, GPT-2 S") == [
-        "Solo Connection, GPT-2 S", "0.12M", "122,449", "BLEU", "67.64", "–", "67.64",
-    ]  # fmt: skip
-    assert cells(markdown, "LoRA, GPT-2 M")[3:] == ["BLEU", "67.45", "68.65 to 68.87", "67.64"]
-    assert cells(markdown, "Solo Connection, GPT-2 M")[2:] == ["–", "BLEU", "67.7", "–", "–"]
-    assert "| CIDEr | 2.36 | 2.50 to 2.51 | 2.310 |" in markdown
-    assert "Not a reproduction" not in markdown
-    rows = list(csv.DictReader(io.StringIO((tmp_path / "out/table1.csv").read_text())))
-    [ours] = [r for r in rows if r["row"] == "table1/solo_s" and r["source"] == "ours"]
-    assert (ours["BLEU"], ours["trainable"]) == ("0.6764", "122449")
-    [paper] = [r for r in rows if r["row"] == "table1/solo_s" and r["source"] == "paper"]
-    assert (paper["BLEU"], paper["NIST"]) == ("0.6764", "8.6400")
-    assert (tmp_path / "out/table1_curves.png").stat().st_size > 10_000
+def lines_of(markdown: str, label: str) -> list[str]:
+    """The row whose first line has that label, and its other lines."""
+    lines = iter(markdown.split("\n## ")[0].splitlines())
+    found = [next(line for line in lines if line.startswith(f"| {label} |"))]
+    for line in lines:
+        if not line.startswith("|  |"):
+            return found
+        found.append(line)
 
 
-@pytest.mark.parametrize(
-    ("changes", "mark"),
-    [
-        ({"stand_in": "stand-in: tiny"}, "stand-in: tiny"),
-        ({"path": "some/dir"}, "backbone of unknown origin (some/dir)"),
-        ({"steps": 200}, "200 of 52,580 training steps"),
-        ({"mrs": 12}, "12 test MRs, not E2E's 630"),
-    ],
-)
-def test_anything_less_is_listed_apart_with_the_reason(tmp_path, changes, mark):
-    make_run(tmp_path, "a", **changes)
-    markdown = report.write_table("table1", tmp_path, tmp_path / "out")
-    assert cells(markdown, "Solo Connection, GPT-2 S")[-1] == "–"
-    apart = markdown.split("## Not a reproduction")[1]
-    assert cells(apart, "Solo Connection, GPT-2 S")[1] == mark
+def read_csv(tmp_path, name: str) -> list[dict]:
+    return list(csv.DictReader(io.StringIO((tmp_path / f"out/{name}.csv").read_text())))
 
 
-def test_the_picture_marks_them_too(tmp_path, monkeypatch):
-    drawn = []
-    original = report.figures.curves
-    monkeypatch.setattr(report.figures, "curves", lambda *a: drawn.append(a) or original(*a))
-    make_run(tmp_path, "a", stand_in="stand-in: tiny")
-    make_run(tmp_path, "b", row="table1/lora_s")
-    report.write_table("table1", tmp_path, tmp_path / "out")
-    [(labelled, title)] = drawn
-    assert [label for label, _ in labelled] == ["LoRA, GPT-2 S", "Solo Connection, GPT-2 S *"]
-    assert title.endswith("* stand-in backbone or partial run: not a reproduction")
+def test_one_run_stands_below_the_paper(tmp_path, write):
+    make_run(tmp_path / "runs", "a", lr=5e-4)
+    make_run(tmp_path / "runs", "b", row="table1/lora_m", n_params=393_216)
+    markdown = write("table1")
+    assert lines_of(markdown, "Solo Connection, GPT-2 S") == [
+        "| Solo Connection, GPT-2 S | paper | 0.12M |  |  | 67.64 | 8.64 | 45.70 | 68.32 | 2.31 |",
+        "|  | ours, variant=paper | 122,449 | 0.0005 | 1 | 67.64 (+0.00) | 8.640 (+0.000) "
+        "| 45.70 (+0.00) | 68.32 (+0.00) | 2.310 (+0.000) |",
+        "|  | ours, variant=devcode | 201,989 | – | – | – | – | – | – | – |",
+    ]
+    assert lines_of(markdown, "LoRA, GPT-2 M") == [
+        "| LoRA, GPT-2 M | paper | 0.35M |  |  | 67.45 | 8.58 | 45.93 | 68.8 | 2.36 |",
+        "|  | independent |  |  |  | 68.65 to 68.87 | 8.68 to 8.69 | 46.4 to 46.5 | 71.2 to 71.4 "
+        "| 2.50 to 2.51 |",
+        "|  | ours | 393,216 | 0.0002 | 1 | 67.64 (+0.19) | 8.640 (+0.060) | 45.70 (−0.23) "
+        "| 68.32 (−0.48) | 2.310 (−0.050) |",
+    ]
+    assert lines_of(markdown, "Solo Connection, GPT-2 M")[1] == (
+        "|  | ours, variant=paper | 331,479 | – | – | – | – | – | – | – |"
+    )
+    assert "- Solo Connection, GPT-2 S, variant=paper: a (seed 1)" in markdown
+    assert "Not counted" not in markdown and "left out" not in markdown
 
 
-def test_a_local_copy_of_the_hubs_weights_is_the_real_thing(tmp_path):
-    [sha256] = tables.load_reported()["weights"]
-    make_run(tmp_path, "a", path="some/dir", file_sha256=sha256)
-    [run], _ = tables.read_runs(tmp_path)
-    assert run.marks == []
+def test_seeds_become_mean_and_standard_deviation(tmp_path, write):
+    for seed, bleu in ((3, 0.66), (1, 0.67), (2, 0.68)):
+        make_run(tmp_path / "runs", f"s{seed}", seed=seed, scores={"BLEU": bleu})
+    make_run(tmp_path / "runs", "dev", adapter={"variant": "devcode"}, n_params=201_989)
+    make_run(tmp_path / "runs", "faster", lr=1e-3, scores={"BLEU": 0.7})
+    _, paper, faster, devcode = lines_of(write("table1"), "Solo Connection, GPT-2 S")[:4]
+    if "0.001" in paper:
+        paper, faster = faster, paper
+    # mean 0.67, sample deviation sqrt((0.01^2 + 0 + 0.01^2) / 2) = 0.01; 67 - 67.64 = -0.64
+    assert paper.startswith(
+        "|  | ours, variant=paper | 122,449 | 0.0002 | 1, 2, 3 | 67.00 ± 1.00 (−0.64) "
+        "| 8.640 ± 0.000 (+0.000) |"
+    )
+    assert faster.startswith("|  | ours, variant=paper | 122,449 | 0.001 | 1 | 70.00 (+2.36) |")
+    assert devcode.startswith("|  | ours, variant=devcode | 201,989 | 0.0002 | 1 | 67.64 (+0.00)")
+    [line] = [r for r in read_csv(tmp_path, "table1") if r["seeds"] == "1 2 3"]
+    assert (line["BLEU"], line["BLEU_sd"], line["BLEU_minus_paper"]) == (
+        "0.6700", "0.0100", "-0.0064",
+    )  # fmt: skip
+    assert line["runs"].split() == ["s1", "s2", "s3"]
 
 
-def test_a_broken_directory_is_named_and_left_out(tmp_path):
-    make_run(tmp_path, "good")
-    (make_run(tmp_path, "half") / "metrics.json").write_text('{"BLEU": ')
-    (make_run(tmp_path, "less") / "metrics.json").write_text('{"BLEU": 0.5}')
-    (tmp_path / "unfinished").mkdir()
-    runs, broken = tables.read_runs(tmp_path)
-    assert [run.directory.name for run in runs] == ["good"]
-    assert [line.split(":")[0].rsplit("/")[-1] for line in broken] == ["half", "less"]
-    assert "half: left out, JSONDecodeError" in report.write_table("table1", tmp_path, tmp_path)
+def test_rows_of_other_tables_with_the_same_settings_share_the_run(tmp_path, write):
+    make_run(tmp_path / "runs", "a")
+    for table, label in (
+        ("table2", "Solo (r=128, s=0.6)"),
+        ("table6", "Homotopy layer (case 1)"),
+    ):
+        assert "| 0.0002 | 1 | 67.64 (+0.00) |" in lines_of(write(table), label)[1]
+    assert "| – | – |" in lines_of(write("table2"), "Solo (r=128)")[1]
+    assert "| – | – |" in lines_of(write("table6"), "Plain vector (case 2)")[1]
 
 
-def test_demo_csv_columns(tmp_path):
-    make_run(tmp_path, "a", row="demo/solo", stand_in="demo", mrs=60)
-    markdown = report.write_table("demo", tmp_path, tmp_path / "out")
-    assert cells(markdown, "none") == ["none", *["–"] * 7]
-    text = (tmp_path / "out/table1.csv").read_text()
-    assert text == (
+def test_whatever_is_no_reproduction_stands_apart_with_the_reason(tmp_path, write):
+    make_run(tmp_path / "runs", "a", stand_in="stand-in: tiny", steps=200)
+    make_run(tmp_path / "runs", "b", adapter={"rank": 64}, scores={"BLEU": 0.5})
+    markdown = write("table1")
+    assert lines_of(markdown, "Solo Connection, GPT-2 S")[1].endswith(
+        "| – | – | – | – | – | – | – |"
+    )
+    apart = markdown.split("## Not counted as reproductions")[1]
+    assert (
+        "| Solo Connection, GPT-2 S, variant=paper | stand-in: tiny; 200 of 52,580 training steps "
+        "| 0.0002 | 1 | 122,449 | 67.64 | 8.640 | 45.70 | 68.32 | 2.310 | a |"
+    ) in apart
+    assert "| adapter.rank=64 (the row has 128) | 0.0002 | 1 | 122,449 | 50.00 |" in apart
+    latex = (tmp_path / "out/table1.tex").read_text()
+    assert "% 2 marked runs (stand-in, partial, other settings) are in table1.md only" in latex
+    assert "50.00" not in latex
+    others = [r for r in read_csv(tmp_path, "table1") if r["runs"] in ("a", "b")]
+    assert [r["source"] for r in others] == ["other", "other"]
+    assert others[0]["marks"] == "stand-in: tiny; 200 of 52,580 training steps"
+
+
+def test_latex(tmp_path, write):
+    make_run(tmp_path / "runs", "a", row="table6/solo_s_vector", n_params=122_444,
+             scores=dict.fromkeys(SCORES, 0.25))  # fmt: skip
+    write("table6")
+    assert (tmp_path / "out/table6.tex").read_text() == (
+        r"""% made by scripts/tables.py; needs the package booktabs
+\begin{table}
+\centering
+\caption{Table 6: the homotopy layer against a plain vector, GPT-2 S, r=128, s=0.6}
+\label{tab:table6}
+\begin{tabular}{llrllrrrrr}
+\toprule
+row & source & trainable & lr & seeds & BLEU & NIST & METEOR & ROUGE\_L & CIDEr \\
+\midrule
+Homotopy layer (case 1) & paper & 0.12M &  &  & 67.64 & 8.64 & 45.70 & 68.32 & 2.31 \\
+ & ours, variant=paper & 122,449 & -- & -- & -- & -- & -- & -- & -- \\
+ & ours, variant=devcode & 201,989 & -- & -- & -- & -- & -- & -- & -- \\
+\addlinespace
+Plain vector (case 2) & paper & 0.12M &  &  & 0.0 & 0.89 & 0.02 & 0.13 & 0.002 \\
+"""
+        r" & ours, variant=paper & 122,444 & 0.0002 & 1 & 25.00 (+25.00) & 0.250 ($-$0.640)"
+        r" & 25.00 (+24.98) & 25.00 (+24.87) & 0.250 (+0.248) \\"
+        r"""
+ & ours, variant=devcode & 201,984 & -- & -- & -- & -- & -- & -- & -- \\
+\bottomrule
+\end{tabular}
+\end{table}
+"""
+    )
+
+
+def test_csv_is_on_the_official_scale_and_unknown_values_are_empty(tmp_path, write):
+    write("extra")
+    assert (tmp_path / "out/extra.csv").read_text().splitlines() == [
+        "row,label,source,variant,marks,seeds,lr,trainable,BLEU,NIST,METEOR,ROUGE_L,CIDEr,"
+        "BLEU_sd,NIST_sd,METEOR_sd,ROUGE_L_sd,CIDEr_sd,BLEU_minus_paper,NIST_minus_paper,"
+        "METEOR_minus_paper,ROUGE_L_minus_paper,CIDEr_minus_paper,runs",
+        'extra/lora_m_recipe,"LoRA, GPT-2 M, batch 8, weight decay 0.01",independent,,,,,,'
+        "0.6876,8.6850,0.4645,0.7130,2.5050,,,,,,,,,,,",
+        'extra/lora_m_recipe,"LoRA, GPT-2 M, batch 8, weight decay 0.01",ours,,,,,,' + "," * 15,
+        'extra/lora_s_recipe,"LoRA, GPT-2 S, batch 8, weight decay 0.01",independent,,,,,,'
+        "0.6727,8.6000,0.4571,0.6814,2.3100,,,,,,,,,,,",
+        'extra/lora_s_recipe,"LoRA, GPT-2 S, batch 8, weight decay 0.01",ours,,,,,,' + "," * 15,
+        'extra/full_s,"Full fine-tuning, GPT-2 S",ours,,,,,,' + "," * 15,
+    ]
+
+
+def test_left_out_directories_are_listed(tmp_path, write):
+    (make_run(tmp_path / "runs", "half") / "metrics.json").unlink()
+    markdown = write("table4")
+    assert markdown.endswith(
+        "## Run directories left out\n\n"
+        f"- {tmp_path}/runs/half: left out, unfinished: no metrics.json\n"
+    )
+
+
+def test_demo(tmp_path, write):
+    make_run(tmp_path / "runs", "a", row="demo/solo", lr=2e-4, stand_in="demo", mrs=60)
+    markdown = write("demo")
+    assert "| none | – | – | – | – | – | – | – | – |" in markdown
+    assert "| solo | 1 | 122,449 | 0.0002 | 67.64 | 8.640 | 45.70 | 68.32 | 2.310 |" in markdown
+    assert (tmp_path / "out/table1.csv").read_text() == (
         "row,trainable,BLEU,NIST,METEOR,ROUGE_L,CIDEr\n"
         "solo,122449,0.6764,8.6400,0.4570,0.6832,2.3100\n"
     )
 
 
 def test_unknown_table(tmp_path):
-    with pytest.raises(ValueError, match="unknown table 'table9'; known: table1, demo"):
+    with pytest.raises(ValueError, match="unknown table 'table9'; known: table1, .*, extra, demo"):
         report.write_table("table9", tmp_path, tmp_path)

@@ -1,0 +1,82 @@
+"""Write the parameter audit, results/tables/params.md and .csv: scripts/params.py
+
+Counts in closed form, from the experiment files alone: no weights are needed.
+"""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import GPT2Config
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from eval.files import replace_text
+from eval.params import Counts, audit_csv, audit_markdown
+from eval.settings import row_settings
+from eval.tables import load_reported
+from scripts.cli import RESULTS, one_line_errors
+from solo.adapters import make_config
+
+SHAPES = {  # of the hub's checkpoints, by model.path
+    "openai-community/gpt2": GPT2Config(n_layer=12, n_embd=768, n_head=12),
+    "openai-community/gpt2-medium": GPT2Config(n_layer=24, n_embd=1024, n_head=16),
+}
+NAMES = {"openai-community/gpt2": "GPT-2 S", "openai-community/gpt2-medium": "GPT-2 M"}
+
+
+def count_row(table: str, row: dict) -> Counts:
+    """All counts of one row of eval/paper.yaml."""
+    settings = row_settings(row["row"])
+    model, adapter = settings["model"]["path"], settings["adapter"]
+    method, config = make_config(adapter)
+    shape = SHAPES[model]
+    exact = count = method.n_params(shape, config)
+    more = {}
+    if adapter["name"] == "solo":
+        exact = method.n_params(shape, replace(config, homotopy=False))  # without the lambdas
+        more = solo_counts(method, config, model, exact, row.get("s"))
+    comment = row.get("note", "")
+    return Counts(table, row["row"], row["reported"], exact, count, comment=comment, **more)
+
+
+def solo_counts(method, config, model: str, exact: int, s: float | None) -> dict:
+    """The development code's count, and those of other readings that may explain a misfit."""
+    plain, devcode = replace(config, homotopy=False), replace(config, variant="devcode")
+    vectors = method.n_params(SHAPES[model], replace(plain, trainable_matrices=False))
+    elsewhere = {"encoder and decoder alone": exact - vectors}
+    for path, shape in SHAPES.items():
+        if path != model:
+            elsewhere[f"{NAMES[path]}'s count"] = method.n_params(shape, plain)
+            elsewhere[f"{NAMES[path]}'s devcode count"] = method.n_params(shape, devcode)
+    fractions = {} if s is None else {f"{s:.0%} masked": s, f"{s:.0%} kept": round(1 - s, 6)}
+    readings = {
+        name: method.n_params(SHAPES[model], replace(plain, sparsity=masked))
+        for name, masked in fractions.items()
+    }
+    count = method.n_params(SHAPES[model], devcode)
+    return {"devcode": count, "elsewhere": elsewhere, "readings": readings}
+
+
+def audit() -> list[Counts]:
+    """The counts of every row for which the paper prints one."""
+    tables = {key: table["rows"] for key, table in load_reported().items() if "rows" in table}
+    return [count_row(key, r) for key, rows in tables.items() for r in rows if "reported" in r]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS / "tables", help="where to")
+    args = parser.parse_args()
+    with one_line_errors():
+        rows = audit()
+        replace_text(args.out / "params.csv", audit_csv(rows))
+        replace_text(args.out / "params.md", audit_markdown(rows))
+        print(audit_markdown(rows))
+
+
+if __name__ == "__main__":
+    main()

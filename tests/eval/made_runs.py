@@ -1,0 +1,59 @@
+"""Run directories made by hand, with everything that a finished run leaves behind."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import yaml
+
+from eval.settings import row_settings
+
+SCORES = {"BLEU": 0.6764, "NIST": 8.64, "METEOR": 0.457, "ROUGE_L": 0.6832, "CIDEr": 2.31}
+STEPS = {4: 52_580, 8: 26_290}  # five epochs of 42,061 examples, by batch size
+
+
+def make_run(
+    root, name, row="table1/solo_s", seed=1, lr=2e-4, scores=None, steps=None, mrs=630,
+    stand_in=None, path=None, file_sha256="0", n_params=122_449, adapter=None, train=None,
+    decode=None, data=None, references=None,
+) -> Path:  # fmt: skip
+    """A finished run of `row`; adapter, train, decode and data say what differs from it."""
+    directory = Path(root) / name
+    directory.mkdir(parents=True)
+    settings = row_settings(row)
+    options = settings["adapter"] | (adapter or {})
+    recipe = settings["train"] | {"lr": lr} | (train or {})
+    planned = STEPS[recipe["batch_size"]]
+    sums = settings["data"]["sha256"] | (data or {})
+    test = sums.pop("test")
+    backbone = {"path": path or settings["model"]["path"], "file_sha256": file_sha256}
+    backbone |= {"sha256": f"weights of {backbone['path']}", "stand_in": stand_in}
+    predictions = f"MR\toutput\nname : A\t{name}\n"
+    digest = hashlib.sha256(predictions.encode()).hexdigest()
+    identity = {
+        "training": {"model": {"path": backbone["path"]}, "data": sums, "adapter": options,
+                     "train": recipe, "seed": seed},
+        "test": test,
+        "decode": {k: v for k, v in settings["decode"].items() if k not in ("batch_size", "output")}
+        | (decode or {}),
+    }  # fmt: skip
+    environment = {
+        "train": {"steps": planned if steps is None else steps, "planned_steps": planned,
+                  "n_params": n_params, "backbone": backbone},
+        "decode": {"n_predictions": mrs, "sha256": digest},
+        "evaluate": {"inputs": {"predictions.tsv": digest, "test.txt": references or test}},
+    }  # fmt: skip
+    log = [{"step": s, "loss": 3.0 - s, "lambda/2": 0.01 * s} for s in (1, 2)]
+    log.append({"step": 2, "valid_loss": 0.8})
+    files = {
+        "environment.json": json.dumps(environment),
+        "identity.json": json.dumps(identity),
+        "rows.json": json.dumps([row]),
+        "metrics.json": json.dumps(SCORES | (scores or {})),
+        "config.yaml": yaml.safe_dump({"adapter": options}),
+        "predictions.tsv": predictions,
+        "train_log.jsonl": "".join(json.dumps(entry) + "\n" for entry in log),
+    }
+    for file, content in files.items():
+        (directory / file).write_text(content)
+    return directory

@@ -1,0 +1,131 @@
+"""Pictures: what is drawn where, and that the same runs give the same files."""
+
+import json
+
+import pytest
+
+from eval import figures, report
+from eval.runs import read_runs
+from eval.tables import lines_of, load_reported
+from tests.eval.made_runs import make_run
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that `write_figures` draws, by the name of the function that drew them."""
+    found = {}
+    for name in ("loss_curves", "lambda_curves", "bleu_against_parameters"):
+        original = getattr(figures, name)
+
+        def spy(*args, original=original, name=name):
+            found[name] = original(*args)
+            return found[name]
+
+        monkeypatch.setattr(figures, name, spy)
+    return found
+
+
+def labels(figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_loss_curves_mark_what_is_no_reproduction(tmp_path, drawn):
+    make_run(tmp_path, "a", stand_in="stand-in: tiny")
+    make_run(tmp_path, "b", row="table1/lora_s")
+    make_run(tmp_path, "c", adapter={"variant": "devcode"})
+    make_run(tmp_path, "d", row="table1/solo_m", adapter={"rank": 8})
+    report.write_figures("table1", tmp_path, tmp_path / "out")
+    figure = drawn["loss_curves"]
+    assert labels(figure) == [
+        "Solo Connection, GPT-2 M *", "LoRA, GPT-2 S",
+        "Solo Connection, GPT-2 S *", "Solo Connection, GPT-2 S, devcode",
+    ]  # fmt: skip
+    title = figure.get_suptitle()
+    assert title.startswith("Table 1: ") and title.endswith("not a reproduction")
+    training, validation = figure.axes
+    assert [list(line.get_ydata()) for line in training.lines] == [[2.0, 1.0]] * 4
+    assert [list(line.get_xydata()[0]) for line in validation.lines] == [[2.0, 0.8]] * 4
+    assert [line.get_linestyle() for line in training.lines] == ["-", "-", "-", "--"]
+    colours = [line.get_color() for line in training.lines]
+    assert colours[2] == colours[3] and len(set(colours)) == 3
+    assert len(drawn["lambda_curves"].axes) == 4  # the made-up LoRA log has a lambda too
+
+
+def test_lambda_panels_have_a_line_per_connection_and_one_seed(tmp_path, drawn):
+    for seed in (2, 1):
+        directory = make_run(tmp_path, f"s{seed}", seed=seed)
+        log = [{"step": s, "loss": 1, "lambda/2": s / 100, "lambda/10": seed} for s in (1, 2)]
+        (directory / "train_log.jsonl").write_text("\n".join(map(json.dumps, log)))
+    report.write_figures("table6", tmp_path, tmp_path / "out")
+    figure = drawn["lambda_curves"]
+    assert labels(figure) == ["from block 2", "from block 10"]
+    [axes] = figure.axes
+    assert [list(line.get_ydata()) for line in axes.lines] == [[0.01, 0.02], [1, 1]]
+    assert axes.get_title() == "Homotopy layer (case 1), seed 1"
+    assert labels(drawn["loss_curves"]) == ["Homotopy layer (case 1), seed 1"]
+
+
+def test_long_logs_are_drawn_as_means_of_neighbours(tmp_path, drawn):
+    directory = make_run(tmp_path, "a")
+    log = "".join(json.dumps({"step": s, "loss": s % 2}) + "\n" for s in range(200))
+    (directory / "train_log.jsonl").write_text(log)
+    report.write_figures("table6", tmp_path, tmp_path / "out")
+    [line] = drawn["loss_curves"].axes[0].lines
+    assert [list(point) for point in line.get_xydata()] == [[2 * i + 0.5, 0.5] for i in range(100)]
+    assert drawn["lambda_curves"] is None
+
+
+def points(figure) -> dict[str, tuple[float, float]]:
+    [axes] = figure.axes
+    handles, names = axes.get_legend_handles_labels()
+    return {n: tuple(h.lines[0].get_xydata()[0]) for h, n in zip(handles, names, strict=True)}
+
+
+def test_bleu_against_parameters(tmp_path):
+    make_run(tmp_path, "a", row="table2/solo_s_r8", n_params=16_173, scores={"BLEU": 0.6})
+    make_run(tmp_path, "b", row="table2/solo_s_r8", seed=2, n_params=16_173, scores={"BLEU": 0.7})
+    make_run(tmp_path, "c", row="table2/lora_s", stand_in="stand-in: tiny")
+    reported = load_reported()
+    lines = lines_of(reported["table2"], read_runs(tmp_path, reported)[0], {})
+    figure = figures.bleu_against_parameters(lines, "T")
+    [axes] = figure.axes
+    assert axes.get_xscale() == "log"
+    found = points(figure)
+    assert found["LoRA: paper"] == pytest.approx((290_000, 65.79))
+    assert found["Solo, dense: paper"] == pytest.approx((800_000, 67.28))
+    assert found["Solo, sparse: paper"] == pytest.approx((470_000, 67.64))
+    assert found["Solo, dense: ours"] == pytest.approx((16_173, 65.0))
+    assert len(found) == 4 and len(axes.containers) == 12  # the stand-in is not drawn
+    handles, names = axes.get_legend_handles_labels()
+    hollow = {n for h, n in zip(handles, names, strict=True) if h.lines[0].get_mfc() == "none"}
+    assert hollow == {name for name in found if name.endswith(": paper")}
+    assert figure.get_suptitle() == "T\nhollow: paper; filled: ours"
+
+
+def test_files_and_that_a_rerun_gives_the_same(tmp_path):
+    make_run(tmp_path / "runs", "a")
+    paths = report.write_figures("table2", tmp_path / "runs", tmp_path / "out")
+    assert sorted(path.name for path in paths) == sorted(
+        f"table2_{kind}.{suffix}"
+        for kind in ("loss", "lambda", "bleu")
+        for suffix in ("png", "svg")
+    )
+    before = [path.read_bytes() for path in paths]
+    assert all(len(content) > 8_000 for content in before)
+    again = report.write_figures("table2", tmp_path / "runs", tmp_path / "out")
+    assert [path.read_bytes() for path in again] == before
+
+
+def test_without_runs_only_the_papers_points_are_drawn(tmp_path):
+    assert report.write_figures("table4", tmp_path, tmp_path / "out") == []
+    paths = report.write_figures("table3", tmp_path, tmp_path / "out")
+    assert [path.name for path in paths] == ["table3_bleu.png", "table3_bleu.svg"]
+
+
+def test_the_demo_brings_its_pictures(tmp_path):
+    make_run(tmp_path / "runs", "a", row="demo/solo", stand_in="demo")
+    report.write_table("demo", tmp_path / "runs", tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"table1.md", "table1.csv"} | {
+        f"table1_{kind}.{suffix}" for kind in ("loss", "lambda") for suffix in ("png", "svg")
+    }
