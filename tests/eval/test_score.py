@@ -233,7 +233,7 @@ def test_too_little_memory(monkeypatch):
             score(["a"], [["a b"]])
         assert "\n" not in str(error.value)
     monkeypatch.setattr(eval.java, "_memory", lambda: 360)
-    with pytest.raises(RuntimeError, match="too little memory for Java: 360 MB may be used .* 364 MB are"):
+    with pytest.raises(RuntimeError, match="for Java: 360 MB may be used .* 364 MB are"):
         score(["a"], [["a b"]])
 
 
