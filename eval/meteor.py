@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
+from typing import NamedTuple
 
 from eval.java import jar, java, retried, run_filter, stopped
 from eval.lexicon import Paraphrases, paraphrases, synonyms
@@ -25,12 +26,19 @@ JAR = "meteor/meteor-1.5.jar"
 PARAPHRASES = "meteor/data/paraphrase-en.gz"
 
 Corpus = tuple[Sequence[str], Sequence[Sequence[str]]]  # hypotheses, their references
-Scores = tuple[float, list[float]]  # of a corpus, of each segment
 
 _NORMAL = re.compile(r"[a-z0-9 ]*")  # what the normaliser leaves as it is
 _PARTING = re.compile(r"(?<=[a-z0-9]) (?=[a-z0-9])")
 _TRIMMED = "".join(map(chr, range(33)))
 _BRIEF = 60_000  # pairs of texts up to which the quicker compiler wins
+
+
+class Scores(NamedTuple):
+    """METEOR of a corpus and of each segment, and the 23 numbers that make up the latter."""
+
+    score: float
+    segments: list[float]
+    statistics: list[list[float]]
 
 
 class OddText(ValueError):
@@ -176,12 +184,16 @@ def meteor(job: Job, report: Callable[[int, int], None] = lambda done, total: No
     def run() -> list[Scores]:
         with _process(job.dictionaries, job.brief) as process:
             _send(process, [line for lines in job.systems for line in lines])
-            statistics = []
+            answers = []
             for done, lines in enumerate(job.systems, 1):
-                statistics.append(" ||| ".join(["EVAL", *(_read(process) for _ in lines)]))
+                answers.append([_read(process) for _ in lines])
                 report(done, len(job.systems))
-            _send(process, statistics)
-            segments = ([float(_read(process)) for _ in lines] for lines in job.systems)
-            return [(float(_read(process)), scores) for scores in segments]
+            _send(process, [" ||| ".join(["EVAL", *lines]) for lines in answers])
+            results = []
+            for lines in answers:
+                segments = [float(_read(process)) for _ in lines]
+                numbers = [list(map(float, line.split())) for line in lines]
+                results.append(Scores(float(_read(process)), segments, numbers))
+            return results
 
     return retried(run)

@@ -104,15 +104,18 @@ def segments(
     return result
 
 
+def closest_length(segment: Segment) -> int:
+    """Tokens of the reference closest in length, the shorter of two equally close ones."""
+    lengths = (len(tokens) for tokens in segment.group.tokens)
+    return min((abs(length - segment.length), length) for length in lengths)[1]
+
+
 def bleu(corpus: Sequence[Segment], smoothing: float = 0.0) -> float:
     """BLEU-4 in [0, 1]; ``smoothing`` is added to matches and counts (1.0: sentence BLEU)."""
     length = sum(segment.length for segment in corpus)
-    reference_length = 0
+    reference_length = sum(map(closest_length, corpus))
     hits = [0.0] * (NIST_ORDER + 1)
     for segment in corpus:
-        # the reference closest in length, the shorter of two equally close ones
-        distances = ((abs(len(r) - segment.length), len(r)) for r in segment.group.tokens)
-        reference_length += min(distances)[1]
         for ngram, count in segment.matches.items():
             hits[len(ngram)] += count
     log_precision = 0.0
@@ -124,7 +127,7 @@ def bleu(corpus: Sequence[Segment], smoothing: float = 0.0) -> float:
     return penalty * math.exp(log_precision)
 
 
-def _information(corpus: Sequence[Segment], cache: dict) -> Counter:
+def _counts(corpus: Sequence[Segment], cache: dict) -> Counter:
     """How often each n-gram occurs in all references; the empty one: how many words there are."""
     key = ("nist", frozenset(Counter(segment.group.texts for segment in corpus).items()))
     if key not in cache:
@@ -135,26 +138,35 @@ def _information(corpus: Sequence[Segment], cache: dict) -> Counter:
     return cache[key]
 
 
+def information(corpus: Sequence[Segment], cache: dict | None = None) -> list[list[float]]:
+    """Bits of each segment's matches by order, 1 to 5, by their counts in all references.
+
+    cache: as in :func:`segments`, and the same.
+    """
+    counts = _counts(corpus, {} if cache is None else cache)
+    result = []
+    for segment in corpus:
+        bits = [0.0] * NIST_ORDER
+        for ngram, hits in segment.matches.items():
+            bits[len(ngram) - 1] += hits * math.log2(counts[ngram[:-1]] / counts[ngram])
+        result.append(bits)
+    return result
+
+
 def nist(corpus: Sequence[Segment], cache: dict | None = None) -> float:
     """NIST-5: information-weighted precision, summed over orders, times a length penalty.
 
     An order without any n-gram (every output shorter than it) counts 0; the official script
     divides by zero there. cache: as in :func:`segments`, and the same.
     """
-    counts = _information(corpus, {} if cache is None else cache)
     groups = [segment.group.tokens for segment in corpus]
     mean_reference_length = sum(sum(map(len, group)) / len(group) for group in groups)
-
-    information = [0.0] * (NIST_ORDER + 1)
-    for segment in corpus:
-        for ngram, hits in segment.matches.items():
-            information[len(ngram)] += hits * math.log2(counts[ngram[:-1]] / counts[ngram])
-
+    bits = [sum(column) for column in zip(*information(corpus, cache), strict=True)]
     length = sum(segment.length for segment in corpus)
     score = 0.0
-    for n in range(1, NIST_ORDER + 1):
-        total = length - (n - 1) * len(corpus)
-        score += information[n] / total if total else 0.0
+    for n in range(NIST_ORDER):
+        total = length - n * len(corpus)
+        score += bits[n] / total if total else 0.0
     ratio = length / mean_reference_length
     return score if ratio >= 1 else math.exp(-NIST_BETA * math.log(ratio) ** 2) * score
 

