@@ -1,0 +1,127 @@
+"""Paired bootstrap: by a slow obvious version, on data where the answer is known, and errors."""
+
+import json
+import random
+
+import numpy as np
+import pytest
+import yaml
+
+from eval.compare import Outputs, compare, main, markdown, outputs
+from eval.score import score_systems
+from eval.statistics import WIDTH, scores
+
+WORDS = "the cheap pub near river serves good food Blue Wok Zizzi is a".split()
+
+
+def made(seed: int, noise: float, count: int = 40) -> tuple[list[str], list[list[str]]]:
+    pick = random.Random(7)
+    references = [[" ".join(pick.choices(WORDS, k=9)) for _ in range(2)] for _ in range(count)]
+    pick = random.Random(seed)
+    hypotheses = [
+        " ".join(pick.choice(WORDS) if pick.random() < noise else w for w in group[0].split())
+        for group in references
+    ]
+    return hypotheses, references
+
+
+@pytest.fixture(scope="module")
+def systems() -> list[Outputs]:
+    """Two of the same quality, one much worse."""
+    results = score_systems([made(1, 0.3), made(2, 0.3), made(3, 0.8)])
+    sources = [f"MR {i}" for i in range(40)]
+    return [Outputs(name, r.statistics, sources) for name, r in zip("abc", results, strict=True)]
+
+
+def test_known_answers(systems):
+    good, same, worse = systems
+    for name, found in compare(good, worse, 2000).items():
+        assert found.p == pytest.approx(2 / 2001) and found.low > 0, name
+        assert found.low < found.a - found.b < found.high
+    assert all(found.p > 0.05 for found in compare(good, same, 2000).values())
+    itself = compare(good, good, 500)["BLEU"]
+    assert (itself.low, itself.high, itself.p) == (0, 0, 1)
+
+
+def test_slow_obvious_version(systems):
+    """Sample by sample, segment by segment; other draws, so intervals agree within their error."""
+    good, same, _ = systems
+    random_ = np.random.default_rng(123)
+    differences = []
+    for _ in range(3000):
+        drawn = random_.integers(0, 40, 40)
+        pair = [scores(s.rows[drawn], np.ones((1, 40)))["BLEU"][0] for s in (good, same)]
+        differences.append(pair[0] - pair[1])
+    found = compare(good, same, 3000)["BLEU"]
+    low, high = np.percentile(differences, [2.5, 97.5])
+    width = high - low
+    assert found.low == pytest.approx(low, abs=0.1 * width)
+    assert found.high == pytest.approx(high, abs=0.1 * width)
+    p = 2 * min(np.mean(np.array(differences) <= 0), np.mean(np.array(differences) >= 0))
+    assert found.p == pytest.approx(p, abs=0.06)
+
+
+def test_order_of_the_mrs_does_not_matter(systems):
+    good, same, _ = systems
+    order = np.random.default_rng(0).permutation(40)
+    shuffled = Outputs("s", same.rows[order], [same.sources[i] for i in order])
+    assert compare(good, shuffled, 300) == compare(good, same, 300)
+    assert compare(good, same, 300, seed=2) != compare(good, same, 300)
+
+
+def test_other_mrs(systems):
+    other = Outputs("other", np.zeros((40, WIDTH)), [f"MR {i}" for i in range(1, 41)])
+    with pytest.raises(ValueError, match=r"a and other have outputs for other MRs \(40 and 40\)"):
+        compare(systems[0], other)
+
+
+def test_run_directories(tmp_path, capsys, monkeypatch):
+    """The command on two run directories; statistics are computed once and then read."""
+    hypotheses, references = made(1, 0.3)
+    lines = ["mr,ref"] + [f"m{i},{text}" for i, group in enumerate(references) for text in group]
+    (tmp_path / "refs.csv").write_text("\n".join(lines))
+    for name, texts in (("a", hypotheses), ("b", made(3, 0.8)[0])):
+        run = tmp_path / name
+        run.mkdir()
+        rows = [f"m{i}\t{text}" for i, text in enumerate(texts)]
+        (run / "predictions.tsv").write_text("\n".join(["MR\toutput", *rows]) + "\n")
+        config = {"evaluate": {"references": str(tmp_path / "refs.csv")}}
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    runs = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main([*runs, "--samples", "200", "--json", str(tmp_path / "out.json")]) == 0
+    text = capsys.readouterr().out
+    assert "40 MRs, 200 samples" in text and text.count("| 0.0100 |") == 5  # p = 2 / 201
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert found["BLEU"]["a"] > found["BLEU"]["b"] and found["n_segments"] == 40
+
+    monkeypatch.setattr("eval.compare.score_files", lambda *a: pytest.fail("scored again"))
+    assert main([*runs, "--samples", "200"]) == 0
+    assert capsys.readouterr().out == text
+    monkeypatch.undo()
+    predictions = tmp_path / "b" / "predictions.tsv"
+    predictions.write_text((tmp_path / "a" / "predictions.tsv").read_text())
+    assert compare(*map(outputs, (tmp_path / "a", tmp_path / "b")), 10)["NIST"].high == 0
+
+
+def test_errors(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "h.txt").write_text("a\n")
+    for arguments, text in (
+        ([str(tmp_path / "empty")] * 2, "predictions.tsv does not exist; decode this run first"),
+        ([str(tmp_path / "h.txt")] * 2, "h.txt is no run directory; name its references with --re"),
+        ([str(tmp_path / "h.txt")] * 2 + ["--refs", "none"], "none does not exist; run `make data"),
+    ):
+        assert main(arguments) == 2
+        assert text in capsys.readouterr().err
+
+
+def test_markdown(systems):
+    lines = markdown(compare(*systems[:2], 100), ("Solo", "LoRA")).splitlines()
+    assert lines[0] == "| metric | Solo | LoRA | difference | 95 % interval | p |"
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        "| BLEU",
+        "| NIST",
+        "| METEOR",
+        "| ROUGE_L",
+        "| CIDEr",
+    ]
