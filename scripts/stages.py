@@ -20,10 +20,7 @@ METRICS = "metrics.json"
 def train(config: dict) -> Path:
     """Train (or find trained) the configured run; returns its directory."""
     with progress_bar(f"train {config['adapter']['name']}") as report:
-        run_dir = run.train_run(config, report)
-    if config["row"]:
-        record.claim_row(run_dir, config["row"])
-    return run_dir
+        return run.train_run(config, report)
 
 
 def decode(config: dict, run_dir: Path) -> Path:
@@ -44,7 +41,7 @@ def evaluate(config: dict, run_dir: Path) -> dict:
     done = record.stage_record(run_dir, "evaluate")
     if done and done["inputs"] == inputs and output.exists():
         return record.read_json(output)
-    with record.stage(run_dir, "evaluate") as entry:
+    with record.lock(run_dir), record.stage(run_dir, "evaluate") as entry:
         scores = score_files(references, predictions)
         record.write_json(output, scores)
         entry["inputs"] = inputs

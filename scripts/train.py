@@ -7,6 +7,7 @@ that was interrupted goes on. Sweep with -m: scripts/train.py -m adapter.rank=8,
 import sys
 from pathlib import Path
 
+from accelerate import Accelerator
 from omegaconf import DictConfig, OmegaConf
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -17,7 +18,9 @@ from scripts.cli import command
 
 @command
 def main(cfg: DictConfig) -> None:
-    print(stages.train(OmegaConf.to_container(cfg, resolve=True)))
+    run_dir = stages.train(OmegaConf.to_container(cfg, resolve=True))
+    if Accelerator().is_main_process:
+        print(run_dir)
 
 
 if __name__ == "__main__":
