@@ -50,7 +50,7 @@ def loss_curves(curves: list[Curve], title: str):
     rows = list(dict.fromkeys(curve.row for curve, _ in logs))
     colours = plt.get_cmap("tab20" if len(rows) > 10 else "tab10")
     height = max(4.4, 1 + 0.2 * len(logs))  # the legend's
-    figure, panels = plt.subplots(1, 2, figsize=(13, height), layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(13, height), sharex=True, layout="constrained")
     for curve, log in logs:
         style = "--" if curve.run.variant == "devcode" else "-"
         colour = colours(rows.index(curve.row))

@@ -11,27 +11,25 @@ RANKS = ("table2", "table3")  # tables that vary rank and sparsity
 COUNTS = runs.ROOT / "results" / "tables" / "params.csv"
 
 
-def write_table(name: str, runs_dir: Path, out_dir: Path, pictures: bool = True) -> str:
+def write_table(name: str, runs_dir: Path, out_dir: Path) -> str:
     """Write NAME.md, NAME.csv and, for a table of the paper, NAME.tex; returns the Markdown.
 
-    The demo's table is Table 1 in miniature and has its name. With `pictures` those of
-    `write_figures` follow, beside the table. Raises ValueError for an unknown table, and for two
+    The demo's table is Table 1 in miniature and has its name; its pictures come with it, those of
+    other tables are for `write_figures`. Raises ValueError for an unknown table, and for two
     runs that should be one and are not (eval/runs.py).
     """
     table, found, left_out = _read(name, runs_dir)
     stem = _stem(name)
     if name in PLAIN:
-        markdown, csv = (
-            render.plain_markdown(table, found, left_out),
-            render.plain_csv(table, found),
-        )
+        markdown = render.plain_markdown(table, found, left_out)
+        csv = render.plain_csv(table, found)
     else:
         lines = tables.lines_of(table, found, params.read_counts(COUNTS))
         markdown, csv = render.markdown(table["title"], lines, left_out), render.as_csv(lines)
         replace_text(out_dir / f"{stem}.tex", render.latex(stem, table["title"], lines))
     replace_text(out_dir / f"{stem}.md", markdown)
     replace_text(out_dir / f"{stem}.csv", csv)
-    if pictures:
+    if name in PLAIN:
         write_figures(name, runs_dir, out_dir)
     return markdown
 

@@ -34,16 +34,18 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where to (default: the table's own)")
     args = parser.parse_args()
     with one_line_errors():
-        reported = load_reported()
+        reported, left_out = load_reported(), {}
         for name in [args.table] if args.table else PAPER_TABLES:
             runs_dir, out_dir = args.runs or TABLES[name][0], args.out or TABLES[name][1]
-            markdown = write_table(name, runs_dir, out_dir, pictures=False)
-            runs, left_out = read_runs(runs_dir, reported)
+            markdown = write_table(name, runs_dir, out_dir)
+            runs, lines = read_runs(runs_dir, reported)
+            left_out |= dict.fromkeys(lines)
             if args.table:
                 print(markdown)
             else:
                 print(f"{shown(out_dir)}/{name}.md: {summary(reported[name], runs)}")
-        print(*left_out, sep="\n", end="\n" if left_out else "", file=sys.stderr)
+        for line in left_out:
+            print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

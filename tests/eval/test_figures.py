@@ -96,6 +96,9 @@ def test_bleu_against_parameters(tmp_path):
     assert found["Solo, sparse: paper"] == pytest.approx((470_000, 67.64))
     assert found["Solo, dense: ours"] == pytest.approx((16_173, 65.0))
     assert len(found) == 4 and len(axes.containers) == 12  # the stand-in is not drawn
+    handles, names = axes.get_legend_handles_labels()
+    hollow = {n for h, n in zip(handles, names, strict=True) if h.lines[0].get_mfc() == "none"}
+    assert hollow == {name for name in found if name.endswith(": paper")}
     assert figure.get_suptitle() == "T\nhollow: paper; filled: ours"
 
 
@@ -119,7 +122,7 @@ def test_without_runs_only_the_papers_points_are_drawn(tmp_path):
     assert [path.name for path in paths] == ["table3_bleu.png", "table3_bleu.svg"]
 
 
-def test_a_table_brings_its_pictures(tmp_path):
+def test_the_demo_brings_its_pictures(tmp_path):
     make_run(tmp_path / "runs", "a", row="demo/solo", stand_in="demo")
     report.write_table("demo", tmp_path / "runs", tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}

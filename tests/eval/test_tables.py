@@ -14,7 +14,7 @@ def write(tmp_path):
     """Write a table from the runs in tmp_path/runs; returns its Markdown."""
 
     def table(name: str) -> str:
-        return report.write_table(name, tmp_path / "runs", tmp_path / "out", pictures=False)
+        return report.write_table(name, tmp_path / "runs", tmp_path / "out")
 
     return table
 
