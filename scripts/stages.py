@@ -4,14 +4,16 @@ train and decode live in solo/run.py; evaluation joins them here, since solo/ an
 know each other.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 
+from accelerate import Accelerator
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from eval.score import score_files
 from scripts.cli import progress_bar
-from solo import record, run
+from solo import checkpoint, record, run
 from solo.run import PREDICTIONS
 
 METRICS = "metrics.json"
@@ -46,6 +48,42 @@ def evaluate(config: dict, run_dir: Path) -> dict:
         record.write_json(output, scores)
         entry["inputs"] = inputs
     return scores
+
+
+def run_all(config: dict) -> dict | None:
+    """Train, decode and score a configuration, skipping what is done; returns the scores.
+
+    The run's directory is held in between: RuntimeError if another process has it in use. Under
+    `accelerate launch` the main process alone decodes and scores; the others return None.
+    """
+    main = Accelerator().is_main_process
+    run_dir = run.run_directory(config, run.identity(config))
+    with record.lock(run_dir) if main else nullcontext():
+        train(config)
+        if not main:
+            return None
+        decode(config, run_dir)
+        return evaluate(config, run_dir)
+
+
+def state(run_dir: Path) -> tuple[str, int]:
+    """How far a run is, from its files alone, and the training steps it has behind it.
+
+    missing, interrupted, trained, decoded (not scored yet), or done.
+    """
+    run_dir, reached = Path(run_dir), "missing"
+    for stage, name in (("train", "trained"), ("decode", "decoded"), ("evaluate", "done")):
+        if not record.stage_record(run_dir, stage):
+            break
+        reached = name
+    if reached != "missing":
+        return reached, record.stage_record(run_dir, "train")["steps"]
+    saved = run_dir / checkpoint.STATE
+    return (
+        ("interrupted", checkpoint.read_counters(saved)["step"])
+        if saved.exists()
+        else ("missing", 0)
+    )
 
 
 def run_config(cfg: DictConfig) -> tuple[dict, Path | None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.reproduce import compose_row
+from scripts.rows import compose_row
 from solo.demo_data import write_demo_data
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -60,7 +60,7 @@ def test_rows_run_to_a_table_and_are_found_done(small):
     call(*command)
     rows = list(csv.DictReader(open(small / "table1.csv")))
     assert [row["row"] for row in rows] == ["solo"]
-    [run] = (small / "runs").iterdir()
+    [run] = (path for path in (small / "runs").iterdir() if path.is_dir())
     before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
     call(*command)
     assert before == {path: path.stat().st_mtime_ns for path in run.iterdir()}
@@ -91,7 +91,7 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small):
         (["scripts/train.py", "experiment=x"], "error: unknown experiment 'x'; known: demo/full, "),
         (["scripts/train.py", "adapter.rank=0"], "error: adapter.rank is 0; it must be at least 1"),
         (["scripts/decode.py", "run=nowhere"], "error: nowhere holds no trained run; train it"),
-        (["scripts/reproduce.py", "demo", "--rows", "x"], "error: unknown row 'demo/x'; known: de"),
+        (["scripts/reproduce.py", "demo", "--rows", "x"], "error: unknown row 'x'; known: demo/"),
     ],
 )
 def test_one_clear_line(arguments, text):
