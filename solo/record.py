@@ -60,6 +60,16 @@ def read_json(path: Path):
         raise ValueError(f"{path} is not valid JSON ({error}); delete it and run again") from error
 
 
+def read_lines(path: Path) -> list[dict]:
+    """The entries of a JSON-lines log; a missing or broken file is a one-line error."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is missing; run the stage that writes it")
+    try:
+        return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}); train this run again") from error
+
+
 def to_yaml(value) -> str:
     """`value` as YAML, keys in their order."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)

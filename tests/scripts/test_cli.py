@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts import reproduce
 from scripts.rows import compose_row
 from solo.demo_data import write_demo_data
 
@@ -69,6 +70,21 @@ def test_rows_run_to_a_table_and_are_found_done(small):
     assert f"ROUGE_L  {float(rows[0]['ROUGE_L']):.4f}" in shown
     text = call("scripts/generate.py", f"run={run}", "mr=name[Fitzbillies' Mill], food[x]").stdout
     assert len(text.splitlines()) == 1
+
+
+def test_a_row_that_fails_does_not_stop_the_others(small, monkeypatch, capsys):
+    overrides = [
+        f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={small}/failing",
+        "train.max_steps=1", "decode.beam=1", "decode.max_new_tokens=2",
+        "adapter.span=9",  # of the demo's rows only solo has it; too long for 4 blocks
+    ]  # fmt: skip
+    arguments = ["demo", "--rows", "solo,none", "--out", str(small / "failing"), *overrides]
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", *arguments])
+    with pytest.raises(SystemExit, match="1"):
+        reproduce.main()
+    assert "failed rows:\n  demo/solo: ValueError: adapter.start=10" in capsys.readouterr().err
+    rows = list(csv.DictReader(open(small / "failing" / "table1.csv")))
+    assert [row["row"] for row in rows if row["BLEU"]] == ["none"]
 
 
 def test_decoding_any_checkpoint_with_the_outside_contract(small):
