@@ -223,7 +223,7 @@ def write_predictions(path: Path, rows: list[tuple[str, str]]) -> None:
 
 
 def _field(text: str) -> str:
-    text = " ".join(text.split("\n")).replace("\t", " ").replace("\r", " ")
+    text = " ".join(text.splitlines()).replace("\t", " ")  # also at form feeds and the like
     return '"' + text.replace('"', '""') + '"' if text == "" or '"' in text else text
 
 

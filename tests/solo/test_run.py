@@ -181,7 +181,7 @@ def test_a_bad_decoding_option_comes_before_the_training(config):
 
 
 def test_predictions_file(tmp_path):
-    rows = [("name : A", "An A ."), ("name : B", ""), ("name : C", 'say "C"\nand more')]
+    rows = [("name : A", "An A ."), ("name : B", ""), ("name : C", 'say "C"\nand\x0cmore')]
     run.write_predictions(tmp_path / "p.tsv", rows)
     assert (tmp_path / "p.tsv").read_text("utf-8") == (
         'MR\toutput\nname : A\tAn A .\nname : B\t""\nname : C\t"say ""C"" and more"\n'
