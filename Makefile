@@ -53,6 +53,13 @@ reproduce-extra: data # rows outside the paper: LoRA's own recipe, full fine-tun
 reproduce-table%: data
 	$(PY) scripts/reproduce.py table$* $(ARGS)
 
+smoke: setup ## all 37 rows in miniature, to see that they run: results/smoke
+	OMP_NUM_THREADS=1 $(PY) scripts/smoke.py $(ARGS)
+
+tune: data ## learning rates compared by validation loss; ARGS="experiment=table1/solo_s"
+	$(PY) scripts/train.py sweep=lr $(ARGS)
+	$(PY) scripts/tune.py
+
 params: setup ## count every row's parameters: results/tables/params.md
 	$(PY) scripts/params.py
 

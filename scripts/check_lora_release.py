@@ -26,7 +26,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.score import METRICS, score_files
+from eval.score import METRICS
+from scripts import stages
 from scripts.cli import RESULTS, ROOT, one_line_errors, progress_bar
 from solo import backbone, data, decode, record, run
 from solo.adapters import lora
@@ -128,7 +129,7 @@ def main() -> None:
             texts = run.generate(model, tokenizer, contexts, settings, report)
         output = args.out / run.PREDICTIONS
         run.write_predictions(output, list(zip([mr for mr, _ in prompts], texts, strict=True)))
-        scores = score_files(args.test, output)
+        [scores] = stages.scores_of(args.test, [output])
         source = {"checkpoint_sha256": record.file_sha256(args.checkpoint), "model": args.model}
         record.write_json(args.out / "metrics.json", scores | {"source": source})
     for name in METRICS:

@@ -8,8 +8,6 @@ Several GPUs for one run: accelerate launch scripts/run_row.py experiment=table1
 import sys
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -21,16 +19,12 @@ from scripts.rows import check_launcher
 
 @command
 def main(cfg: DictConfig) -> None:
-    try:
+    with stages.others_go_on(cfg.row or cfg.adapter.name):
         stages.run_all(OmegaConf.to_container(cfg, resolve=True))
-    except Exception as error:
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
-            raise
-        row = cfg.row or cfg.adapter.name
-        print(f"error: {row}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
     with one_line_errors():
         check_launcher(sys.argv)
     main()
+    sys.exit(1 if stages.failures else 0)

@@ -4,11 +4,13 @@ train and decode live in solo/run.py; evaluation joins them here, since solo/ an
 know each other.
 """
 
-from contextlib import nullcontext
+import sys
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from accelerate import Accelerator
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from eval.score import score_files
@@ -17,6 +19,7 @@ from solo import checkpoint, record, run
 from solo.run import PREDICTIONS
 
 METRICS = "metrics.json"
+failures: list[str] = []  # of this process's sweep
 
 
 def train(config: dict) -> Path:
@@ -33,21 +36,40 @@ def decode(config: dict, run_dir: Path) -> Path:
 
 def evaluate(config: dict, run_dir: Path) -> dict:
     """Score a run's predictions, unless that is done already; returns what metrics.json holds."""
-    run_dir = Path(run_dir)
-    predictions, output = run_dir / PREDICTIONS, run_dir / METRICS
-    references = Path(config["evaluate"]["references"])
+    return evaluate_all([(config, run_dir)])[0]
+
+
+def evaluate_all(runs: list[tuple[dict, Path]]) -> list[dict]:
+    """`evaluate` for many (configuration, run directory), scored together."""
+    todo: dict[Path, list[tuple[Path, dict]]] = {}
+    for config, run_dir in runs:
+        references, inputs = _inputs(config, Path(run_dir))
+        done = record.stage_record(run_dir, "evaluate")
+        if not (done and done["inputs"] == inputs and (Path(run_dir) / METRICS).exists()):
+            todo.setdefault(references, []).append((Path(run_dir), inputs))
+    for references, wanted in todo.items():
+        with ExitStack() as held:
+            for run_dir, _ in wanted:
+                held.enter_context(record.lock(run_dir))
+            entries = [held.enter_context(record.stage(path, "evaluate")) for path, _ in wanted]
+            found = scores_of(references, [path / PREDICTIONS for path, _ in wanted])
+            for (run_dir, inputs), entry, scores in zip(wanted, entries, found, strict=True):
+                record.write_json(run_dir / METRICS, scores)
+                entry["inputs"] = inputs
+    return [record.read_json(Path(run_dir) / METRICS) for _, run_dir in runs]
+
+
+def scores_of(references: Path, predictions: list[Path]) -> list[dict]:
+    """The scores of several files against one file of references."""
+    return [score_files(references, path) for path in predictions]
+
+
+def _inputs(config: dict, run_dir: Path) -> tuple[Path, dict]:
+    predictions, references = run_dir / PREDICTIONS, Path(config["evaluate"]["references"])
     for path, remedy in ((predictions, "decode this run first"), (references, "run `make data`")):
         if not path.is_file():
             raise FileNotFoundError(f"{path} not found; {remedy}")
-    inputs = {path.name: record.file_sha256(path) for path in (predictions, references)}
-    done = record.stage_record(run_dir, "evaluate")
-    if done and done["inputs"] == inputs and output.exists():
-        return record.read_json(output)
-    with record.lock(run_dir), record.stage(run_dir, "evaluate") as entry:
-        scores = score_files(references, predictions)
-        record.write_json(output, scores)
-        entry["inputs"] = inputs
-    return scores
+    return references, {p.name: record.file_sha256(p) for p in (predictions, references)}
 
 
 def run_all(config: dict) -> dict | None:
@@ -64,6 +86,18 @@ def run_all(config: dict) -> dict | None:
             return None
         decode(config, run_dir)
         return evaluate(config, run_dir)
+
+
+@contextmanager
+def others_go_on(label: str):
+    """In a sweep, let an error be one line, and the runs after it start; `failures` counts them."""
+    try:
+        yield
+    except Exception as error:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise
+        failures.append(label)
+        print(f"error: {label}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
 def state(run_dir: Path) -> tuple[str, int]:

@@ -87,6 +87,20 @@ def test_a_row_that_fails_does_not_stop_the_others(small, monkeypatch, capsys):
     assert [row["row"] for row in rows if row["BLEU"]] == ["none"]
 
 
+def test_rows_spread_over_processes(small):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="optional, not installed")
+    overrides = [
+        f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={small}/spread",
+        "train.max_steps=1", "decode.beam=1", "decode.max_new_tokens=2", "adapter.span=9",
+        "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={small}/sweep",
+    ]  # fmt: skip
+    arguments = ["demo", "--rows", "solo,lora,none", "--out", small / "spread", *overrides]
+    result = call("scripts/reproduce.py", *arguments, code=1)
+    assert "failed rows:\n  demo/solo: missing" in result.stderr
+    rows = list(csv.DictReader(open(small / "spread" / "table1.csv")))
+    assert [row["row"] for row in rows if row["BLEU"]] == ["none", "lora"]
+
+
 def test_decoding_any_checkpoint_with_the_outside_contract(small):
     tests, out = small / "contexts.txt", small / "out.tsv"
     lines = ["name : B | Type : pub||x", "name : A||y", "name : B | Type : pub||z"]
