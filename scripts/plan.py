@@ -22,7 +22,7 @@ from scripts import stages, timing
 from scripts.cli import TABLES, one_line_errors
 from scripts.rows import Row, compose_rows, row_names, tables_named
 from solo import run
-from solo.adapters import make_config
+from solo.adapters import full, make_config
 from solo.download import count_examples
 from solo.train import TrainConfig
 
@@ -137,11 +137,14 @@ def absent(lines: list[Line]) -> list[str]:
         if not Path(path).is_dir() and path.count("/") == 1:
             cached = try_to_load_from_cache(path, "model.safetensors", revision=revision)
         if not Path(path).is_dir() and not isinstance(cached, str):
-            found[f"backbone {path}: neither a directory nor in the hub's cache"] = None
+            shape = timing.shape_of(config["model"])
+            size = "" if shape is None else f" ({4 * full.n_params(shape, None) / GB:.1f} GB)"
+            found[f"backbone {path}{size}: neither a directory nor in the hub's cache"] = None
         for split in ("train", "valid", "test"):
             file = Path(config["data"][f"{split}_path"])
             if not file.is_file():
-                found[f"data {file}: run `make data`"] = None
+                made = "make data" if config["data"]["sha256"][split] else "make demo"
+                found[f"data {file}: run `{made}`"] = None
     return list(found)
 
 
@@ -158,7 +161,8 @@ def report(lines: list[Line]) -> str:
         if line.state == "interrupted":
             state += f" at {line.done:,}"
         size = None if line.size is None else line.size / 1e6
-        figures = f"{number(line.steps):>11}{number(line.hours, '{:.2f}'):>9}"
+        time = "-" if line.state == "done" else number(line.hours, "{:.2f}")
+        figures = f"{number(line.steps):>11}{time:>9}"
         figures += f"{number(size, '{:,.1f} MB'):>13}"
         out.append(f"{line.rows[0].label:{width}}{state:22}{figures}")
         out += [f"{row.label:{width}}the same run" for row in line.rows[1:]]
@@ -201,6 +205,7 @@ def main() -> None:
         for key, speed in speeds.items():
             mr = number(speed.seconds_per_mr, "{:.2f} s")
             tokens = f"{speed.tokens_per_s:,.0f} tokens/s"
+            tokens = "nothing to train" if speed.tokens_per_s == float("inf") else tokens
             print(
                 f"rests on: {timing.describe(key)}: {tokens}, decoding {mr} per MR ({speed.source})"
             )

@@ -46,7 +46,8 @@ def run_in_turn(shared: dict[Path, list[Row]]) -> list[str]:
         say(f"== {', '.join(row.label for row in rows)}")
         try:
             scores = stages.run_all(rows[0].config)
-            say(f"{rows[0].name}: BLEU {scores['BLEU']:.4f}  {directory}")
+            lr = rows[0].config["train"]["lr"]
+            say(f"{rows[0].name}: lr {lr:g}, BLEU {scores['BLEU']:.4f}  {directory}")
             claim(directory, rows)
         except Exception as error:
             failed += [f"{row.label}: {type(error).__name__}: {error}" for row in rows]

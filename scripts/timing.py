@@ -5,6 +5,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from huggingface_hub import try_to_load_from_cache
@@ -23,6 +24,7 @@ SHAPES = {  # of the hub's checkpoints, by model.path
 LENGTHS = (35, 44, 51, 57, 73)  # tokens of training examples: mean 52, padded in fours as E2E is
 TARGETS = 0.46  # of them, completion and end token
 STEPS = 4  # timed training steps, the first of which does not count
+TIMED = "timed now, random weights"
 Key = tuple
 
 
@@ -47,7 +49,7 @@ def shape_of(model: dict) -> GPT2Config | None:
     return GPT2Config.from_pretrained(Path(cached).parent) if isinstance(cached, str) else None
 
 
-def key_of(config: dict, shape: GPT2Config) -> Key:
+def key_of(config: dict, shape) -> Key:
     """What decides a run's speed on one machine; runs that share it share a Speed."""
     recipe = TrainConfig(**config["train"])
     shape = (shape.n_layer, shape.n_embd, shape.n_head, shape.vocab_size)
@@ -70,7 +72,7 @@ def logged(runs_dir: Path) -> dict[Key, Speed]:
             training, recorded = stages["train"], known["training"]
             lines = record.read_lines(path.parent / LOG)
             speed = statistics.median(e["tokens_per_s"] for e in lines if "tokens_per_s" in e)
-            shape = GPT2Config(**training["backbone"]["shape"])
+            shape = SimpleNamespace(**training["backbone"]["shape"])
         except (ValueError, KeyError, OSError):  # unfinished, damaged, or nothing trained
             continue
         if training["hardware"] == here and training.get("processes", 1) == 1:
@@ -86,14 +88,18 @@ def logged(runs_dir: Path) -> dict[Key, Speed]:
 def measure(keys: dict[Key, dict], shapes: dict[Key, GPT2Config]) -> dict[Key, Speed]:
     """Time a few training and decoding steps for every key, with random weights on this device.
 
-    keys: a configuration for each key. A backbone is made once for all keys of its shape.
+    keys: a configuration for each key. A backbone is made, and its decoding timed, once for all
+    keys of its shape: a method adds little to it.
     """
-    speeds, made = {}, (None, None)
+    speeds, made, per_mr = {}, (None, None), {}
     for key in sorted(keys, key=str):
         if made[0] != key[0]:
             made = (None, None)  # let go of the last one first
             made = (key[0], random_backbone(shapes[key]))
-        speeds[key] = _measure(made[1], keys[key])
+        decoding = (key[0], key[-1])
+        if decoding not in per_mr:
+            per_mr[decoding] = _seconds_per_mr(made[1], keys[key])
+        speeds[key] = Speed(_tokens_per_s(made[1], keys[key]), per_mr[decoding], TIMED)
     return speeds
 
 
@@ -105,7 +111,8 @@ def random_backbone(shape: GPT2Config) -> GPT2LMHeadModel:
         return GPT2LMHeadModel(config).eval()
 
 
-def _measure(model: GPT2LMHeadModel, config: dict) -> Speed:
+def _tokens_per_s(model: GPT2LMHeadModel, config: dict) -> float:
+    """Tokens a second in training, padding left out; infinity where nothing is trained."""
     draws, clock = torch.Generator().manual_seed(0), []
     recipe = TrainConfig(**config["train"] | {"max_steps": STEPS})
     lengths = LENGTHS * recipe.batch_size * STEPS  # whole cycles: their mean is that of E2E
@@ -113,8 +120,7 @@ def _measure(model: GPT2LMHeadModel, config: dict) -> Speed:
     examples = [Example(tokens, round((1 - TARGETS) * len(tokens))) for tokens in ids]
     method, adapter = make_config(config["adapter"])
     attached = method.attach(model, adapter, 1)
-    per_mr = _seconds_per_mr(model, config, [tokens[:37] for tokens in ids if len(tokens) >= 37])
-    speed = float("inf")  # where nothing is trained
+    speed = float("inf")
     if attached.parameters:
         with tempfile.TemporaryDirectory() as directory:
 
@@ -125,19 +131,18 @@ def _measure(model: GPT2LMHeadModel, config: dict) -> Speed:
         mean = sum(LENGTHS) / len(LENGTHS)
         speed = (STEPS - 1) * recipe.batch_size * mean / (clock[-1] - clock[0])
     attached.detach()
-    return Speed(speed, per_mr, "timed now, random weights")
+    return speed
 
 
-def _seconds_per_mr(model, config: dict, prompts: list[list[int]]) -> float:
+def _seconds_per_mr(model: GPT2LMHeadModel, config: dict) -> float:
     """Seconds for one context of 37 tokens (E2E's mean) and the longest output."""
     settings = run.decode_settings(config) | {"batch_size": config["decode"]["batch_size"]}
-    prompts = (prompts * settings["batch_size"])[: settings["batch_size"]]
+    prompts, times = [[k + 1] * 37 for k in range(settings["batch_size"])], {}
     model.eval()
-    times = []
-    for length in (1, 2):
+    for length in (1, 1, 3):  # the first one warms up
         short = decode.BeamConfig(**settings | {"max_new_tokens": length})
         start = time.monotonic()
         decode.beam_search(model, prompts, short, (model.config.vocab_size - 1,))
-        times.append(time.monotonic() - start)
-    step = max(0.0, times[1] - times[0])
-    return (times[0] + (settings["max_new_tokens"] - 1) * step) / len(prompts)
+        times[length] = time.monotonic() - start
+    step = max(0.0, times[3] - times[1]) / 2
+    return (times[1] + (settings["max_new_tokens"] - 1) * step) / len(prompts)

@@ -28,6 +28,8 @@ def test_the_paper_without_weights_or_data(tmp_path):
     assert "37 rows, 30 runs: 30 missing\nleft: 1,577,400 steps, hours not known" in text
     absent = plan.absent(lines)
     assert "data nowhere/at/all/lora_format/train.txt: run `make data`" in absent
+    size = [line for line in absent if line.startswith("backbone openai-community/gpt2-medium")]
+    assert size == [] or "(1.4 GB): neither a directory nor in the hub's cache" in size[0]
 
 
 def test_without_data_a_run_has_the_directory_that_it_has_with_them(real):
