@@ -11,7 +11,8 @@ export MALLOC_TOP_PAD_ ?= 268435456
 export TOKENIZERS_PARALLELISM ?= true
 export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 
-.PHONY: help setup demo test lint data reproduce-table1 params tables figures clean
+.PHONY: help setup demo test lint data plan reproduce-all reproduce-extra smoke tune params tables \
+        figures clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -40,8 +41,24 @@ lint: setup
 data: setup ## download the E2E files into data/e2e (or check E2E_DATA_DIR)
 	$(PY) scripts/prepare_data.py e2e
 
-reproduce-table1: data ## Table 1 for real; ARGS="model.path=DIR train.max_steps=200" and the like
-	$(PY) scripts/reproduce.py table1 $(ARGS)
+plan: setup ## what is missing: steps, hours on this machine, disk; ARGS=table2 for one table
+	$(PY) scripts/plan.py $(ARGS)
+
+reproduce-all: data ## Tables 1 to 6; or reproduce-table1 ... 6, -extra; ARGS="seed=1,2 model.path=DIR"
+	$(PY) scripts/reproduce.py all $(ARGS)
+
+reproduce-extra: data # rows outside the paper: LoRA's own recipe, full fine-tuning of GPT-2 S
+	$(PY) scripts/reproduce.py extra $(ARGS)
+
+reproduce-table%: data
+	$(PY) scripts/reproduce.py table$* $(ARGS)
+
+smoke: setup ## all 37 rows in miniature, to see that they run: results/smoke
+	OMP_NUM_THREADS=1 $(PY) scripts/smoke.py $(ARGS)
+
+tune: data ## learning rates compared by validation loss; ARGS="experiment=table1/solo_s"
+	$(PY) scripts/train.py sweep=lr $(ARGS)
+	$(PY) scripts/tune.py
 
 params: setup ## count every row's parameters: results/tables/params.md
 	$(PY) scripts/params.py

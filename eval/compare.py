@@ -72,14 +72,25 @@ def outputs(run: Path, references: Path | None = None) -> Outputs:
     if not references.is_file():
         raise FileNotFoundError(f"{references} does not exist; run `make data`, or set --refs")
     inputs = {"predictions": _sha256(predictions), "references": _sha256(references)}
-    kept = run / STATISTICS if run.is_dir() else None
-    found = read(kept, inputs) if kept else None
+    path = run / STATISTICS if run.is_dir() else None
+    found = read(path, inputs) if path else None
     if found is None:
         (result,) = score_files(references, [predictions])
         found = result.statistics, result.sources
-        if kept:
-            save(kept, *found, inputs)
+        if path:
+            save(path, *found, inputs)
     return Outputs(str(run), *found)
+
+
+def kept(run: Path) -> Outputs | None:
+    """Statistics that evaluation left in a run directory, None without; starts nothing."""
+    run = Path(run)
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    inputs = dict(environment["evaluate"]["inputs"])
+    predictions = inputs.pop("predictions.tsv")
+    [references] = inputs.values()
+    found = read(run / STATISTICS, {"predictions": predictions, "references": references})
+    return Outputs(run.name, *found) if found else None
 
 
 def _in_order(a: Outputs, b: Outputs) -> np.ndarray:

@@ -3,11 +3,15 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from eval import figures, params, render, runs, tables
+from eval import compare, figures, params, render, runs, tables
 from eval.files import replace, replace_text
 
 PLAIN = ("demo",)  # tables that nobody reported figures for
 RANKS = ("table2", "table3")  # tables that vary rank and sparsity
+# The paper's central claim: in each pair the first is above the second.
+CLAIMS = {
+    "table1": [("table1/solo_s", "table1/lora_s"), ("table1/solo_m", "table1/lora_m")],
+}
 COUNTS = runs.ROOT / "results" / "tables" / "params.csv"
 
 
@@ -26,12 +30,41 @@ def write_table(name: str, runs_dir: Path, out_dir: Path) -> str:
     else:
         lines = tables.lines_of(table, found, params.read_counts(COUNTS))
         markdown, csv = render.markdown(table["title"], lines, left_out), render.as_csv(lines)
+        markdown += "".join(_claims(table, found, *pair) for pair in CLAIMS.get(name, ()))
         replace_text(out_dir / f"{stem}.tex", render.latex(stem, table["title"], lines))
     replace_text(out_dir / f"{stem}.md", markdown)
     replace_text(out_dir / f"{stem}.csv", csv)
     if name in PLAIN:
         write_figures(name, runs_dir, out_dir)
     return markdown
+
+
+def _claims(table: dict, found: list[runs.Run], first: str, second: str) -> str:
+    """Paired bootstrap of every two runs of two rows with the same weights, seed and test set."""
+    filling = {row["row"]: (row["label"], of_row) for row, of_row in tables.rows_of(table, found)}
+    (a_label, a_runs), (b_label, b_runs) = filling[first], filling[second]
+    lines = ["", f"## Is it real? {a_label} against {b_label}", ""]
+    pairs = [(a, b) for a in a_runs for b in b_runs if (a.seed, a.weights) == (b.seed, b.weights)]
+    if not pairs:
+        lines.append(f"{render.MISSING} (no two runs with the same weights and seed yet)")
+    for a, b in pairs:
+        names = f"{a.directory.name} against {b.directory.name}"
+        marks = dict.fromkeys([*a.marks, *b.marks])
+        note = f"Not a reproduction ({'; '.join(marks)}): " if marks else ""
+        sides = [compare.kept(run.directory) for run in (a, b)]
+        if None in sides:
+            command = f"python -m eval.compare {runs.shown(a.directory)} {runs.shown(b.directory)}"
+            lines += [f"{note}{names}: no statistics kept; `{command}` computes them", ""]
+        elif sorted(sides[0].sources) != sorted(sides[1].sources):
+            lines += [f"{note}{names}: decoded on other test sets", ""]
+        else:
+            methods = [run.options["adapter"]["name"] for run in (a, b)]
+            labels = [
+                f"{m} {run.variant or ''}".strip() for m, run in zip(methods, (a, b), strict=True)
+            ]
+            lines += [f"{note}{names}, seed {a.seed}, paired bootstrap over the test MRs:", ""]
+            lines += [compare.markdown(compare.compare(*sides), labels), ""]
+    return "\n".join(lines).rstrip("\n") + "\n"
 
 
 def write_figures(name: str, runs_dir: Path, out_dir: Path) -> list[Path]:

@@ -28,7 +28,8 @@ class Run:
     """A finished run.
 
     rows: what it was run for; variant: None for a method without variants; scores: official scale;
-    marks: why it reproduces no row at all, empty if nothing stands against it; key: which
+    marks: why it reproduces no row at all, empty if nothing stands against it; weights: sha256 of
+    the backbone; key: which
     configuration on which weights, seed included; group: the same without the seed; options: what
     a row's settings are compared with.
     """
@@ -41,6 +42,7 @@ class Run:
     n_params: int
     scores: dict[str, float]
     marks: list[str]
+    weights: str
     key: str
     group: str
     options: dict
@@ -136,6 +138,7 @@ def _read_run(directory: Path, reported: dict) -> Run:
         n_params=train["n_params"],
         scores=scores,
         marks=_marks(train, decode, hub in reported["hub"]),
+        weights=backbone["sha256"],
         key=_hash(identity | {"training": training | {"model": weights}}),
         group=_hash(identity | {"training": training | {"model": weights, "seed": None}}),
         options={

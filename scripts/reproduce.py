@@ -1,78 +1,117 @@
-"""Run the rows of a table one after the other and fill it: scripts/reproduce.py table1
+"""Run the rows of a table and fill it: scripts/reproduce.py table1, or all (Tables 1 to 6)
 
-Overrides go to every row: scripts/reproduce.py table1 model.path=DIR train.max_steps=200
-A stage whose output is there and fits its configuration is skipped. A row that fails is reported
-at the end, with exit code 1; the others still run. Options before the overrides:
+Overrides go to every row: scripts/reproduce.py table1 model.path=DIR train.max_steps=200 seed=1,2
+An option adapter.KEY goes to the rows whose method has it. What is done is skipped; a row that
+fails is reported at the end, with exit code 1; the others still run. Rows run one after the other;
+Hydra's launchers (requirements-launchers.txt) spread them:
+  scripts/reproduce.py table2 hydra/launcher=joblib hydra.launcher.n_jobs=4
+  scripts/reproduce.py all hydra/launcher=submitit_slurm hydra.launcher.timeout_min=1440
+Options before the overrides:
   --rows solo_s,lora_s   only these rows
-  --out DIR              where the table goes
+  --out DIR              where the tables go
 """
 
 import argparse
+import os
+import subprocess
 import sys
+from itertools import groupby
 from pathlib import Path
-
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.report import write_table
-from eval.tables import load_reported
 from scripts import stages
-from scripts.cli import CONFIGS, TABLES, check_experiments, one_line_errors
+from scripts.cli import ROOT, TABLES, one_line_errors
+from scripts.rows import (
+    Row,
+    by_directory,
+    compose_rows,
+    row_names,
+    runs_and_output,
+    split_launcher,
+    tables_named,
+)
+from solo import record
 
 
-def compose_row(row: str, overrides: list[str]) -> dict:
-    """The resolved configuration of a table row. Raises ValueError for a bad override."""
-    check_experiments([row])
-    try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            cfg = compose("config", overrides=[f"experiment={row}", *overrides])
-            return OmegaConf.to_container(cfg, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(f"{row}: {' '.join(str(error).split())}") from error
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
-def run_row(config: dict) -> None:
-    """All stages of one row."""
-    print(f"== {config['row']}", file=sys.stderr, flush=True)
-    run_dir = stages.train(config)
-    stages.decode(config, run_dir)
-    scores = stages.evaluate(config, run_dir)
-    print(f"{config['row']}: BLEU {scores['BLEU']:.4f}  {run_dir}", file=sys.stderr, flush=True)
+def run_in_turn(shared: dict[Path, list[Row]]) -> list[str]:
+    """Run one row of each directory here; returns a line for each row that failed."""
+    failed = []
+    for directory, rows in shared.items():
+        say(f"== {', '.join(row.label for row in rows)}")
+        try:
+            scores = stages.run_all(rows[0].config)
+            lr = rows[0].config["train"]["lr"]
+            say(f"{rows[0].name}: lr {lr:g}, BLEU {scores['BLEU']:.4f}  {directory}")
+            claim(directory, rows)
+        except Exception as error:
+            failed += [f"{row.label}: {type(error).__name__}: {error}" for row in rows]
+            say(f"error: {failed[-1]}")
+    return failed
+
+
+def run_spread(shared: dict[Path, list[Row]], launcher: list[str]) -> list[str]:
+    """Run one row of each unfinished directory through Hydra's launcher, as `run_in_turn`."""
+    missing = [rows[0] for path, rows in shared.items() if stages.state(path)[0] != "done"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
+    missing.sort(key=lambda row: row.overrides)
+    for overrides, rows in groupby(missing, key=lambda row: row.overrides):
+        names = ",".join(row.name for row in rows)
+        command = [sys.executable, str(ROOT / "scripts" / "run_row.py"), "-m", *launcher]
+        say(f"== {names}")
+        subprocess.run([*command, f"experiment={names}", *overrides], env=env)
+    failed = []
+    for directory, rows in shared.items():
+        state, _ = stages.state(directory)
+        if state == "done":
+            claim(directory, rows)
+        else:
+            failed += [f"{row.label}: {state}, see its output above or its log" for row in rows]
+    return failed
+
+
+def claim(directory: Path, rows: list[Row]) -> None:
+    """Note in a run's directory which rows it fills."""
+    with record.lock(directory):
+        for row in rows:
+            record.claim_row(directory, row.name)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("table", choices=sorted(TABLES))
-    parser.add_argument("--rows", help="comma-separated names, without the table's")
-    parser.add_argument("--out", type=Path, help="where the table goes (default: its own place)")
+    parser.add_argument("table", choices=[*sorted(TABLES), "all"])
+    parser.add_argument("--rows", help="comma-separated names, with or without the table's")
+    parser.add_argument("--out", type=Path, help="where the tables go (default: their own place)")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides for every row")
     args = parser.parse_intermixed_args()
-    failed = []
     with one_line_errors():
-        known = [row["row"] for row in load_reported()[args.table]["rows"]]
-        rows = [f"{args.table}/{name}" for name in args.rows.split(",")] if args.rows else known
-        for row in rows:
-            if row not in known:
-                raise ValueError(f"unknown row {row!r}; known: {', '.join(known)}")
-        configs = [compose_row(row, args.overrides) for row in rows]  # all, before any work
-        for config in configs:
-            try:
-                run_row(config)
-            except Exception as error:
-                failed.append(f"{config['row']}: {type(error).__name__}: {error}")
-                print(f"error: {failed[-1]}", file=sys.stderr, flush=True)
-        out_dir = args.out or TABLES[args.table][1]
-        print(write_table(args.table, Path(configs[0]["runs_dir"]), out_dir))
-        print(f"written to {out_dir}", file=sys.stderr)
-    if failed:
-        print("failed rows:", *failed, sep="\n  ", file=sys.stderr)
-        sys.exit(1)
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise ValueError(
+                "reproduce.py runs in one process; start a single row on several GPUs with "
+                "`accelerate launch scripts/run_row.py experiment=ROW`"
+            )
+        overrides, launcher = split_launcher(args.overrides)
+        tables = tables_named(args.table)
+        rows = compose_rows(row_names(tables, args.rows), overrides)  # all, before any work
+        shared = by_directory(rows)
+        failed = run_spread(shared, launcher) if launcher else run_in_turn(shared)
+    try:
+        with one_line_errors():
+            for table in tables:
+                runs_dir, out_dir = runs_and_output(table, rows)
+                markdown = write_table(table, runs_dir, args.out or out_dir)
+                print(markdown if len(tables) == 1 else f"{table}: {args.out or out_dir}")
+    finally:
+        if failed:
+            say("\n  ".join(["failed rows:", *failed]))
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

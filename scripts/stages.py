@@ -4,26 +4,30 @@ train and decode live in solo/run.py; evaluation joins them here, since solo/ an
 know each other.
 """
 
+import sys
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
+from accelerate import Accelerator
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from eval.compare import STATISTICS
 from eval.score import score_files
+from eval.statistics import save
 from scripts.cli import progress_bar
-from solo import record, run
+from solo import checkpoint, record, run
 from solo.run import PREDICTIONS
 
 METRICS = "metrics.json"
+failures: list[str] = []  # of this process's sweep
 
 
 def train(config: dict) -> Path:
     """Train (or find trained) the configured run; returns its directory."""
     with progress_bar(f"train {config['adapter']['name']}") as report:
-        run_dir = run.train_run(config, report)
-    if config["row"]:
-        record.claim_row(run_dir, config["row"])
-    return run_dir
+        return run.train_run(config, report)
 
 
 def decode(config: dict, run_dir: Path) -> Path:
@@ -34,21 +38,85 @@ def decode(config: dict, run_dir: Path) -> Path:
 
 def evaluate(config: dict, run_dir: Path) -> dict:
     """Score a run's predictions, unless that is done already; returns what metrics.json holds."""
-    run_dir = Path(run_dir)
-    predictions, output = run_dir / PREDICTIONS, run_dir / METRICS
-    references = Path(config["evaluate"]["references"])
+    return evaluate_all([(config, run_dir)])[0]
+
+
+def evaluate_all(runs: list[tuple[dict, Path]]) -> list[dict]:
+    """`evaluate` for many (configuration, run directory), scored together."""
+    todo: dict[Path, list[tuple[Path, dict]]] = {}
+    for config, run_dir in runs:
+        references, inputs = _inputs(config, Path(run_dir))
+        done = record.stage_record(run_dir, "evaluate")
+        if not (done and done["inputs"] == inputs and (Path(run_dir) / METRICS).exists()):
+            todo.setdefault(references, []).append((Path(run_dir), inputs))
+    for references, wanted in todo.items():
+        with ExitStack() as held:
+            for run_dir, _ in wanted:
+                held.enter_context(record.lock(run_dir))
+            entries = [held.enter_context(record.stage(path, "evaluate")) for path, _ in wanted]
+            found = score_files(references, [path / PREDICTIONS for path, _ in wanted])
+            for (run_dir, inputs), entry, result in zip(wanted, entries, found, strict=True):
+                record.write_json(run_dir / METRICS, result.scores)
+                sha256 = {"predictions": inputs[PREDICTIONS], "references": inputs[references.name]}
+                save(run_dir / STATISTICS, result.statistics, result.sources, sha256)
+                entry["inputs"] = inputs
+    return [record.read_json(Path(run_dir) / METRICS) for _, run_dir in runs]
+
+
+def _inputs(config: dict, run_dir: Path) -> tuple[Path, dict]:
+    predictions, references = run_dir / PREDICTIONS, Path(config["evaluate"]["references"])
     for path, remedy in ((predictions, "decode this run first"), (references, "run `make data`")):
         if not path.is_file():
             raise FileNotFoundError(f"{path} not found; {remedy}")
-    inputs = {path.name: record.file_sha256(path) for path in (predictions, references)}
-    done = record.stage_record(run_dir, "evaluate")
-    if done and done["inputs"] == inputs and output.exists():
-        return record.read_json(output)
-    with record.stage(run_dir, "evaluate") as entry:
-        scores = score_files(references, [predictions])[0].scores
-        record.write_json(output, scores)
-        entry["inputs"] = inputs
-    return scores
+    return references, {p.name: record.file_sha256(p) for p in (predictions, references)}
+
+
+def run_all(config: dict) -> dict | None:
+    """Train, decode and score a configuration, skipping what is done; returns the scores.
+
+    The run's directory is held in between: RuntimeError if another process has it in use. Under
+    `accelerate launch` the main process alone decodes and scores; the others return None.
+    """
+    main = Accelerator().is_main_process
+    run_dir = run.run_directory(config, run.identity(config))
+    with record.lock(run_dir) if main else nullcontext():
+        train(config)
+        if not main:
+            return None
+        decode(config, run_dir)
+        return evaluate(config, run_dir)
+
+
+@contextmanager
+def others_go_on(label: str):
+    """In a sweep, let an error be one line, and the runs after it start; `failures` counts them."""
+    try:
+        yield
+    except Exception as error:
+        if HydraConfig.get().mode != RunMode.MULTIRUN:
+            raise
+        failures.append(label)
+        print(f"error: {label}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+
+
+def state(run_dir: Path) -> tuple[str, int]:
+    """How far a run is, from its files alone, and the training steps it has behind it.
+
+    missing, interrupted, trained, decoded (not scored yet), or done.
+    """
+    run_dir, reached = Path(run_dir), "missing"
+    for stage, name in (("train", "trained"), ("decode", "decoded"), ("evaluate", "done")):
+        if not record.stage_record(run_dir, stage):
+            break
+        reached = name
+    if reached != "missing":
+        return reached, record.stage_record(run_dir, "train")["steps"]
+    saved = run_dir / checkpoint.STATE
+    return (
+        ("interrupted", checkpoint.read_counters(saved)["step"])
+        if saved.exists()
+        else ("missing", 0)
+    )
 
 
 def run_config(cfg: DictConfig) -> tuple[dict, Path | None]:

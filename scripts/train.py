@@ -2,23 +2,32 @@
 
 The run's directory is printed last. A run that is trained already is found, not repeated; one
 that was interrupted goes on. Sweep with -m: scripts/train.py -m adapter.rank=8,32,128
+A sweep over learning rates, to choose from with scripts/tune.py: sweep=lr
 """
 
 import sys
 from pathlib import Path
 
+from accelerate import Accelerator
 from omegaconf import DictConfig, OmegaConf
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts import stages
-from scripts.cli import command
+from scripts.cli import command, one_line_errors
+from scripts.rows import check_launcher
 
 
 @command
 def main(cfg: DictConfig) -> None:
-    print(stages.train(OmegaConf.to_container(cfg, resolve=True)))
+    with stages.others_go_on(f"{cfg.row or cfg.adapter.name}, lr {cfg.train.lr}, seed {cfg.seed}"):
+        run_dir = stages.train(OmegaConf.to_container(cfg, resolve=True))
+        if Accelerator().is_main_process:
+            print(run_dir)
 
 
 if __name__ == "__main__":
+    with one_line_errors():
+        check_launcher(sys.argv)
     main()
+    sys.exit(1 if stages.failures else 0)

@@ -94,13 +94,26 @@ def copy_strictly(tensors: dict, parameters: dict, source: Path) -> None:
             parameter.copy_(tensors[name])
 
 
+def random_state() -> dict[str, torch.Tensor]:
+    """The state of this process's random generators, (n,) bytes each."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
 def save_state(
-    path: Path, attached: Attached, optimizer: torch.optim.Optimizer, counters: dict
+    path: Path,
+    attached: Attached,
+    optimizer: torch.optim.Optimizer,
+    counters: dict,
+    random: dict[str, torch.Tensor],
 ) -> None:
     """Write everything that the rest of a training run depends on, atomically, into one file.
 
-    `counters` is a JSON-like dict (step, identity of the run, ...) and goes into the header.
-    Raises FloatingPointError, leaving the last good state, if a parameter is not finite.
+    `counters` is a JSON-like dict (step, identity of the run, ...) and goes into the header;
+    `random` holds what random_state() gives, a row for each process: (processes, n). Raises
+    FloatingPointError, leaving the last good state, if a parameter is not finite.
     """
     tensors = {}
     for name, parameter in attached.parameters.items():
@@ -111,9 +124,7 @@ def save_state(
         tensors[f"parameter/{name}"] = parameter
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{key}/{name}"] = value
-    tensors["random/cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random/cuda"] = torch.cuda.get_rng_state()
+    tensors |= {f"random/{kind}": rows for kind, rows in random.items()}
     _save(path, tensors, {"counters": json.dumps(counters)})
 
 
@@ -123,8 +134,10 @@ def read_counters(path: Path) -> dict:
         return json.loads(file.metadata()["counters"])
 
 
-def load_state(path: Path, attached: Attached, optimizer: torch.optim.Optimizer) -> None:
-    """Put a saved training state back: parameters, optimizer moments, random state."""
+def load_state(
+    path: Path, attached: Attached, optimizer: torch.optim.Optimizer, process: int = 0
+) -> None:
+    """Put a saved state back: parameters, optimizer moments, this process's random state."""
     tensors = load_file(path)
     prefix = "parameter/"
     saved = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -135,9 +148,9 @@ def load_state(path: Path, attached: Attached, optimizer: torch.optim.Optimizer)
             parameter = attached.parameters[name]
             value = value if slot == "step" else value.to(parameter.device)
             optimizer.state[parameter][slot] = value
-    torch.set_rng_state(tensors["random/cpu"])
+    torch.set_rng_state(tensors["random/cpu"][process].clone())
     if "random/cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random/cuda"])
+        torch.cuda.set_rng_state(tensors["random/cuda"][process].clone())
 
 
 def _save(path: Path, tensors: dict, metadata: dict[str, str]) -> None:

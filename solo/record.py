@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from filelock import FileLock, Timeout
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "safetensors", "pycocoevalcap")
@@ -57,6 +58,16 @@ def read_json(path: Path):
         raise FileNotFoundError(f"{path} is missing; run the stage that writes it") from error
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); delete it and run again") from error
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The entries of a JSON-lines log; a missing or broken file is a one-line error."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is missing; run the stage that writes it")
+    try:
+        return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}); train this run again") from error
 
 
 def to_yaml(value) -> str:
@@ -117,6 +128,60 @@ def stage(run_dir: Path, name: str):
     entry["seconds"] = round(time.monotonic() - start, 1)
     stages = read_json(path) if path.exists() else {}
     write_json(path, stages | {name: entry | environment()})
+
+
+class Log:
+    """A JSON-lines log: appended line by line, cut back when a run goes on from a state.
+
+    Of several processes only the main one (`main`) writes it.
+    """
+
+    def __init__(self, path: Path, main: bool = True):
+        self.path, self.main = path, main
+
+    def keep_until(self, step: int) -> None:
+        """Drop what was written after `step` (everything at step 0) and a line cut short."""
+        if not self.main:
+            return
+        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        kept = []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                break  # the line that a kill cut short
+            if entry["step"] <= step and step > 0:
+                kept.append(line + "\n")
+        write_text(self.path, "".join(kept))
+
+    def write(self, entry: dict) -> None:
+        """Append one entry."""
+        if self.main:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+
+
+@contextmanager
+def lock(directory: Path):
+    """Hold a run directory; RuntimeError at once if another process holds it.
+
+    The operating system keeps the lock, on a file beside the directory, and drops it when the
+    process ends, however it ends. Whoever holds it may take it again within the same process.
+    """
+    directory = Path(directory).resolve()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(directory.parent / f".{directory.name}.lock", timeout=0, is_singleton=True)
+    try:
+        held.acquire()
+    except Timeout:
+        raise RuntimeError(
+            f"{directory} is in use by another process; wait until that one ends, then run this "
+            "again: what is done by then is not repeated"
+        ) from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def claim_row(run_dir: Path, row: str) -> None:

@@ -8,8 +8,12 @@ not run again; runs that differ only in what comes after training share the trai
 
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 
 from solo import backbone, checkpoint, data, decode, record
 from solo.adapters import make_config
@@ -21,10 +25,11 @@ PREDICTIONS = "predictions.tsv"
 Progress = Callable[[int, int, dict], None]
 
 
-def identity(config: dict) -> dict:
+def identity(config: dict, planned: bool = False) -> dict:
     """What decides a run's numbers, as a JSON-like dict: `training`, and what follows it.
 
     Checks the whole configuration on the way: raises the errors of every part before any work.
+    With `planned`, a data file that is not there is taken to have the configuration's checksum.
     """
     name, adapter = _adapter(config["adapter"])
     decode.BeamConfig(**decode_settings(config))  # found out before the training, not after
@@ -34,8 +39,10 @@ def identity(config: dict) -> dict:
     sums = {}
     for split in ("train", "valid", "test"):
         path = Path(config["data"][f"{split}_path"])
-        check_file(path, config["data"].get("sha256", {}).get(split))
-        sums[split] = record.file_sha256(path)
+        sums[split] = config["data"].get("sha256", {}).get(split)
+        if not (planned and sums[split] and not path.exists()):
+            check_file(path, sums[split])
+            sums[split] = record.file_sha256(path)
     test = sums.pop("test")
     training = {
         "model": _model_identity(config["model"]),
@@ -66,40 +73,55 @@ def run_directory(config: dict, known: dict) -> Path:
 def train_run(config: dict, on_progress: Progress) -> Path:
     """Train the run that `config` describes, unless it is trained already; returns its directory.
 
-    A run that was interrupted goes on from its last state.
+    A run that was interrupted goes on from its last state. The configuration's `row`, if any, is
+    noted in the directory. Under `accelerate launch` every process calls this, and the main one
+    decides and writes. Raises RuntimeError if another process has the directory in use.
     """
     known = identity(config)
     run_dir = run_directory(config, known)
-    if record.stage_record(run_dir, "train") or _share_training(run_dir, known, config):
-        return run_dir
+    main = Accelerator().is_main_process
+    with record.lock(run_dir) if main else nullcontext():
+        done = [main and _trained(run_dir, known, config)]
+        if not broadcast_object_list(done)[0]:
+            _train(config, known, run_dir, on_progress)
+        if main and config["row"]:
+            record.claim_row(run_dir, config["row"])
+    return run_dir
+
+
+def _trained(run_dir: Path, known: dict, config: dict) -> bool:
+    done = record.stage_record(run_dir, "train") or _share_training(run_dir, known, config)
+    return bool(done)
+
+
+def _train(config: dict, known: dict, run_dir: Path, on_progress: Progress) -> None:
+    processes = Accelerator()
+    main, digest = processes.is_main_process, record.config_hash(known)
     model, tokenizer, description = load_model(config["model"])
     n_positions = model.config.n_positions
     paths = config["data"]
-    train_examples = data.load_examples(paths["train_path"], tokenizer, n_positions)
-    valid_examples = data.load_examples(paths["valid_path"], tokenizer, n_positions)
+    with processes.main_process_first():  # the others find the encoded data in the cache
+        train_examples = data.load_examples(paths["train_path"], tokenizer, n_positions)
+        valid_examples = data.load_examples(paths["valid_path"], tokenizer, n_positions)
     method, adapter = make_config(config["adapter"])
     attached = method.attach(model, adapter, config["seed"])
+    recipe = TrainConfig(**config["train"])
+    examples = (train_examples, valid_examples)
+    if not main:
+        train(model, attached, *examples, recipe, run_dir, config["seed"], digest)
+        return
     _open_run(run_dir, known, config)
     with record.stage(run_dir, "train") as entry:
-        result = train(
-            model,
-            attached,
-            train_examples,
-            valid_examples,
-            TrainConfig(**config["train"]),
-            run_dir,
-            config["seed"],
-            record.config_hash(known),
-            on_progress,
+        entry |= train(
+            model, attached, *examples, recipe, run_dir, config["seed"], digest, on_progress
         )
         name, sha256 = config["adapter"]["name"], description["sha256"]
         checkpoint.save_adapter(run_dir, name, adapter, attached, config["seed"], sha256)
-        whole = TrainConfig(**config["train"] | {"max_steps": None})
-        planned = whole.total_steps(len(train_examples)) if attached.parameters else 0
-        entry |= result | {"planned_steps": planned, "n_params": attached.n_params}
-        entry |= {"backbone": description, "identity": record.config_hash(known)}
+        planned = replace(recipe, max_steps=None).total_steps(len(train_examples))
+        entry["planned_steps"] = planned if attached.parameters else 0
+        entry |= {"n_params": attached.n_params, "processes": processes.num_processes}
+        entry |= {"backbone": description, "identity": digest}
     (run_dir / checkpoint.STATE).unlink(missing_ok=True)
-    return run_dir
 
 
 def _open_run(run_dir: Path, known: dict, config: dict) -> None:
@@ -125,25 +147,30 @@ def _share_training(run_dir: Path, known: dict, config: dict) -> bool:
 
 
 def decode_run(config: dict, run_dir: Path, on_progress: Progress) -> Path:
-    """Decode the test set with a trained run, unless that is done already; returns the TSV."""
+    """Decode the test set with a trained run, unless that is done already; returns the TSV.
+
+    Raises ValueError if the directory holds other predictions, RuntimeError if another process has
+    it in use.
+    """
     output = Path(run_dir) / PREDICTIONS
     settings = {
         "decode": decode_settings(config),
         "test": record.file_sha256(Path(config["data"]["test_path"])),
     }
-    done = record.stage_record(run_dir, "decode")
-    if done and output.exists():
-        if done["settings"] == settings and done["sha256"] == record.file_sha256(output):
-            return output
-        raise ValueError(
-            f"{output} was decoded with other settings, or changed since; write elsewhere with "
-            "decode.output=FILE, or delete it to decode again"
-        )
-    with record.stage(run_dir, "decode") as entry:
-        predictions = decode_file(config, run_dir, on_progress)
-        write_predictions(output, predictions)
-        entry |= {"settings": settings, "sha256": record.file_sha256(output)}
-        entry["n_predictions"] = len(predictions)
+    with record.lock(run_dir):
+        done = record.stage_record(run_dir, "decode")
+        if done and output.exists():
+            if done["settings"] == settings and done["sha256"] == record.file_sha256(output):
+                return output
+            raise ValueError(
+                f"{output} was decoded with other settings, or changed since; write elsewhere with "
+                "decode.output=FILE, or delete it to decode again"
+            )
+        with record.stage(run_dir, "decode") as entry:
+            predictions = decode_file(config, run_dir, on_progress)
+            write_predictions(output, predictions)
+            entry |= {"settings": settings, "sha256": record.file_sha256(output)}
+            entry["n_predictions"] = len(predictions)
     return output
 
 
@@ -196,7 +223,7 @@ def write_predictions(path: Path, rows: list[tuple[str, str]]) -> None:
 
 
 def _field(text: str) -> str:
-    text = " ".join(text.split("\n")).replace("\t", " ").replace("\r", " ")
+    text = " ".join(text.splitlines()).replace("\t", " ")  # also at form feeds and the like
     return '"' + text.replace('"', '""') + '"' if text == "" or '"' in text else text
 
 

@@ -3,9 +3,13 @@
 It sees a model, what is trained in it (`Attached`), and examples; it knows no method by name. A
 run killed at any moment and started again ends with the same parameters, bit for bit on one
 machine: order is a function of seed and epoch, and the state holds the random generators.
+
+Under `accelerate launch` the processes share each batch: process k takes every n-th example from
+the k-th on, the gradients are summed, and the loss is the mean over all target tokens of the
+batch, so the steps are those of one process but for dropout, which every process draws for itself.
+The main process alone writes and reports.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -19,7 +23,7 @@ from accelerate import Accelerator
 from solo import checkpoint
 from solo.adapters.base import Attached, check
 from solo.data import IGNORED, Example, collate, epoch_batches
-from solo.record import write_text
+from solo.record import Log
 
 LOG = "train_log.jsonl"
 Progress = Callable[[int, int, dict], None]
@@ -85,18 +89,23 @@ def target_logits(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, 
 
 
 @torch.no_grad()
-def validation_loss(model, examples: list[Example], config: TrainConfig) -> float:
+def validation_loss(
+    model, examples: list[Example], config: TrainConfig, accelerator: Accelerator
+) -> float:
     """Mean negative log-likelihood per target token (nats), without label smoothing."""
     model.eval()
-    total, count = 0.0, 0
+    total = 0.0
     by_length = sorted(examples, key=lambda example: len(example.ids))  # little padding
-    for i in range(0, len(by_length), config.valid_batch_size):
-        batch = _to_device(collate(by_length[i : i + config.valid_batch_size]), model.device)
+    size, index = config.valid_batch_size, accelerator.process_index
+    for i in range(index * size, len(by_length), accelerator.num_processes * size):
+        batch = _to_device(collate(by_length[i : i + size]), model.device)
         with _autocast(model, config):
             logits, targets = target_logits(model, batch)
         total += F.cross_entropy(logits.float(), targets, reduction="sum").item()
-        count += len(targets)
-    return total / count
+    if accelerator.num_processes > 1:
+        share = torch.tensor(total, dtype=torch.float64, device=accelerator.device)
+        total = accelerator.reduce(share, "sum").item()
+    return total / sum(example.n_targets for example in examples)
 
 
 def train(
@@ -114,17 +123,17 @@ def train(
 
     Writes `train_log.jsonl` (a line per `log_every` steps and per validation) and, every
     `save_every` steps, the training state, from which a later call with the same `identity` goes
-    on. Raises ValueError for a state of another identity, FloatingPointError at a loss that is not
-    finite, with the last good state kept.
+    on. Raises ValueError for a state of another identity or of another number of processes,
+    FloatingPointError at a loss that is not finite, with the last good state kept.
     """
     accelerator = Accelerator()
-    check(accelerator.num_processes == 1, "training runs in one process; use no launcher")
+    main = accelerator.is_main_process
     model.to(accelerator.device)
-    state_path, log = Path(run_dir) / checkpoint.STATE, _Log(Path(run_dir) / LOG)
+    state_path, log = Path(run_dir) / checkpoint.STATE, Log(Path(run_dir) / LOG, main)
     per_epoch = math.ceil(len(train_examples) / config.batch_size)
 
     def validate(step: int) -> float:
-        loss = validation_loss(model, valid_examples, config)
+        loss = validation_loss(model, valid_examples, config, accelerator)
         log.write({"step": step, "epoch": step / per_epoch, "valid_loss": loss})
         return loss
 
@@ -134,10 +143,12 @@ def train(
 
     total = config.total_steps(len(train_examples))
     optimizer = _optimizer(attached, config)
-    counters = {"identity": identity, "step": 0, "loss_sum": 0.0, "loss_count": 0}
-    torch.manual_seed(seed)
+    counters = {"identity": identity, "processes": accelerator.num_processes}
+    torch.manual_seed(seed + 1_000_003 * accelerator.process_index)  # dropout is each one's own
     if state_path.exists():
-        counters = _resume(state_path, attached, optimizer, identity)
+        counters = _resume(state_path, attached, optimizer, counters, accelerator)
+    else:
+        counters |= {"step": 0, "loss_sum": 0.0, "loss_count": 0}
     log.keep_until(counters["step"])
     valid_loss, tokens, clock = None, 0, time.monotonic()
     for step, indices in _batches(len(train_examples), config, seed, counters["step"], total):
@@ -155,11 +166,14 @@ def train(
             log.write(line | {"tokens_per_s": speed} | attached.scalars())
             counters |= {"loss_sum": 0.0, "loss_count": 0}
             tokens, clock = 0, time.monotonic()
-        on_progress(step, total, {"loss": f"{loss:.3f}"})
+        if main:
+            on_progress(step, total, {"loss": f"{loss:.3f}"})
         if step % per_epoch == 0 or step == total:
             valid_loss = validate(step)
         if step % config.save_every == 0 and step < total:
-            checkpoint.save_state(state_path, attached, optimizer, counters)
+            random = _random_states(accelerator)
+            if main:
+                checkpoint.save_state(state_path, attached, optimizer, counters, random)
     return {"steps": total, "valid_loss": valid_loss}
 
 
@@ -182,21 +196,47 @@ def _step(model, attached, optimizer, examples, step, lr, config, accelerator) -
     for group in optimizer.param_groups:
         group["lr"] = lr
         group["eps"] = config.eps / math.sqrt(1 - config.betas[1] ** step)
-    batch = _to_device(collate(examples), model.device)
+    share = examples[accelerator.process_index :: accelerator.num_processes]
+    # A process without a share of a short batch goes along with a gradient of zero.
+    batch = _to_device(collate(share or examples[:1]), model.device)
     with _autocast(model, config):
         logits, targets = target_logits(model, batch)
-    loss = F.cross_entropy(logits.float(), targets, label_smoothing=config.label_smoothing)
-    value = loss.item()
+    n_targets = sum(example.n_targets for example in examples)
+    smoothing = config.label_smoothing
+    loss = F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
+    loss = loss * (bool(share) / n_targets)
+    value = accelerator.reduce(loss.detach(), "sum").item()
     if not math.isfinite(value):
         raise FloatingPointError(
             f"the loss is {value} at step {step}; the last good state is kept: "
             "lower train.lr, or look at this step's data"
         )
     accelerator.backward(loss)
+    _sum_gradients(attached, accelerator)
     optimizer.step()
     optimizer.zero_grad()
     attached.after_step()
     return value
+
+
+def _sum_gradients(attached: Attached, accelerator: Accelerator) -> None:
+    """Give every process the sum of all processes' gradients, in one exchange."""
+    if accelerator.num_processes == 1:
+        return
+    gradients = [p.grad for p in attached.parameters.values() if p.grad is not None]
+    total = accelerator.reduce(torch.cat([g.flatten() for g in gradients]), "sum")
+    for gradient, summed in zip(
+        gradients, total.split([g.numel() for g in gradients]), strict=True
+    ):
+        gradient.copy_(summed.view_as(gradient))
+
+
+def _random_states(accelerator: Accelerator) -> dict[str, torch.Tensor]:
+    """The random state of every process: (processes, n) by kind."""
+    return {
+        kind: accelerator.gather(state[None].to(accelerator.device)).cpu()
+        for kind, state in checkpoint.random_state().items()
+    }
 
 
 def _autocast(model, config: TrainConfig):
@@ -218,39 +258,22 @@ def _optimizer(attached: Attached, config: TrainConfig) -> torch.optim.Optimizer
     )
 
 
-def _resume(path: Path, attached: Attached, optimizer, identity: str) -> dict:
+def _resume(path: Path, attached, optimizer, wanted: dict, accelerator: Accelerator) -> dict:
+    """Load a state and return its counters; ValueError unless it has the `wanted` ones."""
     counters = checkpoint.read_counters(path)
-    if counters["identity"] != identity:
+    if counters["identity"] != wanted["identity"]:
         raise ValueError(
             f"{path} is the state of another configuration ({counters['identity']}, this one is "
-            f"{identity}); choose another output_dir, or delete the file"
+            f"{wanted['identity']}); choose another output_dir, or delete the file"
         )
-    checkpoint.load_state(path, attached, optimizer)
+    check(
+        counters["processes"] == wanted["processes"],
+        f"{path} was written by {counters['processes']} processes, these are "
+        f"{wanted['processes']}; start as many as before, or delete the file to begin again",
+    )
+    checkpoint.load_state(path, attached, optimizer, accelerator.process_index)
     return counters
 
 
 def _to_device(batch: dict[str, torch.Tensor], device) -> dict[str, torch.Tensor]:
     return {name: tensor.to(device) for name, tensor in batch.items()}
-
-
-class _Log:
-    """The JSON-lines log: appended line by line, cut back when a run goes on from a state."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def keep_until(self, step: int) -> None:
-        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
-        kept = []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                break  # the line that a kill cut short
-            if entry["step"] <= step and step > 0:
-                kept.append(line + "\n")
-        write_text(self.path, "".join(kept))
-
-    def write(self, entry: dict) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")

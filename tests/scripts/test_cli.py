@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.reproduce import compose_row
+from scripts import reproduce
+from scripts.rows import compose_row
 from solo.demo_data import write_demo_data
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -60,7 +61,7 @@ def test_rows_run_to_a_table_and_are_found_done(small):
     call(*command)
     rows = list(csv.DictReader(open(small / "table1.csv")))
     assert [row["row"] for row in rows] == ["solo"]
-    [run] = (small / "runs").iterdir()
+    [run] = (path for path in (small / "runs").iterdir() if path.is_dir())
     before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
     call(*command)
     assert before == {path: path.stat().st_mtime_ns for path in run.iterdir()}
@@ -69,6 +70,35 @@ def test_rows_run_to_a_table_and_are_found_done(small):
     assert f"ROUGE_L  {float(rows[0]['ROUGE_L']):.4f}" in shown
     text = call("scripts/generate.py", f"run={run}", "mr=name[Fitzbillies' Mill], food[x]").stdout
     assert len(text.splitlines()) == 1
+
+
+def test_a_row_that_fails_does_not_stop_the_others(small, monkeypatch, capsys):
+    overrides = [
+        f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={small}/failing",
+        "train.max_steps=1", "decode.beam=1", "decode.max_new_tokens=2",
+        "adapter.span=9",  # of the demo's rows only solo has it; too long for 4 blocks
+    ]  # fmt: skip
+    arguments = ["demo", "--rows", "solo,none", "--out", str(small / "failing"), *overrides]
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", *arguments])
+    with pytest.raises(SystemExit, match="1"):
+        reproduce.main()
+    assert "failed rows:\n  demo/solo: ValueError: adapter.start=10" in capsys.readouterr().err
+    rows = list(csv.DictReader(open(small / "failing" / "table1.csv")))
+    assert [row["row"] for row in rows if row["BLEU"]] == ["none"]
+
+
+def test_rows_spread_over_processes(small):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="optional, not installed")
+    overrides = [
+        f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={small}/spread",
+        "train.max_steps=1", "decode.beam=1", "decode.max_new_tokens=2", "adapter.span=9",
+        "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={small}/sweep",
+    ]  # fmt: skip
+    arguments = ["demo", "--rows", "solo,lora,none", "--out", small / "spread", *overrides]
+    result = call("scripts/reproduce.py", *arguments, code=1)
+    assert "failed rows:\n  demo/solo: missing" in result.stderr
+    rows = list(csv.DictReader(open(small / "spread" / "table1.csv")))
+    assert [row["row"] for row in rows if row["BLEU"]] == ["none", "lora"]
 
 
 def test_decoding_any_checkpoint_with_the_outside_contract(small):
@@ -91,7 +121,7 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small):
         (["scripts/train.py", "experiment=x"], "error: unknown experiment 'x'; known: demo/full, "),
         (["scripts/train.py", "adapter.rank=0"], "error: adapter.rank is 0; it must be at least 1"),
         (["scripts/decode.py", "run=nowhere"], "error: nowhere holds no trained run; train it"),
-        (["scripts/reproduce.py", "demo", "--rows", "x"], "error: unknown row 'demo/x'; known: de"),
+        (["scripts/reproduce.py", "demo", "--rows", "x"], "error: unknown row 'x'; known: demo/"),
     ],
 )
 def test_one_clear_line(arguments, text):

@@ -82,9 +82,9 @@ def test_a_state_with_parameters_that_are_not_finite_is_not_written(tmp_path, mo
     attached = method.attach(model, config, 1)
     optimizer = torch.optim.AdamW(attached.parameters.values())
     path = tmp_path / checkpoint.STATE
-    checkpoint.save_state(path, attached, optimizer, {"step": 1})
+    checkpoint.save_state(path, attached, optimizer, {"step": 1}, {})
     with torch.no_grad():
         attached.parameters["v"][0, 0] = torch.inf
     with pytest.raises(FloatingPointError, match="v is not finite after step 2; the state before"):
-        checkpoint.save_state(path, attached, optimizer, {"step": 2})
+        checkpoint.save_state(path, attached, optimizer, {"step": 2}, {})
     assert checkpoint.read_counters(path) == {"step": 1}

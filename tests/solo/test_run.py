@@ -1,6 +1,8 @@
 """Stages of a run: found again when done, refused where they would mix."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,6 +112,45 @@ def test_other_decoding_does_not_overwrite_predictions(config):
     assert (run_dir / run.PREDICTIONS).read_bytes() == before
 
 
+HOLDER = """
+import sys, filelock
+with filelock.FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_that_another_process_has_in_use(config):
+    run_dir = run.run_directory(config, run.identity(config))
+    run_dir.parent.mkdir()
+    command = [sys.executable, "-c", HOLDER, run_dir.parent / f".{run_dir.name}.lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        for stage in (run.train_run, lambda c, p: run.decode_run(c, run_dir, p)):
+            with pytest.raises(RuntimeError, match="is in use by another process; wait until"):
+                stage(config, never)
+        assert not run_dir.exists()
+        holder.kill()  # a killed process leaves no lock behind
+        holder.wait()
+    assert run.train_run(config, quiet) == run_dir
+
+
+def test_a_lock_may_be_taken_again_by_its_holder(tmp_path):
+    with record.lock(tmp_path / "run"), record.lock(tmp_path / "run"):
+        pass
+    with record.lock(tmp_path / "run"):
+        pass
+
+
+def test_the_row_is_noted_once(config):
+    config["row"] = "table1/solo_s"
+    run_dir = run.train_run(config, quiet)
+    run.train_run(config | {"row": "table2/solo_s_r128_sparse"}, never)
+    run.train_run(config, never)
+    rows = json.loads((run_dir / "rows.json").read_text())
+    assert rows == ["table1/solo_s", "table2/solo_s_r128_sparse"]
+
+
 def test_wrong_checksum_names_both_and_the_remedy(config):
     config["data"]["sha256"] = {"valid": "ab" * 32}
     with pytest.raises(
@@ -140,7 +181,7 @@ def test_a_bad_decoding_option_comes_before_the_training(config):
 
 
 def test_predictions_file(tmp_path):
-    rows = [("name : A", "An A ."), ("name : B", ""), ("name : C", 'say "C"\nand more')]
+    rows = [("name : A", "An A ."), ("name : B", ""), ("name : C", 'say "C"\nand\x0cmore')]
     run.write_predictions(tmp_path / "p.tsv", rows)
     assert (tmp_path / "p.tsv").read_text("utf-8") == (
         'MR\toutput\nname : A\tAn A .\nname : B\t""\nname : C\t"say ""C"" and more"\n'

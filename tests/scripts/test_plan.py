@@ -1,0 +1,147 @@
+"""What is left of a table: states, shared runs, figures by hand, nothing needed to be there."""
+
+import pytest
+import torch
+from transformers import GPT2Config
+
+from scripts import plan, stages, timing
+from scripts.rows import compose_rows, expand, row_names, split_launcher, tables_named
+from solo import checkpoint, record, run
+
+NOWHERE = ["data.dir=nowhere/at/all"]
+
+
+def lines_of(rows: list[str], *overrides) -> list[plan.Line]:
+    return plan.plan(compose_rows(rows, [*NOWHERE, *overrides]))
+
+
+def test_the_paper_without_weights_or_data(tmp_path):
+    """37 rows and 30 runs of 52,580 steps (design notes: 10,516 an epoch at batch 4)."""
+    rows = compose_rows(row_names(tables_named("all"), None), [*NOWHERE, f"runs_dir={tmp_path}"])
+    lines = plan.plan(rows)
+    assert (len(rows), len(lines)) == (37, 30)
+    assert {(line.state, line.steps) for line in lines} == {("missing", 52_580)}
+    [lora_s] = [line for line in lines if line.rows[0].name == "table1/lora_s"]
+    assert [row.name for row in lora_s.rows] == ["table1/lora_s", "table2/lora_s"]
+    assert lora_s.size == 4 * 294_912  # 12 blocks x 4 x 768 x 8 floats
+    text = plan.report(lines)
+    assert "37 rows, 30 runs: 30 missing\nleft: 1,577,400 steps, hours not known" in text
+    absent = plan.absent(lines)
+    assert "data nowhere/at/all/lora_format/train.txt: run `make data`" in absent
+    size = [line for line in absent if line.startswith("backbone openai-community/gpt2-medium")]
+    assert size == [] or "(1.4 GB): neither a directory nor in the hub's cache" in size[0]
+
+
+def test_without_data_a_run_has_the_directory_that_it_has_with_them(real):
+    [with_data] = compose_rows(["table1/solo_s"], [f"data.dir={real('E2E_DATA_DIR')}"])
+    [without] = compose_rows(["table1/solo_s"], NOWHERE)
+    expected = run.run_directory(with_data.config, run.identity(with_data.config))
+    assert plan.directory_of(without) == expected
+
+
+def finish(directory, *names):
+    for name in names:
+        with record.stage(directory, name) as entry:
+            entry["steps"] = 7
+
+
+def test_states_and_what_is_left(tmp_path):
+    options = [f"runs_dir={tmp_path}", "train.max_steps=7"]
+    [line] = lines_of(["table1/solo_s"], *options)
+    assert (line.state, line.steps) == ("missing", 7)
+    directory = plan.directory_of(line.rows[0])
+    directory.mkdir()
+    weight = torch.nn.Parameter(torch.zeros(2))
+    attached = checkpoint.Attached({"w": weight}, detach=lambda: None)
+    optimizer, path = torch.optim.AdamW([weight]), directory / checkpoint.STATE
+    checkpoint.save_state(path, attached, optimizer, {"step": 5}, {})
+    [line] = lines_of(["table1/solo_s"], *options)
+    assert (line.state, line.done, line.steps) == ("interrupted", 5, 2)
+    assert "interrupted at 5" in plan.report([line])
+    path.unlink()
+    for stage, state in (("train", "trained"), ("decode", "decoded"), ("evaluate", "done")):
+        finish(directory, stage)
+        lines = lines_of(["table1/solo_s", "table1/lora_s"], *options)
+        assert [line.state for line in lines] == ["missing", state]  # what is missing comes first
+        assert (lines[1].steps, lines[1].size) == (0, 0)
+    assert stages.state(directory) == ("done", 7)
+
+
+def test_hours_by_hand(tmp_path):
+    """Two epochs of E2E at 1,000 tokens/s, valid once an epoch at half the cost, 630 MRs of 2 s."""
+    [line] = lines_of(["table1/solo_s"], f"runs_dir={tmp_path}", "train.max_steps=21032")
+    training = 21_032 * 4 * 53.3 / 1000
+    validation = 21_032 * 4 / 42_061 * 4_672 * 59.2 / 2 / 1000
+    expected = (training + validation + 630 * 2.0) / 3600
+    assert plan.hours(line, timing.Speed(1000.0, 2.0, "")) == pytest.approx(expected)
+    assert plan.hours(line, timing.Speed(1000.0, None, "")) is None
+    line.state, line.steps = "trained", 0
+    assert plan.hours(line, timing.Speed(1000.0, 2.0, "")) == pytest.approx(0.35)
+
+
+def test_a_machine_is_timed_with_random_weights():
+    [row] = compose_rows(["table1/lora_s"], NOWHERE)
+    shape = GPT2Config(n_layer=2, n_embd=16, n_head=2, vocab_size=50)
+    key = timing.key_of(row.config, shape)
+    speed = timing.measure({key: row.config}, {key: shape})[key]
+    assert 0 < speed.tokens_per_s < float("inf") and 0 < speed.seconds_per_mr < 60
+    assert speed.source == "timed now, random weights"
+    assert timing.describe(key) == "GPT-2 2 x 16, lora, batch 4, fp32"
+
+
+def test_speeds_of_earlier_runs_on_this_hardware(tmp_path):
+    [row] = compose_rows(["table1/lora_s"], NOWHERE)
+    shape = {"n_layer": 2, "n_embd": 16, "n_head": 2, "vocab_size": 50}
+    known = {"training": {key: row.config[key] for key in ("adapter", "train")}}
+    known["decode"] = run.decode_settings(row.config)
+    for name, cpu in (("mine", None), ("other", "another machine")):
+        directory = tmp_path / name
+        with record.stage(directory, "train") as entry:
+            entry["backbone"] = {"shape": shape}
+        with record.stage(directory, "decode") as entry:
+            entry["n_predictions"] = 10
+        environment = record.read_json(directory / "environment.json")
+        environment["decode"]["seconds"] = 25.0
+        if cpu:
+            environment["train"]["hardware"]["cpu"] = cpu
+        record.write_json(directory / "environment.json", environment)
+        record.write_json(directory / "identity.json", known)
+        speeds = (100, 300, 200) if name == "mine" else (9, 9, 9)
+        for speed in speeds:
+            record.Log(directory / "train_log.jsonl").write({"step": 1, "tokens_per_s": speed})
+    key = timing.key_of(row.config, GPT2Config(**shape))
+    assert timing.logged(tmp_path) == {key: timing.Speed(200, 2.5, "log of mine")}
+
+
+def test_several_values_make_several_runs():
+    assert expand(["seed=1,2", "train.lr=1e-3", "adapter.rank=[1,2]"]) == [
+        ["seed=1", "train.lr=1e-3", "adapter.rank=[1,2]"],
+        ["seed=2", "train.lr=1e-3", "adapter.rank=[1,2]"],
+    ]
+    rows = compose_rows(["table1/lora_s", "table1/solo_s"], ["seed=1,2"])
+    assert [row.label for row in rows] == [
+        f"table1/{name} seed={seed}" for seed in (1, 2) for name in ("lora_s", "solo_s")
+    ]
+    assert [row.config["seed"] for row in rows] == [1, 1, 2, 2]
+
+
+def test_an_adapters_option_goes_to_the_rows_that_have_it():
+    rows = compose_rows(["table1/lora_s", "table1/solo_s"], ["adapter.variant=devcode"])
+    assert [row.overrides for row in rows] == [[], ["adapter.variant=devcode"]]
+    assert rows[1].config["adapter"]["variant"] == "devcode"
+    with pytest.raises(ValueError, match="Could not override 'adapter.rnak'"):
+        compose_rows(["table1/lora_s", "table1/solo_s"], ["adapter.rnak=1"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["hydra/launcher=joblib"], "needs the package hydra-joblib-launcher, which is not inst"),
+        (["hydra.launcher.n_jobs=2"], "hydra.launcher.n_jobs=2 needs a launcher; add hydra/laun"),
+    ],
+)
+def test_a_launcher_that_cannot_be(overrides, text, monkeypatch):
+    monkeypatch.setattr("scripts.rows.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=text):
+        split_launcher(overrides)
+    assert split_launcher(["seed=2"]) == (["seed=2"], [])

@@ -1,0 +1,58 @@
+"""A sample of the 37 rows of `make smoke`, from experiment file to table, in this process."""
+
+import json
+import math
+
+import yaml
+
+from eval.report import write_table
+from eval.runs import read_runs
+from eval.tables import load_reported
+from scripts.cli import CONFIGS
+from scripts.rows import row_names, tables_named
+from scripts.smoke import STAND_IN, smoke
+
+SAMPLE = [  # every method, size, span, frozen matrices, no homotopy; two that share a run
+    "table1/full_m",
+    "table2/lora_s",
+    "table1/solo_s",
+    "table2/solo_s_r128_sparse",
+    "table3/solo_m_r512_sparse",
+    "table4/solo_s_r64_span5",
+    "table5/solo_s_r1024_frozen",
+    "table6/solo_s_vector",
+]
+
+
+def test_rows_in_miniature(tmp_path):
+    runs, failed = smoke(tmp_path, SAMPLE, [])
+    assert (runs, failed) == (7, [])
+    directories = sorted(path for path in (tmp_path / "runs").iterdir() if path.is_dir())
+    filled = []
+    for directory in directories:
+        filled += json.loads((directory / "rows.json").read_text())
+        losses = [json.loads(x) for x in (directory / "train_log.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in losses if "loss" in line] == [1, 2]
+        assert all(math.isfinite(line.get("loss", line.get("valid_loss"))) for line in losses)
+        config = yaml.safe_load((directory / "config.yaml").read_text())
+        row = yaml.safe_load((CONFIGS / "experiment" / f"{config['row']}.yaml").read_text())
+        for key, value in row.get("adapter", {}).items():
+            assert config["adapter"][key] == value, config["row"]
+    assert sorted(filled) == sorted(SAMPLE)
+
+    found, left_out = read_runs(tmp_path / "runs", load_reported())
+    assert len(found) == 7 and left_out == []
+    assert all(run.marks[0] == STAND_IN for run in found)  # never among reproductions
+    table = write_table("table6", tmp_path / "runs", tmp_path / "tables")
+    apart = table.split("Not counted as reproductions")[1]
+    assert STAND_IN in apart and STAND_IN not in table.split("Not counted as reproductions")[0]
+
+
+def test_a_row_that_fails_is_named(tmp_path):
+    runs, failed = smoke(tmp_path, ["table4/solo_s_r64_span5"], ["adapter.start=12"])
+    assert runs == 1 and len(failed) == 1
+    assert failed[0].startswith("table4/solo_s_r64_span5: ValueError: adapter.start=12")
+
+
+def test_all_rows_are_those_of_the_paper():
+    assert len(row_names(tables_named("all"), None)) == 37

@@ -1,0 +1,97 @@
+"""The learning rate is chosen by validation loss alone, among runs that differ in nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts import tune
+from solo import record
+from solo.demo_data import write_demo_data
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def make_run(runs: Path, lr: float, seed: int, losses: list[float], rank: int = 4) -> Path:
+    """A run directory as training leaves it: a line per log step and per validation."""
+    directory = runs / f"lora-{lr}-{seed}-{rank}"
+    training = {"adapter": {"name": "lora", "rank": rank}, "train": {"lr": lr, "epochs": 2}}
+    training |= {"model": {"path": "gpt2"}, "data": {"train": "aa", "valid": "bb"}, "seed": seed}
+    record.write_json(directory / "identity.json", {"training": training, "test": "cc"})
+    record.write_json(directory / "rows.json", [f"table9/lora_r{rank}"])
+    log = record.Log(directory / "train_log.jsonl")
+    for step, loss in enumerate(losses, 1):
+        log.write({"step": step, "loss": 0.01})
+        log.write({"step": step, "valid_loss": loss})
+    with record.stage(directory, "train") as entry:
+        entry |= {"backbone": {"path": "gpt2"}, "steps": len(losses)}
+    return directory
+
+
+def test_the_rate_with_the_lowest_last_validation_loss(tmp_path):
+    make_run(tmp_path, 1e-4, 1, [3.0, 2.6])
+    make_run(tmp_path, 1e-4, 2, [3.0, 2.4])  # mean of the last: 2.5
+    make_run(tmp_path, 5e-4, 1, [2.9, 2.2])
+    make_run(tmp_path, 5e-4, 2, [2.9, 2.6])  # 2.4, the best
+    make_run(tmp_path, 1e-3, 1, [2.0, 2.45])  # lowest in between, not at the end
+    make_run(tmp_path, 9e-1, 1, [0.1, 0.1], rank=8)  # another row: not compared
+    best = make_run(tmp_path, 1e-3, 2, [2.5, 2.55])
+    record.write_json(best / "metrics.json", {"BLEU": 0.99})  # never looked at
+    trained, left_out = tune.read_trained(tmp_path)
+    assert tune.report(trained).splitlines() == [
+        "table9/lora_r4 on gpt2, 2 steps",
+        "        lr  valid loss  seeds",
+        "    0.0001      2.5000  1, 2",
+        "    0.0005      2.4000  1, 2  best: train.lr=0.0005",
+        "     0.001      2.5000  1, 2",
+    ]
+    assert left_out == []
+
+
+def test_a_best_rate_at_the_end_is_said_to_be(tmp_path):
+    for lr in (1e-4, 1e-3):
+        make_run(tmp_path, lr, 1, [lr])
+    text = tune.report(tune.read_trained(tmp_path)[0])
+    assert text.endswith("the best is at the end of what was tried; try beyond it")
+
+
+def test_unfinished_and_damaged_runs_are_named(tmp_path):
+    damaged, unfinished = (make_run(tmp_path, lr, 1, [2.0]) for lr in (1e-4, 1e-3))
+    with open(damaged / "train_log.jsonl", "a") as log:
+        log.write('{"step": ')
+    (unfinished / "environment.json").unlink()
+    trained, left_out = tune.read_trained(tmp_path)
+    assert trained == [] and len(left_out) == 2
+    assert "0.0001-1-4: left out" in left_out[0] and "train_log.jsonl is damaged" in left_out[0]
+    assert left_out[1].endswith("left out, not trained to the end")
+
+
+def test_the_sweep_holds_loras_rate():
+    sweep = yaml.safe_load((ROOT / "configs/sweep/lr.yaml").read_text())["hydra"]
+    rates = [float(rate) for rate in sweep["sweeper"]["params"]["train.lr"].split(",")]
+    assert sweep["mode"] == "MULTIRUN" and rates == sorted(rates) and 2e-4 in rates[1:-1]
+
+
+def test_a_sweep_goes_on_after_a_run_that_fails(tmp_path, checkpoint_dir):
+    write_demo_data(tmp_path / "data", train_rows=8, valid_rows=4, test_mrs=3, pretrain_lines=5,
+                    pretrain_valid_lines=5)  # fmt: skip
+    command = [
+        sys.executable, "scripts/train.py", "sweep=lr", "experiment=demo/lora",
+        "train.lr=-1,1e-3,1e-2", f"model.path={checkpoint_dir}", f"data.dir={tmp_path}/data",
+        f"runs_dir={tmp_path}/runs", "train.max_steps=1", f"hydra.sweep.dir={tmp_path}/sweep",
+    ]  # fmt: skip
+    env = os.environ | {"HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "error: demo/lora, lr -1, seed 1: ValueError: train.lr is -1; it mu" in result.stderr
+    trained, left_out = tune.read_trained(tmp_path / "runs")
+    assert {run.lr for run in trained} == {1e-3, 1e-2} and left_out == []
+    last = json.loads(
+        (tmp_path / "runs" / result.stdout.split("/")[-1].strip() / "train_log.jsonl")
+        .read_text().splitlines()[-1]
+    )  # fmt: skip
+    assert last["valid_loss"] == pytest.approx(trained[0].valid_loss, abs=1) and last["step"] == 1

@@ -1,0 +1,107 @@
+"""Two processes that share each batch train as one does (gloo, CPU).
+
+`accelerate launch` starts torch.distributed.run for several GPUs; on CPUs it wants MPI, so the
+tests start torch.distributed.run themselves.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from solo import train as training
+from solo.demo_data import write_demo_data
+from tests.solo import two_processes
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+needs_gloo = pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+    reason="this torch has no gloo",
+)
+
+
+def launch(*arguments) -> str:
+    """Run a script in two processes; returns its standard output."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", "2", *map(str, arguments)]
+    env = os.environ | {"ACCELERATE_USE_CPU": "true", "PYTHONPATH": str(ROOT)}
+    env |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def log_of(directory: Path) -> list[dict]:
+    lines = (directory / training.LOG).read_text("utf-8").splitlines()
+    return [{k: v for k, v in json.loads(x).items() if k != "tokens_per_s"} for x in lines]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("both")
+    launch(ROOT / "tests/solo/two_processes.py", out)
+    return out
+
+
+@needs_gloo
+@pytest.mark.parametrize("name", ["solo", "lora", "full"])
+def test_losses_and_parameters_are_those_of_one_process(both, tmp_path, name):
+    """Without dropout; 21 examples in batches of 4 leave the second process without a share."""
+    dropout = {} if name == "full" else {"dropout": 0.0}
+    alone = two_processes.run(tmp_path, two_processes.METHODS[name] | dropout)
+    ours, expected = log_of(both / name), log_of(tmp_path)
+    assert len(ours) == len(expected) == 14  # 12 steps, 2 validations
+    for line, wanted in zip(ours, expected, strict=True):
+        assert line == pytest.approx(wanted, rel=2e-4)
+    first, second = (load_file(both / f"{name}.{rank}.safetensors") for rank in (0, 1))
+    for key, value in alone.items():
+        assert torch.equal(first[key], second[key])
+        torch.testing.assert_close(first[key], value, rtol=1e-3, atol=1e-4)
+
+
+@needs_gloo
+def test_a_run_killed_in_two_processes_ends_bit_for_bit_the_same(both):
+    """With dropout, which every process draws for itself."""
+    for rank in (0, 1):
+        whole, again = (load_file(both / f"{n}.{rank}.safetensors") for n in ("whole", "killed"))
+        assert all(torch.equal(whole[key], again[key]) for key in whole)
+    assert log_of(both / "whole") == log_of(both / "killed")
+    states = load_file(both / "killed" / training.checkpoint.STATE)["random/cpu"]
+    assert len(states) == 2 and not torch.equal(*states)
+
+
+@needs_gloo
+def test_another_number_of_processes_does_not_go_on(both, tmp_path):
+    state = tmp_path / training.checkpoint.STATE
+    counters = {"identity": "a", "processes": 2, "step": 3}
+    method, config = training_method()
+    attached = method.attach(two_processes.make_model(), config, 1)
+    optimizer = torch.optim.AdamW(attached.parameters.values())
+    training.checkpoint.save_state(state, attached, optimizer, counters, {})
+    with pytest.raises(ValueError, match="was written by 2 processes, these are 1; start as many"):
+        two_processes.run(tmp_path, two_processes.METHODS["lora"])
+
+
+def training_method():
+    return two_processes.make_config(two_processes.METHODS["lora"])
+
+
+@needs_gloo
+def test_the_command_in_two_processes_writes_once(tmp_path, checkpoint_dir):
+    write_demo_data(tmp_path / "data", train_rows=12, valid_rows=4, test_mrs=3, pretrain_lines=5,
+                    pretrain_valid_lines=5)  # fmt: skip
+    shown = launch(
+        "scripts/train.py", "experiment=demo/lora", f"model.path={checkpoint_dir}",
+        f"data.dir={tmp_path}/data", f"runs_dir={tmp_path}/runs", "train.max_steps=2",
+        "train.log_every=1",
+    )  # fmt: skip
+    [run_dir] = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
+    assert shown.splitlines() == [str(run_dir)]
+    assert [line["step"] for line in log_of(run_dir)] == [1, 2, 2]
+    assert json.loads((run_dir / "rows.json").read_text()) == ["demo/lora"]
+    assert json.loads((run_dir / "environment.json").read_text())["train"]["processes"] == 2
