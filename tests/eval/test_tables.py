@@ -2,10 +2,13 @@
 
 import csv
 import io
+import json
 
+import numpy as np
 import pytest
 
 from eval import report
+from eval.statistics import CIDER, WIDTH, save
 from tests.eval.made_runs import SCORES, make_run
 
 
@@ -181,3 +184,25 @@ def test_demo(tmp_path, write):
 def test_unknown_table(tmp_path):
     with pytest.raises(ValueError, match="unknown table 'table9'; known: table1, .*, extra, demo"):
         report.write_table("table9", tmp_path, tmp_path)
+
+
+def test_the_claim_is_tested_on_pairs_with_the_same_weights_and_seed(tmp_path, write):
+    """Solo above LoRA: 630 MRs where Solo's CIDEr is 1 higher everywhere, all else the same."""
+    rows = np.ones((630, WIDTH))
+    rows[:, CIDER] = np.linspace(0, 1, 630)
+    for name, row, seed in (("s1", "solo_s", 1), ("l1", "lora_s", 1), ("l2", "lora_s", 2)):
+        directory = make_run(tmp_path / "runs", name, row=f"table1/{row}", seed=seed)
+        evaluated = json.loads((directory / "environment.json").read_text())["evaluate"]["inputs"]
+        inputs = {"predictions": evaluated["predictions.tsv"], "references": evaluated["test.txt"]}
+        if name != "l2":
+            higher = rows.copy()
+            higher[:, CIDER] += name == "s1"
+            save(directory / "statistics.json", higher, [f"m{i}" for i in range(630)], inputs)
+    small, medium = write("table1").split("## Is it real? ")[1:]
+    assert small.startswith("Solo Connection, GPT-2 S against LoRA, GPT-2 S\n")
+    assert "s1 against l1, seed 1, paired bootstrap" in small and "l2" not in small
+    assert "| CIDEr | 1.500 | 0.500 | +1.000 | +1.000 to +1.000 | 0.0002 |" in small
+    assert "| NIST | " in small and "| +0.000 | +0.000 to +0.000 | 1.0000 |" in small
+    assert medium.endswith("– (no two runs with the same weights and seed yet)\n")
+    (tmp_path / "runs/s1/statistics.json").unlink()
+    assert "no statistics kept; `python -m eval.compare " in write("table1")

@@ -69,7 +69,7 @@ def test_the_command_decodes_and_scores(tmp_path, checkpoint_dir):
     result = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
     scores = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert scores["signature"]["n_segments"] == 3
+    assert scores["details"]["n_segments"] == 3
     assert f"METEOR   {scores['METEOR']:.4f}" in result.stdout
     assert "published" not in result.stdout  # this is not GPT-2 M
 
