@@ -27,6 +27,7 @@ BESIDE_HEAP = 300  # MB that a runtime takes beside its heap
 
 _OPTIONS = [
     "-XX:+UseSerialGC",
+    "-Xmn16m",  # short-lived objects stay in the processor's cache
     "-XX:CompressedClassSpaceSize=64m",  # reserved at start; the default gigabyte hits ulimits
     "-XX:ReservedCodeCacheSize=64m",
     "-XX:-UsePerfData",  # no hsperfdata folder among the temporary files

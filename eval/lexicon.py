@@ -24,6 +24,7 @@ import numpy as np
 from isal import igzip
 
 LONGEST = 7  # words of the longest phrase in the English paraphrase table
+_PART = 1 << 20  # bytes searched at a time: they fit the processor's cache
 SYNSETS, EXCEPTIONS = "synonym/english.synsets", "synonym/english.exceptions"
 
 # WordNet's detachment rules, which METEOR applies to a word without an exception.
@@ -54,10 +55,13 @@ class Paraphrases:
 
 def read_paraphrases(path: str | Path) -> Paraphrases:
     """Unpack a table (about a second and 400 MB) and find its entries."""
-    raw = igzip.decompress(Path(path).read_bytes())
+    raw = igzip.decompress(Path(path).read_bytes())  # less than 4 GB, so that 32 bits do
     characters = np.frombuffer(raw, np.uint8)
-    parts = range(0, len(raw), 1 << 20)  # a part fits the processor's cache
-    found = [np.flatnonzero(characters[i : i + (1 << 20)] == ord("\n")) + i for i in parts]
+    parts = range(0, len(raw), _PART)
+    found = [
+        np.flatnonzero(characters[i : i + _PART] == ord("\n")).astype(np.uint32) + np.uint32(i)
+        for i in parts
+    ]
     newlines = np.concatenate(found)
     if len(newlines) % 3:
         raise ValueError(f"{path} is not a paraphrase table: {len(newlines)} lines, not 3 an entry")

@@ -72,14 +72,14 @@ def normalize(texts: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _dictionaries(texts: set[str], table: Paraphrases) -> tuple[bytes, bytes]:
+def _dictionaries(texts: set[str], table: Callable[[], Paraphrases]) -> tuple[bytes, bytes]:
     """What METEOR needs for normalised texts: a jar of synonyms, a gzipped paraphrase table."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as jar_file:
         jar_file.mkdir("synonym")
         for name, text in synonyms(jar(JAR), texts).items():
             jar_file.writestr(name, text)
-    return archive.getvalue(), gzip.compress(paraphrases(table, texts), 1)
+    return archive.getvalue(), gzip.compress(paraphrases(table(), texts), 1)
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def prepare(corpora: Sequence[Corpus], table: Callable[[], Paraphrases] | None =
             texts = {
                 text for corpus in corpora for part in (corpus[0], *corpus[1]) for text in part
             }
-            dictionaries = _dictionaries(texts, table())
+            dictionaries = _dictionaries(texts, table)
         except OddText:
             pass
     lines = [[_score_line(*pair) for pair in zip(*corpus, strict=True)] for corpus in corpora]

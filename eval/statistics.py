@@ -24,28 +24,34 @@ _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
 _WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
 
 
-def statistics(
-    corpus: Sequence[Segment],
+def mteval_rows(corpus: Sequence[Segment], cache: dict | None = None) -> np.ndarray:
+    """Rows of WIDTH numbers, one a segment, of which those of BLEU and NIST are filled in.
+
+    cache: see :func:`eval.mteval.segments`.
+    """
+    rows = np.zeros((len(corpus), WIDTH))
+    for row, segment, weights in zip(rows, corpus, information(corpus, cache), strict=True):
+        hits = [0] * (NIST_ORDER + 1)
+        for ngram, count in segment.matches.items():
+            hits[len(ngram)] += count
+        row[BLEU] = [segment.length, closest_length(segment), *hits[1 : BLEU_ORDER + 1]]
+        lengths = [len(tokens) for tokens in segment.group.tokens]
+        row[NIST] = [sum(lengths) / len(lengths), *weights]
+    return rows
+
+
+def fill(
+    rows: np.ndarray,
     meteor: Sequence[Sequence[float]],
     rouge: Sequence[float],
     cider: Sequence[float],
-    cache: dict | None = None,
-) -> np.ndarray:
-    """Rows of WIDTH numbers, one a segment. cache: see :func:`eval.mteval.segments`."""
-    rows = np.zeros((len(corpus), WIDTH))
-    for row, segment, weights in zip(rows, corpus, information(corpus, cache), strict=True):
-        row[0], row[1] = segment.length, closest_length(segment)
-        for ngram, count in segment.matches.items():
-            if len(ngram) <= BLEU_ORDER:
-                row[1 + len(ngram)] += count
-        lengths = [len(tokens) for tokens in segment.group.tokens]
-        row[NIST] = [sum(lengths) / len(lengths), *weights]
+) -> None:
+    """Fill in the rest of the rows: METEOR's numbers, ROUGE-L and CIDEr of each segment."""
     rows[:, METEOR], rows[:, ROUGE_L], rows[:, CIDER] = meteor, rouge, cider
     part = rows[:, METEOR]
     matched = part[:, 4:20].reshape(-1, 8, 2).sum(1)  # words of both sides, all modules
     perfect = (matched == part[:, :2]).all(1) & (part[:, 20] == 1)
     part[perfect, 20] = 0  # METEOR does not add the one chunk of a perfect match
-    return rows
 
 
 def scores(rows: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from eval.lexicon import read_paraphrases
 from eval.meteor import PARAPHRASES, Corpus, Scores, meteor, prepare
 from eval.mteval import bleu, nist, segment_scores, segments
 from eval.ptb import tokenize_corpora
-from eval.statistics import statistics
+from eval.statistics import fill, mteval_rows
 
 METRICS = ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
 SEGMENT_METRICS = ("BLEU", "sentBLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
@@ -91,7 +91,7 @@ def score_systems(
             for corpus, tokens in zip(corpora, tokenized, strict=True)
         ]
         return [
-            _result(of_meteor, mteval.result(), captions.result(), cache)
+            _result(of_meteor, mteval.result(), captions.result())
             for of_meteor, (mteval, captions) in zip(meteor(job, report), jobs, strict=True)
         ]
 
@@ -99,16 +99,17 @@ def score_systems(
 def _mteval(hypotheses, references, by_segment: bool, cache: dict) -> tuple:
     corpus = segments(hypotheses, references, cache)
     scores = {"BLEU": bleu(corpus), "NIST": nist(corpus, cache)}
-    return corpus, scores, segment_scores(corpus) if by_segment else []
+    rows = segment_scores(corpus) if by_segment else []
+    return scores, rows, mteval_rows(corpus, cache)
 
 
-def _result(of_meteor: Scores, mteval: tuple, captions: dict, cache: dict) -> Result:
-    corpus, scores, rows = mteval
+def _result(of_meteor: Scores, mteval: tuple, captions: dict) -> Result:
+    scores, rows, numbers = mteval
     (rouge, of_rouge), (cider, of_cider) = captions["ROUGE_L"], captions["CIDEr"]
     scores |= {"METEOR": of_meteor.score, "ROUGE_L": rouge, "CIDEr": cider}
     for row, *values in zip(rows, of_meteor.segments, of_rouge, of_cider, strict=False):
         row |= zip(("METEOR", "ROUGE_L", "CIDEr"), values, strict=True)
-    numbers = statistics(corpus, of_meteor.statistics, of_rouge, of_cider, cache)
+    fill(numbers, of_meteor.statistics, of_rouge, of_cider)
     return Result({name: scores[name] for name in METRICS}, rows, numbers)
 
 
