@@ -214,8 +214,8 @@ def _step(model, attached, optimizer, examples, step, lr, config, accelerator) -
     accelerator.backward(loss)
     _sum_gradients(attached, accelerator)
     optimizer.step()
+    attached.after_step(step)
     optimizer.zero_grad()
-    attached.after_step()
     return value
 
 

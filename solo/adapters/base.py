@@ -11,22 +11,43 @@ A method is one module with three names:
 Everything else (training, checkpoints, decoding) sees only `Attached`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 MODULE_NAME = "adapter"  # under this name a method's module becomes part of the model
+
+
+class Hook(NamedTuple):
+    """What a method does at one module of the backbone, which maps x to y (both (B, L, width)).
+
+    before(x) gives what the module sees instead of x, after(x, y) what follows instead of y (x as
+    the module saw it). Both treat every example of a batch apart from the others.
+    """
+
+    module: nn.Module
+    after: Callable[[Tensor, Tensor], Tensor] | None = None
+    before: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass
 class Attached:
     """A method at work in a backbone.
 
-    parameters: exactly what is trained, counted and saved, by name.
+    parameters: exactly what is trained, counted and saved, by name. Only after_step may change
+        which they are.
     detach: takes the method out again; the backbone is what it was.
-    after_step: runs after each optimizer step (projections, schedules).
+    module, hooks: what computes, and where; hooks is None for a method that works by other means.
+    penalty: a scalar that training adds to the loss.
+    start: called with the number of steps before the first one; raises ValueError where a schedule
+        does not fit into them.
+    after_step: called with the number of each step (from 1) when the optimizer has made it, the
+        gradients still there (projections, schedules).
+    events: what a schedule has done so far, JSON-like, the step included; replay(events) does the
+        same to a method just attached, up to the values of its parameters.
     scalars: figures worth a place in the training log, read at log steps only.
     fixed: tensors that are drawn rather than learned (masks, random frozen matrices). They are not
         saved; a checksum is, so that a run never goes on with other ones unnoticed.
@@ -35,9 +56,15 @@ class Attached:
 
     parameters: dict[str, nn.Parameter]
     detach: Callable[[], None]
-    after_step: Callable[[], None] = lambda: None
+    module: nn.Module | None = None
+    hooks: list[Hook] | None = None
+    penalty: Callable[[], Tensor] | None = None
+    start: Callable[[int], None] = lambda total_steps: None
+    after_step: Callable[[int], None] = lambda step: None
+    events: list[dict] = field(default_factory=list)
+    replay: Callable[[list[dict]], None] = lambda events: None
     scalars: Callable[[], dict[str, float]] = dict
-    fixed: dict[str, torch.Tensor] = field(default_factory=dict)
+    fixed: dict[str, Tensor] = field(default_factory=dict)
     identity_at_start: bool = True
 
     @property
@@ -51,22 +78,44 @@ def freeze(model: nn.Module) -> None:
         parameter.requires_grad_(False)
 
 
-def install(model: nn.Module, module: nn.Module, handles: list) -> Callable[[], None]:
-    """Make `module` part of the frozen `model`; returns the function that undoes it.
+def install(model: nn.Module, module: nn.Module, hooks: Sequence[Hook], **rest) -> Attached:
+    """Make `module` part of the frozen `model`, acting through `hooks`; `rest` fills Attached.
 
-    `handles` are the hooks through which the module acts. The module moves to the model's device.
+    What is trained is what has a gradient in `module`. The module moves to the model's device.
+    Raises ValueError if the model has an adapter already.
     """
     if hasattr(model, MODULE_NAME):
         raise ValueError("this model has an adapter already; detach it first")
     freeze(model)
     model.add_module(MODULE_NAME, module.to(model.device).train(model.training))
+    handles = [handle for hook in hooks for handle in _register(hook)]
 
     def detach() -> None:
         for handle in handles:
             handle.remove()
         delattr(model, MODULE_NAME)
 
-    return detach
+    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    return Attached(parameters, detach, module, list(hooks), **rest)
+
+
+def _register(hook: Hook) -> list:
+    handles = []
+    if hook.before is not None:
+
+        def before(module, args):
+            return (hook.before(args[0]), *args[1:])
+
+        handles.append(hook.module.register_forward_pre_hook(before))
+    if hook.after is not None:
+
+        def after(module, args, output):
+            if isinstance(output, tuple):  # a block's, in some versions of transformers
+                return (hook.after(args[0], output[0]), *output[1:])
+            return hook.after(args[0], output)
+
+        handles.append(hook.module.register_forward_hook(after))
+    return handles
 
 
 def generator(seed: int) -> torch.Generator:

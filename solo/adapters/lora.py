@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from solo.adapters.base import Attached, check, generator, install
+from solo.adapters.base import Attached, Hook, check, generator, install
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,14 @@ def attach(model, config: Config, seed: int) -> Attached:
     draws = generator(seed)
     d = model.config.n_embd
     updates = nn.ModuleList(QueryValueUpdate(d, config, draws) for _ in model.transformer.h)
-    handles = []
+    hooks = []
     for block, update in zip(model.transformer.h, updates, strict=True):
 
-        def add_update(module, args, output, update=update):
-            return output + update(args[0])
+        def add_update(x, y, update=update):
+            return y + update(x)
 
-        handles.append(block.attn.c_attn.register_forward_hook(add_update))
-    return Attached(dict(updates.named_parameters()), install(model, updates, handles))
+        hooks.append(Hook(block.attn.c_attn, after=add_update))
+    return install(model, updates, hooks)
 
 
 def n_params(model_config, config: Config) -> int:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from solo.adapters.base import Attached, check, generator, install
+from solo.adapters.base import Attached, Hook, check, generator, install
 
 CHOICES = {
     "variant": ("paper", "devcode"),
@@ -223,7 +223,7 @@ class SoloConnections(nn.Module):
         z = self.decoder(z) * self.v[i]  # (B, L, d)
         return z if self.lambda_ is None else z * self.lambda_[i]
 
-    def project(self) -> None:
+    def project(self, step: int) -> None:
         """Bring lambda back to [0, 1]; a clamp in the forward pass would lose its gradient."""
         if self.lambda_ is not None and self.config.lambda_bounded:
             with torch.no_grad():
@@ -235,26 +235,24 @@ class SoloConnections(nn.Module):
         values = self.lambda_.detach().tolist()
         return {f"lambda/{j}": value for (j, _), value in zip(self.ends, values, strict=True)}
 
-    def connect(self, blocks: nn.ModuleList) -> list:
+    def connect(self, blocks: nn.ModuleList) -> list[Hook]:
         """Hook every block that a connection leaves or enters: first add, then remember."""
         outputs: dict[int, torch.Tensor] = {}
         starts = {j for j, _ in self.ends}
         entering = {end: i for i, (_, end) in enumerate(self.ends)}
 
         def hook(number: int):
-            def after_block(module, args, output):
-                x = output[0] if isinstance(output, tuple) else output
+            def after_block(x, y):
                 if number in entering:
                     i = entering[number]
-                    x = x + self(outputs.pop(self.ends[i][0]), i)
+                    y = y + self(outputs.pop(self.ends[i][0]), i)
                 if number in starts:
-                    outputs[number] = x
-                return (x, *output[1:]) if isinstance(output, tuple) else x
+                    outputs[number] = y
+                return y
 
             return after_block
 
-        touched = sorted(starts | set(entering))
-        return [blocks[number - 1].register_forward_hook(hook(number)) for number in touched]
+        return [Hook(blocks[n - 1], after=hook(n)) for n in sorted(starts | set(entering))]
 
 
 def attach(model, config: Config, seed: int) -> Attached:
@@ -262,12 +260,17 @@ def attach(model, config: Config, seed: int) -> Attached:
     c = config.resolved()
     ends = connections(model.config.n_layer, c)
     module = SoloConnections(model.config.n_embd, ends, c, seed)
-    detach = install(model, module, module.connect(model.transformer.h))
-    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     fixed = dict(module.named_buffers())
     fixed |= {name: p.data for name, p in module.named_parameters() if not p.requires_grad}
-    silent = c.vector_init == "zeros" or (c.homotopy and c.lambda_init == 0)
-    return Attached(parameters, detach, module.project, module.scalars, fixed, silent)
+    return install(
+        model,
+        module,
+        module.connect(model.transformer.h),
+        after_step=module.project,
+        scalars=module.scalars,
+        fixed=fixed,
+        identity_at_start=c.vector_init == "zeros" or (c.homotopy and c.lambda_init == 0),
+    )
 
 
 def n_params(model_config, config: Config) -> int:

@@ -46,12 +46,12 @@ def train_a_little(model, attached, ids, steps: int = 4) -> None:
         return
     optimizer = torch.optim.AdamW(attached.parameters.values(), lr=0.05, weight_decay=0.1)
     model.train()
-    for _ in range(steps):
+    for step in range(1, steps + 1):
         out = model(ids).logits
         F.cross_entropy(out[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
         optimizer.step()
+        attached.after_step(step)
         optimizer.zero_grad()
-        attached.after_step()
     model.eval()
 
 

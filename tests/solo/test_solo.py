@@ -152,7 +152,7 @@ def test_lambda_is_projected_after_the_step_only_where_bounded(model, bounded, e
     attached = attach(model, rank=2, lambda_bounded=bounded)
     with torch.no_grad():
         attached.parameters["lambda_"].copy_(torch.tensor([-0.2, 1.3]))
-    attached.after_step()
+    attached.after_step(1)
     assert attached.scalars() == pytest.approx({"lambda/2": ends[0], "lambda/4": ends[1]})
 
 
