@@ -7,11 +7,14 @@ depends on the references alone is computed once. The numbers are the package's 
 which fixes the order of the sums and the functions that are called.
 """
 
-from collections import Counter
+from __future__ import annotations
+
 from collections.abc import Sequence
-from itertools import chain
+from dataclasses import dataclass
 
 import numpy as np
+
+from eval.ngrams import Counts, Numbering, count, find, pair, parts
 
 BETA = 1.2  # weight of recall in ROUGE-L
 ORDER = 4  # longest n-gram of CIDEr
@@ -48,64 +51,69 @@ def rouge_l(hypothesis: str, references: Sequence[str]) -> float:
     return ((1 + BETA**2) * precision * recall) / float(recall + BETA**2 * precision)
 
 
-def _counts(text: str) -> Counter:
-    words = text.split()
-    orders = (zip(*(words[i:] for i in range(n)), strict=False) for n in range(1, ORDER + 1))
-    return Counter(chain.from_iterable(orders))
+@dataclass(frozen=True)
+class _References:
+    """What CIDEr needs of the references: the n-grams' numbers, by order the weight of each (the
+    last one that of an unseen n-gram), and of every text its segment, vectors and norms."""
+
+    numbering: Numbering
+    weights: list[np.ndarray]
+    segment: np.ndarray
+    vectors: list[_Vectors]
 
 
-def _vector(counts: Counter, weights: dict[tuple, float], unseen: float) -> tuple:
-    """TF-IDF of the n-grams, its norm per order, and the text's number of bigrams."""
-    vector, norms, bigrams = {}, [0.0] * ORDER, 0
-    for ngram, count in counts.items():
-        value = vector[ngram] = float(count) * weights.get(ngram, unseen)
-        norms[len(ngram) - 1] += value**2
-        if len(ngram) == 2:
-            bigrams += count
-    return vector, np.sqrt(norms).tolist(), bigrams
+@dataclass(frozen=True)
+class _Vectors:
+    """TF-IDF of texts, of one order: text, n-gram and value of each entry; each text's norm."""
+
+    text: np.ndarray
+    gram: np.ndarray
+    value: np.ndarray
+    norm: np.ndarray
 
 
-def _reference_vectors(groups: Sequence[Group], cache: Cache) -> tuple:
-    """(n-gram: weight, weight of an unseen n-gram, group: vectors of its references)."""
-    key = ("cider", frozenset(Counter(groups).items()))
-    if key in cache:
-        return cache[key]
-    counts = {group: [_counts(text) for text in group] for group in dict.fromkeys(groups)}
-    frequency: Counter = Counter()
-    for group in groups:
-        frequency.update(set(chain.from_iterable(counts[group])))
-    size = np.log(float(len(groups)))
-    idf = [float(size - np.log(float(max(1, n)))) for n in range(len(groups) + 1)]
-    weights = {ngram: idf[n] for ngram, n in frequency.items()}
-    vectors = {
-        group: [_vector(count, weights, idf[0]) for count in of_group]
-        for group, of_group in counts.items()
-    }
-    cache[key] = weights, idf[0], vectors
-    return cache[key]
+def _vectors(counts: Counts, weights: np.ndarray, texts: int) -> _Vectors:
+    value = counts.count * weights[np.minimum(counts.gram, len(weights) - 1)]
+    norm = np.sqrt(np.bincount(counts.text, value**2, texts))
+    return _Vectors(counts.text, counts.gram, value, norm)
 
 
-def cider(hypotheses: Sequence[str], groups: Sequence[Group], cache: Cache) -> list[float]:
+def _references(groups: tuple[Group, ...]) -> _References:
+    texts = [text.split() for group in groups for text in group]
+    segment = np.repeat(np.arange(len(groups)), list(map(len, groups)))
+    counts, numbering = count(texts, ORDER)
+    size, weights, vectors = np.log(float(len(groups))), [], []
+    for of_order, keys in zip(counts, numbering.keys, strict=True):
+        _, gram = parts(np.unique(pair(segment[of_order.text], of_order.gram)))
+        frequency = np.append(np.bincount(gram, minlength=len(keys)), 0)  # in how many segments
+        weights.append(size - np.log(np.maximum(frequency, 1).astype(float)))
+        vectors.append(_vectors(of_order, weights[-1], len(texts)))
+    return _References(numbering, weights, segment, vectors)
+
+
+def cider(hypotheses: Sequence[str], groups: tuple[Group, ...], cache: Cache) -> list[float]:
     """CIDEr-D of each segment, 0 to 10."""
-    weights, unseen, vectors = _reference_vectors(groups, cache)
-    scores = []
-    for hypothesis, group in zip(hypotheses, groups, strict=True):
-        vector, norms, bigrams = _vector(_counts(hypothesis), weights, unseen)
-        total = [0.0] * ORDER
-        for other, other_norms, other_bigrams in vectors[group]:
-            products = [0.0] * ORDER
-            for ngram, value in vector.items():
-                weight = other.get(ngram)
-                if weight is not None:
-                    products[len(ngram) - 1] += min(value, weight) * weight
-            delta = float(bigrams - other_bigrams)
-            penalty = np.e ** (-(delta**2) / (2 * SIGMA**2))
-            for n in range(ORDER):
-                if norms[n] and other_norms[n]:
-                    products[n] /= norms[n] * other_norms[n]
-                total[n] += products[n] * penalty
-        scores.append(sum(total) / ORDER / len(group) * 10.0)
-    return scores
+    if groups not in cache:
+        cache[groups] = _references(groups)
+    known: _References = cache[groups]
+    segment, size = known.segment, len(groups)
+    texts = [text.split() for text in hypotheses]
+    counts, _ = count(texts, ORDER, known.numbering)
+    total = np.zeros(len(segment))  # of each reference
+    for of_order, weights, others in zip(counts, known.weights, known.vectors, strict=True):
+        mine = _vectors(of_order, weights, size)
+        place, seen = find(pair(segment[others.text], others.gram), pair(mine.text, mine.gram))
+        weight = others.value[seen]
+        product = np.minimum(mine.value[place[seen]], weight) * weight
+        product = np.bincount(others.text[seen], product, len(segment))
+        norm = mine.norm[segment] * others.norm
+        total += np.divide(product, norm, out=np.zeros(len(norm)), where=norm > 0)
+    bigrams = np.array([max(len(words) - 1, 0) for words in texts])
+    lengths = (len(text.split()) for group in groups for text in group)
+    delta = bigrams[segment] - np.array([max(length - 1, 0) for length in lengths])
+    total *= np.exp(-(delta**2) / (2 * SIGMA**2))
+    mean = np.bincount(segment, total, size) / np.bincount(segment, minlength=size)
+    return (mean / ORDER * 10.0).tolist()
 
 
 def rouge_and_cider(
@@ -115,7 +123,7 @@ def rouge_and_cider(
 
     cache: shared between systems with the same references. At least one reference needs a word.
     """
-    groups = [tuple(group) for group in references]
+    groups = tuple(map(tuple, references))
     rouge = [rouge_l(*pair) for pair in zip(hypotheses, groups, strict=True)]
     consensus = cider(hypotheses, groups, {} if cache is None else cache)
     found = {"ROUGE_L": rouge, "CIDEr": consensus}

@@ -7,17 +7,19 @@ Leaving the others out changes no alignment:
 - A pair of phrases can match only where both are made of words of the texts. The matcher looks
   phrases up in the order of the table, which is kept, and takes a word that the table lacks for
   one that matches nothing.
-- Two words are synonyms if a synset is common to them or their base forms. A synset that only one
-  word of the texts can reach decides nothing. All words that METEOR may look up keep their entry,
-  since whether a word has one decides which base form is taken.
+- Two words are synonyms if any synset is common to them or their base forms: of the synsets that
+  link the same entries one is enough, and one that only one word of the texts can reach decides
+  nothing. All words that METEOR may look up keep their entry, since whether a word has one decides
+  which base form is taken.
 """
 
 import re
 import zipfile
 from bisect import bisect_left, bisect_right
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +119,33 @@ def _bases(word: str) -> set[str]:
     return {word} | {word[: -len(e)] + base for e in endings for base in _ENDINGS[e]}
 
 
+def _enough(entries: dict[str, set[str]], words_to: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Entries with as few synsets as still link what all of theirs link.
+
+    Two entries are linked by a common synset if two different words can reach them; an entry is
+    linked with itself if two words reach it. Greedy: the synsets that link most come first.
+    """
+    members = defaultdict(list)
+    for entry, own in entries.items():
+        for synset in own:
+            members[synset].append(entry)
+    links = {
+        synset: {
+            pair
+            for pair in combinations_with_replacement(sorted(linked), 2)
+            if len(words_to[pair[0]] | words_to[pair[1]]) > 1
+        }
+        for synset, linked in members.items()
+    }
+    kept, done = {entry: set() for entry in entries}, set()
+    for synset in sorted(links, key=lambda synset: (-len(links[synset]), synset)):
+        if not links[synset] <= done:
+            done |= links[synset]
+            for entry in members[synset]:
+                kept[entry].add(synset)
+    return kept
+
+
 def synonyms(jar: str | Path, texts: Iterable[str]) -> dict[str, str]:
     """METEOR's synonym files, by their names in the jar, cut down to what `texts` can use."""
     with zipfile.ZipFile(jar) as archive:
@@ -128,13 +157,10 @@ def synonyms(jar: str | Path, texts: Iterable[str]) -> dict[str, str]:
     for base, forms in zip(base_lines[0::2], base_lines[1::2], strict=False):
         for form in forms.split():
             irregular.setdefault(form, set()).add(base)
-    reached, reach = {}, Counter()
+    words_to = defaultdict(set)  # an entry: the words of the texts for which METEOR may look it up
     for word in {word for text in texts for word in words_of(text)}:
-        candidates = (_bases(word) | irregular.get(word, set())) & synsets.keys()
-        reached |= {candidate: synsets[candidate].split() for candidate in candidates}
-        reach.update({synset for candidate in candidates for synset in reached[candidate]})
-    kept = [
-        f"{word}\n{' '.join(synset for synset in own if reach[synset] > 1)}\n"
-        for word, own in reached.items()
-    ]
-    return {SYNSETS: "".join(kept), EXCEPTIONS: exceptions, "synonym/english.relations": ""}
+        for entry in (_bases(word) | irregular.get(word, set())) & synsets.keys():
+            words_to[entry].add(word)
+    kept = _enough({entry: set(synsets[entry].split()) for entry in words_to}, words_to)
+    lines = [f"{entry}\n{' '.join(sorted(own))}\n" for entry, own in kept.items()]
+    return {SYNSETS: "".join(lines), EXCEPTIONS: exceptions, "synonym/english.relations": ""}

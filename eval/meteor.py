@@ -7,8 +7,8 @@ paraphrases that the texts can use (:mod:`eval.lexicon`), all lines go out at on
 serves any number of systems. The official way is here too; both give the same numbers.
 """
 
-import gzip
 import io
+import os
 import re
 import sys
 import tempfile
@@ -20,7 +20,7 @@ from threading import Thread
 from typing import NamedTuple
 
 from eval.java import jar, java, retried, run_filter, stopped
-from eval.lexicon import Paraphrases, paraphrases, synonyms
+from eval.lexicon import synonyms
 
 JAR = "meteor/meteor-1.5.jar"
 PARAPHRASES = "meteor/data/paraphrase-en.gz"
@@ -39,6 +39,14 @@ class Scores(NamedTuple):
     score: float
     segments: list[float]
     statistics: list[list[float]]
+
+
+@dataclass(frozen=True)
+class Dictionaries:
+    """A jar with METEOR's synonyms; what gives its paraphrases, gzipped, when they are picked."""
+
+    synonyms: bytes
+    paraphrases: Callable[[], bytes]
 
 
 class OddText(ValueError):
@@ -72,21 +80,21 @@ def normalize(texts: Iterable[str]) -> dict[str, str]:
     }
 
 
-def _dictionaries(texts: set[str], table: Callable[[], Paraphrases]) -> tuple[bytes, bytes]:
-    """What METEOR needs for normalised texts: a jar of synonyms, a gzipped paraphrase table."""
+def _synonym_jar(texts: set[str]) -> bytes:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as jar_file:
         jar_file.mkdir("synonym")
         for name, text in synonyms(jar(JAR), texts).items():
             jar_file.writestr(name, text)
-    return archive.getvalue(), gzip.compress(paraphrases(table(), texts), 1)
+    return archive.getvalue()
 
 
 @contextmanager
-def _process(dictionaries: tuple[bytes, bytes] | None, brief: bool) -> Iterator:
+def _process(dictionaries: Dictionaries | None, brief: bool) -> Iterator:
     """A METEOR process: with the official options, or for normalised texts and dictionaries.
 
-    The dictionaries are files without a name, gone with the process whatever happens.
+    The synonyms are a file without a name, gone with the process whatever happens. The paraphrases
+    come through a pipe, so that the process can start while they are still being picked.
     """
     arguments = ["-", "-", "-stdio", "-l", "en"]
     if dictionaries is None:
@@ -96,29 +104,38 @@ def _process(dictionaries: tuple[bytes, bytes] | None, brief: bool) -> Iterator:
         with java(arguments, brief) as process:
             yield process
         return
-    with tempfile.TemporaryFile() as synonym_jar, tempfile.TemporaryFile() as table:
-        for file, content in zip((synonym_jar, table), dictionaries, strict=True):
-            file.write(content)
-            file.flush()
-        descriptors = (synonym_jar.fileno(), table.fileno())
-        first, second = (f"/proc/self/fd/{number}" for number in descriptors)
-        # The first entry of the class path that has a folder "synonym" wins.
-        arguments = ["-cp", f"{first}:{jar(JAR)}", "Meteor", *arguments, "-lower", "-a", second]
-        with java(arguments, brief, pass_fds=descriptors) as process:
-            yield process
+    with tempfile.TemporaryFile() as synonym_jar:
+        synonym_jar.write(dictionaries.synonyms)
+        synonym_jar.flush()
+        source, sink = os.pipe()
+        with open(source, "rb") as source, open(sink, "wb") as sink:
+            descriptors = (synonym_jar.fileno(), source.fileno())
+            first, second = (f"/proc/self/fd/{number}" for number in descriptors)
+            # The first entry of the class path that has a folder "synonym" wins.
+            arguments = ["-cp", f"{first}:{jar(JAR)}", "Meteor", *arguments, "-lower", "-a", second]
+            with java(arguments, brief, pass_fds=descriptors) as process:
+                source.close()  # so that writing fails, and does not wait, if the process ends
+                _write(sink, dictionaries.paraphrases(), close=True)
+                yield process
 
 
-def _send(process, lines: Iterable[str]) -> None:
+def _write(pipe, content: bytes, close: bool = False) -> None:
     """Write from a thread of its own, since the answers would fill the pipe meanwhile."""
 
     def write() -> None:
         try:
-            process.stdin.write("".join(f"{line}\n" for line in lines).encode("utf-8"))
-            process.stdin.flush()
-        except (OSError, ValueError):  # broken pipe, or closed meanwhile: _read says why
+            pipe.write(content)
+            pipe.flush()
+            if close:
+                pipe.close()
+        except (OSError, ValueError):  # broken pipe, or closed meanwhile: the reader says why
             pass
 
     Thread(target=write, daemon=True).start()
+
+
+def _send(process, lines: Iterable[str]) -> None:
+    _write(process.stdin, "".join(f"{line}\n" for line in lines).encode("utf-8"))
 
 
 def _read(process) -> str:
@@ -150,24 +167,27 @@ class Job:
     """What METEOR is to do: lines of its protocol for each system, and with what dictionaries."""
 
     systems: list[list[str]]
-    dictionaries: tuple[bytes, bytes] | None  # None: its own, and it normalises
+    dictionaries: Dictionaries | None  # None: its own, and it normalises
     brief: bool
 
 
-def prepare(corpora: Sequence[Corpus], table: Callable[[], Paraphrases] | None = None) -> Job:
-    """Normalise tokenised corpora and pick the dictionaries' entries for them.
+def prepare(
+    corpora: Sequence[Corpus], pick: Callable[[set[str]], Callable[[], bytes]] | None = None
+) -> Job:
+    """Normalise tokenised corpora and find the dictionaries' entries for them.
 
-    table: gives the paraphrase table when it is needed. Without it, and on any system but Linux,
-    METEOR will do all of that itself, the official way.
+    pick: begins to pick the paraphrases of texts, and gives what waits for them (gzipped). Without
+    it, and on any system but Linux, METEOR will do all of that itself, the official way.
     """
     dictionaries = None
-    if table is not None and sys.platform == "linux" and ":" not in jar(JAR):
+    if pick is not None and sys.platform == "linux" and ":" not in jar(JAR):
         try:
             corpora = _normalized(corpora)
             texts = {
                 text for corpus in corpora for part in (corpus[0], *corpus[1]) for text in part
             }
-            dictionaries = _dictionaries(texts, table)
+            picked = pick(texts)
+            dictionaries = Dictionaries(_synonym_jar(texts), picked)
         except OddText:
             pass
     lines = [[_score_line(*pair) for pair in zip(*corpus, strict=True)] for corpus in corpora]

@@ -17,18 +17,21 @@ with them replaced by "Yes ." it is 0.4812, 0.4799, 0.4775. What decides it in t
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
+
+import numpy as np
+
+from eval.ngrams import Numbering, count, find, pair, parts
 
 BLEU_ORDER = 4
 NIST_ORDER = 5
 NIST_BETA = -math.log(0.5) / math.log(1.5) ** 2  # penalty 0.5 at two thirds of the length
 
 _ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
+# ASCII punctuation except ' , - . stands apart.
+_APART = {ord(c): f" {c} " for c in map(chr, range(128)) if re.match(r"[{-~\[-` -&(-+:-@/]", c)}
 _SPLITS = (
-    (re.compile(r"([{-~\[-` -&(-+:-@/])"), r" \1 "),  # ASCII punctuation except ' , - .
     (re.compile(r"([^0-9])([.,])"), r"\1 \2 "),  # . and , stay inside numbers
     (re.compile(r"([.,])([^0-9])"), r" \1 \2"),
     (re.compile(r"([0-9])(-)"), r"\1 \2 "),
@@ -40,7 +43,7 @@ def tokenize(text: str) -> list[str]:
     text = text.replace("<skipped>", "").replace("-\n", "").replace("\n", " ")
     for entity, character in _ENTITIES:
         text = text.replace(entity, character)
-    text = f" {text} "
+    text = f" {text} ".translate(_APART)
     for pattern, replacement in _SPLITS:
         text = pattern.sub(replacement, text)
     # Lower-casing comes last: it must not turn a letter into something that the rules split.
@@ -48,141 +51,124 @@ def tokenize(text: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Group:
-    """The references of one segment, as texts and as tokens, and of every n-gram of orders 1 to 5
-    its largest count in one of them."""
+class References:
+    """What the references of a corpus tell, whatever is compared with them.
 
-    texts: tuple[str, ...]
-    tokens: list[list[str]]
-    largest: dict[tuple[str, ...], int]
+    lengths[i]: words of each reference of segment i. By order: `largest`, the keys (segment,
+    n-gram) in order and the largest count in one reference of it; `bits`, the information of each
+    n-gram.
+    """
+
+    lengths: list[list[int]]
+    numbering: Numbering
+    largest: list[tuple[np.ndarray, np.ndarray]]
+    bits: list[np.ndarray]
 
 
 @dataclass(frozen=True)
-class Segment:
-    """What both scores need of a hypothesis and its references."""
+class Corpus:
+    """What both scores need, a row for each segment.
 
-    length: int  # tokens of the hypothesis
-    matches: dict[tuple[str, ...], int]  # its n-grams, clipped at the largest count
-    group: Group
+    length: words of the hypothesis; closest: of the reference closest in length (the shorter of
+    two); mean: of its references; hits [segments, 5]: matches by order, clipped at the largest
+    count in one reference; bits [segments, 5]: their information.
+    """
 
-
-def _ngrams(tokens: list[str]) -> Iterator[tuple[str, ...]]:
-    orders = (zip(*(tokens[i:] for i in range(n)), strict=False) for n in range(1, NIST_ORDER + 1))
-    return chain.from_iterable(orders)
-
-
-def _group(texts: tuple[str, ...]) -> Group:
-    tokens = [tokenize(text) for text in texts]
-    largest: dict[tuple[str, ...], int] = {}
-    for words in tokens:
-        for ngram, count in Counter(_ngrams(words)).items():
-            if count > largest.get(ngram, 0):
-                largest[ngram] = count
-    return Group(texts, tokens, largest)
+    length: np.ndarray
+    closest: np.ndarray
+    mean: np.ndarray
+    hits: np.ndarray
+    bits: np.ndarray
 
 
-def segments(
+def _references(groups: tuple[tuple[str, ...], ...]) -> References:
+    tokens = {text: tokenize(text) for group in groups for text in group}
+    texts = [tokens[text] for group in groups for text in group]
+    counts, numbering = count(texts, NIST_ORDER)
+    segment = np.repeat(np.arange(len(groups)), list(map(len, groups)))  # of each text
+    largest, bits, totals = [], [], np.array([sum(map(len, texts))])
+    for of_order, keys in zip(counts, numbering.keys, strict=True):
+        cells = pair(segment[of_order.text], of_order.gram)
+        order = np.argsort(cells, kind="stable")
+        cells, first = np.unique(cells[order], return_index=True)
+        most = np.maximum.reduceat(of_order.count[order], first) if len(first) else first
+        largest.append((cells, most))
+        shorter, _ = parts(keys)  # an n-gram without its last word
+        whole = np.bincount(of_order.gram, of_order.count, len(keys))
+        bits.append(np.log2(totals[shorter] / whole))
+        totals = whole
+    lengths = [[len(tokens[text]) for text in group] for group in groups]
+    return References(lengths, numbering, largest, bits)
+
+
+def corpus_of(
     hypotheses: Sequence[str], references: Sequence[Sequence[str]], cache: dict | None = None
-) -> list[Segment]:
-    """Tokenise and count a corpus: hypotheses[i] belongs to the non-empty list references[i].
+) -> Corpus:
+    """Tokenise and count: hypotheses[i] belongs to the non-empty list references[i].
 
-    cache: where counts of references are kept between systems.
+    cache: where what references tell is kept between systems.
     """
     cache = {} if cache is None else cache
-    result = []
-    for hypothesis, texts in zip(hypotheses, references, strict=True):
-        texts = tuple(texts)
-        if texts not in cache:
-            cache[texts] = _group(texts)
-        group, tokens = cache[texts], tokenize(hypothesis)
-        matches = {}
-        for ngram, count in Counter(_ngrams(tokens)).items():
-            allowed = group.largest.get(ngram)
-            if allowed:
-                matches[ngram] = min(count, allowed)
-        result.append(Segment(len(tokens), matches, group))
-    return result
+    groups = tuple(map(tuple, references))
+    if groups not in cache:
+        cache[groups] = _references(groups)
+    of_references = cache[groups]
+    tokens = [tokenize(text) for text in hypotheses]
+    counts, _ = count(tokens, NIST_ORDER, of_references.numbering)
+    hits, bits = np.zeros((2, NIST_ORDER, len(tokens)))
+    for n, (of_order, (cells, most)) in enumerate(zip(counts, of_references.largest, strict=True)):
+        place, seen = find(pair(of_order.text, of_order.gram), cells)
+        text, gram = of_order.text[seen], of_order.gram[seen]
+        matches = np.minimum(of_order.count[seen], most[place[seen]])
+        hits[n] = np.bincount(text, matches, len(tokens))
+        bits[n] = np.bincount(text, matches * of_references.bits[n][gram], len(tokens))
+    lengths = of_references.lengths
+    closest = [
+        min(group, key=lambda length: (abs(length - len(words)), length))
+        for words, group in zip(tokens, lengths, strict=True)
+    ]
+    mean = [sum(group) / len(group) for group in lengths]
+    length = np.array(list(map(len, tokens)))
+    return Corpus(length, np.array(closest), np.array(mean), hits.T, bits.T)
 
 
-def closest_length(segment: Segment) -> int:
-    """Tokens of the reference closest in length, the shorter of two equally close ones."""
-    lengths = (len(tokens) for tokens in segment.group.tokens)
-    return min((abs(length - segment.length), length) for length in lengths)[1]
-
-
-def bleu(corpus: Sequence[Segment], smoothing: float = 0.0) -> float:
+def bleu(corpus: Corpus, smoothing: float = 0.0) -> float:
     """BLEU-4 in [0, 1]; ``smoothing`` is added to matches and counts (1.0: sentence BLEU)."""
-    length = sum(segment.length for segment in corpus)
-    reference_length = sum(map(closest_length, corpus))
-    hits = [0.0] * (NIST_ORDER + 1)
-    for segment in corpus:
-        for ngram, count in segment.matches.items():
-            hits[len(ngram)] += count
+    length, reference_length = int(corpus.length.sum()), int(corpus.closest.sum())
     log_precision = 0.0
-    for n in range(1, BLEU_ORDER + 1):
-        total = length - (n - 1) * len(corpus)
-        precision = max(hits[n] + smoothing, 1e-15) / max(total + smoothing, 1e-9)
+    for n, hits in enumerate(corpus.hits.sum(0)[:BLEU_ORDER]):
+        total = length - n * len(corpus.length)
+        precision = max(hits + smoothing, 1e-15) / max(total + smoothing, 1e-9)
         log_precision += math.log(precision) / BLEU_ORDER
     penalty = 1.0 if length > reference_length else math.exp(1 - reference_length / length)
     return penalty * math.exp(log_precision)
 
 
-def _counts(corpus: Sequence[Segment], cache: dict) -> Counter:
-    """How often each n-gram occurs in all references; the empty one: how many words there are."""
-    key = ("nist", frozenset(Counter(segment.group.texts for segment in corpus).items()))
-    if key not in cache:
-        texts = [tokens for segment in corpus for tokens in segment.group.tokens]
-        counts = Counter(chain.from_iterable(map(_ngrams, texts)))
-        counts[()] = sum(map(len, texts))  # what a single word is a part of
-        cache[key] = counts
-    return cache[key]
-
-
-def information(corpus: Sequence[Segment], cache: dict | None = None) -> list[list[float]]:
-    """Bits of each segment's matches by order, 1 to 5, by their counts in all references.
-
-    cache: as in :func:`segments`, and the same.
-    """
-    counts = _counts(corpus, {} if cache is None else cache)
-    result = []
-    for segment in corpus:
-        bits = [0.0] * NIST_ORDER
-        for ngram, hits in segment.matches.items():
-            bits[len(ngram) - 1] += hits * math.log2(counts[ngram[:-1]] / counts[ngram])
-        result.append(bits)
-    return result
-
-
-def nist(corpus: Sequence[Segment], cache: dict | None = None) -> float:
+def nist(corpus: Corpus) -> float:
     """NIST-5: information-weighted precision, summed over orders, times a length penalty.
 
     An order without any n-gram (every output shorter than it) counts 0; the official script
-    divides by zero there. cache: as in :func:`segments`, and the same.
+    divides by zero there.
     """
-    groups = [segment.group.tokens for segment in corpus]
-    mean_reference_length = sum(sum(map(len, group)) / len(group) for group in groups)
-    bits = [sum(column) for column in zip(*information(corpus, cache), strict=True)]
-    length = sum(segment.length for segment in corpus)
-    score = 0.0
-    for n in range(NIST_ORDER):
-        total = length - n * len(corpus)
-        score += bits[n] / total if total else 0.0
-    ratio = length / mean_reference_length
+    length, score = int(corpus.length.sum()), 0.0
+    for n, bits in enumerate(corpus.bits.sum(0).tolist()):
+        total = length - n * len(corpus.length)
+        score += bits / total if total else 0.0
+    ratio = length / float(corpus.mean.sum())
     return score if ratio >= 1 else math.exp(-NIST_BETA * math.log(ratio) ** 2) * score
 
 
 def mteval_scores(
     hypotheses: Sequence[str], references: Sequence[Sequence[str]], cache: dict | None = None
 ) -> dict[str, float]:
-    """BLEU and NIST of a corpus of texts (not tokens); cache: as in :func:`segments`."""
-    cache = {} if cache is None else cache
-    corpus = segments(hypotheses, references, cache)
-    return {"BLEU": bleu(corpus), "NIST": nist(corpus, cache)}
+    """BLEU and NIST of a corpus of texts (not tokens); cache: as in :func:`corpus_of`."""
+    corpus = corpus_of(hypotheses, references, cache)
+    return {"BLEU": bleu(corpus), "NIST": nist(corpus)}
 
 
-def segment_scores(corpus: Sequence[Segment]) -> list[dict[str, float]]:
+def segment_scores(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+) -> list[dict[str, float]]:
     """BLEU, sentBLEU (add-one smoothing) and NIST of each segment as a corpus of its own."""
-    return [
-        {"BLEU": bleu([segment]), "sentBLEU": bleu([segment], 1.0), "NIST": nist([segment])}
-        for segment in corpus
-    ]
+    alone = [corpus_of([text], [group]) for text, group in zip(hypotheses, references, strict=True)]
+    return [{"BLEU": bleu(one), "sentBLEU": bleu(one, 1.0), "NIST": nist(one)} for one in alone]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.files import replace_text
-from eval.mteval import BLEU_ORDER, NIST_BETA, NIST_ORDER, Segment, closest_length, information
+from eval.mteval import BLEU_ORDER, NIST_BETA, NIST_ORDER, Corpus
 
 BLEU = slice(0, 2 + BLEU_ORDER)  # words, words of the closest reference, matches of each order
 NIST = slice(BLEU.stop, BLEU.stop + 1 + NIST_ORDER)  # mean reference words, information by order
@@ -24,19 +24,12 @@ _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
 _WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
 
 
-def mteval_rows(corpus: Sequence[Segment], cache: dict | None = None) -> np.ndarray:
-    """Rows of WIDTH numbers, one a segment, of which those of BLEU and NIST are filled in.
-
-    cache: see :func:`eval.mteval.segments`.
-    """
-    rows = np.zeros((len(corpus), WIDTH))
-    for row, segment, weights in zip(rows, corpus, information(corpus, cache), strict=True):
-        hits = [0] * (NIST_ORDER + 1)
-        for ngram, count in segment.matches.items():
-            hits[len(ngram)] += count
-        row[BLEU] = [segment.length, closest_length(segment), *hits[1 : BLEU_ORDER + 1]]
-        lengths = [len(tokens) for tokens in segment.group.tokens]
-        row[NIST] = [sum(lengths) / len(lengths), *weights]
+def mteval_rows(corpus: Corpus) -> np.ndarray:
+    """Rows of WIDTH numbers, one a segment, of which those of BLEU and NIST are filled in."""
+    rows = np.zeros((len(corpus.length), WIDTH))
+    hits = corpus.hits[:, :BLEU_ORDER]
+    rows[:, BLEU] = np.column_stack([corpus.length, corpus.closest, hits])
+    rows[:, NIST] = np.column_stack([corpus.mean, corpus.bits])
     return rows
 
 

@@ -4,6 +4,7 @@ Equal to the official script, ``measure_scores.py -p`` of tuetschek/e2e-metrics.
 """
 
 import gc
+import gzip
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,9 +14,9 @@ import numpy as np
 
 from eval.captions import rouge_and_cider
 from eval.java import jar
-from eval.lexicon import read_paraphrases
+from eval.lexicon import paraphrases, read_paraphrases
 from eval.meteor import PARAPHRASES, Corpus, Scores, meteor, prepare
-from eval.mteval import bleu, nist, segment_scores, segments
+from eval.mteval import bleu, corpus_of, nist, segment_scores
 from eval.ptb import tokenize_corpora
 from eval.statistics import fill, mteval_rows
 
@@ -75,13 +76,21 @@ def score_systems(
     for corpus in corpora:
         _check(*corpus)
     path, (cache, caption_cache) = jar(PARAPHRASES), ({}, {})
+    # One thread does everything beside METEOR in this order, so that METEOR waits least.
     with _without_collector(), ThreadPoolExecutor(1) as background:
         table = background.submit(read_paraphrases, path)
+
+        def pick(texts: set[str]) -> Callable[[], bytes]:
+            def picked() -> bytes:
+                return gzip.compress(paraphrases(table.result(), texts), 1)
+
+            return background.submit(picked).result
+
         tokenized = tokenize_corpora(corpora)
         for _, references in tokenized:
             if not any(text for group in references for text in group):
                 raise ValueError("no reference has a word in it; check the references")
-        job = prepare(tokenized, table.result)
+        job = prepare(tokenized, pick)
         # METEOR takes longest. It runs in this thread, so that an interrupt ends it at once.
         jobs = [
             (
@@ -97,10 +106,10 @@ def score_systems(
 
 
 def _mteval(hypotheses, references, by_segment: bool, cache: dict) -> tuple:
-    corpus = segments(hypotheses, references, cache)
-    scores = {"BLEU": bleu(corpus), "NIST": nist(corpus, cache)}
-    rows = segment_scores(corpus) if by_segment else []
-    return scores, rows, mteval_rows(corpus, cache)
+    corpus = corpus_of(hypotheses, references, cache)
+    scores = {"BLEU": bleu(corpus), "NIST": nist(corpus)}
+    rows = segment_scores(hypotheses, references) if by_segment else []
+    return scores, rows, mteval_rows(corpus)
 
 
 def _result(of_meteor: Scores, mteval: tuple, captions: dict) -> Result:
