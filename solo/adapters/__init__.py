@@ -2,9 +2,9 @@
 
 from dataclasses import fields
 
-from solo.adapters import full, lora, none, solo
+from solo.adapters import full, lora, none, solo, ssb, ssl
 
-METHODS = {"none": none, "full": full, "lora": lora, "solo": solo}
+METHODS = {"none": none, "full": full, "lora": lora, "solo": solo, "ssb": ssb, "ssl": ssl}
 
 
 def get_method(name: str):

@@ -26,7 +26,8 @@ def attach(model, config: Config, seed: int) -> Attached:
                 parameter.data = originals[name].to(parameter.device)
         freeze(model)
 
-    return Attached(parameters=parameters, detach=detach)
+    # What is trained is the backbone already: nothing to fold, nothing left to train.
+    return Attached(parameters=parameters, detach=detach, merge=lambda: freeze(model))
 
 
 def n_params(model_config, config: Config) -> int:

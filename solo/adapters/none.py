@@ -13,7 +13,7 @@ class Config:
 def attach(model, config: Config, seed: int) -> Attached:
     """Freeze the backbone and leave it as it is."""
     freeze(model)
-    return Attached(parameters={}, detach=lambda: None, hooks=[])
+    return Attached(parameters={}, detach=lambda: None, hooks=[], merge=lambda: None)
 
 
 def n_params(model_config, config: Config) -> int:
