@@ -14,7 +14,13 @@ from solo.backbone import fingerprint
 
 # Options worth a case of their own; a method that is not named runs with its defaults.
 CASES = {
-    "lora": [{"rank": 3, "dropout": 0.5}],
+    "lora": [
+        {"rank": 3, "dropout": 0.5},
+        {"rank": 3, "targets": ["k", "attn.c_proj", "c_fc", "mlp.c_proj"], "middle": "full"},
+        {"rank": 3, "targets": ["c_attn"], "middle": "diagonal", "constraint": "o"},
+        {"rank": 3, "constraint": "d"},
+        {"rank": 3, "targets": ["c_fc"], "constraint": "n"},
+    ],
     "solo": [
         {"rank": 5, "sparsity": 0.4},
         {"rank": 5, "sparsity": 0.4, "variant": "devcode"},
@@ -45,11 +51,15 @@ def train_a_little(model, attached, ids, steps: int = 4) -> None:
     """Large steps, so that everything that is trained moves visibly."""
     if not attached.parameters:
         return
+    attached.start(steps)
     optimizer = torch.optim.AdamW(attached.parameters.values(), lr=0.05, weight_decay=0.1)
     model.train()
     for step in range(1, steps + 1):
         out = model(ids).logits
-        F.cross_entropy(out[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+        loss = F.cross_entropy(out[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+        if attached.penalty is not None:
+            loss = loss + attached.penalty()
+        loss.backward()
         optimizer.step()
         attached.after_step(step)
         optimizer.zero_grad()
