@@ -2,9 +2,35 @@
 
 from dataclasses import fields
 
-from solo.adapters import full, lora, none, solo, ssb, ssl
+from solo.adapters import (
+    adalora,
+    dora,
+    full,
+    ia3,
+    ln_tuning,
+    lora,
+    none,
+    pissa,
+    solo,
+    ssb,
+    ssl,
+    vera,
+)
 
-METHODS = {"none": none, "full": full, "lora": lora, "solo": solo, "ssb": ssb, "ssl": ssl}
+METHODS = {
+    "none": none,
+    "full": full,
+    "lora": lora,
+    "solo": solo,
+    "ssb": ssb,
+    "ssl": ssl,
+    "adalora": adalora,
+    "dora": dora,
+    "ia3": ia3,
+    "ln_tuning": ln_tuning,
+    "pissa": pissa,
+    "vera": vera,
+}
 
 
 def get_method(name: str):

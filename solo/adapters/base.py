@@ -57,6 +57,8 @@ class Attached:
         gradients still there (projections, schedules).
     events: what a schedule has done so far, JSON-like, the step included; replay(events) does the
         same to a method just attached, up to the values of its parameters.
+    state: tensors that a schedule carries from step to step beside the parameters. An exact resume
+        needs them back (copied into these); the saved adapter does not.
     scalars: figures worth a place in the training log, read at log steps only.
     fixed: tensors that are drawn rather than learned (masks, random frozen matrices). They are not
         saved; a checksum is, so that a run never goes on with other ones unnoticed.
@@ -76,6 +78,7 @@ class Attached:
     after_step: Callable[[int], None] = lambda step: None
     events: list[dict] = field(default_factory=list)
     replay: Callable[[list[dict]], None] = lambda events: None
+    state: dict[str, Tensor] = field(default_factory=dict)
     scalars: Callable[[], dict[str, float]] = dict
     fixed: dict[str, Tensor] = field(default_factory=dict)
     identity_at_start: bool = True

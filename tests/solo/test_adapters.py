@@ -14,6 +14,9 @@ from solo.backbone import fingerprint
 
 # Options worth a case of their own; a method that is not named runs with its defaults.
 CASES = {
+    "adalora": [{"init_rank": 4, "target_rank": 3, "interval": 1, "targets": ["c_attn", "c_fc"]}],
+    "dora": [{"rank": 3, "targets": ["c_attn", "c_fc", "mlp.c_proj"]}],
+    "vera": [{"rank": 5, "targets": ["attn.c_proj", "c_fc", "mlp.c_proj"]}],
     "lora": [
         {"rank": 3, "dropout": 0.5},
         {"rank": 3, "targets": ["k", "attn.c_proj", "c_fc", "mlp.c_proj"], "middle": "full"},
