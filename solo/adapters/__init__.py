@@ -4,13 +4,17 @@ from dataclasses import fields
 
 from solo.adapters import (
     adalora,
+    bitfit,
     dora,
     full,
+    houlsby,
     ia3,
     ln_tuning,
     lora,
     none,
     pissa,
+    prefix,
+    prompt,
     solo,
     ssb,
     ssl,
@@ -25,10 +29,14 @@ METHODS = {
     "ssb": ssb,
     "ssl": ssl,
     "adalora": adalora,
+    "bitfit": bitfit,
     "dora": dora,
+    "houlsby": houlsby,
     "ia3": ia3,
     "ln_tuning": ln_tuning,
     "pissa": pissa,
+    "prefix": prefix,
+    "prompt": prompt,
     "vera": vera,
 }
 

@@ -3,9 +3,9 @@
 y + W_up g(W_down y + b_down) + b_up on the output y of the attention's and of the MLP's projection,
 before it joins the residual stream (figure 2 of the paper). Both matrices are drawn from a normal
 distribution with standard deviation 0.01, truncated at two of them, biases zero: a near-identity
-start (section 3.6). g: the authors' code has GELU (google-research/adapter-bert, modeling.py), in
-the tanh form that GPT-2 itself uses. The paper
-also trains the LayerNorms; here they stay frozen, as the backbone is for every method.
+start (section 3.6; the default of the authors' code is 0.001). g is GELU in the tanh form, as in
+that code (google-research/adapter-bert) and in GPT-2. The paper trains the LayerNorms too; here
+they stay frozen.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,9 @@ class Bottleneck(nn.Module):
 
     def __init__(self, n_embd: int, size: int, draws: torch.Generator):
         super().__init__()
-        self.down, self.up = (nn.Parameter(torch.empty(s)) for s in ((size, n_embd), (n_embd, size)))
+        self.down, self.up = (
+            nn.Parameter(torch.empty(s)) for s in ((size, n_embd), (n_embd, size))
+        )
         for weight in (self.down, self.up):
             nn.init.trunc_normal_(weight, std=STD, a=-2 * STD, b=2 * STD, generator=draws)
         self.down_bias = nn.Parameter(torch.zeros(size))

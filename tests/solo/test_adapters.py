@@ -16,6 +16,7 @@ from solo.backbone import fingerprint
 CASES = {
     "adalora": [{"init_rank": 4, "target_rank": 3, "interval": 1, "targets": ["c_attn", "c_fc"]}],
     "dora": [{"rank": 3, "targets": ["c_attn", "c_fc", "mlp.c_proj"]}],
+    "prompt": [{"length": 4}],
     "vera": [{"rank": 5, "targets": ["attn.c_proj", "c_fc", "mlp.c_proj"]}],
     "lora": [
         {"rank": 3, "dropout": 0.5},
