@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from solo.adapters.base import Attached, freeze
+from solo.adapters.base import Attached, check_free, freeze
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Config:
 
 def attach(model, config: Config, seed: int) -> Attached:
     """Train copies of the biases; `detach` puts the originals back."""
+    check_free(model)
     freeze(model)
     biases = {name: p for name, p in model.named_parameters() if name.endswith(".bias")}
     originals = {name: bias.data for name, bias in biases.items()}

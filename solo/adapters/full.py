@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from solo.adapters.base import Attached, freeze
+from solo.adapters.base import Attached, check_free, freeze
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,7 @@ class Config:
 
 def attach(model, config: Config, seed: int) -> Attached:
     """Train copies of the weights; `detach` puts the originals back, so no reload is needed."""
+    check_free(model)
     parameters = dict(model.named_parameters())  # the tied head appears once
     originals = {name: parameter.data for name, parameter in parameters.items()}
     for parameter in parameters.values():

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from dataclasses import fields
 
 import pytest
 import torch
@@ -16,6 +17,14 @@ from solo.backbone import fingerprint
 CASES = {
     "adalora": [{"init_rank": 4, "target_rank": 3, "interval": 1, "targets": ["c_attn", "c_fc"]}],
     "dora": [{"rank": 3, "targets": ["c_attn", "c_fc", "mlp.c_proj"]}],
+    "fourierft": [
+        {"frequencies": 20, "targets": ["c_attn", "mlp.c_proj"]},
+        {"frequencies": 20, "zero_start": True},
+    ],
+    "gralora": [{"rank": 4, "targets": ["c_attn", "mlp.c_proj"]}],
+    "hira": [{"rank": 3, "targets": ["c_attn", "mlp.c_proj"]}],
+    "randlora": [{"rank": 5, "targets": ["attn.c_proj", "c_fc", "mlp.c_proj"]}],
+    "vblora": [{"rank": 2, "vectors": 6, "length": 8, "targets": ["c_fc", "mlp.c_proj"]}],
     "prompt": [{"length": 4}],
     "vera": [{"rank": 5, "targets": ["attn.c_proj", "c_fc", "mlp.c_proj"]}],
     "lora": [
@@ -179,6 +188,55 @@ def test_unknown_option_names_the_known_ones(name):
         make_config({"name": name, "rnak": 4})
 
 
+WITH_TARGETS = [n for n, m in METHODS.items() if "targets" in {f.name for f in fields(m.Config)}]
+
+
+@pytest.mark.parametrize("name", WITH_TARGETS)
+@pytest.mark.parametrize("targets", [["k_proj"], ["c_attn", "c_atn"], []])
+def test_targets_that_the_backbone_lacks(name, targets):
+    wrong = targets[-1] if targets else "empty|\\[\\]"
+    with pytest.raises(ValueError, match=f"adapter.targets .*({wrong}).*; .*: .*(c_attn|ln_1)"):
+        make_config({"name": name, "targets": targets})
+
+
+# The sizes of each method: too small, and not dividing what they should.
+BAD_SIZES = {
+    "adalora": [({"init_rank": 2}, "target_rank is 4 and adapter.init_rank 2")],
+    "dora": [({"rank": 0}, "rank is 0; it must be at least 1")],
+    "fourierft": [
+        ({"frequencies": 0}, "frequencies is 0; it must be at least 1"),
+        ({"frequencies": 769}, "frequencies is 769; c_attn has only 768 entries"),
+    ],
+    "gralora": [
+        ({"rank": 4, "blocks": 3}, r"blocks is 3; it must divide adapter.rank \(4\)"),
+        ({"rank": 6, "blocks": 3}, r"blocks is 3; it must divide both sides of c_attn, \(16, 48\)"),
+    ],
+    "hira": [({"rank": 0}, "rank is 0; it must be at least 1")],
+    "houlsby": [({"size": 0}, "size is 0; it must be at least 1")],
+    "lora": [({"rank": 0}, "rank is 0; it must be at least 1")],
+    "pissa": [({"rank": 17}, "rank is 17; c_attn has only 16 singular values")],
+    "prefix": [({"length": 0}, "length is 0; it must be at least 1")],
+    "prompt": [({"length": 400}, "length is 400; the model has 400 positions in all")],
+    "randlora": [({"rank": 0}, "rank is 0; it must be at least 1")],
+    "solo": [({"rank": 2, "span": 6}, "start=7 .* leave no block to adapt")],
+    "vblora": [
+        ({"length": 5}, r"length is 5; it must divide both sides of c_attn, \(16, 48\)"),
+        ({"length": 4, "vectors": 3, "top": 4}, r"top is 4; it must be from 1 to .* \(3\)"),
+    ],
+    "vera": [({"rank": 0}, "rank is 0; it must be at least 1")],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "text"), [(n, *bad) for n, cases in BAD_SIZES.items() for bad in cases]
+)
+def test_sizes_that_do_not_fit(model, ids, name, options, text):
+    before = logits(model, ids)
+    with pytest.raises(ValueError, match=f"adapter.{text}"):
+        attach(model, {"name": name} | options)
+    assert torch.equal(logits(model, ids), before) and not hasattr(model, "adapter")
+
+
 def test_unknown_method_names_the_known_ones():
     with pytest.raises(
         ValueError, match=f"unknown adapter 'lroa'; known: {', '.join(sorted(METHODS))}"
@@ -186,7 +244,9 @@ def test_unknown_method_names_the_known_ones():
         make_config({"name": "lroa"})
 
 
-def test_two_adapters_do_not_fit_into_one_model(model):
+@pytest.mark.parametrize("name", METHODS)
+def test_two_adapters_do_not_fit_into_one_model(model, name):
     attach(model, {"name": "lora"})
+    options = CASES.get(name, [{}])[0]
     with pytest.raises(ValueError, match="has an adapter already; detach it first"):
-        attach(model, {"name": "solo", "rank": 2})
+        attach(model, {"name": name} | options)

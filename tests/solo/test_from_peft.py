@@ -94,7 +94,48 @@ def adalora(w, values, fixed):
     return w + 6 / (3 + 1e-5) * product.T
 
 
+def hira(w, values, fixed):
+    return w * (1 + (values["hira_B"] @ values["hira_A"]).T)
+
+
+def fourierft(w, values, fixed):
+    n_in, n_out = w.shape
+    places = next(iter(fixed.values()))  # (2, n): rows among n_out, columns among n_in
+    k, j = torch.arange(n_out) / n_out, torch.arange(n_in) / n_in
+    for u, v, value in zip(*places, values["fourierft_spectrum"], strict=True):
+        angle = 2 * torch.pi * (u * k[:, None] + v * j)  # (n_out, n_in)
+        w = w + 150 * value * torch.cos(angle).T / (n_in * n_out)
+    return w
+
+
+def randlora(w, values, fixed):
+    small, large = sorted(w.shape)
+    n = -(-small // 5)
+    a, b = (next(v for k, v in fixed.items() if k.endswith(f"randlora_{m}")) for m in "AB")
+    scaled = values["randlora_lambda"][:, :, None] * a[:, :, :small] * values["randlora_gamma"]
+    # (r, N, small) and (large, N, r): peft pairs them in the order in which they lie in memory
+    total = b[:large, :n].reshape(large, -1) @ scaled.reshape(-1, small)
+    return w + 640 / 5 * (total.T if w.shape[0] == small else total)
+
+
+def vblora(w, values, fixed):
+    bank = values["vblora_vector_bank"]
+
+    def pieces(logits):  # (..., h) -> (..., b): the mixture of the best two
+        top = logits.topk(2, dim=-1)
+        weights = torch.zeros_like(logits).scatter(-1, top.indices, top.values.softmax(-1))
+        return weights @ bank
+
+    a = pieces(values["vblora_logits_A"]).flatten(1)  # (r, n_in)
+    b = pieces(values["vblora_logits_B"]).transpose(1, 2).flatten(0, 1)  # (n_out, r)
+    return w + (b @ a).T
+
+
 FORMULAS = {
+    "hira": (hira, {"rank": 3}),
+    "fourierft": (fourierft, {"frequencies": 5}),
+    "randlora": (randlora, {"rank": 5}),
+    "vblora": (vblora, {"rank": 3, "vectors": 6, "length": 8}),
     "dora": (dora, {"rank": 3, "alpha": 6, "dropout": 0.0}),
     "vera": (vera, {"rank": 3}),
     "adalora": (adalora, {"init_rank": 3, "target_rank": 2, "alpha": 6, "dropout": 0.0}),
@@ -118,6 +159,10 @@ def test_merged_weights_are_those_of_the_formula(model, name, target):
         for key, value in normal_(attached).items()
         if key.startswith(prefix)
     }
+    if name == "vblora":  # the bank is in the model once, in the first block
+        values["vblora_vector_bank"] = next(
+            p.detach() for key, p in attached.parameters.items() if "bank" in key
+        )
     attached.merge()
     wanted = formula(weight, values, attached.fixed)
     torch.testing.assert_close(linear.weight, wanted, rtol=1e-4, atol=1e-4)
@@ -133,6 +178,20 @@ def test_ia3_scales_the_input_of_feedforward_layers(model):
     scale = normal_(attached)["h.0.mlp.c_proj.ia3_l"].flatten()
     attached.merge()
     torch.testing.assert_close(linear.weight, scale[:, None] * weight, rtol=1e-5, atol=1e-5)
+
+
+def test_gralora_has_factors_of_its_own_in_every_block(model):
+    """2 x 2 blocks of rank 4 / 2, together of full rank 8 = 4 x 2, as LoRA of rank 4 cannot be."""
+    linear = model.transformer.h[0].mlp.c_fc
+    weight = linear.weight.clone()
+    attached = attach(model, "gralora", rank=4, blocks=2, targets=["c_fc"])
+    normal_(attached)
+    attached.merge()
+    update = linear.weight - weight  # (16, 64)
+    for rows in update.split(8, dim=0):
+        for block in rows.split(32, dim=1):
+            assert torch.linalg.matrix_rank(block, rtol=1e-4) == 2
+    assert torch.linalg.matrix_rank(update, rtol=1e-4) == 8
 
 
 def test_pissa_starts_at_the_principal_part(model):
