@@ -101,6 +101,8 @@ def attach(model, config: Config, seed: int) -> Attached:
         schedule.tinit = min(round(config.warmup * total_steps), total_steps - final - 1)
 
     def after_step(step: int) -> None:
+        if schedule.total_step == 1:
+            raise RuntimeError("adalora's schedule was not started: call start(total_steps) first")
         _lend_state(tuner, attached.state, final=step > schedule.total_step - schedule.tfinal)
         tuner.update_and_allocate(step)
         _keep_state(tuner, attached.state)
