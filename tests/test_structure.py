@@ -63,6 +63,13 @@ def test_no_method_imports_another():
         assert not any(i == o or i.startswith(o + ".") for i in found for o in others), name
 
 
+def test_peft_is_imported_only_when_a_method_of_its_is_attached():
+    for path in (ROOT / "solo").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        assert "peft" not in ast.unparse(tree).replace("from_peft", ""), path
+
+
 def test_nothing_is_printed_or_unpickled_in_the_library():
     for path in [*(ROOT / "solo").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
