@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from eval.settings import GROUPS, row_settings
 from eval.tables import load_reported
-from solo.adapters import METHODS
+from solo.adapters import METHODS, make_config
 from solo.run import identity, run_directory
 from solo.train import TrainConfig
 
@@ -79,8 +79,14 @@ def test_nothing_is_printed_or_unpickled_in_the_library():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_a_config_with_its_keys(name):
-    keys = list(yaml.safe_load((ROOT / f"configs/adapter/{name}.yaml").read_text()))
-    assert keys == ["name", *(f.name for f in fields(METHODS[name].Config))]
+    options = yaml.safe_load((ROOT / f"configs/adapter/{name}.yaml").read_text())
+    assert list(options) == ["name", *(f.name for f in fields(METHODS[name].Config))]
+    method, config = make_config(
+        yaml.safe_load((ROOT / f"configs/adapter/{name}.yaml").read_text())
+    )
+    assert method is METHODS[name]
+    if name != "solo":  # whose file has the paper's sparsity
+        assert config == method.Config()
 
 
 def test_train_config_has_the_recipes_keys():
