@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from eval.settings import GROUPS, row_settings
 from eval.tables import load_reported
-from solo.adapters import METHODS
+from solo.adapters import METHODS, make_config
 from solo.run import identity, run_directory
 from solo.train import TrainConfig
 
@@ -63,6 +63,13 @@ def test_no_method_imports_another():
         assert not any(i == o or i.startswith(o + ".") for i in found for o in others), name
 
 
+def test_peft_is_imported_only_when_a_method_of_its_is_attached():
+    for path in (ROOT / "solo").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        assert "peft" not in ast.unparse(tree).replace("from_peft", ""), path
+
+
 def test_nothing_is_printed_or_unpickled_in_the_library():
     for path in [*(ROOT / "solo").rglob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -72,8 +79,14 @@ def test_nothing_is_printed_or_unpickled_in_the_library():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_a_config_with_its_keys(name):
-    keys = list(yaml.safe_load((ROOT / f"configs/adapter/{name}.yaml").read_text()))
-    assert keys == ["name", *(f.name for f in fields(METHODS[name].Config))]
+    options = yaml.safe_load((ROOT / f"configs/adapter/{name}.yaml").read_text())
+    assert list(options) == ["name", *(f.name for f in fields(METHODS[name].Config))]
+    method, config = make_config(
+        yaml.safe_load((ROOT / f"configs/adapter/{name}.yaml").read_text())
+    )
+    assert method is METHODS[name]
+    if name != "solo":  # whose file has the paper's sparsity
+        assert config == method.Config()
 
 
 def test_train_config_has_the_recipes_keys():

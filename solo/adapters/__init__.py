@@ -2,9 +2,53 @@
 
 from dataclasses import fields
 
-from solo.adapters import full, lora, none, solo
+from solo.adapters import (
+    adalora,
+    bitfit,
+    dora,
+    fourierft,
+    full,
+    gralora,
+    hira,
+    houlsby,
+    ia3,
+    ln_tuning,
+    lora,
+    none,
+    pissa,
+    prefix,
+    prompt,
+    randlora,
+    solo,
+    ssb,
+    ssl,
+    vblora,
+    vera,
+)
 
-METHODS = {"none": none, "full": full, "lora": lora, "solo": solo}
+METHODS = {
+    "none": none,
+    "full": full,
+    "lora": lora,
+    "solo": solo,
+    "adalora": adalora,
+    "bitfit": bitfit,
+    "dora": dora,
+    "fourierft": fourierft,
+    "gralora": gralora,
+    "hira": hira,
+    "houlsby": houlsby,
+    "ia3": ia3,
+    "ln_tuning": ln_tuning,
+    "pissa": pissa,
+    "prefix": prefix,
+    "prompt": prompt,
+    "randlora": randlora,
+    "ssb": ssb,
+    "ssl": ssl,
+    "vblora": vblora,
+    "vera": vera,
+}
 
 
 def get_method(name: str):

@@ -21,6 +21,15 @@ from torch import Tensor, nn
 MODULE_NAME = "adapter"  # under this name a method's module becomes part of the model
 
 
+def cannot_merge(why: str) -> Callable[[], None]:
+    """What `Attached.merge` is for a method that has no merge: it raises ValueError, saying why."""
+
+    def merge() -> None:
+        raise ValueError(f"this method cannot be merged into the backbone's weights: {why}")
+
+    return merge
+
+
 class Hook(NamedTuple):
     """What a method does at one module of the backbone, which maps x to y (both (B, L, width)).
 
@@ -48,10 +57,16 @@ class Attached:
         gradients still there (projections, schedules).
     events: what a schedule has done so far, JSON-like, the step included; replay(events) does the
         same to a method just attached, up to the values of its parameters.
+    state: tensors that a schedule carries from step to step beside the parameters. An exact resume
+        needs them back (copied into these); the saved adapter does not.
     scalars: figures worth a place in the training log, read at log steps only.
     fixed: tensors that are drawn rather than learned (masks, random frozen matrices). They are not
         saved; a checksum is, so that a run never goes on with other ones unnoticed.
-    identity_at_start: the method promises that the model's output is unchanged at step 0.
+    identity_at_start: the method promises that the model's output is unchanged at step 0, to the
+        bit, or but for a rounding error in the logits of `start_tolerance`.
+    merge: folds what is trained into the backbone's weights and takes the method out: the same
+        model without its cost, up to rounding. Raises ValueError where that cannot be. What
+        `detach` gave back is lost.
     """
 
     parameters: dict[str, nn.Parameter]
@@ -63,9 +78,12 @@ class Attached:
     after_step: Callable[[int], None] = lambda step: None
     events: list[dict] = field(default_factory=list)
     replay: Callable[[list[dict]], None] = lambda events: None
+    state: dict[str, Tensor] = field(default_factory=dict)
     scalars: Callable[[], dict[str, float]] = dict
     fixed: dict[str, Tensor] = field(default_factory=dict)
     identity_at_start: bool = True
+    start_tolerance: float = 0.0
+    merge: Callable[[], None] = cannot_merge("it computes beside them, and no weight can hold that")
 
     @property
     def n_params(self) -> int:
@@ -78,14 +96,25 @@ def freeze(model: nn.Module) -> None:
         parameter.requires_grad_(False)
 
 
-def install(model: nn.Module, module: nn.Module, hooks: Sequence[Hook], **rest) -> Attached:
+def check_free(model: nn.Module) -> None:
+    """Raise ValueError if the model has an adapter already."""
+    check(not hasattr(model, MODULE_NAME), "this model has an adapter already; detach it first")
+
+
+def install(
+    model: nn.Module,
+    module: nn.Module,
+    hooks: Sequence[Hook],
+    fold: Callable[[], None] | None = None,
+    **rest,
+) -> Attached:
     """Make `module` part of the frozen `model`, acting through `hooks`; `rest` fills Attached.
 
     What is trained is what has a gradient in `module`. The module moves to the model's device.
-    Raises ValueError if the model has an adapter already.
+    `fold` writes what is trained into the backbone's weights: Attached.merge, without the hooks'
+    removal. Raises ValueError if the model has an adapter already.
     """
-    if hasattr(model, MODULE_NAME):
-        raise ValueError("this model has an adapter already; detach it first")
+    check_free(model)
     freeze(model)
     model.add_module(MODULE_NAME, module.to(model.device).train(model.training))
     handles = [handle for hook in hooks for handle in _register(hook)]
@@ -95,6 +124,13 @@ def install(model: nn.Module, module: nn.Module, hooks: Sequence[Hook], **rest) 
             handle.remove()
         delattr(model, MODULE_NAME)
 
+    @torch.no_grad()
+    def merge() -> None:
+        detach()
+        fold()
+
+    if fold is not None:
+        rest["merge"] = merge
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     return Attached(parameters, detach, module, list(hooks), **rest)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from solo.adapters.base import Attached, freeze
+from solo.adapters.base import Attached, check_free, freeze
 
 
 @dataclass(frozen=True)
@@ -14,6 +14,7 @@ class Config:
 
 def attach(model, config: Config, seed: int) -> Attached:
     """Train copies of the weights; `detach` puts the originals back, so no reload is needed."""
+    check_free(model)
     parameters = dict(model.named_parameters())  # the tied head appears once
     originals = {name: parameter.data for name, parameter in parameters.items()}
     for parameter in parameters.values():
@@ -26,7 +27,8 @@ def attach(model, config: Config, seed: int) -> Attached:
                 parameter.data = originals[name].to(parameter.device)
         freeze(model)
 
-    return Attached(parameters=parameters, detach=detach)
+    # What is trained is the backbone already: nothing to fold, nothing left to train.
+    return Attached(parameters=parameters, detach=detach, merge=lambda: freeze(model))
 
 
 def n_params(model_config, config: Config) -> int:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached, freeze
+from solo.adapters.base import Attached, check_free, freeze
 
 
 @dataclass(frozen=True)
@@ -12,8 +12,9 @@ class Config:
 
 def attach(model, config: Config, seed: int) -> Attached:
     """Freeze the backbone and leave it as it is."""
+    check_free(model)
     freeze(model)
-    return Attached(parameters={}, detach=lambda: None, hooks=[])
+    return Attached(parameters={}, detach=lambda: None, hooks=[], merge=lambda: None)
 
 
 def n_params(model_config, config: Config) -> int:

@@ -1,0 +1,163 @@
+"""AdaLoRA (Zhang et al., 2023, arXiv 2303.10512), by the peft library.
+
+The update B diag(E) A with A and B near orthonormal (a penalty in the loss) and E starting at zero.
+Singular values are ranked by the running importance of their triplets (gradient times weight,
+smoothed, times its uncertainty), and those beyond a budget are set to zero: from `init_rank` per
+weight on average, after a warm-up, down to `target_rank` before the final phase. The share of each
+weight is what the method finds. Masked values stay parameters, so the count is that of the start.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from solo.adapters.base import Attached, check
+from solo.adapters.from_peft import ADAPTER, inject
+from solo.adapters.targets import check_targets, projection_shape
+
+
+@dataclass(frozen=True)
+class Config:
+    """init_rank, target_rank: average ranks per weight at the start and at the end.
+
+    alpha, dropout: the update's scale is alpha / init_rank. warmup, final: shares of the steps in
+    which the budget stays as it is at the start and at the end (peft's tinit, tfinal, which are
+    numbers of steps). interval: steps between two allocations. beta1, beta2: smoothing of
+    importance and uncertainty. orthogonality: weight of the penalty.
+    """
+
+    init_rank: int = 6
+    target_rank: int = 4
+    alpha: float = 32.0
+    dropout: float = 0.1
+    warmup: float = 0.1
+    final: float = 0.5
+    interval: int = 100
+    beta1: float = 0.85
+    beta2: float = 0.85
+    orthogonality: float = 0.1
+    targets: tuple[str, ...] = ("c_attn",)
+
+    def __post_init__(self):
+        check(
+            1 <= self.target_rank < self.init_rank,
+            f"adapter.target_rank is {self.target_rank} and adapter.init_rank {self.init_rank}; "
+            "the first must be at least 1 and below the second",
+        )
+        check(self.alpha > 0, f"adapter.alpha is {self.alpha}; it must be above 0")
+        check(0 <= self.dropout < 1, f"adapter.dropout is {self.dropout}; it must be in [0, 1)")
+        check(
+            self.warmup >= 0 and self.final >= 0 and self.warmup + self.final < 1,
+            f"adapter.warmup is {self.warmup} and adapter.final {self.final}; they are shares of "
+            "the steps and must leave some between them",
+        )
+        check(self.interval >= 1, f"adapter.interval is {self.interval}; it must be at least 1")
+        for name in ("beta1", "beta2"):
+            value = getattr(self, name)
+            check(0 < value < 1, f"adapter.{name} is {value}; it must be in (0, 1)")
+        check(
+            self.orthogonality >= 0,
+            f"adapter.orthogonality is {self.orthogonality}; it must be at least 0",
+        )
+        object.__setattr__(self, "targets", check_targets(self.targets))
+
+
+def attach(model, config: Config, seed: int) -> Attached:
+    """Put AdaLoRA on the targets. At step 0 the output is unchanged."""
+    options = {
+        "init_r": config.init_rank,
+        "target_r": config.target_rank,
+        "lora_alpha": config.alpha,
+        "lora_dropout": config.dropout,
+        "deltaT": config.interval,
+        "beta1": config.beta1,
+        "beta2": config.beta2,
+        "total_step": 1,  # until `start` knows it
+        "target_modules": list(config.targets),
+        "fan_in_fan_out": True,
+    }
+    attached = inject(model, "ADALORA", options, seed)
+    tuner, parameters = attached.module, attached.parameters
+    schedule = tuner.peft_config[ADAPTER]
+    attached.state = _empty_state(tuner)
+    # A (r, n_in) and B' (r, n_out): the rows of each should be orthonormal.
+    factors = [(p, name.endswith("lora_B")) for name, p in parameters.items() if name[-1] in "AB"]
+
+    def penalty() -> torch.Tensor:
+        """The mean over all factors of the Frobenius norm of A A' - I, of B' B - I."""
+        rows = [p.T if transposed else p for p, transposed in factors]
+        eye = torch.eye(config.init_rank, device=rows[0].device)
+        norms = [torch.linalg.norm(row @ row.T - eye) for row in rows]
+        return config.orthogonality * torch.stack(norms).mean()
+
+    def start(total_steps: int) -> None:
+        final = round(config.final * total_steps)
+        check(
+            total_steps - final >= 2,
+            f"adalora needs at least 2 steps before its final phase; {total_steps} steps with "
+            f"adapter.final={config.final} leave {total_steps - final}",
+        )
+        schedule.total_step, schedule.tfinal = total_steps, final
+        schedule.tinit = min(round(config.warmup * total_steps), total_steps - final - 1)
+
+    def after_step(step: int) -> None:
+        if schedule.total_step == 1:
+            raise RuntimeError("adalora's schedule was not started: call start(total_steps) first")
+        _lend_state(tuner, attached.state, final=step > schedule.total_step - schedule.tfinal)
+        tuner.update_and_allocate(step)
+        _keep_state(tuner, attached.state)
+
+    def scalars() -> dict[str, float]:
+        ranks = [(p != 0).sum().item() for name, p in parameters.items() if name[-1] == "E"]
+        return {"rank": sum(ranks) / len(ranks)}
+
+    attached.penalty, attached.start = penalty, start
+    attached.after_step, attached.scalars = after_step, scalars
+    return attached
+
+
+AVERAGES = ("exp_avg_ipt", "exp_avg_unc")  # importance and its uncertainty, as peft names them
+
+
+def _factors(tuner) -> dict[str, torch.nn.Parameter]:
+    return {name: p for name, p in tuner.model.named_parameters() if "lora_" in name}
+
+
+def _empty_state(tuner) -> dict[str, torch.Tensor]:
+    """What peft's allocator remembers, as tensors of ours: averages, and which values are kept."""
+    state = {}
+    for name, p in _factors(tuner).items():
+        state |= {f"{average}/{name}": torch.zeros_like(p) for average in AVERAGES}
+        if "lora_E" in name:
+            state[f"kept/{name}"] = torch.ones_like(p)
+    return state
+
+
+def _lend_state(tuner, state: dict[str, torch.Tensor], final: bool) -> None:
+    allocator = tuner.rankallocator
+    for name, p in _factors(tuner).items():
+        allocator.ipt[name] = p  # peft starts its averages anew where it has no entry here
+        for average in AVERAGES:
+            state[f"{average}/{name}"] = state[f"{average}/{name}"].to(p.device)
+            getattr(allocator, average)[name] = state[f"{average}/{name}"]
+    if final:
+        tuner.peft_config[ADAPTER].rank_pattern = {
+            name.removeprefix("kept/"): kept.flatten().bool().tolist()
+            for name, kept in state.items()
+            if name.startswith("kept/")
+        }
+
+
+def _keep_state(tuner, state: dict[str, torch.Tensor]) -> None:
+    allocator = tuner.rankallocator
+    for average in AVERAGES:
+        for name, values in getattr(allocator, average).items():
+            state[f"{average}/{name}"].copy_(values)
+    for name, kept in (tuner.peft_config[ADAPTER].rank_pattern or {}).items():
+        state[f"kept/{name}"].copy_(torch.tensor(kept, dtype=torch.float32)[:, None])
+
+
+def n_params(model_config, config: Config) -> int:
+    """init_rank (n_in + n_out + 1) per target and block, masked singular values included."""
+    widths = [sum(projection_shape(model_config, name)) + 1 for name in config.targets]
+    return model_config.n_layer * config.init_rank * sum(widths)

@@ -1,0 +1,57 @@
+"""GraLoRA (Jung et al., 2025, arXiv 2505.20355), by the peft library: LoRA in k x k blocks.
+
+The weight is cut into k x k blocks and each has factors of its own, of rank r / k, at the count of
+LoRA of rank r.
+"""
+
+from dataclasses import dataclass
+
+from solo.adapters.base import Attached, check
+from solo.adapters.from_peft import inject
+from solo.adapters.targets import check_targets, projection_shape
+
+
+@dataclass(frozen=True)
+class Config:
+    """rank r, blocks k per side (it divides r, n_in and n_out), alpha, dropout, targets."""
+
+    rank: int = 32
+    blocks: int = 2
+    alpha: float = 64.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("c_attn",)
+
+    def __post_init__(self):
+        check(self.rank >= 1, f"adapter.rank is {self.rank}; it must be at least 1")
+        check(
+            self.blocks >= 1 and self.rank % self.blocks == 0,
+            f"adapter.blocks is {self.blocks}; it must divide adapter.rank ({self.rank})",
+        )
+        check(self.alpha > 0, f"adapter.alpha is {self.alpha}; it must be above 0")
+        check(0 <= self.dropout < 1, f"adapter.dropout is {self.dropout}; it must be in [0, 1)")
+        object.__setattr__(self, "targets", check_targets(self.targets))
+
+
+def attach(model, config: Config, seed: int) -> Attached:
+    """Put the blocks on the targets. At step 0 the output is unchanged."""
+    for name in config.targets:
+        shape = projection_shape(model.config, name)
+        check(
+            not any(width % config.blocks for width in shape),
+            f"adapter.blocks is {config.blocks}; it must divide both sides of {name}, {shape}",
+        )
+    options = {
+        "r": config.rank,
+        "gralora_k": config.blocks,
+        "alpha": config.alpha,
+        "gralora_dropout": config.dropout,
+        "target_modules": list(config.targets),
+        "fan_in_fan_out": True,
+    }
+    return inject(model, "GRALORA", options, seed)
+
+
+def n_params(model_config, config: Config) -> int:
+    """r (n_in + n_out) per target and block of the model."""
+    widths = [sum(projection_shape(model_config, name)) for name in config.targets]
+    return model_config.n_layer * config.rank * sum(widths)

@@ -1,0 +1,48 @@
+"""(IA)^3 (Liu et al., 2022, arXiv 2205.05638), by the peft library.
+
+y * l on the output of a projection, its bias included, and W (l * x) on the input of those that are
+`feedforward`; l starts at one. The paper scales keys, values and the MLP's inner activations; on
+GPT-2 peft scales all of the fused c_attn, the query too, and the input of mlp.c_proj.
+"""
+
+from dataclasses import dataclass
+
+from solo.adapters.base import Attached, check
+from solo.adapters.from_peft import inject
+from solo.adapters.targets import check_targets, projection_shape
+
+
+@dataclass(frozen=True)
+class Config:
+    """targets, and those of them whose input is scaled rather than their output."""
+
+    targets: tuple[str, ...] = ("c_attn", "mlp.c_proj")
+    feedforward: tuple[str, ...] = ("mlp.c_proj",)
+
+    def __post_init__(self):
+        object.__setattr__(self, "targets", check_targets(self.targets))
+        object.__setattr__(self, "feedforward", tuple(self.feedforward))
+        strange = [name for name in self.feedforward if name not in self.targets]
+        check(
+            not strange,
+            f"adapter.feedforward has {strange and strange[0]!r}, which is none of adapter.targets "
+            f"({', '.join(self.targets)})",
+        )
+
+
+def attach(model, config: Config, seed: int) -> Attached:
+    """Scale the targets. At step 0 the output is unchanged."""
+    options = {
+        "target_modules": list(config.targets),
+        "feedforward_modules": list(config.feedforward),
+        "fan_in_fan_out": True,
+    }
+    return inject(model, "IA3", options, seed)
+
+
+def n_params(model_config, config: Config) -> int:
+    """n_out per target and block, n_in for one of `feedforward`."""
+    return model_config.n_layer * sum(
+        projection_shape(model_config, name)[0 if name in config.feedforward else 1]
+        for name in config.targets
+    )

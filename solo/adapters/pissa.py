@@ -1,0 +1,53 @@
+"""PiSSA (Meng et al., 2024, arXiv 2404.02948), by the peft library.
+
+LoRA that starts at the r principal singular triplets of W: (alpha / r) B A = U_r S_r V_r', each
+factor with the root of S_r, and the frozen weight becomes W - (alpha / r) B A. The principal part
+is computed anew when a saved adapter is loaded, and comes out the same up to rounding.
+"""
+
+from dataclasses import dataclass
+
+from solo.adapters.base import Attached, check
+from solo.adapters.from_peft import inject
+from solo.adapters.targets import check_targets, projection_shape
+
+
+@dataclass(frozen=True)
+class Config:
+    """rank r, alpha (the paper has alpha = r), dropout on the update's input (none), targets."""
+
+    rank: int = 4
+    alpha: float = 4.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("c_attn",)
+
+    def __post_init__(self):
+        check(self.rank >= 1, f"adapter.rank is {self.rank}; it must be at least 1")
+        check(self.alpha > 0, f"adapter.alpha is {self.alpha}; it must be above 0")
+        check(0 <= self.dropout < 1, f"adapter.dropout is {self.dropout}; it must be in [0, 1)")
+        object.__setattr__(self, "targets", check_targets(self.targets))
+
+
+def attach(model, config: Config, seed: int) -> Attached:
+    """Move the principal part of the targets into the factors. Step 0 is unchanged to rounding."""
+    for name in config.targets:
+        largest = min(projection_shape(model.config, name))
+        check(
+            config.rank <= largest,
+            f"adapter.rank is {config.rank}; {name} has only {largest} singular values",
+        )
+    options = {
+        "r": config.rank,
+        "lora_alpha": config.alpha,
+        "lora_dropout": config.dropout,
+        "init_lora_weights": "pissa",
+        "target_modules": list(config.targets),
+        "fan_in_fan_out": True,
+    }
+    return inject(model, "LORA", options, seed, changes_weights=True, start_tolerance=1e-4)
+
+
+def n_params(model_config, config: Config) -> int:
+    """r (n_in + n_out) per target and block."""
+    widths = [sum(projection_shape(model_config, name)) for name in config.targets]
+    return model_config.n_layer * config.rank * sum(widths)

@@ -1,0 +1,77 @@
+"""Keys and values that stand before every input in the attention; prefix and prompt tuning.
+
+peft does this by a past (prefix tuning) or by longer inputs (prompt tuning), both of which it hands
+to the model from outside. Here the model itself must do it: `model.transformer(ids)` in training
+and `model(ids, past_key_values=cache, ...)` in decoding know nothing of a prefix, masks and
+positions included. So the prefix never enters the cache: it joins the keys and values in the
+attention function, and the positions of the input move up by its length, as they do with peft.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from solo.adapters.base import Attached, install
+
+ATTENTION = "sdpa_behind_prefix"  # transformers' name for the function below
+States = Callable[[], tuple[Tensor, Tensor] | None]  # keys and values of a layer, each (P, d)
+
+
+def attach_prefix(model, module: nn.Module, length: int, states: list[States]) -> Attached:
+    """Put `length` keys and values before the input of every layer; `module` is what is trained.
+
+    states[i]() gives those of layer i, or None for a pass that is to go without them.
+    """
+    attached = install(model, module, [], identity_at_start=False)
+    attached.hooks = None  # it works in the attention, not at modules
+    before = model.config._attn_implementation
+    AttentionInterface.register(ATTENTION, _attention)
+    AttentionMaskInterface.register(ATTENTION, _mask)
+    model.config._attn_implementation = ATTENTION
+    layers = [block.attn for block in model.transformer.h]
+    for layer, of_layer in zip(layers, states, strict=True):
+        layer.prefix = of_layer
+
+    def shift(embedding, args):
+        return args if states[0]() is None else (args[0] + length,)
+
+    handle, take_out = model.transformer.wpe.register_forward_pre_hook(shift), attached.detach
+
+    def detach() -> None:
+        take_out()
+        handle.remove()
+        model.config._attn_implementation = before
+        for layer in layers:
+            del layer.prefix
+
+    attached.detach = detach
+    return attached
+
+
+def _attention(layer, query: Tensor, key: Tensor, value: Tensor, attention_mask, **options):
+    """transformers' SDPA attention, the prefix before keys and values (B, heads, L, d / heads).
+
+    attention_mask (B, 1, queries, keys): True where a query sees a key. All see the prefix.
+    """
+    states = layer.prefix()
+    if states is not None:
+        shape = (key.shape[1], key.shape[3])
+        prefix = [
+            s.view(1, -1, *shape).transpose(1, 2).expand(len(key), -1, -1, -1) for s in states
+        ]
+        key, value = (
+            torch.cat([p.to(x), x], dim=2) for p, x in zip(prefix, (key, value), strict=True)
+        )
+        attention_mask = F.pad(attention_mask, (prefix[0].shape[2], 0), value=True)
+    return sdpa_attention_forward(layer, query, key, value, attention_mask, **options)
+
+
+def _mask(*args, **options):
+    """The mask in full: SDPA's own causal mode does not know where the prefix ends."""
+    skips = {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
+    return sdpa_mask(*args, **options | skips)

@@ -1,0 +1,46 @@
+"""VeRA (Kopiczko et al., 2024, arXiv 2310.11454), by the peft library.
+
+y + b * (B (d * (A dropout(x)))): A and B random, frozen, and shared by all adapted weights (cut to
+the weight's size); the vectors d (r, starting at d_initial) and b (n_out, starting at zero) belong
+to one weight.
+"""
+
+from dataclasses import dataclass
+
+from solo.adapters.base import Attached, check
+from solo.adapters.from_peft import inject
+from solo.adapters.targets import check_targets, projection_shape
+
+
+@dataclass(frozen=True)
+class Config:
+    """rank r (1024: the paper's on E2E with GPT-2 M), d_initial, dropout, targets."""
+
+    rank: int = 1024
+    d_initial: float = 0.1
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ("c_attn",)
+
+    def __post_init__(self):
+        check(self.rank >= 1, f"adapter.rank is {self.rank}; it must be at least 1")
+        check(0 <= self.dropout < 1, f"adapter.dropout is {self.dropout}; it must be in [0, 1)")
+        object.__setattr__(self, "targets", check_targets(self.targets))
+
+
+def attach(model, config: Config, seed: int) -> Attached:
+    """Draw the shared matrices from the seed and put the vectors on the targets."""
+    options = {
+        "r": config.rank,
+        "vera_dropout": config.dropout,
+        "d_initial": config.d_initial,
+        "projection_prng_key": seed,
+        "target_modules": list(config.targets),
+        "fan_in_fan_out": True,
+    }
+    return inject(model, "VERA", options, seed)
+
+
+def n_params(model_config, config: Config) -> int:
+    """n_out + r per target and block."""
+    widths = [projection_shape(model_config, name)[1] + config.rank for name in config.targets]
+    return model_config.n_layer * sum(widths)

@@ -1,0 +1,98 @@
+"""Prefix and prompt tuning against the peft library's own models, and in the beam search."""
+
+import copy
+
+import peft
+import pytest
+import torch
+
+from solo.adapters import make_config
+from solo.decode import BeamConfig, beam_search
+
+HEADS = {"task_type": "CAUSAL_LM", "num_layers": 6, "num_attention_heads": 2, "token_dim": 16}
+
+
+def attach(model, name, **options):
+    method, config = make_config({"name": name, **options})
+    return method.attach(model, config, 1)
+
+
+def losses(model, parameters, ids, forward):
+    """Of three steps of AdamW on the given parameters."""
+    optimizer = torch.optim.AdamW(parameters, lr=0.01)
+    values = []
+    for _ in range(3):
+        logits = forward(ids)
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        values.append(loss.item())
+    return values
+
+
+def test_prefix_trains_as_pefts(model, ids):
+    theirs = peft.get_peft_model(
+        copy.deepcopy(model),
+        peft.PrefixTuningConfig(num_virtual_tokens=3, num_transformer_submodules=1, **HEADS),
+    )
+    attached = attach(model, "prefix", length=3)
+    prefix = attached.module
+    states = torch.stack([prefix.keys, prefix.values], 1)  # (n_layer, 2, P, d)
+    table = theirs.prompt_encoder.default.embedding.weight  # (P, n_layer * 2 * d)
+    with torch.no_grad():
+        table.copy_(states.permute(2, 0, 1, 3).flatten(1))
+    wanted = losses(theirs, [table], ids, lambda x: theirs(input_ids=x).logits)
+    ours = losses(
+        model, attached.parameters.values(), ids, lambda x: model.lm_head(model.transformer(x)[0])
+    )
+    torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-5)
+    assert ours[0] > ours[2]
+
+
+def test_prompt_trains_as_pefts(model, ids):
+    theirs = peft.get_peft_model(
+        copy.deepcopy(model),
+        peft.PromptTuningConfig(num_virtual_tokens=4, num_transformer_submodules=1, **HEADS),
+    )
+    attached = attach(model, "prompt", length=4)
+    table = theirs.prompt_encoder.default.embedding.weight
+    with torch.no_grad():
+        table.copy_(attached.module.embeddings)
+    wanted = losses(theirs, [table], ids, lambda x: theirs(input_ids=x).logits[:, 4:])
+    ours = losses(
+        model, attached.parameters.values(), ids, lambda x: model.lm_head(model.transformer(x)[0])
+    )
+    torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["prefix", "prompt"])
+def test_beam_search_of_a_padded_batch_is_that_of_each_prompt_alone(model, name):
+    """Left padding, masks and explicit positions go together with the prefix."""
+    attach(model, name, length=4)
+    config = BeamConfig(beam=3, max_new_tokens=6)
+    prompts = [[5, 6, 7, 8, 9, 10], [11, 12], [13]]
+    together = beam_search(model, prompts, config, (0,))
+    alone = [beam_search(model, [prompt], config, (0,))[0] for prompt in prompts]
+    assert together == alone
+
+
+def test_a_prompt_of_words_is_a_longer_input(model, ids):
+    """With the embeddings of tokens as the prompt: the logits behind those tokens."""
+    attached = attach(model, "prompt", length=5)
+    words = torch.randint(0, 61, (5,))
+    with torch.no_grad():
+        attached.module.embeddings.copy_(model.transformer.wte.weight[words])
+        ours = model(ids).logits
+        attached.detach()
+        wanted = model(torch.cat([words.expand(len(ids), -1), ids], 1)).logits[:, 5:]
+    torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["prefix", "prompt"])
+def test_bad_lengths(model, name):
+    with pytest.raises(ValueError, match="adapter.length is 0; it must be at least 1"):
+        make_config({"name": name, "length": 0})
+    if name == "prompt":
+        with pytest.raises(ValueError, match="length is 400; the model has 400 positions in all"):
+            attach(model, name, length=400)
