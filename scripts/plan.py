@@ -24,7 +24,7 @@ from scripts.rows import Row, compose_rows, row_names, tables_named
 from solo import run
 from solo.adapters import full, make_config
 from solo.download import count_examples
-from solo.train import TrainConfig
+from solo.recipe import TrainConfig
 
 STATES = ("missing", "interrupted", "trained", "decoded", "done")
 WORDS = {"trained": "trained, not decoded", "decoded": "decoded, not scored"}

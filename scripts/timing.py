@@ -15,7 +15,8 @@ from solo import decode, record, run
 from solo.adapters import make_config
 from solo.backbone import FUSED, NO_DROPOUT, device
 from solo.data import Example
-from solo.train import LOG, TrainConfig, train
+from solo.recipe import TrainConfig
+from solo.train import LOG, train
 
 SHAPES = {  # of the hub's checkpoints, by model.path
     "openai-community/gpt2": {"n_layer": 12, "n_embd": 768, "n_head": 12},

@@ -35,6 +35,7 @@ def save_adapter(
             "options": asdict(config),
             "seed": seed,
             "n_params": attached.n_params,
+            "events": attached.events,
             "backbone_sha256": backbone_sha256,
             "fixed_sha256": _tensors_sha256(attached.fixed),
             "weights_sha256": file_sha256(directory / WEIGHTS),
@@ -68,6 +69,7 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Attached:
                 f"the masks or frozen matrices of {directory} cannot be drawn again with this "
                 "version of torch; use the version in its environment.json"
             )
+        attached.replay(saved.get("events", []))
         copy_strictly(load_file(directory / WEIGHTS), attached.parameters, directory / WEIGHTS)
     except ValueError:
         attached.detach()
@@ -124,7 +126,9 @@ def save_state(
         tensors[f"parameter/{name}"] = parameter
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{key}/{name}"] = value
+    tensors |= {f"schedule/{name}": tensor for name, tensor in attached.state.items()}
     tensors |= {f"random/{kind}": rows for kind, rows in random.items()}
+    counters = counters | {"events": attached.events}
     _save(path, tensors, {"counters": json.dumps(counters)})
 
 
@@ -137,11 +141,13 @@ def read_counters(path: Path) -> dict:
 def load_state(
     path: Path, attached: Attached, optimizer: torch.optim.Optimizer, process: int = 0
 ) -> None:
-    """Put a saved state back: parameters, optimizer moments, this process's random state."""
+    """Put a saved state back: what a schedule has done, parameters, optimizer moments, and this
+    process's random state."""
     tensors = load_file(path)
-    prefix = "parameter/"
-    saved = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    copy_strictly(saved, attached.parameters, path)
+    attached.replay(read_counters(path)["events"])
+    for prefix, into in (("parameter/", attached.parameters), ("schedule/", attached.state)):
+        saved = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        copy_strictly(saved, into, path)
     for key, value in tensors.items():
         if key.startswith("optimizer/"):
             _, slot, name = key.split("/", 2)

@@ -204,3 +204,33 @@ def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
         input_ids[row, : len(ids)] = ids
         labels[row, example.n_context : len(ids)] = ids[example.n_context :]
     return {"input_ids": input_ids, "labels": labels}
+
+
+def pack(batches: list[list[Example]], multiple: int = 1) -> dict[str, torch.Tensor]:
+    """Batches without padding, each the examples of one batch in one row: K batches, K rows.
+
+    `input_ids`, `position_ids`, `segment` (K, T): an example attends to its own segment only.
+    `index` (K, N): places in the flattened (K * T) row of tokens at which the next token carries
+    loss; `targets` (K, N): those tokens. Shorter rows are filled up, T and N to a multiple of
+    `multiple`, so that few shapes occur: filled tokens are a segment of their own, filled targets
+    IGNORED.
+    """
+    lengths = [sum(len(example.ids) for example in batch) for batch in batches]
+    counts = [sum(example.n_targets for example in batch) for batch in batches]
+    T, N = (-(-max(sizes) // multiple) * multiple for sizes in (lengths, counts))
+    K = len(batches)
+    ids, positions, segment = (torch.zeros(K, T, dtype=torch.long) for _ in range(3))
+    index = torch.zeros(K, N, dtype=torch.long)
+    targets = torch.full_like(index, IGNORED)
+    for row, batch in enumerate(batches):
+        start, n = 0, 0
+        for number, example in enumerate(batch, 1):
+            end, more = start + len(example.ids), n + example.n_targets
+            ids[row, start:end] = torch.tensor(example.ids)
+            positions[row, start:end] = torch.arange(len(example.ids))
+            segment[row, start:end] = number
+            index[row, n:more] = torch.arange(end - example.n_targets - 1, end - 1) + row * T
+            targets[row, n:more] = ids[row, end - example.n_targets : end]
+            start, n = end, more
+    names = ("input_ids", "position_ids", "segment", "index", "targets")
+    return dict(zip(names, (ids, positions, segment, index, targets), strict=True))

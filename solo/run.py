@@ -19,7 +19,8 @@ from solo import backbone, checkpoint, data, decode, record
 from solo.adapters import make_config
 from solo.adapters.base import check
 from solo.download import check_file
-from solo.train import LOG, TrainConfig, train
+from solo.recipe import TrainConfig
+from solo.train import LOG, train
 
 PREDICTIONS = "predictions.tsv"
 Progress = Callable[[int, int, dict], None]
@@ -34,7 +35,12 @@ def identity(config: dict, planned: bool = False) -> dict:
     name, adapter = _adapter(config["adapter"])
     decode.BeamConfig(**decode_settings(config))  # found out before the training, not after
     recipe = asdict(TrainConfig(**config["train"]))
-    for key in ("log_every", "save_every", "valid_batch_size"):  # no effect on the weights
+    for key in (
+        "log_every",
+        "save_every",
+        "valid_batch_size",
+        "compile",
+    ):  # no effect on the weights
         recipe.pop(key)
     sums = {}
     for split in ("train", "valid", "test"):

@@ -4,6 +4,13 @@ It sees a model, what is trained in it (`Attached`), and examples; it knows no m
 run killed at any moment and started again ends with the same parameters, bit for bit on one
 machine: order is a function of seed and epoch, and the state holds the random generators.
 
+A batch is one row without padding, as long as the method looks at one position at a time;
+`packed: false` is the plain path that this is tested against, an example a padded row. The two
+differ by rounding, and in the dropout's draws.
+
+Runs that share a frozen backbone can train together: their batches go through it side by side, and
+each has its own adapter, optimizer, log and files. A run alone is the case of one.
+
 Under `accelerate launch` the processes share each batch: process k takes every n-th example from
 the k-th on, the gradients are summed, and the loss is the mean over all target tokens of the
 batch, so the steps are those of one process but for dropout, which every process draws for itself.
@@ -12,100 +19,35 @@ The main process alone writes and reports.
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 
 from solo import checkpoint
-from solo.adapters.base import Attached, check
-from solo.data import IGNORED, Example, collate, epoch_batches
+from solo.adapters.base import Attached, check, stack
+from solo.data import Example, collate, epoch_batches, pack
+from solo.loss import autocast, summed_loss, to_device, validation_losses
+from solo.recipe import TrainConfig, follow, learning_rate, make_optimizer, set_step
 from solo.record import Log
 
 LOG = "train_log.jsonl"
+OWN = ("lr", "warmup_steps", "weight_decay", "betas", "eps")  # may differ between runs together
+COMPILE_FROM = 2000  # steps that pay for a compilation
 Progress = Callable[[int, int, dict], None]
 
 
-@dataclass(frozen=True)
-class TrainConfig:
-    """The recipe. Defaults are the paper's set-up; configs/train says where each is from."""
+@dataclass
+class Run:
+    """One of the runs that train together, in its own directory."""
 
-    batch_size: int = 4
-    epochs: int = 5
-    max_steps: int | None = None  # stop the schedule here instead of after `epochs`
-    lr: float = 2e-4
-    warmup_steps: int = 500
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.999)
-    eps: float = 1e-6  # added before the bias correction, as LoRA's AdamW does
-    label_smoothing: float = 0.1
-    precision: str = "fp32"
-    valid_batch_size: int = 16
-    log_every: int = 100
-    save_every: int = 1000
-
-    def __post_init__(self):
-        for name in ("batch_size", "epochs", "valid_batch_size", "log_every", "save_every"):
-            check(getattr(self, name) >= 1, f"train.{name} is {getattr(self, name)}; at least 1")
-        check(
-            self.max_steps is None or self.max_steps >= 1,
-            f"train.max_steps is {self.max_steps}; at least 1, or null for whole epochs",
-        )
-        check(self.lr > 0, f"train.lr is {self.lr}; it must be above 0")
-        check(self.warmup_steps >= 0, f"train.warmup_steps is {self.warmup_steps}; at least 0")
-        check(
-            0 <= self.label_smoothing < 1,
-            f"train.label_smoothing is {self.label_smoothing}; it must be in [0, 1)",
-        )
-        check(
-            self.precision in ("fp32", "bf16"),
-            f"train.precision is {self.precision!r}; known: fp32, bf16",
-        )
-
-    def total_steps(self, n_examples: int) -> int:
-        """Steps of the run: whole epochs, or `max_steps`."""
-        return self.max_steps or self.epochs * math.ceil(n_examples / self.batch_size)
-
-
-def learning_rate(step: int, total: int, config: TrainConfig) -> float:
-    """The rate of step 0, 1, ...: zero at first, linear to `lr`, then linear to zero at the end."""
-    if step < config.warmup_steps:
-        return config.lr * step / config.warmup_steps
-    return config.lr * max(0.0, (total - step) / max(1, total - config.warmup_steps))
-
-
-def target_logits(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(logits, targets) at the positions that carry loss: (N, vocabulary) and (N,).
-
-    The head, a third of GPT-2 S's work, runs at these positions only.
-    """
-    hidden = model.transformer(batch["input_ids"], use_cache=False).last_hidden_state  # (B, L, d)
-    targets = batch["labels"][:, 1:]  # (B, L - 1): position i predicts token i + 1
-    mask = targets != IGNORED
-    return model.lm_head(hidden[:, :-1][mask]), targets[mask]
-
-
-@torch.no_grad()
-def validation_loss(
-    model, examples: list[Example], config: TrainConfig, accelerator: Accelerator
-) -> float:
-    """Mean negative log-likelihood per target token (nats), without label smoothing."""
-    model.eval()
-    total = 0.0
-    by_length = sorted(examples, key=lambda example: len(example.ids))  # little padding
-    size, index = config.valid_batch_size, accelerator.process_index
-    for i in range(index * size, len(by_length), accelerator.num_processes * size):
-        batch = _to_device(collate(by_length[i : i + size]), model.device)
-        with _autocast(model, config):
-            logits, targets = target_logits(model, batch)
-        total += F.cross_entropy(logits.float(), targets, reduction="sum").item()
-    if accelerator.num_processes > 1:
-        share = torch.tensor(total, dtype=torch.float64, device=accelerator.device)
-        total = accelerator.reduce(share, "sum").item()
-    return total / sum(example.n_targets for example in examples)
+    attached: Attached
+    config: TrainConfig
+    run_dir: Path
+    seed: int
+    identity: str
 
 
 def train(
@@ -119,104 +61,235 @@ def train(
     identity: str,
     on_progress: Progress = lambda done, total, info: None,
 ) -> dict:
-    """Train what `attached` names, in place; returns {"steps", "valid_loss"}.
+    """Train what `attached` names, in place; returns {"steps", "valid_loss"}. See train_runs."""
+    run = Run(attached, config, Path(run_dir), seed, identity)
+    return train_runs(model, [run], train_examples, valid_examples, on_progress)[0]
 
-    Writes `train_log.jsonl` (a line per `log_every` steps and per validation) and, every
-    `save_every` steps, the training state, from which a later call with the same `identity` goes
-    on. Raises ValueError for a state of another identity or of another number of processes,
+
+def train_runs(
+    model,
+    runs: Sequence[Run],
+    train_examples: list[Example],
+    valid_examples: list[Example],
+    on_progress: Progress = lambda done, total, info: None,
+) -> list[dict]:
+    """Train runs together, in place; returns {"steps", "valid_loss"} of each.
+
+    If there are more than one, each was attached to `model` and detached again, and their recipes
+    differ in OWN only. Writes, for each, `train_log.jsonl` (a line per `log_every` steps and per
+    validation) and, every `save_every` steps, the training state, from which a later call with the
+    same identities goes on.
+
+    Raises ValueError for runs that cannot train together, for a state of another identity or of
+    another number of processes, and for a schedule that does not fit into the run;
     FloatingPointError at a loss that is not finite, with the last good state kept.
     """
     accelerator = Accelerator()
-    main = accelerator.is_main_process
+    config = _common(runs, accelerator)
     model.to(accelerator.device)
-    state_path, log = Path(run_dir) / checkpoint.STATE, Log(Path(run_dir) / LOG, main)
+    logs = [Log(run.run_dir / LOG, accelerator.is_main_process) for run in runs]
     per_epoch = math.ceil(len(train_examples) / config.batch_size)
 
-    def validate(step: int) -> float:
-        loss = validation_loss(model, valid_examples, config, accelerator)
-        log.write({"step": step, "epoch": step / per_epoch, "valid_loss": loss})
-        return loss
+    def validate(step: int) -> list[float]:
+        losses = validation_losses(model, valid_examples, config, accelerator, len(runs))
+        for log, loss in zip(logs, losses, strict=True):
+            log.write({"step": step, "epoch": step / per_epoch, "valid_loss": loss})
+        return losses
 
-    if not attached.parameters:
-        log.keep_until(0)
-        return {"steps": 0, "valid_loss": validate(0)}
-
-    total = config.total_steps(len(train_examples))
-    optimizer = _optimizer(attached, config)
-    counters = {"identity": identity, "processes": accelerator.num_processes}
-    torch.manual_seed(seed + 1_000_003 * accelerator.process_index)  # dropout is each one's own
-    if state_path.exists():
-        counters = _resume(state_path, attached, optimizer, counters, accelerator)
-    else:
-        counters |= {"step": 0, "loss_sum": 0.0, "loss_count": 0}
-    log.keep_until(counters["step"])
-    valid_loss, tokens, clock = None, 0, time.monotonic()
-    for step, indices in _batches(len(train_examples), config, seed, counters["step"], total):
-        examples = [train_examples[i] for i in indices]
-        lr = learning_rate(step - 1, total, config)
-        loss = _step(model, attached, optimizer, examples, step, lr, config, accelerator)
-        tokens += sum(len(example.ids) for example in examples)
-        counters["step"] = step
-        counters["loss_sum"] += loss
-        counters["loss_count"] += 1
-        if step % config.log_every == 0 or step == total:
-            mean = counters["loss_sum"] / counters["loss_count"]
-            speed = round(tokens / (time.monotonic() - clock))
-            line = {"step": step, "epoch": step / per_epoch, "loss": mean, "lr": lr}
-            log.write(line | {"tokens_per_s": speed} | attached.scalars())
-            counters |= {"loss_sum": 0.0, "loss_count": 0}
-            tokens, clock = 0, time.monotonic()
-        if main:
-            on_progress(step, total, {"loss": f"{loss:.3f}"})
-        if step % per_epoch == 0 or step == total:
-            valid_loss = validate(step)
-        if step % config.save_every == 0 and step < total:
-            random = _random_states(accelerator)
-            if main:
-                checkpoint.save_state(state_path, attached, optimizer, counters, random)
-    return {"steps": total, "valid_loss": valid_loss}
+    if not runs[0].attached.parameters:
+        logs[0].keep_until(0)
+        return [{"steps": 0, "valid_loss": validate(0)[0]}]
+    attached = [run.attached for run in runs]
+    unstack = stack(model, attached) if len(runs) > 1 else lambda: None
+    try:
+        loop = _Loop(model, runs, logs, accelerator, config.total_steps(len(train_examples)))
+        for step, indices in _batches(len(train_examples), runs, loop.step, loop.total):
+            loss = loop.advance(step, [[train_examples[i] for i in batch] for batch in indices])
+            if step % config.log_every == 0 or step == loop.total:
+                loop.write_logs(per_epoch)
+            if accelerator.is_main_process:
+                on_progress(step, loop.total, {"loss": f"{loss:.3f}"} if loss is not None else {})
+            if step % per_epoch == 0 or step == loop.total:
+                valid_losses = validate(step)
+            if step % config.save_every == 0 and step < loop.total:
+                loop.save()
+    finally:
+        unstack()
+    return [{"steps": loop.total, "valid_loss": loss} for loss in valid_losses]
 
 
-def _batches(n_examples: int, config: TrainConfig, seed: int, done: int, total: int):
-    """(step, indices of its batch) for the steps done + 1 ... total, counted from 1."""
-    per_epoch = math.ceil(n_examples / config.batch_size)
+def _common(runs: Sequence[Run], accelerator: Accelerator) -> TrainConfig:
+    """The recipe that the runs share; ValueError if they cannot train together."""
+    config = runs[0].config
+    if len(runs) > 1:
+        check(
+            accelerator.num_processes == 1,
+            "runs train together in one process; under accelerate launch start them one by one",
+        )
+        for run in runs:
+            check(
+                replace(run.config, **{name: getattr(config, name) for name in OWN}) == config,
+                f"{run.run_dir} and {runs[0].run_dir} have recipes that differ in more than "
+                f"{', '.join(OWN)}; train them one by one",
+            )
+            check(
+                run.attached.position_wise and config.packed and bool(run.attached.parameters),
+                f"the method of {run.run_dir} cannot share a backbone; train it alone",
+            )
+    return config
+
+
+class _Loop:
+    """What changes from step to step: optimizers, counters, and the losses since the last log."""
+
+    def __init__(self, model, runs: Sequence[Run], logs: list[Log], accelerator, total: int):
+        self.model, self.runs, self.logs, self.accelerator = model, runs, logs, accelerator
+        self.config, self.total = runs[0].config, total
+        self.optimizers = [make_optimizer(run.attached, run.config) for run in runs]
+        self.packed = self.config.packed and all(run.attached.position_wise for run in runs)
+        compiled = self.config.compile
+        if compiled is None:
+            compiled = model.device.type != "cpu" and total >= COMPILE_FROM
+        self.multiple, self.summed_loss = 1, summed_loss
+        if compiled:
+            self.multiple = 32  # few shapes
+            mode = "reduce-overhead" if model.device.type == "cuda" else None
+            self.summed_loss = torch.compile(summed_loss, dynamic=True, mode=mode)
+        # To read a loss is to wait for the device. The CPU does not mind, and tells earlier.
+        self.read_every = 1 if model.device.type == "cpu" else self.config.log_every
+        for run in runs:
+            run.attached.start(total)
+        # Dropout is each process's own.
+        torch.manual_seed(runs[0].seed + 1_000_003 * accelerator.process_index)
+        counters = [self._resume(*pair) for pair in zip(runs, self.optimizers, strict=True)]
+        self.step, self.count = counters[0]["step"], counters[0]["loss_count"]
+        check(
+            all(c["step"] == self.step for c in counters),
+            "these runs stopped at different steps; let each go on alone",
+        )
+        sums = [c["loss_sum"] for c in counters]
+        self.sums = torch.tensor(sums, dtype=torch.float64, device=model.device)
+        for log in logs:
+            log.keep_until(self.step)
+        self.tokens, self.clock = 0, time.monotonic()
+
+    def _resume(self, run: Run, optimizer) -> dict:
+        """The counters of a run's saved state, which is loaded, or those of a new run."""
+        wanted = {"identity": run.identity, "processes": self.accelerator.num_processes}
+        path = run.run_dir / checkpoint.STATE
+        if not path.exists():
+            return wanted | {"step": 0, "loss_sum": 0.0, "loss_count": 0}
+        found = checkpoint.read_counters(path)
+        check(
+            found["identity"] == wanted["identity"],
+            f"{path} is the state of another configuration ({found['identity']}, this one is "
+            f"{wanted['identity']}); choose another output_dir, or delete the file",
+        )
+        check(
+            found["processes"] == wanted["processes"],
+            f"{path} was written by {found['processes']} processes, these are "
+            f"{wanted['processes']}; start as many as before, or delete the file to begin again",
+        )
+        checkpoint.load_state(path, run.attached, optimizer, self.accelerator.process_index)
+        if run.attached.events:
+            follow(optimizer, run.attached, found["step"])
+        return found
+
+    def advance(self, step: int, batches: list[list[Example]]) -> float | None:
+        """Make update number `step` (from 1); the mean of the runs' losses, if it was read."""
+        self.step, self.count = step, self.count + 1
+        losses = self._update(batches)
+        self.sums += losses
+        self.tokens += sum(len(example.ids) for batch in batches for example in batch)
+        for run, optimizer, log in zip(self.runs, self.optimizers, self.logs, strict=True):
+            known = len(run.attached.events)
+            run.attached.after_step(step)
+            events = run.attached.events[known:]
+            if events:
+                follow(optimizer, run.attached, step)
+            for event in events:
+                log.write({"step": step, "event": event})
+            optimizer.zero_grad()
+        return losses.mean().item() if step % self.read_every == 0 else None
+
+    def _update(self, batches: list[list[Example]]) -> torch.Tensor:
+        """One step of every run; their losses, (runs,). A bad one raises before it."""
+        self.model.train()
+        accelerator, config = self.accelerator, self.config
+        for run, optimizer in zip(self.runs, self.optimizers, strict=True):
+            lr = learning_rate(self.step - 1, self.total, run.config)
+            set_step(optimizer, self.step, lr, run.config)
+        shares = [
+            batch[accelerator.process_index :: accelerator.num_processes] for batch in batches
+        ]
+        # A process without a share of a short batch goes along with a gradient of zero.
+        given = [share or batch[:1] for share, batch in zip(shares, batches, strict=True)]
+        batch = pack(given, self.multiple) if self.packed else collate(given[0])
+        batch = to_device(batch, self.model.device)
+        weights = [
+            bool(share) / sum(example.n_targets for example in whole)
+            for share, whole in zip(shares, batches, strict=True)
+        ]
+        with autocast(self.model, config):
+            losses = self.summed_loss(self.model, batch, len(given), config.label_smoothing)
+        losses = losses * torch.tensor(weights).to(losses.device, non_blocking=True)
+        values = accelerator.reduce(losses.detach(), "sum")
+        if self.read_every == 1:
+            self._check_finite(values)
+        loss = losses.sum()
+        if accelerator.is_main_process:  # once: the gradients of all processes are summed
+            loss = loss + sum(run.attached.penalty() for run in self.runs if run.attached.penalty)
+        accelerator.backward(loss)
+        for run, optimizer in zip(self.runs, self.optimizers, strict=True):
+            _sum_gradients(run.attached, accelerator)
+            optimizer.step()
+        return values
+
+    def _check_finite(self, losses: torch.Tensor) -> None:
+        for run, value in zip(self.runs, losses.tolist(), strict=True):
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"the loss is {value} at step {self.step}; the last good state of "
+                    f"{run.run_dir} is kept: lower train.lr, or look at this step's data"
+                )
+
+    def write_logs(self, per_epoch: int) -> None:
+        """A line for each run: its mean loss since the last one, and what the method tells."""
+        self._check_finite(self.sums)
+        speed = round(self.tokens / (time.monotonic() - self.clock))
+        for run, log, loss in zip(self.runs, self.logs, self.sums.tolist(), strict=True):
+            line = {"step": self.step, "epoch": self.step / per_epoch, "loss": loss / self.count}
+            line["lr"] = learning_rate(self.step - 1, self.total, run.config)
+            log.write(line | {"tokens_per_s": speed} | run.attached.scalars())
+        self.sums.zero_()
+        self.count, self.tokens, self.clock = 0, 0, time.monotonic()
+
+    def save(self) -> None:
+        """Write every run's state."""
+        self._check_finite(self.sums)
+        random = _random_states(self.accelerator)
+        if not self.accelerator.is_main_process:
+            return
+        counters = {"processes": self.accelerator.num_processes, "step": self.step}
+        counters["loss_count"] = self.count
+        sums = self.sums.tolist()
+        for run, optimizer, loss in zip(self.runs, self.optimizers, sums, strict=True):
+            own = counters | {"identity": run.identity, "loss_sum": loss}
+            path = run.run_dir / checkpoint.STATE
+            checkpoint.save_state(path, run.attached, optimizer, own, random)
+
+
+def _batches(n_examples: int, runs: Sequence[Run], done: int, total: int):
+    """(step, indices of each run's batch) for the steps done + 1 ... total, counted from 1."""
+    size, seeds = runs[0].config.batch_size, {run.seed for run in runs}
+    per_epoch = math.ceil(n_examples / size)
     step = done
     while step < total:
-        epoch, position = divmod(step, per_epoch)
-        for indices in epoch_batches(n_examples, config.batch_size, seed, epoch)[position:]:
+        epoch, first = divmod(step, per_epoch)
+        orders = {seed: epoch_batches(n_examples, size, seed, epoch) for seed in seeds}
+        for place in range(first, min(per_epoch, first + total - step)):
             step += 1
-            yield step, indices
-            if step == total:
-                return
-
-
-def _step(model, attached, optimizer, examples, step, lr, config, accelerator) -> float:
-    """Update number `step` (from 1); returns its loss. A bad loss raises before the update."""
-    model.train()
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-        group["eps"] = config.eps / math.sqrt(1 - config.betas[1] ** step)
-    share = examples[accelerator.process_index :: accelerator.num_processes]
-    # A process without a share of a short batch goes along with a gradient of zero.
-    batch = _to_device(collate(share or examples[:1]), model.device)
-    with _autocast(model, config):
-        logits, targets = target_logits(model, batch)
-    n_targets = sum(example.n_targets for example in examples)
-    smoothing = config.label_smoothing
-    loss = F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
-    loss = loss * (bool(share) / n_targets)
-    value = accelerator.reduce(loss.detach(), "sum").item()
-    if not math.isfinite(value):
-        raise FloatingPointError(
-            f"the loss is {value} at step {step}; the last good state is kept: "
-            "lower train.lr, or look at this step's data"
-        )
-    accelerator.backward(loss)
-    _sum_gradients(attached, accelerator)
-    optimizer.step()
-    attached.after_step(step)
-    optimizer.zero_grad()
-    return value
+            yield step, [orders[run.seed][place] for run in runs]
 
 
 def _sum_gradients(attached: Attached, accelerator: Accelerator) -> None:
@@ -237,43 +310,3 @@ def _random_states(accelerator: Accelerator) -> dict[str, torch.Tensor]:
         kind: accelerator.gather(state[None].to(accelerator.device)).cpu()
         for kind, state in checkpoint.random_state().items()
     }
-
-
-def _autocast(model, config: TrainConfig):
-    """Matrix products in bf16 where the recipe says so; parameters and loss stay in fp32."""
-    return torch.autocast(model.device.type, torch.bfloat16, enabled=config.precision == "bf16")
-
-
-def _optimizer(attached: Attached, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW over everything trained, weight decay included (LoRA: examples/NLG/src/optimizer.py).
-
-    LoRA's version adds eps before the bias correction; `_step` sets the equivalent eps. It decays
-    the weights after the update, torch before: a difference of the order lr^2.
-    """
-    return torch.optim.AdamW(
-        list(attached.parameters.values()),
-        lr=config.lr,
-        betas=tuple(config.betas),
-        weight_decay=config.weight_decay,
-    )
-
-
-def _resume(path: Path, attached, optimizer, wanted: dict, accelerator: Accelerator) -> dict:
-    """Load a state and return its counters; ValueError unless it has the `wanted` ones."""
-    counters = checkpoint.read_counters(path)
-    if counters["identity"] != wanted["identity"]:
-        raise ValueError(
-            f"{path} is the state of another configuration ({counters['identity']}, this one is "
-            f"{wanted['identity']}); choose another output_dir, or delete the file"
-        )
-    check(
-        counters["processes"] == wanted["processes"],
-        f"{path} was written by {counters['processes']} processes, these are "
-        f"{wanted['processes']}; start as many as before, or delete the file to begin again",
-    )
-    checkpoint.load_state(path, attached, optimizer, accelerator.process_index)
-    return counters
-
-
-def _to_device(batch: dict[str, torch.Tensor], device) -> dict[str, torch.Tensor]:
-    return {name: tensor.to(device) for name, tensor in batch.items()}

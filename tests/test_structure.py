@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from eval.settings import GROUPS, row_settings
 from eval.tables import load_reported
 from solo.adapters import METHODS, make_config
+from solo.recipe import TrainConfig
 from solo.run import identity, run_directory
-from solo.train import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTRY_POINTS = {
@@ -28,6 +28,8 @@ FORBIDDEN = [
     ("solo/data.py", ("solo.adapters", "solo.train", "solo.decode", "solo.run")),
     ("solo/backbone.py", ("solo.adapters", "solo.train", "solo.decode", "solo.run")),
     ("solo/adapters/", ("solo.train", "solo.data", "solo.decode", "solo.run", "solo.backbone")),
+    ("solo/recipe.py", ("solo.data", "solo.train", "solo.decode", "solo.run", "solo.backbone")),
+    ("solo/loss.py", ("solo.train", "solo.decode", "solo.run", "solo.backbone")),
     ("solo/train.py", ("solo.decode", "solo.run", "solo.backbone")),
     ("solo/decode.py", ("solo.adapters", "solo.train", "solo.run", "solo.checkpoint")),
     ("eval/", ("torch", "transformers", "solo", "hydra", "omegaconf", "scripts")),

@@ -64,6 +64,8 @@ class Attached:
         saved; a checksum is, so that a run never goes on with other ones unnoticed.
     identity_at_start: the method promises that the model's output is unchanged at step 0, to the
         bit, or but for a rounding error in the logits of `start_tolerance`.
+    position_wise: it looks at one position at a time and leaves attention as it is, so that several
+        examples may stand in one row.
     merge: folds what is trained into the backbone's weights and takes the method out: the same
         model without its cost, up to rounding. Raises ValueError where that cannot be. What
         `detach` gave back is lost.
@@ -83,6 +85,7 @@ class Attached:
     fixed: dict[str, Tensor] = field(default_factory=dict)
     identity_at_start: bool = True
     start_tolerance: float = 0.0
+    position_wise: bool = True
     merge: Callable[[], None] = cannot_merge("it computes beside them, and no weight can hold that")
 
     @property
@@ -163,3 +166,43 @@ def check(condition: bool, message: str) -> None:
     """Raise ValueError(message) unless `condition` holds."""
     if not condition:
         raise ValueError(message)
+
+
+def stack(model: nn.Module, attached: Sequence[Attached]) -> Callable[[], None]:
+    """Let K methods, attached to `model` and detached again, work in it together.
+
+    The rows of a batch are K equal shares, one after the other; method k sees share k only.
+    Returns the function that takes them out again. Raises ValueError for a method without hooks.
+    """
+    check(
+        all(one.hooks is not None for one in attached),
+        "a method that works by other means than hooks cannot share a backbone; train it alone",
+    )
+    share: dict[nn.Module, list[tuple[int, Hook]]] = {}
+    for k, one in enumerate(attached):
+        for hook in one.hooks:
+            share.setdefault(hook.module, []).append((k, hook))
+    hooks = [_shared(module, of_module, len(attached)) for module, of_module in share.items()]
+    modules = nn.ModuleList(one.module for one in attached if one.module is not None)
+    return install(model, modules, hooks).detach
+
+
+def _shared(module: nn.Module, hooks: list[tuple[int, Hook]], count: int) -> Hook:
+    def before(x: Tensor) -> Tensor:
+        shares = list(x.chunk(count))
+        for k, hook in hooks:
+            if hook.before is not None:
+                shares[k] = hook.before(shares[k])
+        return torch.cat(shares)
+
+    def after(x: Tensor, y: Tensor) -> Tensor:
+        inputs, shares = x.chunk(count), list(y.chunk(count))
+        for k, hook in hooks:
+            if hook.after is not None:
+                shares[k] = hook.after(inputs[k], shares[k])
+        return torch.cat(shares)
+
+    has_before, has_after = (
+        any(getattr(hook, kind) is not None for _, hook in hooks) for kind in ("before", "after")
+    )
+    return Hook(module, after if has_after else None, before if has_before else None)

@@ -29,6 +29,7 @@ def attach_prefix(model, module: nn.Module, length: int, states: list[States]) -
     """
     attached = install(model, module, [], identity_at_start=False)
     attached.hooks = None  # it works in the attention, not at modules
+    attached.position_wise = False
     before = model.config._attn_implementation
     AttentionInterface.register(ATTENTION, _attention)
     AttentionMaskInterface.register(ATTENTION, _mask)

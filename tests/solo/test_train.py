@@ -8,11 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from solo import loss as losses
 from solo import train as training
 from solo.adapters import make_config
 from solo.checkpoint import STATE
 from solo.data import Example, collate
-from solo.train import TrainConfig, learning_rate, target_logits, train
+from solo.loss import target_logits
+from solo.recipe import TrainConfig, learning_rate
+from solo.train import train
 from tests.conftest import make_model
 
 DRAWS = torch.Generator().manual_seed(11)
@@ -141,19 +144,19 @@ def test_validation_loss_is_the_mean_over_tokens_without_smoothing(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tmp_path, monkeypatch):
-    original, calls = training.target_logits, []
+    original, calls = losses.target_logits, []
 
     def spoiled(model, batch):
         logits, targets = original(model, batch)
         calls.append(model.training)
         return (logits * math.nan if sum(calls) == 5 and model.training else logits), targets
 
-    monkeypatch.setattr(training, "target_logits", spoiled)
+    monkeypatch.setattr(losses, "target_logits", spoiled)
     with pytest.raises(FloatingPointError, match="the loss is nan at step 5; the last good state"):
         run(tmp_path, save_every=2)
     state = training.checkpoint.read_counters(tmp_path / STATE)
     assert state["step"] == 4
-    monkeypatch.setattr(training, "target_logits", original)
+    monkeypatch.setattr(losses, "target_logits", original)
     resumed, _ = run(tmp_path, save_every=2)
     whole, _ = run(tmp_path / "whole", save_every=2)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)

@@ -7,7 +7,8 @@ from safetensors.torch import save_file
 
 from solo import train as training
 from solo.adapters import make_config
-from solo.train import TrainConfig, train
+from solo.recipe import TrainConfig
+from solo.train import train
 from tests.conftest import make_model
 from tests.solo.test_train import RECIPE, TRAIN, VALID
 
@@ -30,14 +31,14 @@ def run(directory: Path, options: dict, **recipe) -> dict:
 
 def stop_at(step: int) -> None:
     """Let every process fail before step `step`, as if all were killed."""
-    original = training._step
+    original = training._Loop.advance
 
-    def stopping(model, attached, optimizer, examples, number, *rest):
+    def stopping(loop, number, batches):
         if number == step:
             raise KeyboardInterrupt
-        return original(model, attached, optimizer, examples, number, *rest)
+        return original(loop, number, batches)
 
-    training._step = stopping
+    training._Loop.advance = stopping
 
 
 def main() -> None:
@@ -46,12 +47,12 @@ def main() -> None:
         dropout = {} if name == "full" else {"dropout": 0.0}
         save_file(run(out / name, options | dropout), out / f"{name}.{rank}.safetensors")
     save_file(run(out / "whole", METHODS["lora"]), out / f"whole.{rank}.safetensors")
-    step = training._step
+    advance = training._Loop.advance
     stop_at(8)
     try:
         run(out / "killed", METHODS["lora"], save_every=3)
     except KeyboardInterrupt:
-        training._step = step
+        training._Loop.advance = advance
     again = run(out / "killed", METHODS["lora"], save_every=3)
     save_file(again, out / f"killed.{rank}.safetensors")
 

@@ -1,0 +1,66 @@
+"""The loss of a batch, and of the validation set, for any number of runs side by side."""
+
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+
+from solo.data import IGNORED, Example, collate
+from solo.recipe import TrainConfig
+
+
+def target_logits(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(logits, targets) at the positions that carry loss, (N, vocabulary) and (N,), row by row.
+
+    batch: of `collate` or of `pack`. The head, a third of GPT-2 S's work, runs at these positions
+    only.
+    """
+    if "segment" in batch:
+        segment, position = batch["segment"], batch["position_ids"]  # (K, T)
+        same = segment[:, :, None] == segment[:, None, :]
+        mask = same & (position[:, :, None] >= position[:, None, :])  # (K, T, T)
+        hidden = model.transformer(
+            batch["input_ids"],
+            position_ids=position,
+            attention_mask=mask[:, None],
+            use_cache=False,
+        ).last_hidden_state  # (K, T, d)
+        at_targets = hidden.flatten(0, 1)[batch["index"].flatten()]  # (K * N, d)
+        return model.lm_head(at_targets), batch["targets"].flatten()
+    hidden = model.transformer(batch["input_ids"], use_cache=False).last_hidden_state  # (B, L, d)
+    targets = batch["labels"][:, 1:]  # (B, L - 1): position i predicts token i + 1
+    mask = targets != IGNORED
+    return model.lm_head(hidden[:, :-1][mask]), targets[mask]
+
+
+def summed_loss(model, batch: dict[str, torch.Tensor], runs: int, smoothing: float) -> torch.Tensor:
+    """Sum of the cross-entropy over the target tokens of each run, (runs,)."""
+    logits, targets = target_logits(model, batch)
+    each = F.cross_entropy(logits.float(), targets, reduction="none", label_smoothing=smoothing)
+    return each.view(runs, -1).sum(1)
+
+
+@torch.no_grad()
+def validation_losses(
+    model, examples: list[Example], config: TrainConfig, accelerator: Accelerator, runs: int = 1
+) -> list[float]:
+    """Mean negative log-likelihood per target token (nats) of each run, without label smoothing."""
+    model.eval()
+    total = torch.zeros(runs, dtype=torch.float64)
+    by_length = sorted(examples, key=lambda example: len(example.ids))  # little padding
+    size, index = config.valid_batch_size, accelerator.process_index
+    for i in range(index * size, len(by_length), accelerator.num_processes * size):
+        batch = to_device(collate(by_length[i : i + size] * runs), model.device)
+        with autocast(model, config):
+            total += summed_loss(model, batch, runs, 0.0).double().cpu()
+    if accelerator.num_processes > 1:
+        total = accelerator.reduce(total.to(accelerator.device), "sum").cpu()
+    return (total / sum(example.n_targets for example in examples)).tolist()
+
+
+def autocast(model, config: TrainConfig):
+    """Matrix products in bf16 where the recipe says so; parameters and loss stay in fp32."""
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=config.precision == "bf16")
+
+
+def to_device(batch: dict[str, torch.Tensor], device) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(device) for name, tensor in batch.items()}
