@@ -92,9 +92,8 @@ def lines_of(table: dict, runs: list[Run], counts: dict) -> list[Line]:
             count = counts.get(row["row"], {}).get(variant or "paper")
             mine = [run for run in filling if run.variant == variant and not run.marks]
             lines += _ours(row, variant, mine) or [Line(row, "ours", variant, count)]
-        lines += [
-            _line(row, "other", run.variant, [run], run.marks) for run in filling if run.marks
-        ]
+        apart = sorted((r for r in filling if r.marks), key=lambda run: run.variant == "devcode")
+        lines += [_line(row, "other", run.variant, [run], run.marks) for run in apart]
     return lines
 
 

@@ -114,6 +114,15 @@ def test_whatever_is_no_reproduction_stands_apart_with_the_reason(tmp_path, writ
     assert others[0]["marks"] == "stand-in: tiny; 200 of 52,580 training steps"
 
 
+def test_marked_runs_of_the_two_variants_are_side_by_side_too(tmp_path, write):
+    make_run(tmp_path / "runs", "a", stand_in="stand-in: tiny", adapter={"variant": "devcode"})
+    make_run(tmp_path / "runs", "b", stand_in="stand-in: tiny")
+    apart = write("table1").split("## Not counted as reproductions")[1].splitlines()
+    variants = [line.split(" | ")[0] for line in apart if "| stand-in: tiny |" in line]
+    names = [f"| Solo Connection, GPT-2 S, variant={name}" for name in ("paper", "devcode")]
+    assert variants == names
+
+
 def test_latex(tmp_path, write):
     make_run(tmp_path / "runs", "a", row="table6/solo_s_vector", n_params=122_444,
              scores=dict.fromkeys(SCORES, 0.25))  # fmt: skip
