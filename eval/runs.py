@@ -3,7 +3,7 @@
 A run counts as a reproduction of a row only with the hub's GPT-2 weights of the row's size, the
 row's settings (the learning rate is free: the paper prints none), trained to the end on the whole
 of E2E, decoded on its whole test set and scored against its references. Every other run carries
-the reasons as marks.
+the reasons as marks. Precision is such a setting: a run in bf16 never stands among those in fp32.
 """
 
 import hashlib
@@ -21,6 +21,22 @@ LOG = "train_log.jsonl"
 E2E_TEST_MRS = 630
 ROOT = Path(__file__).resolve().parent.parent
 FREE = ("adapter.variant", "train.lr", "train.max_steps")  # shown, or marked as partial training
+NUMBER = (int, float)
+CONTENT = {  # what a finished run's files hold, at least
+    "environment.json": {
+        "train/steps": int, "train/planned_steps": int, "train/n_params": int,
+        "train/backbone/path": str, "train/backbone/sha256": str,
+        "train/backbone/file_sha256": str, "train/backbone/stand_in": (str, type(None)),
+        "decode/n_predictions": int, "decode/settings/decode/beam": int,
+        "decode/settings/test": str, "evaluate/inputs/predictions.tsv": str,
+    },
+    "identity.json": {
+        "training/seed": int, "training/adapter/name": str, "training/train/lr": NUMBER,
+        "training/train/precision": str, "training/data/train": str, "training/data/valid": str,
+    },
+    "config.yaml": {"adapter/name": str},
+    "metrics.json": dict.fromkeys(METRICS, NUMBER),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,9 +45,8 @@ class Run:
 
     rows: what it was run for; variant: None for a method without variants; scores: official scale;
     marks: why it reproduces no row at all, empty if nothing stands against it; weights: sha256 of
-    the backbone; key: which
-    configuration on which weights, seed included; group: the same without the seed; options: what
-    a row's settings are compared with.
+    the backbone; key: which configuration on which weights, seed included; group: the same without
+    the seed; options: what a row's settings are compared with.
     """
 
     directory: Path
@@ -59,7 +74,7 @@ def read_runs(runs_dir: Path, reported: dict) -> tuple[list[Run], list[str]]:
     for directory in sorted(path for path in Path(runs_dir).glob("*") if path.is_dir()):
         try:
             run = _read_run(directory, reported)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, OverflowError) as error:
             left_out.append(f"{shown(directory)}: left out, {_reason(error)}")
             continue
         twin = runs.setdefault(run.key, run)
@@ -83,11 +98,18 @@ def shown(path: Path) -> str:
 
 def read_log(run_dir: Path) -> list[dict]:
     """The entries of a run's training log. Raises ValueError for a damaged line."""
-    text = (Path(run_dir) / LOG).read_text(encoding="utf-8")
     try:
-        return [json.loads(line) for line in text.splitlines()]
+        text = (Path(run_dir) / LOG).read_text(encoding="utf-8")
+        log = [json.loads(line) for line in text.splitlines()]
     except ValueError as error:
         raise ValueError(f"{LOG} is damaged ({error})") from error
+    for number, entry in enumerate(log, 1):
+        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
+            raise ValueError(f"{LOG} is damaged (line {number} has no step)")
+        for name, value in entry.items():
+            if ("loss" in name or "lambda" in name) and not isinstance(value, NUMBER):
+                raise ValueError(f"{LOG} is damaged (line {number}: {name} is {value!r})")
+    return log
 
 
 def differences(run: Run, row: str) -> list[str]:
@@ -111,27 +133,30 @@ def differences(run: Run, row: str) -> list[str]:
 
 
 def _read_run(directory: Path, reported: dict) -> Run:
-    environment = _json(directory / "environment.json")
-    missing = [s for s in ("train", "decode", "evaluate") if s not in environment]
+    environment = _load(directory, "environment.json")
+    missing = [s for s in ("train", "decode", "evaluate") if s not in (environment or ())]
     if missing:
         raise ValueError(f"unfinished: no {missing[0]} stage in environment.json")
-    train, decode = environment["train"], environment["decode"]
-    identity, metrics = _json(directory / "identity.json"), _json(directory / "metrics.json")
-    training, backbone = identity["training"], train["backbone"]
+    environment, identity, config, metrics = (_checked(directory, name) for name in CONTENT)
+    train, decode, training = environment["train"], environment["decode"], identity["training"]
     scored = dict(environment["evaluate"]["inputs"])
     if scored.pop("predictions.tsv") != _sha256(directory / "predictions.tsv"):
         raise ValueError("predictions.tsv is not the file that was scored; evaluate it again")
+    if len(scored) != 1:
+        raise ValueError(f"environment.json names {len(scored)} files of references, not one")
+    _check_adapter(config["adapter"], training["adapter"])
     scores = {name: float(metrics[name]) for name in METRICS}
     if not all(map(math.isfinite, scores.values())):
         raise ValueError("metrics.json holds a score that is not finite")
-    read_log(directory)  # the pictures need it
-    [references] = scored.values()
+    if not read_log(directory) and train["steps"]:  # the pictures need it
+        raise ValueError(f"{LOG} is empty")
+    backbone, decoded = train["backbone"], decode["settings"]
     hub = reported["weights"].get(backbone["file_sha256"], backbone["path"])
-    rows_path = directory / "rows.json"
     weights = {"weights": backbone["sha256"]}
+    [references] = scored.values()
     return Run(
         directory=directory,
-        rows=list(_json(rows_path)) if rows_path.exists() else [],
+        rows=_rows(directory),
         variant=training["adapter"].get("variant"),
         seed=training["seed"],
         lr=training["train"]["lr"],
@@ -139,17 +164,50 @@ def _read_run(directory: Path, reported: dict) -> Run:
         scores=scores,
         marks=_marks(train, decode, hub in reported["hub"]),
         weights=backbone["sha256"],
-        key=_hash(identity | {"training": training | {"model": weights}}),
-        group=_hash(identity | {"training": training | {"model": weights, "seed": None}}),
+        key=_hash(decoded | {"training": training | {"model": weights}}),
+        group=_hash(decoded | {"training": training | {"model": weights, "seed": None}}),
         options={
             "hub": hub if hub in reported["hub"] else None,
-            "adapter": _yaml(directory / "config.yaml")["adapter"],
+            "adapter": config["adapter"],
             "train": training["train"],
-            "decode": identity["decode"],
-            "data": training["data"] | {"test": identity["test"]},
+            "decode": decoded["decode"],  # as really decoded, whatever was planned
+            "data": training["data"] | {"test": decoded["test"]},
             "references": references,
         },
     )
+
+
+def _checked(directory: Path, name: str) -> dict:
+    """A file's content; ValueError unless it holds what CONTENT says."""
+    content = _load(directory, name)
+    for path, kind in CONTENT[name].items():
+        value = content
+        for key in path.split("/"):
+            if not isinstance(value, dict) or key not in value:
+                raise ValueError(f"{name} has no {path}")
+            value = value[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise ValueError(f"{name} is damaged ({path} is {_word(value)})")
+    return content
+
+
+def _check_adapter(given: dict, known: dict) -> None:
+    """The options as given and as trained with, where the variant's are filled in, agree."""
+    for key, value in given.items():
+        if isinstance(value, (str, *NUMBER)) and known.get(key) != value:
+            was = _word(known.get(key))
+            raise ValueError(
+                f"config.yaml says adapter.{key}={_word(value)}, identity.json {was}; "
+                "they are not of one run"
+            )
+
+
+def _rows(directory: Path) -> list[str]:
+    path = directory / "rows.json"
+    rows = _load(directory, path.name) if path.exists() else []
+    if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
+        raise ValueError(f"{path.name} is damaged (it is no list of rows)")
+    return rows
 
 
 def _marks(train: dict, decode: dict, known: bool) -> list[str]:
@@ -166,8 +224,7 @@ def _marks(train: dict, decode: dict, known: bool) -> list[str]:
 def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"unfinished: no {Path(error.filename).name}"
-    text = f"no key {error}" if isinstance(error, KeyError) else str(error)
-    return text if type(error) is ValueError else f"{type(error).__name__}: {text}"
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
 
 
 def _word(value) -> str:
@@ -183,15 +240,10 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _json(path: Path):
+def _load(directory: Path, name: str):
+    """A JSON or YAML file; ValueError if it is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path.name} is damaged ({error})") from error
-
-
-def _yaml(path: Path) -> dict:
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name} is damaged ({' '.join(str(error).split())})") from error
+        text = (directory / name).read_text(encoding="utf-8")
+        return yaml.safe_load(text) if name.endswith(".yaml") else json.loads(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{name} is damaged ({' '.join(str(error).split())})") from error

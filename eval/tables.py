@@ -7,7 +7,7 @@ one, with the reasons. eval/render.py writes the lines down.
 """
 
 import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -58,9 +58,16 @@ def known_tables(reported: dict) -> list[str]:
 
 
 def rows_of(table: dict, runs: list[Run]) -> list[tuple[dict, list[Run]]]:
-    """Each row of a table with the runs made for it or for a row with the same settings."""
-    same = _same_rows()
-    return [(row, [r for r in runs if same[row["row"]] & set(r.rows)]) for row in table["rows"]]
+    """Each row of a table with the runs made for it or for a row with the same settings.
+
+    Their marks are complete: with what they do otherwise than this row.
+    """
+    same, filling = _same_rows(), []
+    for row in table["rows"]:
+        made = [run for run in runs if same[row["row"]] & set(run.rows)]
+        marked = [replace(r, marks=r.marks + differences(r, row["row"])) for r in made]
+        filling.append((row, marked))
+    return filling
 
 
 @cache
@@ -81,15 +88,12 @@ def lines_of(table: dict, runs: list[Run], counts: dict) -> list[Line]:
                 trainable = row.get("reported") if source == "paper" else None
                 scores = {name: _printed(value, name) for name, value in row[source].items()}
                 lines.append(Line(row, source, trainable=trainable, scores=scores))
-        against = {run.directory: run.marks + differences(run, row["row"]) for run in filling}
         for variant in _variants(row["row"]):
             count = counts.get(row["row"], {}).get(variant or "paper")
-            mine = [r for r in filling if r.variant == variant and not against[r.directory]]
+            mine = [run for run in filling if run.variant == variant and not run.marks]
             lines += _ours(row, variant, mine) or [Line(row, "ours", variant, count)]
-        for run in filling:
-            if against[run.directory]:
-                marks = against[run.directory]
-                lines.append(_line(row, "other", run.variant, [run], marks))
+        apart = sorted((r for r in filling if r.marks), key=lambda run: run.variant == "devcode")
+        lines += [_line(row, "other", run.variant, [run], run.marks) for run in apart]
     return lines
 
 

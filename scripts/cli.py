@@ -1,5 +1,6 @@
-"""What the entry points share: Hydra's start, one-line errors and progress bars."""
+"""What the entry points share: arguments, Hydra's start, one-line errors and progress bars."""
 
+import argparse
 import functools
 import os
 import sys
@@ -18,6 +19,27 @@ TABLES = {  # table: (where its runs are, where it goes)
     **dict.fromkeys(PAPER_TABLES, (RESULTS / "runs", RESULTS / "tables")),
     "demo": (RESULTS / "demo" / "runs", RESULTS / "demo"),
 }
+
+
+def plain_parser(doc: str) -> argparse.ArgumentParser:
+    """A parser whose --help shows a script's docstring as it is written."""
+    return argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def table_arguments(doc: str, out: str) -> argparse.Namespace:
+    """The command line of what reads the runs of a table, or of all (tables: their names).
+
+    out: where the output goes by default, in words.
+    """
+    parser = plain_parser(doc)
+    parser.add_argument("table", nargs="?", choices=sorted(TABLES), help="default: all but demo")
+    parser.add_argument("--runs", type=Path, help="directory of runs (default: the table's own)")
+    parser.add_argument("--out", type=Path, help=f"where to (default: {out})")
+    args = parser.parse_args()
+    args.tables = [args.table] if args.table else PAPER_TABLES
+    return args
 
 
 @contextmanager

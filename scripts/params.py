@@ -3,12 +3,9 @@
 Counts in closed form, from the experiment files alone: no weights are needed.
 """
 
-import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
-
-from transformers import GPT2Config
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -16,13 +13,10 @@ from eval.files import replace_text
 from eval.params import Counts, audit_csv, audit_markdown
 from eval.settings import row_settings
 from eval.tables import load_reported
-from scripts.cli import RESULTS, one_line_errors
+from scripts.cli import RESULTS, one_line_errors, plain_parser
+from scripts.shapes import SHAPES
 from solo.adapters import make_config
 
-SHAPES = {  # of the hub's checkpoints, by model.path
-    "openai-community/gpt2": GPT2Config(n_layer=12, n_embd=768, n_head=12),
-    "openai-community/gpt2-medium": GPT2Config(n_layer=24, n_embd=1024, n_head=16),
-}
 NAMES = {"openai-community/gpt2": "GPT-2 S", "openai-community/gpt2-medium": "GPT-2 M"}
 
 
@@ -66,9 +60,7 @@ def audit() -> list[Counts]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = plain_parser(__doc__)
     parser.add_argument("--out", type=Path, default=RESULTS / "tables", help="where to")
     args = parser.parse_args()
     with one_line_errors():

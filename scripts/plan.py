@@ -6,7 +6,6 @@ data need be there. Hours rest on the logs of earlier runs on this hardware or, 
 none, on a few steps with random weights, timed on the spot (--no-timing leaves them out).
 """
 
-import argparse
 import functools
 import shutil
 import sys
@@ -19,7 +18,7 @@ from huggingface_hub import try_to_load_from_cache
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts import stages, timing
-from scripts.cli import TABLES, one_line_errors
+from scripts.cli import TABLES, one_line_errors, plain_parser
 from scripts.rows import Row, compose_rows, row_names, tables_named
 from solo import run
 from solo.adapters import full, make_config
@@ -183,9 +182,7 @@ def report(lines: list[Line]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = plain_parser(__doc__)
     parser.add_argument("table", nargs="?", default="all", help="a table, or all (default)")
     parser.add_argument("--rows", help="comma-separated names, with or without the table's")
     parser.add_argument("--no-timing", action="store_true", help="leave the hours out")

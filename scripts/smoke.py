@@ -7,7 +7,6 @@ made anew each time. Overrides go to every row: scripts/smoke.py adapter.variant
   --rows table1/solo_s,table6/solo_s_vector   only these
 """
 
-import argparse
 import shutil
 import sys
 import time
@@ -18,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.report import write_table
 from eval.settings import row_settings
 from scripts import stages
-from scripts.cli import RESULTS, one_line_errors
+from scripts.cli import RESULTS, one_line_errors, plain_parser
 from scripts.rows import by_directory, compose_rows, row_names, tables_named
 from solo import pretrain, record, run
 from solo.demo_data import write_demo_data
@@ -76,9 +75,7 @@ def _quiet(done: int, total: int, info: dict) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = plain_parser(__doc__)
     parser.add_argument("--rows", help="comma-separated rows (default: all)")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides for every row")
     args = parser.parse_intermixed_args()

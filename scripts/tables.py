@@ -4,7 +4,6 @@ Reads run directories only. Writes TABLE.md, TABLE.tex and TABLE.csv. One table 
 a line each, and the run directories that had to be left out.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.report import write_table
 from eval.runs import read_runs, shown
 from eval.tables import lines_of, load_reported
-from scripts.cli import PAPER_TABLES, TABLES, one_line_errors
+from scripts.cli import TABLES, one_line_errors, table_arguments
 
 
 def summary(table: dict, runs: list) -> str:
@@ -26,16 +25,10 @@ def summary(table: dict, runs: list) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("table", nargs="?", choices=sorted(TABLES), help="default: all but demo")
-    parser.add_argument("--runs", type=Path, help="directory of runs (default: the table's own)")
-    parser.add_argument("--out", type=Path, help="where to (default: the table's own)")
-    args = parser.parse_args()
+    args = table_arguments(__doc__, "the table's own place")
     with one_line_errors():
         reported, left_out = load_reported(), {}
-        for name in [args.table] if args.table else PAPER_TABLES:
+        for name in args.tables:
             runs_dir, out_dir = args.runs or TABLES[name][0], args.out or TABLES[name][1]
             markdown = write_table(name, runs_dir, out_dir)
             runs, lines = read_runs(runs_dir, reported)

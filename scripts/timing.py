@@ -11,6 +11,7 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from scripts.shapes import SHAPES
 from solo import decode, record, run
 from solo.adapters import make_config
 from solo.backbone import FUSED, NO_DROPOUT, device
@@ -18,10 +19,6 @@ from solo.data import Example
 from solo.recipe import TrainConfig
 from solo.train import LOG, train
 
-SHAPES = {  # of the hub's checkpoints, by model.path
-    "openai-community/gpt2": {"n_layer": 12, "n_embd": 768, "n_head": 12},
-    "openai-community/gpt2-medium": {"n_layer": 24, "n_embd": 1024, "n_head": 16},
-}
 LENGTHS = (35, 44, 51, 57, 73)  # tokens of training examples: mean 52, padded in fours as E2E is
 TARGETS = 0.46  # of them, completion and end token
 STEPS = 4  # timed training steps, the first of which does not count
@@ -45,7 +42,7 @@ def shape_of(model: dict) -> GPT2Config | None:
     if (Path(path) / "config.json").is_file():
         return GPT2Config.from_pretrained(path)
     if path in SHAPES:
-        return GPT2Config(**SHAPES[path])
+        return SHAPES[path]
     cached = try_to_load_from_cache(path, "config.json") if path.count("/") == 1 else None
     return GPT2Config.from_pretrained(Path(cached).parent) if isinstance(cached, str) else None
 
@@ -69,21 +66,27 @@ def logged(runs_dir: Path) -> dict[Key, Speed]:
     speeds, here = {}, record.environment()["hardware"]
     for path in sorted(Path(runs_dir).glob("*/environment.json")):
         try:
-            stages, known = record.read_json(path), record.read_json(path.parent / "identity.json")
-            training, recorded = stages["train"], known["training"]
-            lines = record.read_lines(path.parent / LOG)
-            speed = statistics.median(e["tokens_per_s"] for e in lines if "tokens_per_s" in e)
-            shape = SimpleNamespace(**training["backbone"]["shape"])
-        except (ValueError, KeyError, OSError):  # unfinished, damaged, or nothing trained
-            continue
-        if training["hardware"] == here and training.get("processes", 1) == 1:
-            decoded, per_mr = stages.get("decode"), None
-            if decoded and decoded["hardware"] == here:
-                per_mr = decoded["seconds"] / decoded["n_predictions"]
-            config = {"adapter": recorded["adapter"], "train": recorded["train"]}
-            key = key_of(config | {"decode": known["decode"]}, shape)
-            speeds.setdefault(key, Speed(speed, per_mr, f"log of {path.parent.name}"))
+            training = record.read_json(path)["train"]
+            if training["hardware"] == here and training.get("processes", 1) == 1:
+                key, speed = _logged(path.parent, here)
+                speeds.setdefault(key, speed)
+        except (ValueError, KeyError, TypeError, OSError, ArithmeticError):
+            continue  # unfinished, damaged, or nothing trained
     return speeds
+
+
+def _logged(run_dir: Path, here: dict) -> tuple[Key, Speed]:
+    stages = record.read_json(run_dir / "environment.json")
+    known = record.read_json(run_dir / "identity.json")
+    lines, recorded = record.read_lines(run_dir / LOG), known["training"]
+    speed = statistics.median(e["tokens_per_s"] for e in lines if "tokens_per_s" in e)
+    decoded, per_mr = stages.get("decode"), None
+    if decoded and decoded["hardware"] == here:
+        per_mr = decoded["seconds"] / decoded["n_predictions"]
+    shape = SimpleNamespace(**stages["train"]["backbone"]["shape"])
+    config = {"adapter": recorded["adapter"], "train": recorded["train"]}
+    key = key_of(config | {"decode": known["decode"]}, shape)
+    return key, Speed(speed, per_mr, f"log of {run_dir.name}")
 
 
 def measure(keys: dict[Key, dict], shapes: dict[Key, GPT2Config]) -> dict[Key, Speed]:

@@ -6,7 +6,6 @@ test set is decoded too, its mean over the seeds.
   --runs DIR   where the runs are (default: results/runs)
 """
 
-import argparse
 import statistics
 import sys
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.cli import RESULTS, one_line_errors
+from scripts.cli import RESULTS, one_line_errors, plain_parser
 from solo import record
 from solo.train import LOG
 
@@ -36,7 +35,7 @@ def read_trained(runs_dir: Path) -> tuple[list[Trained], list[str]]:
     for directory in sorted(path for path in Path(runs_dir).glob("*") if path.is_dir()):
         try:
             found.append(_read(directory))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             left_out.append(f"{directory}: left out, {error}")
     return found, left_out
 
@@ -47,16 +46,16 @@ def _read(directory: Path) -> Trained:
         raise ValueError("not trained to the end")
     training = record.read_json(directory / "identity.json")["training"]
     recipe = dict(training["train"])
-    lr = recipe.pop("lr")
+    lr = float(recipe.pop("lr"))
     losses = [e["valid_loss"] for e in record.read_lines(directory / LOG) if "valid_loss" in e]
     if not losses:
         raise ValueError(f"{LOG} has no validation loss")
     rows = directory / "rows.json"
     options = " ".join(f"{k}={v}" for k, v in training["adapter"].items() if v is not None)
     label = ", ".join(record.read_json(rows)) if rows.exists() else options
-    label += f" on {entry['backbone']['path']}, {entry['steps']:,} steps"
+    label += f" on {entry['backbone']['path']}, {entry['steps']:,} steps, {recipe['precision']}"
     rest = record.config_hash(training | {"train": recipe, "seed": None})
-    return Trained(rest, label, lr, training["seed"], losses[-1])
+    return Trained(rest, label, lr, int(training["seed"]), float(losses[-1]))
 
 
 def report(trained: list[Trained]) -> str:
@@ -82,9 +81,7 @@ def report(trained: list[Trained]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = plain_parser(__doc__)
     parser.add_argument("--runs", type=Path, default=RESULTS / "runs", help="where the runs are")
     args = parser.parse_args()
     with one_line_errors():

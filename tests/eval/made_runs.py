@@ -24,7 +24,8 @@ def make_run(
     options = settings["adapter"] | (adapter or {})
     recipe = settings["train"] | {"lr": lr} | (train or {})
     planned = STEPS[recipe["batch_size"]]
-    sums = settings["data"]["sha256"] | (data or {})
+    known = {split: sha256 or "made" for split, sha256 in settings["data"]["sha256"].items()}
+    sums = known | (data or {})
     test = sums.pop("test")
     backbone = {"path": path or settings["model"]["path"], "file_sha256": file_sha256}
     backbone |= {"sha256": f"weights of {backbone['path']}", "stand_in": stand_in}
@@ -33,21 +34,20 @@ def make_run(
     identity = {
         "training": {"model": {"path": backbone["path"]}, "data": sums, "adapter": options,
                      "train": recipe, "seed": seed},
-        "test": test,
-        "decode": {k: v for k, v in settings["decode"].items() if k not in ("batch_size", "output")}
-        | (decode or {}),
     }  # fmt: skip
+    beam = {k: v for k, v in settings["decode"].items() if k not in ("batch_size", "output")}
+    decoding = {"decode": beam | (decode or {}), "test": test}
     environment = {
         "train": {"steps": planned if steps is None else steps, "planned_steps": planned,
                   "n_params": n_params, "backbone": backbone},
-        "decode": {"n_predictions": mrs, "sha256": digest},
+        "decode": {"n_predictions": mrs, "sha256": digest, "settings": decoding},
         "evaluate": {"inputs": {"predictions.tsv": digest, "test.txt": references or test}},
     }  # fmt: skip
     log = [{"step": s, "loss": 3.0 - s, "lambda/2": 0.01 * s} for s in (1, 2)]
     log.append({"step": 2, "valid_loss": 0.8})
     files = {
         "environment.json": json.dumps(environment),
-        "identity.json": json.dumps(identity),
+        "identity.json": json.dumps(identity | decoding),
         "rows.json": json.dumps([row]),
         "metrics.json": json.dumps(SCORES | (scores or {})),
         "config.yaml": yaml.safe_dump({"adapter": options}),

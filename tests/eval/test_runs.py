@@ -45,6 +45,7 @@ def test_what_counts_for_no_row(tmp_path, changes, mark):
         ({"adapter": {"dropout": 0.0}}, "adapter.dropout=0.0 (the row has null)"),
         ({"train": {"batch_size": 8}}, "train.batch_size=8 (the row has 4)"),
         ({"train": {"epochs": 1}}, "train.epochs=1 (the row has 5)"),
+        ({"train": {"precision": "bf16"}}, "train.precision=bf16 (the row has fp32)"),
         ({"decode": {"beam": 1}}, "decode.beam=1 (the row has 10)"),
         ({"data": {"train": "00"}}, "other train data than E2E's"),
         ({"data": {"test": "00"}, "references": "x"}, "other test data than E2E's"),
@@ -72,46 +73,124 @@ def test_a_local_copy_of_the_hubs_weights_is_the_real_thing(tmp_path):
     ]
 
 
-def test_a_broken_directory_is_named_with_the_reason_and_left_out(tmp_path):
+def change(file: str, path: str, value):
+    """A function that sets what `path` names in a run's JSON file; value ...: takes it away."""
+
+    def damage(directory):
+        content = json.loads((directory / file).read_text())
+        *groups, last = path.split("/")
+        group = content
+        for key in groups:
+            group = group[key]
+        group[last] = value
+        if value is ...:
+            del group[last]
+        (directory / file).write_text(json.dumps(content))
+
+    return damage
+
+
+def write(file: str, content: str | bytes):
+    data = content if isinstance(content, bytes) else content.encode()
+    return lambda directory: (directory / file).write_bytes(data)
+
+
+def cut(file: str):
+    return lambda d: (d / file).write_bytes((d / file).read_bytes()[:-3])
+
+
+DAMAGED = "environment.json is damaged"
+DAMAGE = [
+    (write("environment.json", ""), "environment.json is damaged (Expecting value"),
+    (write("environment.json", "null"), "unfinished: no train stage in environment.json"),
+    (write("environment.json", b"\xff"), "environment.json is damaged ('utf-8' codec"),
+    (cut("environment.json"), "environment.json is damaged (Expecting ','"),
+    (change("environment.json", "decode", ...), "unfinished: no decode stage in environment.json"),
+    (change("environment.json", "train", None), "environment.json has no train/steps"),
+    (change("environment.json", "train/steps", "x"), f"{DAMAGED} (train/steps is x)"),
+    (change("environment.json", "train/steps", True), f"{DAMAGED} (train/steps is true)"),
+    (change("environment.json", "train/n_params", None), f"{DAMAGED} (train/n_params is null)"),
+    (
+        change("environment.json", "decode/settings", ...),
+        "environment.json has no decode/settings/decode/beam",
+    ),
+    (
+        change("environment.json", "evaluate/inputs/test.txt", ...),
+        "environment.json names 0 files of references, not one",
+    ),
+    (
+        change("environment.json", "evaluate/inputs/b.txt", "0"),
+        "environment.json names 2 files of references, not one",
+    ),
+    (lambda d: (d / "identity.json").unlink(), "unfinished: no identity.json"),
+    (write("identity.json", "[]"), "identity.json has no training/seed"),
+    (
+        change("identity.json", "training/seed", "one"),
+        "identity.json is damaged (training/seed is one)",
+    ),
+    (
+        change("identity.json", "training/train/lr", None),
+        "identity.json is damaged (training/train/lr is null)",
+    ),
+    (
+        change("identity.json", "training/train/precision", ...),
+        "identity.json has no training/train/precision",
+    ),
+    (change("identity.json", "training/data", []), "identity.json has no training/data/train"),
+    (cut("metrics.json"), "metrics.json is damaged (Expecting"),
+    (change("metrics.json", "NIST", ...), "metrics.json has no NIST"),
+    (change("metrics.json", "NIST", "8.64"), "metrics.json is damaged (NIST is 8.64)"),
+    (change("metrics.json", "NIST", float("nan")), "metrics.json holds a score that is not finite"),
+    (change("metrics.json", "NIST", 10**400), "OverflowError: int too large"),
+    (write("rows.json", '["table1'), "rows.json is damaged (Unterminated string"),
+    (write("rows.json", '"table1/solo_s"'), "rows.json is damaged (it is no list of rows)"),
+    (write("rows.json", '[["table1/solo_s"]]'), "rows.json is damaged (it is no list of rows)"),
+    (write("config.yaml", "adapter: {"), "config.yaml is damaged (while parsing"),
+    (write("config.yaml", b"\xff"), "config.yaml is damaged ('utf-8' codec"),
+    (write("config.yaml", ""), "config.yaml has no adapter/name"),
+    (write("config.yaml", "adapter: solo"), "config.yaml has no adapter/name"),
+    (
+        write("config.yaml", "adapter: {name: solo, rank: 64}"),
+        "config.yaml says adapter.rank=64, identity.json 128; they are not of one run",
+    ),
+    (lambda d: (d / "predictions.tsv").unlink(), "unfinished: no predictions.tsv"),
+    (cut("predictions.tsv"), "predictions.tsv is not the file that was scored; evaluate it again"),
+    (lambda d: (d / "train_log.jsonl").unlink(), "unfinished: no train_log.jsonl"),
+    (cut("train_log.jsonl"), "train_log.jsonl is damaged (Expecting"),
+    (write("train_log.jsonl", b"\xff"), "train_log.jsonl is damaged ('utf-8' codec"),
+    (write("train_log.jsonl", ""), "train_log.jsonl is empty"),
+    (write("train_log.jsonl", "5\n"), "train_log.jsonl is damaged (line 1 has no step)"),
+    (
+        write("train_log.jsonl", '{"step": 1, "loss": "x"}'),
+        "train_log.jsonl is damaged (line 1: loss is 'x')",
+    ),
+    (lambda d: [path.unlink() for path in d.iterdir()], "unfinished: no environment.json"),
+]
+
+
+@pytest.mark.parametrize(("damage", "reason"), DAMAGE, ids=[reason for _, reason in DAMAGE])
+def test_a_broken_directory_is_named_with_the_reason_and_left_out(tmp_path, damage, reason):
     make_run(tmp_path, "good")
-    for name, file, content in [
-        ("cut", "metrics.json", '{"BLEU": '),
-        ("deaf", "identity.json", "[]"),
-        ("few", "metrics.json", '{"BLEU": 0.5}'),
-        (
-            "nan",
-            "metrics.json",
-            (tmp_path / "good/metrics.json").read_text().replace("2.31", "NaN"),
-        ),
-        ("log", "train_log.jsonl", '{"step": 1}\n{"st'),
-        ("other", "predictions.tsv", "MR\toutput\n"),
-        ("yaml", "config.yaml", "adapter: {"),
-    ]:
-        (make_run(tmp_path, name, lr=len(name)) / file).write_text(content)
-    (make_run(tmp_path, "lost", lr=9) / "identity.json").unlink()
-    half = make_run(tmp_path, "half", lr=10) / "environment.json"
-    half.write_text(json.dumps({"train": json.loads(half.read_text())["train"]}))
-    (tmp_path / "started").mkdir()
-    runs, left_out = read(tmp_path)
+    damage(make_run(tmp_path, "bad", lr=1e-3))
+    runs, [line] = read(tmp_path)
     assert [run.directory.name for run in runs] == ["good"]
-    reasons = dict(line.removeprefix(f"{tmp_path}/").split(": left out, ") for line in left_out)
-    assert list(reasons) == sorted(p.name for p in tmp_path.iterdir() if p.name != "good")
-    assert reasons["cut"].startswith("metrics.json is damaged (Expecting value")
-    assert reasons["deaf"].startswith("TypeError: ")
-    assert reasons["few"] == "KeyError: no key 'NIST'"
-    assert reasons["nan"] == "metrics.json holds a score that is not finite"
-    assert reasons["other"] == "predictions.tsv is not the file that was scored; evaluate it again"
-    assert reasons["yaml"].startswith("config.yaml is damaged (")
-    assert reasons["log"].startswith("train_log.jsonl is damaged (")
-    assert reasons["lost"] == "unfinished: no identity.json"
-    assert reasons["half"] == "unfinished: no decode stage in environment.json"
-    assert reasons["started"] == "unfinished: no environment.json"
+    assert line.startswith(f"{tmp_path}/bad: left out, {reason}")
+
+
+def test_a_run_is_what_it_was_decoded_with(tmp_path):
+    """Trained for beam 10, as the row has it, but decoded with beam 1 by hand."""
+    change("environment.json", "decode/settings/decode/beam", 1)(make_run(tmp_path, "a"))
+    [run], _ = read(tmp_path)
+    assert differences(run, "table1/solo_s") == ["decode.beam=1 (the row has 10)"]
+    make_run(tmp_path, "b", scores={"BLEU": 0.7})  # no twin of it
+    assert len(read(tmp_path)[0]) == 2
 
 
 def test_two_runs_of_one_key_with_different_results_are_an_error_that_names_both(tmp_path):
     make_run(tmp_path, "a")
     make_run(tmp_path, "c", seed=2, scores={"BLEU": 0.6})
     make_run(tmp_path, "b", scores={"CIDEr": 2.4})
+    make_run(tmp_path, "aa")  # as a: no contradiction
     with pytest.raises(
         ValueError,
         match=f"{tmp_path}/a and {tmp_path}/b are runs of one configuration and seed with "

@@ -114,6 +114,15 @@ def test_whatever_is_no_reproduction_stands_apart_with_the_reason(tmp_path, writ
     assert others[0]["marks"] == "stand-in: tiny; 200 of 52,580 training steps"
 
 
+def test_marked_runs_of_the_two_variants_are_side_by_side_too(tmp_path, write):
+    make_run(tmp_path / "runs", "a", stand_in="stand-in: tiny", adapter={"variant": "devcode"})
+    make_run(tmp_path / "runs", "b", stand_in="stand-in: tiny")
+    apart = write("table1").split("## Not counted as reproductions")[1].splitlines()
+    variants = [line.split(" | ")[0] for line in apart if "| stand-in: tiny |" in line]
+    names = [f"| Solo Connection, GPT-2 S, variant={name}" for name in ("paper", "devcode")]
+    assert variants == names
+
+
 def test_latex(tmp_path, write):
     make_run(tmp_path / "runs", "a", row="table6/solo_s_vector", n_params=122_444,
              scores=dict.fromkeys(SCORES, 0.25))  # fmt: skip
@@ -206,3 +215,18 @@ def test_the_claim_is_tested_on_pairs_with_the_same_weights_and_seed(tmp_path, w
     assert medium.endswith("– (no two runs with the same weights and seed yet)\n")
     (tmp_path / "runs/s1/statistics.json").unlink()
     assert "no statistics kept; `python -m eval.compare " in write("table1")
+
+
+def test_a_run_in_bf16_never_stands_unmarked_beside_those_in_fp32(tmp_path, write):
+    """Same row, seed and rate: apart in the table, with the reason, and in the claim's line too."""
+    make_run(tmp_path / "runs", "fp32")
+    make_run(tmp_path / "runs", "half", train={"precision": "bf16"}, scores={"BLEU": 0.6})
+    make_run(tmp_path / "runs", "lora", row="table1/lora_s")
+    markdown = write("table1")
+    mark = "train.precision=bf16 (the row has fp32)"
+    assert "| 0.0002 | 1 | 67.64 (+0.00) |" in lines_of(markdown, "Solo Connection, GPT-2 S")[1]
+    apart = markdown.split("## Not counted as reproductions")[1]
+    assert f"| Solo Connection, GPT-2 S, variant=paper | {mark} | 0.0002 | 1 |" in apart
+    claim = markdown.split("## Is it real? ")[1]
+    assert f"Not a reproduction ({mark}): half against lora" in claim
+    assert "\nfp32 against lora" in claim

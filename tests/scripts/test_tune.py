@@ -16,10 +16,13 @@ from solo.demo_data import write_demo_data
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def make_run(runs: Path, lr: float, seed: int, losses: list[float], rank: int = 4) -> Path:
+def make_run(
+    runs: Path, lr: float, seed: int, losses: list[float], rank: int = 4, precision="fp32"
+) -> Path:
     """A run directory as training leaves it: a line per log step and per validation."""
-    directory = runs / f"lora-{lr}-{seed}-{rank}"
-    training = {"adapter": {"name": "lora", "rank": rank}, "train": {"lr": lr, "epochs": 2}}
+    directory = runs / f"lora-{lr}-{seed}-{rank}-{precision}"
+    recipe = {"lr": lr, "epochs": 2, "precision": precision}
+    training = {"adapter": {"name": "lora", "rank": rank}, "train": recipe}
     training |= {"model": {"path": "gpt2"}, "data": {"train": "aa", "valid": "bb"}, "seed": seed}
     record.write_json(directory / "identity.json", {"training": training, "test": "cc"})
     record.write_json(directory / "rows.json", [f"table9/lora_r{rank}"])
@@ -39,11 +42,12 @@ def test_the_rate_with_the_lowest_last_validation_loss(tmp_path):
     make_run(tmp_path, 5e-4, 2, [2.9, 2.6])  # 2.4, the best
     make_run(tmp_path, 1e-3, 1, [2.0, 2.45])  # lowest in between, not at the end
     make_run(tmp_path, 9e-1, 1, [0.1, 0.1], rank=8)  # another row: not compared
+    make_run(tmp_path, 9e-1, 1, [0.1, 0.1], precision="bf16")  # another precision: neither
     best = make_run(tmp_path, 1e-3, 2, [2.5, 2.55])
     record.write_json(best / "metrics.json", {"BLEU": 0.99})  # never looked at
     trained, left_out = tune.read_trained(tmp_path)
     assert tune.report(trained).splitlines() == [
-        "table9/lora_r4 on gpt2, 2 steps",
+        "table9/lora_r4 on gpt2, 2 steps, fp32",
         "        lr  valid loss  seeds",
         "    0.0001      2.5000  1, 2",
         "    0.0005      2.4000  1, 2  best: train.lr=0.0005",
@@ -60,13 +64,19 @@ def test_a_best_rate_at_the_end_is_said_to_be(tmp_path):
 
 
 def test_unfinished_and_damaged_runs_are_named(tmp_path):
-    damaged, unfinished = (make_run(tmp_path, lr, 1, [2.0]) for lr in (1e-4, 1e-3))
+    damaged, unfinished, strange, odd = (make_run(tmp_path, lr, 1, [2.0]) for lr in (1, 2, 3, 4))
     with open(damaged / "train_log.jsonl", "a") as log:
         log.write('{"step": ')
     (unfinished / "environment.json").unlink()
+    (strange / "environment.json").write_text("[]")
+    identity = json.loads((odd / "identity.json").read_text())
+    identity["training"]["train"]["lr"] = None
+    (odd / "identity.json").write_text(json.dumps(identity))
     trained, left_out = tune.read_trained(tmp_path)
-    assert trained == [] and len(left_out) == 2
-    assert "0.0001-1-4: left out" in left_out[0] and "train_log.jsonl is damaged" in left_out[0]
+    assert trained == [] and len(left_out) == 4
+    paths = [line.split(": left out, ")[0] for line in left_out]
+    assert paths == [str(path) for path in (damaged, unfinished, strange, odd)]
+    assert "train_log.jsonl is damaged" in left_out[0]
     assert left_out[1].endswith("left out, not trained to the end")
 
 
