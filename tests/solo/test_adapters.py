@@ -12,6 +12,8 @@ from transformers import GPT2LMHeadModel
 from solo import checkpoint
 from solo.adapters import METHODS, make_config
 from solo.backbone import fingerprint
+from solo.data import Example, collate, pack
+from solo.loss import summed_loss
 
 # Options worth a case of their own; a method that is not named runs with its defaults.
 CASES = {
@@ -125,6 +127,22 @@ def test_save_and_load_give_the_same_logits_to_the_bit(model, ids, options, tmp_
     assert torch.equal(logits(fresh, ids), logits(model, ids))
     saved = (tmp_path / checkpoint.WEIGHTS).stat().st_size
     assert saved < 4 * attached.n_params + 20_000  # what is trained and a header, no more
+
+
+@every_method
+def test_examples_in_one_row_count_as_alone(model, ids, options):
+    """What `position_wise` promises: the loss of a packed batch is that of a padded one."""
+    attached = attach(model, options)
+    train_a_little(model, attached, ids)
+    if not attached.position_wise:
+        return
+    examples = [
+        Example(row[:length], 2) for row, length in zip(ids.tolist(), (9, 5, 7), strict=True)
+    ]
+    with torch.no_grad():
+        padded = summed_loss(model, collate(examples), 1, 0.1)
+        packed = summed_loss(model, pack([examples], multiple=8), 1, 0.1)
+    torch.testing.assert_close(packed, padded, rtol=1e-4, atol=1e-4)
 
 
 @every_method

@@ -121,3 +121,16 @@ def test_example_longer_than_the_backbone(tmp_path, tokenizer):
     path = write(tmp_path / "train.txt", LINE + "\n")
     with pytest.raises(ValueError, match="row 1 has .* tokens, the backbone 8 positions; use a"):
         data.load_examples(path, tokenizer, 8)
+
+
+def test_a_packed_batch_by_hand():
+    one, two, other = (data.Example(ids, 1) for ids in ([5, 6, 7], [8, 9], [3, 4]))
+    packed = {name: rows.tolist() for name, rows in data.pack([[one, two], [other]], 4).items()}
+    assert packed == {
+        "input_ids": [[5, 6, 7, 8, 9, 0, 0, 0], [3, 4, 0, 0, 0, 0, 0, 0]],
+        "position_ids": [[0, 1, 2, 0, 1, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0]],
+        "segment": [[1, 1, 1, 2, 2, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0, 0]],
+        "index": [[0, 1, 3, 0], [8, 0, 0, 0]],  # places in both rows, one after the other
+        "targets": [[6, 7, 9, -100], [4, -100, -100, -100]],
+    }
+    assert data.pack([[one, two]])["input_ids"].tolist() == [[5, 6, 7, 8, 9]]

@@ -1,0 +1,194 @@
+"""Runs together against the same runs alone; the fast paths against the plain one."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from solo.adapters import make_config
+from solo.adapters.base import Attached
+from solo.recipe import TrainConfig, follow, make_optimizer, set_step
+from solo.train import LOG, Run, train, train_runs
+from tests.conftest import make_model
+from tests.solo.test_train import RECIPE, TRAIN, VALID
+
+# Ranks, seeds, sparsities, learning rates and methods differ; without dropout, whose draws do too.
+RUNS = [
+    ({"name": "solo", "rank": 4, "sparsity": 0.3, "dropout": 0.0}, 1, {"lr": 0.02}),
+    ({"name": "solo", "rank": 9, "dropout": 0.0, "variant": "devcode"}, 1, {"lr": 0.01}),
+    ({"name": "lora", "rank": 2, "dropout": 0.0}, 2, {"lr": 0.005, "weight_decay": 0.0}),
+    ({"name": "ssb"}, 3, {"lr": 0.02, "warmup_steps": 0}),
+    ({"name": "houlsby"}, 1, {"lr": 0.002}),
+]
+
+
+def make_runs(model, folder, runs=RUNS, **recipe) -> list[Run]:
+    made = []
+    for number, (options, seed, own) in enumerate(runs):
+        method, config = make_config(options)
+        attached = method.attach(model, config, seed)
+        attached.detach()
+        config = TrainConfig(**RECIPE | recipe | own)
+        made.append(Run(attached, config, folder / str(number), seed, f"run {number}"))
+    return made
+
+
+def alone(folder, runs=RUNS, **recipe) -> list[tuple[Attached, dict]]:
+    results = []
+    for number, (options, seed, own) in enumerate(runs):
+        model = make_model()
+        method, config = make_config(options)
+        attached = method.attach(model, config, seed)
+        config = TrainConfig(**RECIPE | recipe | own)
+        path, name = folder / str(number), f"run {number}"
+        results.append((attached, train(model, attached, TRAIN, VALID, config, path, seed, name)))
+    return results
+
+
+def read(folder, key: str) -> list:
+    lines = (json.loads(line) for line in (folder / LOG).read_text().splitlines())
+    return [line[key] for line in lines if key in line]
+
+
+def test_runs_together_end_as_they_do_alone(tmp_path):
+    model = make_model()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    runs = make_runs(model, tmp_path / "together")
+    results = train_runs(model, runs, TRAIN, VALID)
+    single = alone(tmp_path / "alone")
+    for number, (attached, expected) in enumerate(single):
+        assert results[number]["valid_loss"] == pytest.approx(expected["valid_loss"], rel=1e-3)
+        losses = [read(tmp_path / kind / str(number), "loss") for kind in ("together", "alone")]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+        for name, parameter in attached.parameters.items():
+            torch.testing.assert_close(
+                runs[number].attached.parameters[name], parameter, rtol=5e-3, atol=5e-4
+            )
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_runs_together_go_on_where_they_were_killed(tmp_path):
+    def kill(done, total, info):
+        if done == 7:
+            raise KeyboardInterrupt
+
+    model = make_model()
+    whole = make_runs(model, tmp_path / "whole", save_every=2)
+    expected = train_runs(model, whole, TRAIN, VALID)
+    model = make_model()
+    with pytest.raises(KeyboardInterrupt):
+        train_runs(model, make_runs(model, tmp_path / "k", save_every=2), TRAIN, VALID, kill)
+    model = make_model()
+    again = make_runs(model, tmp_path / "k", save_every=2)
+    assert train_runs(model, again, TRAIN, VALID) == expected
+    for run, other in zip(whole, again, strict=True):
+        for name, parameter in run.attached.parameters.items():
+            assert torch.equal(parameter, other.attached.parameters[name]), name
+
+
+def test_what_cannot_train_together(tmp_path):
+    solo = ({"name": "solo", "rank": 4}, 1, {})
+    for other, text in (
+        (({"name": "prefix"}, 1, {}), "cannot share a backbone; train it alone"),
+        (({"name": "solo", "rank": 4}, 1, {"epochs": 3}), "differ in more than lr, warmup_steps"),
+        (({"name": "full"}, 1, {}), "by other means than hooks cannot share a backbone"),
+    ):
+        model = make_model()
+        with pytest.raises(ValueError, match=text):
+            train_runs(model, make_runs(model, tmp_path, [solo, other]), TRAIN, VALID)
+
+
+def test_packed_equals_padded(tmp_path):
+    """Loss curves of rows without padding and of the plain path: 1e-4 apart over the whole run."""
+    runs = [RUNS[0], RUNS[2], ({"name": "full"}, 1, {"lr": 1e-3})]
+    packed, padded = alone(tmp_path / "a", runs), alone(tmp_path / "b", runs, packed=False)
+    for number, ((_, one), (_, other)) in enumerate(zip(packed, padded, strict=True)):
+        losses = [read(tmp_path / kind / str(number), "loss") for kind in "ab"]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+        assert one["valid_loss"] == pytest.approx(other["valid_loss"], rel=1e-4)
+
+
+def test_an_optimizer_follows_its_parameters():
+    """Survivors keep their moments, new ones begin with the recipe's first step."""
+    config = TrainConfig(lr=0.1, eps=1e-3, weight_decay=0.0)
+    stays, leaves, comes = (torch.nn.Parameter(torch.ones(3)) for _ in range(3))
+    attached = Attached({"stays": stays, "leaves": leaves}, lambda: None)
+    optimizer = make_optimizer(attached, config)
+    gradient = torch.tensor([1.0, -2.0, 1e-4])
+
+    def step(number: int) -> None:
+        set_step(optimizer, number, 0.1, config)
+        for parameter in attached.parameters.values():
+            parameter.grad = gradient.clone()
+        optimizer.step()
+
+    step(1)
+    step(2)
+    moments = optimizer.state[stays]["exp_avg"].clone()
+    attached.parameters = {"stays": stays, "comes": comes}
+    follow(optimizer, attached, 2)
+    assert torch.equal(optimizer.state[stays]["exp_avg"], moments)
+    assert leaves not in optimizer.state
+    step(3)
+    assert int(optimizer.state[stays]["step"]) == 3
+    # LoRA's AdamW by hand, its first step: m = 0.1 g, v = 0.001 g^2, eps before the correction
+    update = 0.1 * math.sqrt(0.001) / 0.1 * (0.1 * gradient)
+    update = update / (math.sqrt(0.001) * gradient.abs() + 1e-3)
+    torch.testing.assert_close(comes.data, 1 - update, rtol=1e-5, atol=1e-6)
+
+
+def scheduled(model) -> Attached:
+    """A made-up method: at step 5 parameter `b` is replaced by `c`; a tensor counts the steps."""
+    values = {name: torch.nn.Parameter(torch.zeros(16)) for name in "abc"}
+    attached = Attached({"a": values["a"], "b": values["b"]}, lambda: None)
+    count = torch.zeros(())
+
+    def swap(events: list[dict]) -> None:
+        if events:
+            attached.events.extend(events)
+            attached.parameters = {"a": values["a"], "c": values["c"]}
+
+    def after_step(step: int) -> None:
+        count.add_(1)
+        if step == 5:
+            swap([{"step": step, "removed": "b"}])
+
+    def add(module, args, output):
+        return output + sum(attached.parameters.values())
+
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    model.transformer.h[2].mlp.register_forward_hook(add)
+    attached.after_step, attached.replay, attached.state = after_step, swap, {"n": count}
+    attached.penalty = lambda: sum(p.square().sum() for p in attached.parameters.values())
+    return attached
+
+
+def run_scheduled(folder, stop_at=None) -> Attached:
+    def on_progress(done, total, info):
+        if done == stop_at:
+            raise KeyboardInterrupt
+
+    model = make_model()
+    attached = scheduled(model)
+    config = TrainConfig(**RECIPE | {"save_every": 1, "log_every": 1})
+    train(model, attached, TRAIN, VALID, config, folder, 1, "a", on_progress)
+    return attached
+
+
+def test_a_schedule_survives_a_restart(tmp_path):
+    whole = run_scheduled(tmp_path / "whole")
+    assert read(tmp_path / "whole", "event") == [{"step": 5, "removed": "b"}]
+    assert set(whole.parameters) == {"a", "c"} and whole.state["n"] == 12
+    for stop_at in (3, 5, 8):
+        folder = tmp_path / str(stop_at)
+        with pytest.raises(KeyboardInterrupt):
+            run_scheduled(folder, stop_at)
+        again = run_scheduled(folder)
+        assert again.events == whole.events and again.state["n"] == 12
+        for name, parameter in whole.parameters.items():
+            assert torch.equal(parameter, again.parameters[name]), (stop_at, name)
+        assert read(folder, "loss") == read(tmp_path / "whole", "loss")
