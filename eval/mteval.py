@@ -3,16 +3,18 @@
 Source: tuetschek/e2e-metrics, ``metrics/pymteval.py`` (commit 1b9c4d8), itself after NIST's
 mteval-v13a.pl. Corpus level, several references, lower-cased, 4-grams for BLEU, 5-grams for NIST.
 
-Why not a library: sacrebleu 2.6.0 and nltk 3.10 give the official BLEU on ordinary outputs (tgen:
-0.6593 all three), not on short or empty ones, and no official NIST (tgen: 8.5923, nltk 7.1314).
-With tgen's first 100 outputs emptied BLEU is 0.4792 here, 0.4712 in sacrebleu, 0.4720 in nltk;
-with them replaced by "Yes ." it is 0.4812, 0.4799, 0.4775. What decides it in the official script:
+Why not a library: sacrebleu 2.6.0 and nltk 3.10.4 give the official BLEU on ordinary outputs (tgen:
+0.6593 all three), not on short or empty ones, and no official NIST (tgen: 8.5923, nltk 7.1314;
+sacrebleu has none). With tgen's first 100 outputs emptied BLEU is 0.6004 officially and here,
+0.5937 in sacrebleu, 0.5895 in nltk; with them replaced by "Yes ." it is 0.6016, 0.6005, 0.5983
+(results/scores.md). What decides it in the official script:
 
 - an empty text is one token, the empty string: its length is 1, it matches an empty reference;
-- a segment of k tokens adds k - n + 1 to the number of n-grams even where that is negative;
-- zero matches become 1e-15 (sacrebleu halves a count instead);
+- a segment of k tokens adds k - n + 1 to the number of n-grams even where that is negative (at
+  least 0 in sacrebleu, at least 1 in nltk);
+- zero matches become 1e-15 (sacrebleu takes 1/2, 1/4, ... of a match instead);
 - NIST counts the matches with all references of a segment together and compares lengths with
-  their mean (nltk keeps the single best reference of each segment).
+  their mean (nltk takes, order by order, the single best reference of each segment).
 """
 
 import math

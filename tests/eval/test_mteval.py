@@ -4,6 +4,8 @@ import math
 import random
 
 import pytest
+from nltk.translate.bleu_score import corpus_bleu
+from nltk.translate.nist_score import corpus_nist
 
 from eval.mteval import bleu, corpus_of, mteval_scores, nist, tokenize
 
@@ -48,6 +50,37 @@ def test_empty_text_is_one_empty_token():
     assert tokenize("") == tokenize("  \n ") == [""]
     # which matches an empty reference: two words here, each 1 of 2 of the references
     assert nist(corpus_of(["", "a"], [[""], ["a"]])) == pytest.approx(math.log2(2 / 1))
+
+
+def _nltk(scorer, hypotheses, references):
+    """A score of nltk's from the same tokens."""
+    groups = [[tokenize(text) for text in group] for group in references]
+    return scorer(groups, [tokenize(text) for text in hypotheses])
+
+
+def test_nltk_gives_the_same_where_it_counts_the_same():
+    """BLEU where every output has four words; NIST where it has five and one reference."""
+    hypotheses, references = CAT[0] + ["a cheap pub near the big river"], [*CAT[1]]
+    references += [["the cheap pub by the big river"]]
+    corpus = (hypotheses, references)
+    theirs = [_nltk(scorer, *corpus) for scorer in (corpus_bleu, corpus_nist)]
+    assert list(mteval_scores(*corpus).values()) == pytest.approx(theirs, abs=1e-12)
+    references[1] += ["a cheap and cheerful pub", "near the big river"]
+    theirs = _nltk(corpus_bleu, *corpus)
+    assert mteval_scores(*corpus)["BLEU"] == pytest.approx(theirs, abs=1e-12)
+
+
+def test_nltk_counts_short_outputs_and_several_references_otherwise():
+    # Here a word alone takes 0, 1, 2 from the n-grams of orders 2, 3, 4; in nltk it adds 1 to each.
+    ten = "a b c d e f g h i j"
+    ours, theirs = (9 / 9 * 8 / 7 * 7 / 5) ** 0.25, (9 / 10 * 8 / 9 * 7 / 8) ** 0.25
+    corpus = ([ten, "x"], [[ten], ["y"]])
+    assert mteval_scores(*corpus)["BLEU"] == pytest.approx(ours * (10 / 11) ** 0.25)
+    assert _nltk(corpus_bleu, *corpus) == pytest.approx(theirs * (10 / 11) ** 0.25)
+    # Six words, each 1 of 12, three of them in either reference; pairs and longer ones tell 0.
+    corpus = (["a b c d e f"], [["a b c x y z", "u v w d e f"]])
+    assert mteval_scores(*corpus)["NIST"] == pytest.approx(math.log2(12))
+    assert _nltk(corpus_nist, *corpus) == pytest.approx(math.log2(12) / 2)
 
 
 @pytest.mark.parametrize(
