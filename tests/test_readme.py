@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import GPT2Config
 
 from eval.settings import row_settings
 from eval.tables import load_reported
+from solo.adapters import METHODS, make_config
 from solo.adapters.solo import Config, preset
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,3 +85,16 @@ def test_how_each_table_reads_s():
         tables = sorted(part for part in where if len(part) == 1)
         [of_table1] = where - set(tables)
         assert said[reading] == f"Tables {', '.join(tables)}, {of_table1}"
+
+
+def test_the_list_of_methods_has_every_count():
+    """results/methods.md against the closed forms, with the defaults of configs/adapter."""
+    text = (ROOT / "results/methods.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
+    found = {row[0].strip("| "): int(row[4].replace(",", "")) for row in rows}
+    expected = {}
+    for name in METHODS.keys() - {"none"}:
+        options = yaml.safe_load((ROOT / f"configs/adapter/{name}.yaml").read_text())
+        method, config = make_config(options)
+        expected[name] = method.n_params(GPT2Config(), config)
+    assert found == expected
