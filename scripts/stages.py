@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from eval.compare import STATISTICS
 from eval.score import score_files
 from eval.statistics import save
-from scripts.cli import progress_bar
-from solo import checkpoint, record, run
+from scripts.cli import one_line_errors, progress_bar
+from solo import checkpoint, record, run, sweep
 from solo.run import PREDICTIONS
 
 METRICS = "metrics.json"
@@ -28,6 +28,25 @@ def train(config: dict) -> Path:
     """Train (or find trained) the configured run; returns its directory."""
     with progress_bar(f"train {config['adapter']['name']}") as report:
         return run.train_run(config, report)
+
+
+def train_together(configs: list[dict]) -> None:
+    """Train a sweep's configurations, those that can together; prints each run's directory.
+
+    An error stops the group it occurs in; the others go on, and `failures` counts it.
+    """
+    with one_line_errors():
+        groups = sweep.groups(configs) if configs else []
+    for group in groups:
+        names = ", ".join(sorted({config["adapter"]["name"] for config in group}))
+        try:
+            with progress_bar(f"train {len(group)} x {names}") as report:
+                paths = sweep.train_group(group, report, train)
+        except Exception as error:
+            failures.append(names)
+            print(f"error: {names}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        else:
+            print("\n".join(map(str, paths)))
 
 
 def decode(config: dict, run_dir: Path) -> Path:

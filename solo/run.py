@@ -87,7 +87,7 @@ def train_run(config: dict, on_progress: Progress) -> Path:
     run_dir = run_directory(config, known)
     main = Accelerator().is_main_process
     with record.lock(run_dir) if main else nullcontext():
-        done = [main and _trained(run_dir, known, config)]
+        done = [main and trained(run_dir, known, config)]
         if not broadcast_object_list(done)[0]:
             _train(config, known, run_dir, on_progress)
         if main and config["row"]:
@@ -95,7 +95,8 @@ def train_run(config: dict, on_progress: Progress) -> Path:
     return run_dir
 
 
-def _trained(run_dir: Path, known: dict, config: dict) -> bool:
+def trained(run_dir: Path, known: dict, config: dict) -> bool:
+    """Whether a run is trained already, or takes over the training of one beside it."""
     done = record.stage_record(run_dir, "train") or _share_training(run_dir, known, config)
     return bool(done)
 
@@ -104,11 +105,8 @@ def _train(config: dict, known: dict, run_dir: Path, on_progress: Progress) -> N
     processes = Accelerator()
     main, digest = processes.is_main_process, record.config_hash(known)
     model, tokenizer, description = load_model(config["model"])
-    n_positions = model.config.n_positions
-    paths = config["data"]
     with processes.main_process_first():  # the others find the encoded data in the cache
-        train_examples = data.load_examples(paths["train_path"], tokenizer, n_positions)
-        valid_examples = data.load_examples(paths["valid_path"], tokenizer, n_positions)
+        train_examples, valid_examples = load_data(config, model, tokenizer)
     method, adapter = make_config(config["adapter"])
     attached = method.attach(model, adapter, config["seed"])
     recipe = TrainConfig(**config["train"])
@@ -116,21 +114,38 @@ def _train(config: dict, known: dict, run_dir: Path, on_progress: Progress) -> N
     if not main:
         train(model, attached, *examples, recipe, run_dir, config["seed"], digest)
         return
-    _open_run(run_dir, known, config)
+    open_run(run_dir, known, config)
     with record.stage(run_dir, "train") as entry:
         entry |= train(
             model, attached, *examples, recipe, run_dir, config["seed"], digest, on_progress
         )
-        name, sha256 = config["adapter"]["name"], description["sha256"]
-        checkpoint.save_adapter(run_dir, name, adapter, attached, config["seed"], sha256)
-        planned = replace(recipe, max_steps=None).total_steps(len(train_examples))
-        entry["planned_steps"] = planned if attached.parameters else 0
-        entry |= {"n_params": attached.n_params, "processes": processes.num_processes}
-        entry |= {"backbone": description, "identity": digest}
+        entry |= {"processes": processes.num_processes, "backbone": description}
+        entry |= finish(run_dir, config, attached, description["sha256"], len(train_examples))
+        entry["identity"] = digest
     (run_dir / checkpoint.STATE).unlink(missing_ok=True)
 
 
-def _open_run(run_dir: Path, known: dict, config: dict) -> None:
+def load_data(config: dict, model, tokenizer) -> tuple[list, list]:
+    """The training and validation examples of a configuration."""
+    paths, n_positions = config["data"], model.config.n_positions
+    return tuple(
+        data.load_examples(paths[f"{split}_path"], tokenizer, n_positions)
+        for split in ("train", "valid")
+    )
+
+
+def finish(run_dir: Path, config: dict, attached, backbone_sha256: str, n_examples: int) -> dict:
+    """Save what a run has trained; returns what its record says of it."""
+    _, adapter = make_config(config["adapter"])
+    name, seed = config["adapter"]["name"], config["seed"]
+    checkpoint.save_adapter(run_dir, name, adapter, attached, seed, backbone_sha256)
+    planned = replace(TrainConfig(**config["train"]), max_steps=None).total_steps(n_examples)
+    planned = planned if attached.parameters else 0
+    return {"planned_steps": planned, "n_params": attached.n_params}
+
+
+def open_run(run_dir: Path, known: dict, config: dict) -> None:
+    """Make a run's directory, with its identity and its configuration."""
     run_dir.mkdir(parents=True, exist_ok=True)
     record.write_json(run_dir / "identity.json", known)
     record.write_text(run_dir / "config.yaml", record.to_yaml(config))
@@ -142,7 +157,7 @@ def _share_training(run_dir: Path, known: dict, config: dict) -> bool:
     for path in sorted(Path(config["runs_dir"]).glob("*/identity.json")):
         trained = record.stage_record(path.parent, "train")
         if trained and record.config_hash(record.read_json(path)["training"]) == wanted:
-            _open_run(run_dir, known, config)
+            open_run(run_dir, known, config)
             for name in (LOG, checkpoint.WEIGHTS, checkpoint.CONFIG):
                 with record.atomic(run_dir / name) as temporary:
                     shutil.copyfile(path.parent / name, temporary)
