@@ -6,8 +6,11 @@ Several GPUs for one run: accelerate launch scripts/run_row.py experiment=table1
 """
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -19,7 +22,8 @@ from scripts.rows import check_launcher
 
 @command
 def main(cfg: DictConfig) -> None:
-    with stages.others_go_on(cfg.row or cfg.adapter.name):
+    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+    with stages.others_go_on(cfg.row or cfg.adapter.name) if sweeping else nullcontext():
         stages.run_all(OmegaConf.to_container(cfg, resolve=True))
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from eval.compare import STATISTICS
 from eval.score import score_files
 from eval.statistics import save
-from scripts.cli import one_line_errors, progress_bar
+from scripts.cli import progress_bar
 from solo import checkpoint, record, run, sweep
 from solo.run import PREDICTIONS
 
@@ -33,20 +32,23 @@ def train(config: dict) -> Path:
 def train_together(configs: list[dict]) -> None:
     """Train a sweep's configurations, those that can together; prints each run's directory.
 
-    An error stops the group it occurs in; the others go on, and `failures` counts it.
+    A run that fails is one line, and the others go on; `failures` counts it.
     """
-    with one_line_errors():
-        groups = sweep.groups(configs) if configs else []
-    for group in groups:
+
+    def alone(config: dict) -> None:
+        with others_go_on(label(config)):
+            print(train(config), flush=True)
+
+    for group in sweep.groups(configs):
         names = ", ".join(sorted({config["adapter"]["name"] for config in group}))
-        try:
-            with progress_bar(f"train {len(group)} x {names}") as report:
-                paths = sweep.train_group(group, report, train)
-        except Exception as error:
-            failures.append(names)
-            print(f"error: {names}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        else:
-            print("\n".join(map(str, paths)))
+        with progress_bar(f"train {len(group)} x {names}") as report:
+            sweep.train_group(group, report, alone)
+
+
+def label(config: dict) -> str:
+    """A run of a sweep in words."""
+    name = config["row"] or config["adapter"]["name"]
+    return f"{name}, lr {config['train']['lr']}, seed {config['seed']}"
 
 
 def decode(config: dict, run_dir: Path) -> Path:
@@ -108,12 +110,10 @@ def run_all(config: dict) -> dict | None:
 
 @contextmanager
 def others_go_on(label: str):
-    """In a sweep, let an error be one line, and the runs after it start; `failures` counts them."""
+    """Let an error of one run of a sweep be one line; `failures` counts it."""
     try:
         yield
     except Exception as error:
-        if HydraConfig.get().mode != RunMode.MULTIRUN:
-            raise
         failures.append(label)
         print(f"error: {label}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 

@@ -8,6 +8,7 @@ A sweep over learning rates, to choose from with scripts/tune.py: sweep=lr
 """
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -20,19 +21,22 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from scripts import stages
 from scripts.cli import command, one_line_errors
 from scripts.rows import check_launcher
+from solo.run import identity
 
 together: list[dict] = []  # configurations of this process's sweep
 
 
 @command
 def main(cfg: DictConfig) -> None:
-    hydra = HydraConfig.get()
-    in_process = hydra.mode == RunMode.MULTIRUN and "BasicLauncher" in hydra.launcher._target_
-    if cfg.together and in_process and Accelerator().num_processes == 1:
-        together.append(OmegaConf.to_container(cfg, resolve=True))
-        return
-    with stages.others_go_on(f"{cfg.row or cfg.adapter.name}, lr {cfg.train.lr}, seed {cfg.seed}"):
-        run_dir = stages.train(OmegaConf.to_container(cfg, resolve=True))
+    hydra, config = HydraConfig.get(), OmegaConf.to_container(cfg, resolve=True)
+    sweeping = hydra.mode == RunMode.MULTIRUN
+    with stages.others_go_on(stages.label(config)) if sweeping else nullcontext():
+        in_process = sweeping and "BasicLauncher" in hydra.launcher._target_
+        if cfg.together and in_process and Accelerator().num_processes == 1:
+            identity(config)  # finds what is wrong with it, before any work
+            together.append(config)
+            return
+        run_dir = stages.train(config)
         if Accelerator().is_main_process:
             print(run_dir)
 
@@ -41,5 +45,6 @@ if __name__ == "__main__":
     with one_line_errors():
         check_launcher(sys.argv)
     main()
-    stages.train_together(together)
+    with one_line_errors():
+        stages.train_together(together)
     sys.exit(1 if stages.failures else 0)

@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TypeVar
 
 from solo import checkpoint, record, run
 from solo.adapters import make_config
 from solo.recipe import TrainConfig
 from solo.train import OWN, Progress, Run, train_runs
+
+T = TypeVar("T")
 
 
 def groups(configs: list[dict]) -> list[list[dict]]:
@@ -21,14 +24,12 @@ def groups(configs: list[dict]) -> list[list[dict]]:
     return list(found.values())
 
 
-def train_group(
-    configs: list[dict], on_progress: Progress, alone: Callable[[dict], Path]
-) -> list[Path]:
-    """Train configurations of one group; returns their directories, in order.
+def train_group(configs: list[dict], on_progress: Progress, alone: Callable[[dict], T]) -> list[T]:
+    """Train configurations of one group; returns what `alone` gives for each, in order.
 
     Those that can, train together; `alone` trains each of the others: runs of a method that cannot
-    share a backbone, and runs that stopped at different steps. What is trained already is found.
-    Raises what run.train_run raises.
+    share a backbone, runs that stopped at different steps, and all of a group in which one's loss
+    is not finite. It is called for every configuration in the end, and finds what is trained.
     """
     pending = {}
     for config in configs:
@@ -39,8 +40,11 @@ def train_group(
                 pending[run_dir] = (config, known)
     steps = {_step(run_dir) for run_dir in pending}
     if len(pending) > 1 and len(steps) == 1:
-        _train_together(pending, on_progress)
-    return [alone(config) for config in configs]  # finds what is trained
+        try:
+            _train_together(pending, on_progress)
+        except FloatingPointError:  # one of them; the others go on alone from their last state
+            pass
+    return [alone(config) for config in configs]
 
 
 def _step(run_dir: Path) -> int:
