@@ -86,7 +86,9 @@ def lora_decoder(
     nlg = Path(nlg)
     for path in (nlg / "src/gpt2_beam.py", nlg / "src/model.py", nlg / "../../loralib/layers.py"):
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: give examples/NLG of a microsoft/LoRA clone")
+            raise FileNotFoundError(
+                f"{path} is missing: give examples/NLG of a microsoft/LoRA clone"
+            )
     for path in (nlg / "src", nlg.resolve().parent.parent):
         if str(path) not in sys.path:
             sys.path.insert(0, str(path))
@@ -166,11 +168,11 @@ def bench_decode(
 ) -> list[dict]:
     """Time every program in turn, `rounds` times over; a row of figures for each.
 
-    contexts: how many prompts each program gets, by its name (ours, generate, lora); they are taken
-    evenly spaced. A row: program, contexts, batch_size, seconds_per_context (median of the rounds),
-    seconds (one per round, per context), ratio (its time over ours: median of the paired rounds, with
-    lowest and highest), same_outputs (share of its outputs that are ours for the same prompts),
-    mean_length of its outputs in tokens.
+    contexts: how many prompts each program gets, by its name (ours, generate, lora), evenly spaced.
+    A row: program, contexts, batch_size, seconds_per_context (median of the rounds), seconds (one
+    per round, per context), ratio (its time over ours: median, lowest and highest of the paired
+    rounds), same_outputs (share of its outputs that are ours for the same prompts), mean_length of
+    its outputs in tokens.
     """
     config = config or BeamConfig()
     counts = {"ours": len(prompts), "generate": 28, "lora": 2} | (contexts or {})
