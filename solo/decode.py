@@ -21,10 +21,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
 
-NEVER = float("-inf")  # the sum of a beam that has left, and of one that never was
+from solo.beam import search_batch
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class BeamConfig:
                 raise ValueError(f"{name}={value!r}: give a whole number of at least {low}")
         penalty = self.length_penalty
         number = isinstance(penalty, (int, float)) and not isinstance(penalty, bool)
-        # Below 0 the bound in _still_open would not hold, and longer outputs would be punished.
+        # Below 0 the bound of solo/beam.py would not hold, and longer outputs would be punished.
         if not number or not 0 <= penalty < math.inf:
             raise ValueError(
                 f"length_penalty={penalty!r}: give a number of at least 0 (0 = no penalty)"
@@ -95,7 +94,6 @@ def _text(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
     )
 
 
-@torch.no_grad()
 def beam_search(
     model: GPT2LMHeadModel,
     prompts: list[list[int]],
@@ -117,7 +115,15 @@ def beam_search(
     found: list[list[int]] = [[] for _ in prompts]
     for start in range(0, len(prompts), config.batch_size):
         chosen = by_length[start : start + config.batch_size]
-        answers = _search_batch(model, [prompts[i] for i in chosen], config, end_ids)
+        answers = search_batch(
+            model,
+            [prompts[i] for i in chosen],
+            end_ids,
+            beam=config.beam,
+            length_penalty=config.length_penalty,
+            no_repeat_ngram=config.no_repeat_ngram,
+            max_new_tokens=config.max_new_tokens,
+        )
         for i, tokens in zip(chosen, answers, strict=True):
             if tokens is None:
                 raise ValueError(
@@ -150,147 +156,3 @@ def _check(model: GPT2LMHeadModel, prompts: list[list[int]], config: BeamConfig)
                 f"prompt {i} holds token ids from {min(prompt)} to {max(prompt)}, the model knows "
                 f"0 to {vocab - 1}: use the tokenizer that belongs to the model"
             )
-
-
-def _search_batch(
-    model: GPT2LMHeadModel, prompts: list[list[int]], config: BeamConfig, end_ids: tuple[int, ...]
-) -> list[list[int] | None]:
-    """The search over a batch of contexts; None where no hypothesis got a finite score.
-
-    N is the number of contexts still open; beams of one context are neighbouring rows.
-    """
-    beam, longest = config.beam, config.max_new_tokens
-    logits, cache, mask, position = _prefill(model, prompts, beam)  # (N*beam, V), ...
-    ends = torch.tensor(end_ids, device=logits.device, dtype=torch.long)
-    precision = torch.promote_types(logits.dtype, torch.float32)
-    # One live beam per context at first: the first step then takes the top of one distribution.
-    sums = torch.full((len(prompts), beam), NEVER, device=logits.device, dtype=precision)
-    sums[:, 0] = 0.0
-    history = torch.empty(len(prompts) * beam, 0, device=logits.device, dtype=torch.long)
-    best = _Best(len(prompts), config.length_penalty, like=sums)
-    contexts = torch.arange(len(prompts), device=logits.device)  # (N,), the open ones
-
-    for length in range(1, longest + 1):
-        _ban_repeats(logits, history, config.no_repeat_ngram)
-        log_p = torch.log_softmax(logits, dim=-1, dtype=precision)  # (N*beam, V)
-        sums, rows, tokens = _best_candidates(sums, log_p)  # (N, beam) each
-        history = torch.cat([history[rows.flatten()], tokens.view(-1, 1)], dim=1)
-        ended = torch.isin(tokens, ends)  # (N, beam)
-        best.offer(contexts, sums, history, ended)
-        sums = sums.masked_fill(ended, NEVER)
-        if length == longest:
-            best.offer(contexts, sums, history, ~ended)
-            break
-        keep = _still_open(sums, best.scores[contexts], longest**config.length_penalty)
-        if keep.numel() == 0:
-            break
-        contexts, sums, rows, tokens = contexts[keep], sums[keep], rows[keep], tokens[keep]
-        history = history.view(-1, beam, length)[keep].view(-1, length)
-        rows = rows.flatten()
-        cache.batch_select_indices(rows)
-        mask = torch.cat([mask[rows], mask.new_ones(len(rows), 1)], dim=1)
-        position = position[rows] + 1
-        logits = model(
-            tokens.view(-1, 1),
-            attention_mask=mask,
-            position_ids=position,
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]  # (N*beam, V)
-    return best.tokens
-
-
-def _prefill(model: GPT2LMHeadModel, prompts: list[list[int]], beam: int):
-    """Run the prompts once, padded on the left, and repeat the state for each beam.
-
-    Returns the next token's logits (N*beam, V), the cache, the mask of real tokens (N*beam, length)
-    and the last position used (N*beam, 1).
-    """
-    longest = max(len(prompt) for prompt in prompts)
-    ids = torch.zeros(len(prompts), longest, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, longest - len(prompt) :] = torch.tensor(prompt)
-        mask[row, longest - len(prompt) :] = 1
-    ids, mask = ids.to(model.device), mask.to(model.device)
-    position = (mask.cumsum(1) - 1).clamp(min=0)
-    out = model(ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1)
-    cache = out.past_key_values
-    cache.batch_repeat_interleave(beam)
-    logits, mask, last = (
-        x.repeat_interleave(beam, dim=0) for x in (out.logits[:, -1], mask, position[:, -1:])
-    )
-    return logits, cache, mask, last
-
-
-def _ban_repeats(logits: torch.Tensor, history: torch.Tensor, n: int) -> None:
-    """Set to -inf, in place, each token that would complete an n-gram its row already holds.
-
-    logits (rows, V); history (rows, L), the generated tokens.
-    """
-    length = history.shape[1]
-    if n == 0 or length < n:
-        return
-    ngrams = history.unfold(1, n, 1)  # (rows, L-n+1, n)
-    tail = history[:, None, length - n + 1 :]  # (rows, 1, n-1)
-    row, place = (ngrams[..., :-1] == tail).all(-1).nonzero(as_tuple=True)
-    logits[row, ngrams[row, place, -1]] = NEVER
-
-
-def _best_candidates(sums: torch.Tensor, log_p: torch.Tensor):
-    """The `beam` best of live beams x vocabulary for each context, best first.
-
-    sums (N, beam), log_p (N*beam, V). Returns the new sums, the row of log_p that each comes from
-    and its token, all (N, beam). At most `beam` of the winners come from one row, so the best of
-    each row are taken first and the few that are left are sorted.
-    """
-    contexts, beam = sums.shape
-    top = min(beam, log_p.shape[1])
-    value, token = log_p.topk(top, dim=1, sorted=False)  # (N*beam, top)
-    token, order = token.sort(dim=1)
-    value = value.gather(1, order).view(contexts, beam, top)
-    # A row of NaN is one in which every token is banned, or not finite: it cannot go on.
-    total = (sums[:, :, None] + value).nan_to_num(nan=NEVER, posinf=NEVER, neginf=NEVER)
-    total, order = total.view(contexts, -1).sort(dim=1, descending=True, stable=True)
-    order = order[:, :beam]
-    first_row = torch.arange(contexts, device=sums.device)[:, None] * beam
-    token = token.view(contexts, -1).gather(1, order)
-    return total[:, :beam], first_row + order // top, token
-
-
-def _still_open(sums: torch.Tensor, best: torch.Tensor, longest_weight: float) -> torch.Tensor:
-    """Indices of the contexts in which a live beam can still beat the best score so far.
-
-    sums (N, beam) of the live beams, best (N,), longest_weight = max_new_tokens ** penalty.
-
-    Why no winner is lost: log p <= 0, so every later sum T of a beam with sum S obeys T <= S <= 0.
-    As penalty >= 0, the largest weight gives the largest score of a sum that is not positive:
-    T / length**penalty <= T / max_new_tokens**penalty <= S / max_new_tokens**penalty. Where this
-    bound does not exceed the best score, nothing that follows is strictly better. Rounding keeps
-    the order: addition and division are monotone. Without live beams the bound is -inf.
-    """
-    return (sums.amax(1) / longest_weight > best).nonzero().flatten()
-
-
-class _Best:
-    """The best hypothesis so far of each context of a batch."""
-
-    def __init__(self, contexts: int, length_penalty: float, like: torch.Tensor):
-        self.penalty = length_penalty
-        self.scores = like.new_full((contexts,), NEVER)
-        self.tokens: list[list[int] | None] = [None] * contexts
-
-    def offer(self, contexts, sums, history, which) -> None:
-        """Let the candidates marked in `which` (N, beam) compete, the first of equals winning.
-
-        contexts (N,) holds their places in the batch; sums (N, beam); history (N*beam, length).
-        """
-        length = history.shape[1]
-        scores = sums.masked_fill(~which, NEVER) / length**self.penalty
-        place = scores.argmax(1)  # (N,)
-        score = scores.gather(1, place[:, None]).squeeze(1)
-        better = (score > self.scores[contexts]).nonzero().flatten()
-        self.scores[contexts[better]] = score[better]
-        winners = history.view(*sums.shape, length)[better, place[better]]
-        for context, tokens in zip(contexts[better].tolist(), winners.tolist(), strict=True):
-            self.tokens[context] = tokens

@@ -32,6 +32,7 @@ FORBIDDEN = [
     ("solo/loss.py", ("solo.train", "solo.decode", "solo.run", "solo.backbone")),
     ("solo/train.py", ("solo.decode", "solo.run", "solo.backbone")),
     ("solo/decode.py", ("solo.adapters", "solo.train", "solo.run", "solo.checkpoint")),
+    ("solo/beam.py", ("solo",)),
     ("eval/", ("torch", "transformers", "solo", "hydra", "omegaconf", "scripts")),
     ("scripts/", tuple(f"scripts.{name}" for name in sorted(ENTRY_POINTS))),
 ]
