@@ -19,7 +19,7 @@ from eval.settings import row_settings
 from scripts import stages
 from scripts.cli import RESULTS, one_line_errors, plain_parser
 from scripts.rows import by_directory, compose_rows, row_names, tables_named
-from solo import pretrain, record, run
+from solo import corpus, pretrain, record, run
 from solo.demo_data import write_demo_data
 
 STAND_IN = "smoke: random thin GPT-2, two steps, generated data; not a reproduction"
@@ -32,7 +32,7 @@ def prepare(out: Path) -> None:
         out / "data", train_rows=16, valid_rows=4, test_mrs=3, pretrain_lines=60,
         pretrain_valid_lines=5,
     )  # fmt: skip
-    tokenizer = pretrain.train_tokenizer([out / "data" / "pretrain.txt"], 400)
+    tokenizer = corpus.train_tokenizer([out / "data" / "pretrain.txt"], 400)
     for n_layer in (12, 24):
         shape = {"n_layer": n_layer, "n_embd": 32, "n_head": 2, "n_positions": 256}
         model = pretrain.new_model(shape, tokenizer, 1, STAND_IN)

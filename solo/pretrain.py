@@ -1,116 +1,77 @@
 """Pretraining of a backbone from plain text, for machines that have no pretrained GPT-2.
 
-One recipe for the demo's tiny model and for larger stand-ins: documents separated by a line
-`<|endoftext|>`, packed into one token stream, random windows of `context` tokens, AdamW with
-linear warm-up and cosine decay to a tenth, gradient clipping at 1 (the usual GPT-2 recipe).
+One recipe for the demo's tiny model and for larger stand-ins: documents packed into one token
+stream, random windows of `context` tokens, AdamW, gradient clipping at 1 (the usual GPT-2 recipe).
+It ends after `steps` or after `max_seconds` of training, whichever comes first; its learning rate
+follows what is done of that. A run that was killed goes on from its last state.
 """
 
-import json
-import lzma
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from tokenizers import ByteLevelBPETokenizer
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from solo import backbone
-from solo.record import atomic, config_hash, file_sha256
+from solo import backbone, checkpoint, corpus, record
+from solo.adapters.base import Attached, check
+from solo.chunked_loss import cross_entropy
 
-END_OF_TEXT = "<|endoftext|>"
-CHUNK_DOCUMENTS = 256
-
-
-def find_files(root: Path, patterns: list[str]) -> list[Path]:
-    """The files under `root` that match, in order. FileNotFoundError: a pattern has none."""
-    files = []
-    for pattern in patterns:
-        found = sorted(Path(root).glob(pattern))
-        if not found:
-            raise FileNotFoundError(f"no file matches {pattern!r} in {root}")
-        files += found
-    return files
+LOG, SUMMARY = "pretrain_log.jsonl", "pretraining.json"
+NO_EFFECT = ("log_every", "save_seconds", "valid_windows")  # on the weights
+SCHEDULES = ("cosine", "wsd")
+Progress = Callable[[int, int, dict], None]
 
 
-def documents(files: list[Path]) -> Iterator[str]:
-    """The documents of UTF-8 text files (.xz or plain), one string each."""
-    for path in files:
-        opener = lzma.open if path.suffix == ".xz" else open
-        lines: list[str] = []
-        with opener(path, "rt", encoding="utf-8") as file:
-            for line in file:
-                if line.strip() == END_OF_TEXT:
-                    yield "".join(lines)
-                    lines = []
-                else:
-                    lines.append(line)
-        if lines:
-            yield "".join(lines)
-
-
-def train_tokenizer(files: list[Path], vocab_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE of GPT-2's kind, trained on `files` with `vocab_size` entries."""
-    bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator(
-        documents(files), vocab_size, special_tokens=[END_OF_TEXT], show_progress=False
+def check_config(config: dict) -> None:
+    """Raise ValueError for what is wrong in a recipe (configs/pretrain), before any work."""
+    check(
+        config["steps"] is not None or config["max_seconds"] is not None,
+        "pretrain.steps and pretrain.max_seconds are both null; set one, or both",
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe._tokenizer, eos_token=END_OF_TEXT, bos_token=END_OF_TEXT
+    for name in ("steps", "max_seconds", "batch_size", "context", "log_every", "valid_windows"):
+        check(
+            config[name] is None or config[name] > 0,
+            f"pretrain.{name} is {config[name]}; it must be above 0",
+        )
+    check(
+        config["schedule"] in SCHEDULES,
+        f"pretrain.schedule is {config['schedule']!r}; known: {', '.join(SCHEDULES)}",
+    )
+    check(
+        0 < config["decay"] <= 1,
+        f"pretrain.decay is {config['decay']}; the last share of training, above 0 and at most 1",
+    )
+    check(
+        config["precision"] in ("fp32", "bf16"),
+        f"pretrain.precision is {config['precision']!r}; known: fp32, bf16",
+    )
+    check(
+        config["context"] <= config["shape"]["n_positions"],
+        f"pretrain.context is {config['context']}; the shape has {config['shape']['n_positions']} "
+        "positions (n_positions)",
     )
 
 
-def token_stream(files: list[Path], tokenizer, cache_dir: Path) -> np.ndarray:
-    """All documents as one array of token ids (uint16 or uint32), each ended by the end token.
+def done_share(step: int, seconds: float, config: dict) -> float:
+    """How much of the training lies behind step number `step` (from 0) at `seconds`, 0 to 1."""
+    shares = [step / config["steps"]] if config["steps"] else []
+    shares += [seconds / config["max_seconds"]] if config["max_seconds"] else []
+    return min(1.0, max(shares))
 
-    Cached under `cache_dir` by the content of the files and of the tokenizer, read back as a
-    memory map, so that a corpus larger than memory costs nothing.
+
+def learning_rate(step: int, done: float, config: dict) -> float:
+    """Linear warm-up over `warmup_steps`; then, by the share that is done of the training,
+
+    cosine: down to a tenth of `lr`;
+    wsd: `lr` (warm-up, stable, decay) until the last `decay` of it, there linearly down to 0.
     """
-    key = [file_sha256(path) for path in files] + [tokenizer.backend_tokenizer.to_str()]
-    path = Path(cache_dir) / f"tokens-{config_hash(key)}.npy"
-    if not path.exists():
-        dtype = np.uint16 if len(tokenizer) < 2**16 else np.uint32
-        parts, batch = [], []
-        for text in documents(files):
-            batch.append(text)
-            if len(batch) == CHUNK_DOCUMENTS:
-                parts.append(_encode(batch, tokenizer, dtype))
-                batch = []
-        parts.append(_encode(batch, tokenizer, dtype))
-        with atomic(path) as temporary, open(temporary, "wb") as file:
-            np.save(file, np.concatenate(parts))
-    return np.load(path, mmap_mode="r")
-
-
-def _encode(texts: list[str], tokenizer, dtype) -> np.ndarray:
-    encoded = tokenizer.backend_tokenizer.encode_batch(texts, add_special_tokens=False)
-    ids = [token for e in encoded for token in (*e.ids, tokenizer.eos_token_id)]
-    return np.array(ids, dtype=dtype)
-
-
-def windows(stream: np.ndarray, count: int, context: int, seed: list[int]) -> torch.Tensor:
-    """`count` random windows of context + 1 tokens, (count, context + 1), a function of `seed`."""
-    starts = np.random.default_rng(seed).integers(0, len(stream) - context, size=count)
-    rows = np.stack([stream[start : start + context + 1] for start in starts])
-    return torch.from_numpy(rows.astype(np.int64))
-
-
-def learning_rate(step: int, config: dict) -> float:
-    """Linear warm-up, then a cosine down to a tenth of `config['lr']`."""
-    if step < config["warmup_steps"]:
-        return config["lr"] * (step + 1) / config["warmup_steps"]
-    done = (step - config["warmup_steps"]) / max(1, config["steps"] - config["warmup_steps"])
-    return config["lr"] * (0.55 + 0.45 * math.cos(math.pi * done))
-
-
-def loss_of(model: GPT2LMHeadModel, rows: torch.Tensor) -> torch.Tensor:
-    """Mean next-token cross-entropy (nats) of windows (B, context + 1)."""
-    hidden = model.transformer(rows[:, :-1], use_cache=False).last_hidden_state
-    logits = model.lm_head(hidden.flatten(0, 1))  # (B * context, vocabulary)
-    return F.cross_entropy(logits.float(), rows[:, 1:].flatten())
+    warmup = min(1.0, (step + 1) / max(1, config["warmup_steps"]))
+    if config["schedule"] == "cosine":
+        return config["lr"] * warmup * (0.55 + 0.45 * math.cos(math.pi * done))
+    return config["lr"] * warmup * min(1.0, (1 - done) / config["decay"])
 
 
 def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadModel:
@@ -129,71 +90,200 @@ def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadMod
     return GPT2LMHeadModel(config)
 
 
+def make_backbone(config: dict, cache_dir: Path, on_progress: Progress) -> dict:
+    """Pretrain by `config` (configs/pretrain) into `output_dir`; returns what its summary says.
+
+    The directory is in the hub's format, with SUMMARY (what it was trained on, validation loss,
+    checksums) and LOG beside the weights. A finished one is left alone. Raises ValueError for a
+    bad recipe, and if the directory holds a backbone of another.
+    """
+    check_config(config)
+    out = Path(config["output_dir"])
+    if (out / SUMMARY).exists():
+        summary = record.read_json(out / SUMMARY)
+        check(
+            summary["config"] == config,
+            f"{out} holds a backbone of another recipe; set pretrain.output_dir=DIR",
+        )
+        return summary
+    began = time.monotonic()
+    folder = Path(config["corpus_dir"])
+    files = [corpus.find_files(folder, config[f"{kind}_files"]) for kind in ("train", "valid")]
+    if config["tokenizer"]:
+        tokenizer = backbone.load_tokenizer(backbone.resolve(config["tokenizer"]))
+    else:
+        tokenizer = corpus.train_tokenizer(files[0], config["vocab_size"])
+    streams = [corpus.token_stream(some, tokenizer, cache_dir) for some in files]
+    summary = {"config": config, "corpus_tokens": len(streams[0])}
+    summary |= {"preparation_seconds": round(time.monotonic() - began, 1)}
+    model = new_model(config["shape"], tokenizer, config["seed"], config["stand_in"])
+    summary |= pretrain(model, *streams, config, out, on_progress)
+    model.cpu().save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    summary |= {"sha256": backbone.fingerprint(model)}
+    summary |= {"corpus": {path.name: record.file_sha256(path) for path in files[0] + files[1]}}
+    record.write_json(out / SUMMARY, summary | record.environment())
+    (out / checkpoint.STATE).unlink(missing_ok=True)
+    return summary
+
+
+def in_words(summary: dict) -> str:
+    """What a summary says, in a line."""
+    return (
+        f"{summary['config']['output_dir']}: {summary['tokens_seen']:,} tokens seen in "
+        f"{summary['seconds']:,.0f} s, validation loss {summary['valid_loss']:.3f} "
+        f"(perplexity {math.exp(summary['valid_loss']):.1f})"
+    )
+
+
 def pretrain(
     model: GPT2LMHeadModel,
     train_stream: np.ndarray,
     valid_stream: np.ndarray,
     config: dict,
-    log_path: Path,
-    on_progress: Callable[[int, int, dict], None] = lambda done, total, info: None,
-) -> float:
-    """Train `model` in place by `config` (configs/pretrain); returns the validation loss in nats.
+    directory: Path,
+    on_progress: Progress = lambda done, total, info: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict:
+    """Train `model` in place; returns {"steps", "tokens_seen", "seconds", "valid_loss"} (nats).
 
-    Writes a JSON line per `log_every` steps to `log_path`. Raises ValueError if a stream is
-    shorter than one window, FloatingPointError if the loss stops being finite.
+    Writes LOG in `directory`, a line per `log_every` steps and per validation, and every
+    `save_seconds` a validation and the state from which a later call goes on, bit for bit; what a
+    kill cost is not counted. Progress is reported in steps where they end the training, else in
+    seconds. Raises ValueError if a stream is shorter than one window or the state is of another
+    recipe, FloatingPointError if the loss stops being finite.
     """
     for name, stream in (("training", train_stream), ("validation", valid_stream)):
-        if len(stream) <= config["context"]:
-            raise ValueError(
-                f"the {name} text has {len(stream)} tokens; one window needs "
-                f"pretrain.context + 1 = {config['context'] + 1}"
-            )
-    device = backbone.device()
-    model.to(device).train()
+        check(
+            len(stream) > config["context"],
+            f"the {name} text has {len(stream)} tokens; one window needs "
+            f"pretrain.context + 1 = {config['context'] + 1}",
+        )
+    model.to(backbone.device()).train()
+    optimizer = _optimizer(model, config)
+    decides = {k: v for k, v in config.items() if k not in NO_EFFECT}
+    identity = record.config_hash([decides, len(train_stream)])
+    state = directory / checkpoint.STATE
+    step, before = _resume(state, model, optimizer, identity)
+    log = record.Log(directory / LOG)
+    log.keep_until(step)
+    advance = _step(model, optimizer, config)
+    per_step = config["batch_size"] * config["context"]
+    began = saved = now = clock()
+    logged = (step, time.monotonic())  # where tokens_per_s counts from
+
+    def write(**entry) -> None:
+        name, value = next(iter(entry.items()))
+        if not math.isfinite(value):
+            raise FloatingPointError(f"{name} is {value} at step {step}; lower pretrain.lr")
+        log.write({"step": step, "tokens": step * per_step, "seconds": round(seconds, 1)} | entry)
+
+    while True:
+        seconds = before + now - began
+        done = done_share(step, seconds, config)
+        if now - saved >= config["save_seconds"] or done >= 1:
+            valid = validation_loss(model, valid_stream, config)
+            write(valid_loss=valid, valid_ppl=math.exp(valid))
+            if done >= 1:
+                break
+            counters = {"step": step, "seconds": seconds, "identity": identity}
+            _save(state, model, optimizer, counters)
+            saved = now
+        rate = learning_rate(step, done, config)
+        rows = corpus.windows(
+            train_stream, config["batch_size"], config["context"], [config["seed"], step]
+        )
+        loss = advance(rows, rate)
+        step += 1
+        if step % config["log_every"] == 0 or step == config["steps"]:
+            value, passed = loss.item(), time.monotonic() - logged[1]  # item waits for the device
+            speed = round((step - logged[0]) * per_step / passed)
+            logged = (step, time.monotonic())
+            write(loss=value, lr=rate, tokens_per_s=speed)
+            total = (step, config["steps"]) if config["steps"] else (seconds, config["max_seconds"])
+            on_progress(*map(int, total), {"loss": f"{value:.3f}", "tokens/s": speed})
+        now = clock()
+    return {
+        "steps": step,
+        "tokens_seen": step * per_step,
+        "seconds": round(seconds, 1),
+        "valid_loss": valid,
+    }
+
+
+def _step(model: GPT2LMHeadModel, optimizer, config: dict) -> Callable:
+    """A function (windows (B, context + 1), rate) -> loss that makes one step.
+
+    The trunk alone is compiled: the head is a few large products, whose loss goes chunk by chunk.
+    """
+
+    def trunk(ids: torch.Tensor) -> torch.Tensor:
+        return model.transformer(ids, use_cache=False).last_hidden_state  # (B, context, d)
+
+    forward = torch.compile(trunk) if config["compile"] else trunk
+    low = config["precision"] == "bf16"
+    dtype = torch.bfloat16 if low else torch.float32
+
+    def advance(rows: torch.Tensor, rate: float) -> torch.Tensor:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        rows = rows.to(model.device, non_blocking=True)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=low):
+            hidden = forward(rows[:, :-1])
+        loss = cross_entropy(
+            hidden.flatten(0, 1), model.lm_head.weight, rows[:, 1:].flatten(), dtype
+        )
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    return advance
+
+
+def _optimizer(model: GPT2LMHeadModel, config: dict) -> torch.optim.Optimizer:
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     others = [p for p in model.parameters() if p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=config["lr"], betas=(0.9, 0.95), fused=True)
-    forward = torch.compile(loss_of) if config["compile"] else loss_of
-    size, context, start = config["batch_size"], config["context"], time.monotonic()
-    low_precision = config["precision"] == "bf16"
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    with open(log_path, "w", encoding="utf-8") as log:
-        for step in range(config["steps"]):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, config)
-            rows = windows(train_stream, size, context, [config["seed"], step]).to(device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
-                loss = forward(model, rows)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-            if (step + 1) % config["log_every"] == 0 or step + 1 == config["steps"]:
-                entry = {"step": step + 1, "loss": loss.item()}
-                if not math.isfinite(entry["loss"]):
-                    raise FloatingPointError(
-                        f"pretraining loss is {entry['loss']} at step {step + 1}; lower pretrain.lr"
-                    )
-                entry["tokens"] = (step + 1) * size * context
-                entry["tokens_per_s"] = round(entry["tokens"] / (time.monotonic() - start))
-                log.write(json.dumps(entry) + "\n")
-                log.flush()
-                on_progress(step + 1, config["steps"], {"loss": f"{entry['loss']:.3f}"})
-        valid = validation_loss(model, valid_stream, config)
-        entry = {"step": config["steps"], "valid_loss": valid, "valid_ppl": math.exp(valid)}
-        log.write(json.dumps(entry) + "\n")
-    return valid
+    return torch.optim.AdamW(groups, lr=config["lr"], betas=(0.9, 0.95), fused=True)
+
+
+def _whole(model: GPT2LMHeadModel) -> Attached:
+    """The whole model as something that is trained: its state is saved as any other's."""
+    return Attached(dict(model.named_parameters()), detach=lambda: None)
+
+
+def _save(path: Path, model, optimizer, counters: dict) -> None:
+    random = {kind: state[None] for kind, state in checkpoint.random_state().items()}
+    checkpoint.save_state(path, _whole(model), optimizer, counters, random)
+
+
+def _resume(path: Path, model, optimizer, identity: str) -> tuple[int, float]:
+    """(steps, seconds) behind the saved state, which is loaded; zeros where there is none."""
+    if not path.exists():
+        return 0, 0.0
+    counters = checkpoint.read_counters(path)
+    check(
+        counters["identity"] == identity,
+        f"{path} is the state of another recipe or corpus; delete it, or set "
+        "pretrain.output_dir=DIR",
+    )
+    checkpoint.load_state(path, _whole(model), optimizer)
+    return counters["step"], counters["seconds"]
 
 
 @torch.no_grad()
 def validation_loss(model: GPT2LMHeadModel, stream: np.ndarray, config: dict) -> float:
-    """Mean loss over at most `valid_windows` consecutive windows of the stream."""
+    """Mean loss (nats, fp32) over at most `valid_windows` windows spread over the stream."""
     model.eval()
-    context = config["context"]
-    count = min(config["valid_windows"], (len(stream) - 1) // context)
+    rows = corpus.spread_windows(stream, config["valid_windows"], config["context"])
     total = 0.0
-    for i in range(count):
-        row = stream[i * context : (i + 1) * context + 1].astype(np.int64)
-        total += loss_of(model, torch.from_numpy(row)[None].to(model.device)).item()
-    return total / count
+    for some in rows.split(config["batch_size"]):
+        some = some.to(model.device)
+        hidden = model.transformer(some[:, :-1], use_cache=False).last_hidden_state
+        targets, weight = some[:, 1:].flatten(), model.lm_head.weight
+        mean = cross_entropy(hidden.flatten(0, 1), weight, targets, torch.float32)
+        total += mean.item() * len(some)
+    model.train()
+    return total / len(rows)
