@@ -1,4 +1,9 @@
-"""What the entry points share: arguments, Hydra's start, one-line errors and progress bars."""
+"""What the entry points share: arguments, Hydra's start, one-line errors and progress bars.
+
+Hydra is imported when a command starts with it, so that a script without it runs where it is not.
+"""
+
+from __future__ import annotations
 
 import argparse
 import functools
@@ -7,10 +12,12 @@ import sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import hydra
-from omegaconf import DictConfig
 from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS, RESULTS = ROOT / "configs", ROOT / "results"
@@ -78,6 +85,7 @@ def progress_bar(label: str, unit: str = "step"):
 
 def command(task: Callable[[DictConfig], None], config_name: str = "config") -> Callable[[], None]:
     """Decorator: `task` as a command line with Hydra's overrides, --help and -m."""
+    import hydra
 
     @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     @functools.wraps(task)

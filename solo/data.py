@@ -61,11 +61,13 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     Raises FileNotFoundError for a missing file, ValueError (file and row) for one without rows, a
     row without `||`, an MR without a name, or a missing column.
     """
-    return _pairs(Path(path), _load(path)[:], first_row=1)
+    return _pairs(Path(path), _columns(path), first_row=1)
 
 
 def load_examples(path: Path, tokenizer, n_positions: int) -> list[Example]:
     """The encoded examples of a file, kept in the cache of `datasets` by content and tokenizer.
+
+    Without that package (see _load) they are encoded each time: some seconds for E2E.
 
     Raises what read_pairs raises, and ValueError for an example that is longer than the backbone's
     `n_positions`.
@@ -77,14 +79,8 @@ def load_examples(path: Path, tokenizer, n_positions: int) -> list[Example]:
         return {"ids": [e.ids for e in examples], "n_context": [e.n_context for e in examples]}
 
     table = _load(path)
-    key = [file_sha256(path), Path(path).suffix, tokenizer.backend_tokenizer.to_str(), "v1"]
-    encoded = table.map(
-        encode_rows,
-        batched=True,
-        with_indices=True,
-        remove_columns=table.column_names,
-        new_fingerprint=config_hash(key),
-    )[:]
+    plain = isinstance(table, dict)
+    encoded = encode_rows(table, [0]) if plain else _cached(table, path, tokenizer, encode_rows)
     examples = [Example(*row) for row in zip(encoded["ids"], encoded["n_context"], strict=True)]
     for row, example in enumerate(examples, 1):
         if len(example.ids) > n_positions:
@@ -95,8 +91,27 @@ def load_examples(path: Path, tokenizer, n_positions: int) -> list[Example]:
     return examples
 
 
+def _cached(table, path: Path, tokenizer, encode_rows) -> dict:
+    key = [file_sha256(path), Path(path).suffix, tokenizer.backend_tokenizer.to_str(), "v1"]
+    return table.map(
+        encode_rows,
+        batched=True,
+        with_indices=True,
+        remove_columns=table.column_names,
+        new_fingerprint=config_hash(key),
+    )[:]
+
+
+def _columns(path: Path) -> dict[str, list[str]]:
+    table = _load(path)
+    return table if isinstance(table, dict) else table[:]
+
+
 def _load(path: Path):
-    """One local file as a `datasets` table, through its text or csv builder and its cache."""
+    """One local file as a `datasets` table, through its text or csv builder and its cache.
+
+    On a machine without `datasets` (a lent GPU, say) a text file's column as that table has it.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
@@ -105,10 +120,18 @@ def _load(path: Path):
     empty = ValueError(f"{path} has no rows; fetch it again with `make data`")
     if path.stat().st_size == 0:
         raise empty
-    import datasets  # here, so that encoding and batching import without it
-
-    datasets.disable_progress_bars()
     kind = "csv" if path.suffix == ".csv" else "text"
+    try:
+        import datasets  # here, so that encoding and batching import without it
+    except ImportError as error:
+        if kind == "csv":
+            raise ValueError(
+                f"{path} needs the package datasets (python -m pip install datasets); "
+                "without it use LoRA's text files (data=e2e)"
+            ) from error
+        with open(path, encoding="utf-8") as file:  # universal line ends, split at them alone
+            return {"text": [line.rstrip("\n") for line in file]}
+    datasets.disable_progress_bars()
     # an empty reference is an empty text, not a missing value
     options = {"keep_default_na": False, "na_filter": False} if kind == "csv" else {}
     try:
@@ -174,7 +197,7 @@ def read_prompts(path: Path) -> list[tuple[str, str]]:
     In LoRA's files both are the same text; in the official CSVs the MR is name[X], eatType[Y], ...
     Raises what read_pairs raises.
     """
-    rows = _load(path)[:]
+    rows = _columns(path)
     contexts = [context for context, _ in _pairs(Path(path), rows, first_row=1)]
     return list(dict(zip(rows.get("mr", contexts), contexts, strict=True)).items())
 

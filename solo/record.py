@@ -5,6 +5,7 @@ evaluate), each with the commit, the package versions, the hardware, the checksu
 read, and how long it took. Tables read it; nothing is inferred from file names.
 """
 
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -83,7 +84,13 @@ def read_yaml(path: Path):
 
 
 def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
+    """Hex sha256 of a file's bytes, read once as long as nobody writes the file."""
+    status = os.stat(path)
+    return _sha256_of(str(path), status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256_of(path: str, *status: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 from solo import checkpoint, record, run
 from solo.adapters import make_config
 from solo.recipe import TrainConfig
-from solo.train import OWN, Progress, Run, train_runs
+from solo.train import OWN, Diverged, Progress, Run, train_runs
 
 T = TypeVar("T")
 
@@ -28,8 +28,9 @@ def train_group(configs: list[dict], on_progress: Progress, alone: Callable[[dic
     """Train configurations of one group; returns what `alone` gives for each, in order.
 
     Those that can, train together; `alone` trains each of the others: runs of a method that cannot
-    share a backbone, runs that stopped at different steps, and all of a group in which one's loss
-    is not finite. It is called for every configuration in the end, and finds what is trained.
+    share a backbone, runs that stopped at different steps, and one whose loss is not finite, while
+    the rest go on together from their last state. It is called for every configuration in the end,
+    and finds what is trained.
     """
     pending = {}
     for config in configs:
@@ -38,12 +39,14 @@ def train_group(configs: list[dict], on_progress: Progress, alone: Callable[[dic
         with record.lock(run_dir):
             if not run.trained(run_dir, known, config):
                 pending[run_dir] = (config, known)
-    steps = {_step(run_dir) for run_dir in pending}
-    if len(pending) > 1 and len(steps) == 1:
+    while len(pending) > 1 and len({_step(run_dir) for run_dir in pending}) == 1:
         try:
             _train_together(pending, on_progress)
-        except FloatingPointError:  # one of them; the others go on alone from their last state
-            pass
+            break
+        except Diverged as error:
+            pending.pop(error.run_dir)
+        except FloatingPointError:  # found at the saving of a state, which the others may lack
+            break
     return [alone(config) for config in configs]
 
 

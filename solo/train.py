@@ -39,6 +39,14 @@ COMPILE_FROM = 2000  # steps that pay for a compilation
 Progress = Callable[[int, int, dict], None]
 
 
+class Diverged(FloatingPointError):
+    """The loss of a run is not finite. run_dir: of which."""
+
+    def __init__(self, run_dir: Path, message: str):
+        super().__init__(message)
+        self.run_dir = run_dir
+
+
 @dataclass
 class Run:
     """One of the runs that train together, in its own directory."""
@@ -248,9 +256,10 @@ class _Loop:
     def _check_finite(self, losses: torch.Tensor) -> None:
         for run, value in zip(self.runs, losses.tolist(), strict=True):
             if not math.isfinite(value):
-                raise FloatingPointError(
+                raise Diverged(
+                    run.run_dir,
                     f"the loss is {value} at step {self.step}; the last good state of "
-                    f"{run.run_dir} is kept: lower train.lr, or look at this step's data"
+                    f"{run.run_dir} is kept: lower train.lr, or look at this step's data",
                 )
 
     def write_logs(self, per_epoch: int) -> None:

@@ -1,5 +1,7 @@
 """Encoding, batching and the data's errors; on the real data, its published counts."""
 
+import sys
+
 import pytest
 import torch
 
@@ -134,3 +136,18 @@ def test_a_packed_batch_by_hand():
         "targets": [[6, 7, 9, -100], [4, -100, -100, -100]],
     }
     assert data.pack([[one, two]])["input_ids"].tolist() == [[5, 6, 7, 8, 9]]
+
+
+def test_without_datasets_a_text_file_is_read_alike(tokenizer, tmp_path, monkeypatch):
+    """Odd line ends and characters that only some splitters take for one."""
+    lines = ["name : A\u2028B||A\x0b .", "name : C||C\x85.", " name : D || D . "]
+    (tmp_path / "a.txt").write_bytes("\r\n".join(lines[:2]).encode() + b"\r" + lines[2].encode())
+    expected = data.load_examples(tmp_path / "a.txt", tokenizer, 400)
+    prompts = data.read_prompts(tmp_path / "a.txt")
+    assert len(expected) == 3
+    monkeypatch.setitem(sys.modules, "datasets", None)  # an import of it fails
+    assert data.load_examples(tmp_path / "a.txt", tokenizer, 400) == expected
+    assert data.read_prompts(tmp_path / "a.txt") == prompts
+    (tmp_path / "a.csv").write_text("mr,ref\nname[A],A .\n")
+    with pytest.raises(ValueError, match="needs the package datasets"):
+        data.read_pairs(tmp_path / "a.csv")

@@ -79,3 +79,19 @@ def test_a_sweep_goes_on_where_it_was_killed(configs, tmp_path):
     for path, other in zip(paths, whole, strict=True):
         assert (path / checkpoint.WEIGHTS).read_bytes() == (other / checkpoint.WEIGHTS).read_bytes()
         assert not (path / checkpoint.STATE).exists()
+
+
+def test_one_that_diverges_leaves_the_others_together(configs):
+    configs[1]["train"] |= {"lr": 1e30, "warmup_steps": 0}
+    failed = []
+
+    def alone(one: dict):
+        try:
+            return run.train_run(one, quiet)
+        except FloatingPointError:
+            failed.append(one)
+
+    paths = sweep.train_group(configs[:3], quiet, alone)
+    assert failed == [configs[1]] and paths[1] is None
+    records = [record.stage_record(path, "train") for path in (paths[0], paths[2])]
+    assert [entry["together"] for entry in records] == [2, 2]
