@@ -67,27 +67,29 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
         return False
     if not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         return False
-    return dtype == torch.float32 or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32
 
 
 @contextmanager
 def frozen_products(model: nn.Module, dtype: torch.dtype, tokens: int = 256) -> Iterator[None]:
     """Within: every Conv1D and the head multiply with packed copies of their weights in `dtype`.
 
-    Only where the weight is frozen and the processor can; those weights must not change meanwhile.
+    Only where the processor can and the weight is frozen, or nothing is trained (torch.no_grad);
+    those weights must not change meanwhile.
     tokens: how many rows the products usually have. The copies take as much memory as the weights
     (twice, above the first adapted block).
     """
     patched = []
     if can_pack(model.device, dtype):
-        for module in model.modules():
-            if isinstance(module, Conv1D) and not module.weight.requires_grad:
-                patched.append(module)
-                module.forward = _product(Packed(module.weight, dtype, tokens), module)
-        if not model.lm_head.weight.requires_grad:
-            patched.append(model.lm_head)
-            packed = Packed(model.lm_head.weight.t(), dtype, tokens)
-            model.lm_head.forward = _product(packed, model.lm_head)
+        patched = [module for module in model.modules() if isinstance(module, Conv1D)]
+        patched.append(model.lm_head)
+    if torch.is_grad_enabled():
+        patched = [module for module in patched if not module.weight.requires_grad]
+    for module in patched:
+        weight = module.weight if isinstance(module, Conv1D) else module.weight.t()
+        module.forward = _product(Packed(weight, dtype, tokens), module)
     try:
         yield
     finally:
