@@ -1,6 +1,6 @@
 """Speed and memory: training, decoding, sweeps, growth; ours beside the peers, in one run.
 
-scripts/bench.py                                     # everything; on the CPU under 10 minutes
+scripts/bench.py                                     # everything, in under 10 minutes
 scripts/bench.py train decode --lora-nlg DIR         # with LoRA's recipe: DIR is examples/NLG of a
                                                      # microsoft/LoRA clone
 scripts/bench.py --redraw                            # table and picture from the JSON file
@@ -84,17 +84,18 @@ def real_data() -> tuple[list[Example], list[list[int]], str]:
 def train_part(args, examples: list[Example]) -> list[dict]:
     """Training at batch 4: ours plain and fast, the peers, and the products alone."""
     found = []
-    for name, shape in (("S", S), ("M", M))[: 2 if args.device != "cpu" else 1]:
+    for name, shape in (("S", S), ("M", M))[: 1 if args.device == "cpu" else 2]:
         model, programs = fresh(shape), {}
-        for precision in args.precisions:
+        for precision in args.precisions if name == "S" else args.precisions[-1:]:
             plain = ours(model, [SOLO], precision, packed=False, compile=False)
             programs["ours, plain path", precision] = plain
             programs["ours", precision] = ours(model, [SOLO], precision, compile=args.compile)
-            lora = ours(model, [LORA], precision, compile=args.compile)
-            programs["ours, lora", precision] = lora
-            programs["peft + Trainer", precision] = peft_trainer(fresh(shape), precision)
             programs["products alone", precision] = products(shape, precision, args.device, FIRST)
-        if args.lora_nlg:
+            if name == "S":
+                lora = ours(model, [LORA], precision, compile=args.compile)
+                programs["ours, lora", precision] = lora
+                programs["peft + Trainer", precision] = peft_trainer(fresh(shape), precision)
+        if args.lora_nlg and name == "S":
             programs["LoRA's recipe", "fp32"] = lora_recipe(args.lora_nlg, shape)
         report = bar(f"train {name}", args.rounds * len(programs))
         few = {"LoRA's recipe": 2}
@@ -126,6 +127,7 @@ def sweep_part(args, examples: list[Example]) -> list[dict]:
     report = bar("sweep", rounds * len(programs))
     timed = compare(programs, examples, rounds, steps, on_progress=report)
     for one in timed:
+        one.tokens_per_s = [len(options) * rate for rate in one.tokens_per_s]  # of all ten runs
         found.append(row(one, timed[0], None))
     return found
 
@@ -172,7 +174,7 @@ def whole_runs(args, examples: list[Example]) -> list[dict]:
     """
     many = (examples * (46_733 // len(examples) + 1))[:46_733]
     train, valid, found = many[:42_061], many[42_061:], []
-    for name, shape, limit in (("S", S, 150.0), ("M", M, 180.0)):
+    for name, shape, limit in (("S", S, 130.0), ("M", M, 110.0)):
         precision = args.precisions[-1]
         result = whole_run(fresh(shape), train, valid, precision, args.compile, limit)
         found.append({"backbone": name} | result)
@@ -202,7 +204,7 @@ def main() -> None:
     )
     parser.add_argument("parts", nargs="*", help=f"out of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--lora-nlg", type=Path, metavar="DIR", help="examples/NLG of LoRA's clone")
-    parser.add_argument("--rounds", type=int, default=3, help="times that the programs take turns")
+    parser.add_argument("--rounds", type=int, help="times that the programs take turns (3; GPU: 2)")
     parser.add_argument("--steps", type=int, help="training steps a round, half of them timed")
     parser.add_argument("--out", type=Path, default=record.ROOT / "results" / "bench")
     parser.add_argument("--redraw", action="store_true", help="only write table and picture again")
@@ -221,8 +223,9 @@ def main() -> None:
 def measure(args, path: Path) -> None:
     """Run the parts that were asked for; each goes into the JSON file as soon as it is there."""
     on_cpu = args.device == "cpu"
-    args.steps = args.steps or (8 if on_cpu else 600)
-    args.growth_steps, args.compile = (6, None) if on_cpu else (60, True)
+    args.steps = args.steps or (8 if on_cpu else 200)
+    args.rounds = args.rounds or (3 if on_cpu else 2)
+    args.growth_steps, args.compile = (6, None) if on_cpu else (40, True)
     args.precisions = ("fp32", "bf16")
     examples, prompts, source = real_data()
     found = record.read_json(path) if path.exists() else {}
