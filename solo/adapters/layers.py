@@ -140,10 +140,14 @@ def singular_values(a: Tensor, b: Tensor) -> Tensor:
 def feature_space(a: Tensor, b: Tensor, top_k: int) -> float:
     """The feature space of B A: the share of the top k singular values, or for k = 0 their mean.
 
-    The mean is over r values, the share that of nothing is 0. In float64 on the CPU: what is chosen
-    by it does not depend on the device.
+    The mean is over r values; the share is 0 where B A is. In float64 on the CPU, so that what is
+    chosen by it does not depend on the device. Raises FloatingPointError for factors that are not
+    finite.
     """
-    values = singular_values(a.cpu().double(), b.cpu().double())
+    a, b = a.cpu().double(), b.cpu().double()
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise FloatingPointError("a low-rank factor is not finite; lower train.lr")
+    values = singular_values(a, b)
     if top_k == 0:
         return values.mean().item()
     total = values.sum().item()
