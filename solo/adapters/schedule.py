@@ -9,8 +9,8 @@ k = 0 their mean. At intervals:
 - inject: of the modules around a single block, the one with the largest feature space is removed,
   and LoRA on the query and value of its block takes its place, B zero.
 
-Ties go to the lower block; where both are due, the merge comes first. An event for which nothing is
-left (every pair would be too long, every module is merged) does not take place.
+Ties go to the lower block; where both are due, the merge comes first. Where nothing is left for an
+event (every pair would be too long, every module is merged) it changes nothing: `blocks` is null.
 
 The rules are those of the authors' code (Oblivioniss/LoR2C, run_glue_lor2c.py), since the paper was
 at hand by its abstract only; one reimplementation (MohnishBangaru/Hybrid-LoR2C-QLoRA) reads it
@@ -140,6 +140,8 @@ class Connections(nn.Module):
 
     def perform(self, event: dict) -> None:
         """Do what an event says. Raises ValueError for one that does not fit."""
+        if event["blocks"] is None:
+            return
         (first, last), kind = event["blocks"], event["kind"]
         if kind == "merge":
             second = self.end.get(first, first) + 1
@@ -221,9 +223,8 @@ def attach_scheduled(model, config, seed: int) -> Attached:
             end, spaces = connections.end, connections.feature_spaces(plan.top_k)
             merge = kind == "merge"
             blocks = to_merge(end, spaces, plan.max_span) if merge else to_inject(end, spaces)
-            if blocks is not None:
-                named = {str(first): space for first, space in spaces.items()}
-                perform({"step": step, "kind": kind, "blocks": blocks, "feature_spaces": named})
+            named = {str(first): space for first, space in spaces.items()}
+            perform({"step": step, "kind": kind, "blocks": blocks, "feature_spaces": named})
 
     def replay(events: list[dict]) -> None:
         for event in events:
