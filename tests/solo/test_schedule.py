@@ -10,6 +10,8 @@ from solo.adapters import make_config
 from solo.adapters.schedule import to_inject, to_merge
 from solo.backbone import fingerprint
 from solo.checkpoint import STATE
+from solo.data import pack
+from solo.loss import summed_loss
 from solo.recipe import TrainConfig, follow, make_optimizer
 from solo.train import train
 from tests.conftest import make_model
@@ -278,7 +280,21 @@ def test_a_saved_adapter_tells_and_replays_its_events(tmp_path):
     assert set(saved["events"][0]) == {"step", "kind", "blocks", "feature_spaces"}
     loaded = checkpoint.load_adapter(tmp_path, model, sha256)
     assert loaded.events == trained.events
+    assert not any(module.training for module in model.modules())  # what was injected as well
     assert all(torch.equal(p, trained.parameters[n]) for n, p in loaded.parameters.items())
+
+
+def test_a_compiled_step_sees_the_events():
+    model, batch = make_model(3), pack([TRAIN[:2]], multiple=8)
+    attached = made(model, "imlor2c", merges=1, injections=1)
+    attached.start(10)
+    compiled = torch.compile(summed_loss, dynamic=True, backend="eager")
+    for step in (1, 2):
+        redraw(attached, step)
+        expected = summed_loss(model, batch, 1, 0.1).item()
+        assert compiled(model, batch, 1, 0.1).item() == pytest.approx(expected, rel=1e-5)
+        attached.after_step(step)
+    assert len(attached.events) == 2
 
 
 @pytest.mark.parametrize(
