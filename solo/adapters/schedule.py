@@ -203,9 +203,9 @@ def attach_scheduled(model, config, seed: int) -> Attached:
             interval = plan.interval or max(1, total_steps // (4 * max(1, count)))
             check(
                 count * interval < total_steps,
-                f"{count} events ({kind}), one every {interval} steps, do not fit into a run of "
-                f"{total_steps} steps, the last of which follows them; lower their number or "
-                "adapter.interval, or train longer",
+                f"the schedule does not fit: {count} times {kind}, every {interval} steps, takes "
+                f"more than {count * interval} steps and the run has {total_steps}; lower their "
+                "number or adapter.interval, or train longer",
             )
             intervals[kind] = interval
 

@@ -200,10 +200,12 @@ def test_the_count_after_all_events(name):
 def test_a_schedule_must_leave_steps_to_train(name, tmp_path):
     model = make_model()
     attached = made(model, name, interval=4)
-    with pytest.raises(ValueError, match=r"3 events .*, one every 4 steps, do not fit into a run "):
+    with pytest.raises(
+        ValueError, match="does not fit: 3 times .*, every 4 steps, takes more than 12"
+    ):
         attached.start(12)
     attached.start(13)
-    with pytest.raises(ValueError, match="of 12 steps, .* adapter.interval, or train longer"):
+    with pytest.raises(ValueError, match="the run has 12; lower .* adapter.interval, or train"):
         train(model, attached, TRAIN, VALID, TrainConfig(**RECIPE), tmp_path, 1, "a")
     with pytest.raises(RuntimeError, match="was not started: call start"):
         made(make_model(), name).after_step(1)
