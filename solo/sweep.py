@@ -29,7 +29,8 @@ def train_group(configs: list[dict], on_progress: Progress, alone: Callable[[dic
 
     Those that can, train together; `alone` trains each of the others: runs of a method that cannot
     share a backbone, runs that stopped at different steps, and all of a group in which one's loss
-    is not finite. It is called for every configuration in the end, and finds what is trained.
+    is not finite or one's schedule does not fit. It is called for every configuration in the end,
+    and finds what is trained.
     """
     pending = {}
     for config in configs:
@@ -42,7 +43,7 @@ def train_group(configs: list[dict], on_progress: Progress, alone: Callable[[dic
     if len(pending) > 1 and len(steps) == 1:
         try:
             _train_together(pending, on_progress)
-        except FloatingPointError:  # one of them; the others go on alone from their last state
+        except (FloatingPointError, ValueError):  # of one; the others go on alone from their state
             pass
     return [alone(config) for config in configs]
 

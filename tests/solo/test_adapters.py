@@ -30,6 +30,11 @@ CASES = {
     "vblora": [{"rank": 2, "vectors": 6, "length": 8, "targets": ["c_fc", "mlp.c_proj"]}],
     "prompt": [{"length": 4}],
     "vera": [{"rank": 5, "targets": ["attn.c_proj", "c_fc", "mlp.c_proj"]}],
+    # Schedules that fit into the 4 steps of train_a_little.
+    "imlor2c": [{"rank": 3, "interval": 1, "merges": 2, "injections": 2, "top_k": 1}],
+    "injectlor2c": [{"rank": 3, "interval": 1, "injections": 3, "lora_rank": 2, "dropout": 0.3}],
+    "mergelor2c": [{}, {"rank": 3, "interval": 1, "merges": 3, "max_span": 3, "dropout": 0.3}],
+    "sharelor2c": [{"rank": 3}, {"rank": 3, "group_size": 2, "dropout": 0.3}],
     "lora": [
         {"rank": 3, "dropout": 0.5},
         {"rank": 3, "targets": ["k", "attn.c_proj", "c_fc", "mlp.c_proj"], "middle": "full"},
@@ -239,11 +244,31 @@ BAD_SIZES = {
     ],
     "hira": [({"rank": 0}, "rank is 0; it must be at least 1")],
     "houlsby": [({"size": 0}, "size is 0; it must be at least 1")],
+    "imlor2c": [
+        ({"injections": 7}, "injections is 7; the model has only 6 blocks"),
+        ({"merges": 3, "injections": 3}, "merges is 3; into modules of at most 6 blocks 3 blocks"),
+    ],
+    "injectlor2c": [
+        ({"lora_rank": 0}, "lora_rank is 0; it must be at least 1"),
+        ({"injections": 0}, "injections is 0; it must be at least 1"),
+    ],
+    "lor2c": [({"rank": 0}, "rank is 0; it must be at least 1")],
     "lora": [({"rank": 0}, "rank is 0; it must be at least 1")],
+    "mergelor2c": [
+        ({"merges": 6}, "merges is 6; into modules of at most 6 blocks 6 blocks can be merged 5"),
+        ({"merges": 4, "max_span": 2}, "merges is 4; into modules of at most 2 .* merged 3 times"),
+        ({"max_span": 1}, "max_span is 1; it must be at least 2"),
+        ({"interval": 0}, "interval is 0; it must be at least 1"),
+        ({"rank": 3, "top_k": 3}, r"top_k is 3; it must be below adapter.rank \(3\), or 0"),
+    ],
     "pissa": [({"rank": 17}, "rank is 17; c_attn has only 16 singular values")],
     "prefix": [({"length": 0}, "length is 0; it must be at least 1")],
     "prompt": [({"length": 400}, "length is 400; the model has 400 positions in all")],
     "randlora": [({"rank": 0}, "rank is 0; it must be at least 1")],
+    "sharelor2c": [
+        ({"group_size": 4}, "group_size is 4; it must divide the number of blocks, 6"),
+        ({"group_size": 0}, "group_size is 0; it must divide"),
+    ],
     "solo": [({"rank": 2, "span": 6}, "start=7 .* leave no block to adapt")],
     "vblora": [
         ({"length": 5}, r"length is 5; it must divide both sides of c_attn, \(16, 48\)"),
