@@ -11,7 +11,7 @@ export MALLOC_TOP_PAD_ ?= 268435456
 export TOKENIZERS_PARALLELISM ?= true
 export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 
-.PHONY: help setup demo test lint data plan reproduce-all reproduce-extra smoke tune params tables \
+.PHONY: help setup bench demo test lint data plan reproduce-all reproduce-extra smoke tune params tables \
         figures clean
 
 help: ## list the targets
@@ -68,6 +68,9 @@ tables: setup ## fill all tables from the runs that exist; ARGS=table2 for one
 
 figures: setup ## draw loss, lambda and BLEU over parameters: results/figures
 	$(PY) scripts/figures.py $(ARGS)
+
+bench: setup ## speed and memory here, in under 10 minutes: results/bench; ARGS="--lora-nlg DIR"
+	$(PY) scripts/bench.py $(ARGS)
 
 clean: ## remove caches and .venv, never results
 	rm -rf $(VENV) .pytest_cache .ruff_cache

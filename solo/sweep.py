@@ -24,29 +24,37 @@ def groups(configs: list[dict]) -> list[list[dict]]:
     return list(found.values())
 
 
-def train_group(configs: list[dict], on_progress: Progress, alone: Callable[[dict], T]) -> list[T]:
+def train_group(
+    configs: list[dict],
+    on_progress: Progress,
+    alone: Callable[[dict], T],
+    on_failure: Callable[[Exception], None] = lambda error: None,
+) -> list[T]:
     """Train configurations of one group; returns what `alone` gives for each, in order.
 
-    Those that can, train together; `alone` trains each of the others: runs of a method that cannot
-    share a backbone, runs that stopped at different steps, and one whose loss is not finite, while
-    the rest go on together from their last state. It is called for every configuration in the end,
-    and finds what is trained.
+    Those that can, and have come equally far, train together. If the loss of one is not finite, the
+    others go on together from their last state; after any other error (a method that does not fit
+    the backbone, too little memory) none does. on_failure gets each error. In the end `alone` is
+    called for every configuration: it finds what is trained, and trains what is not.
     """
-    pending = {}
+    by_step: dict[int, dict[Path, tuple[dict, dict]]] = {}
     for config in configs:
         known = run.identity(config)
         run_dir = run.run_directory(config, known)
         with record.lock(run_dir):
             if not run.trained(run_dir, known, config):
-                pending[run_dir] = (config, known)
-    while len(pending) > 1 and len({_step(run_dir) for run_dir in pending}) == 1:
-        try:
-            _train_together(pending, on_progress)
-            break
-        except Diverged as error:
-            pending.pop(error.run_dir)
-        except FloatingPointError:  # found at the saving of a state, which the others may lack
-            break
+                by_step.setdefault(_step(run_dir), {})[run_dir] = (config, known)
+    for pending in by_step.values():
+        while len(pending) > 1:
+            try:
+                _train_together(pending, on_progress)
+                break
+            except Diverged as error:
+                pending.pop(error.run_dir)
+                on_failure(error)
+            except (ArithmeticError, ValueError, RuntimeError) as error:
+                on_failure(error)
+                break
     return [alone(config) for config in configs]
 
 

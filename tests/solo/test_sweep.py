@@ -95,3 +95,19 @@ def test_one_that_diverges_leaves_the_others_together(configs):
     assert failed == [configs[1]] and paths[1] is None
     records = [record.stage_record(path, "train") for path in (paths[0], paths[2])]
     assert [entry["together"] for entry in records] == [2, 2]
+
+
+def test_a_schedule_that_does_not_fit_stops_its_run_alone(configs):
+    bad = configs[2] | {"adapter": {"name": "mergelor2c", "rank": 2, "interval": 1000}}
+    errors = []
+
+    def alone(one):
+        try:
+            return run.train_run(one, quiet)
+        except ValueError as error:
+            errors.append(str(error))
+
+    paths = sweep.train_group([configs[0], bad, configs[2]], quiet, alone)
+    assert [path and path.name.split("-")[0] for path in paths] == ["solo", None, "lora"]
+    [error] = errors
+    assert error.startswith("the schedule does not fit: 1 times merge, every 1000 steps")
