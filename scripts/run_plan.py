@@ -1,173 +1,223 @@
-"""Run a resolved plan (scripts/standin.py pack) on any machine, without Hydra and `datasets`.
+"""Do what a plan of scripts/standin.py says, here or where Hydra and `datasets` are missing.
 
-  python scripts/run_plan.py data/carry/plan.json STAGE [--seconds S] [--groups a,bc] [--names x,y]
+  python scripts/run_plan.py PLAN.json
 
-Stages, in their order:
-  unpack     the data out of the plan's folder
-  pretrain   the backbone
-  sweep      learning rates, chosen by validation loss
-  train      the runs; decode: the test set with those that are trained
-  all        for each unit: sweep, train, decode
-  state      how far every run is
-  bundle     what is worth keeping, as .tar files of at most 15 MiB, into --out DIR
-What is done is not done again; what was killed goes on from its last state. With --seconds nothing
-is begun that would not fit (by the speed of earlier runs on this hardware; what nobody has
-measured is begun), unless --partial says that another call goes on; what is going on stops by
-itself. Groups come in the plan's order of priority; --groups a,bc makes two units, a and b with c.
-In a plan without `together` every run is a unit. Several processes may work on one plan, each on
-other --names.
+It unpacks the data and pretrains the backbone where the plan has them with it; then, group by group
+in the order of the plan, tries learning rates, trains and decodes. What is done is not repeated and
+what was killed goes on from its last state: give the same command until it says that all is done.
+Several processes can share the work, each with other --names. Options:
+  --seconds 560       stop by itself after so long
+  --groups a,b        only these; --names solo,lora: only these
+  --out DIR           gather there what is worth keeping, as .tar files of at most 15 MiB each
 """
 
-import argparse
+import copy
 import lzma
 import sys
 import tarfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.budget import Budget, TimeUp
 from scripts.cli import one_line_errors, plain_parser
-from scripts.waves import (
-    Session,
-    decode_jobs,
-    directory,
-    label,
-    sweep_rates,
-    train_jobs,
-    with_rates,
-)
-from solo import pretrain, record
+from solo import pretrain, record, run, sweep
 from solo.checkpoint import WEIGHTS
 
-STAGES = ("unpack", "pretrain", "sweep", "train", "decode", "all", "state", "bundle")
-BUNDLE = 15 * 2**20  # bytes of a .tar file
+BUNDLE, MOST = 15 * 2**20, 4  # bytes of a .tar file; how many
+failures: list[str] = []
 
 
-def unpack(plan: dict, folder: Path) -> None:
-    """Write E2E's files where the runs read them, and the short validation file of the sweeps."""
-    data = Path(plan["data_dir"]) / "lora_format"
-    for packed in sorted((folder / "e2e").glob("*.xz")):
-        with lzma.open(packed) as file, record.atomic(data / packed.stem) as temporary:
-            temporary.write_bytes(file.read())
-    lines = (data / "valid.txt").read_text(encoding="utf-8").splitlines(keepends=True)
-    record.write_text(Path(plan["short_valid"]), "".join(lines[:: plan["valid_every"]]))
-    print(f"{data}: train.txt, valid.txt, test.txt; {plan['short_valid']}")
+class TimeUp(BaseException):
+    """--seconds are over: no error of a run, so nothing that goes on after those catches it."""
+
+
+def reporter(label: str, end: float):
+    """A callback (done, total, info) that prints a line every 20 s; raises TimeUp after `end`."""
+    last = [time.monotonic()]
+
+    def report(done: int, total: int, info: dict) -> None:
+        now = time.monotonic()
+        if now > end:
+            raise TimeUp
+        if now - last[0] > 20 or done == total:
+            last[0] = now
+            words = " ".join(f"{key} {value}" for key, value in info.items())
+            print(f"{label}: {done:,} of {total:,} {words}", flush=True)
+
+    return report
+
+
+def unpack(folder: Path) -> None:
+    """Write E2E's files where the runs read them."""
+    for packed in sorted((folder / "e2e").rglob("*.xz")):
+        if not packed.with_suffix("").exists():
+            with lzma.open(packed) as file, record.atomic(packed.with_suffix("")) as temporary:
+                temporary.write_bytes(file.read())
+
+
+def label(job: dict) -> str:
+    """A job in words."""
+    return f"{job['name']} lr {job['config']['train']['lr']:g} seed {job['config']['seed']}"
+
+
+def directory(config: dict) -> Path:
+    return run.run_directory(config, run.identity(config))
+
+
+def train(jobs: list[dict], end: float) -> None:
+    """Train what is not trained yet, together what can be; what fails is a line."""
+    by_directory = {directory(job["config"]): job for job in jobs}
+    todo = [j for path, j in by_directory.items() if not record.stage_record(path, "train")]
+
+    def alone(config: dict) -> None:
+        job = by_directory[directory(config)]
+        try:
+            run.train_run(config, reporter(f"train {label(job)}", end))
+        except Exception as error:
+            fail(f"train {label(job)}", error)
+
+    def say(error: Exception) -> None:
+        print(f"together: {type(error).__name__}: {error}", flush=True)
+
+    for group in sweep.groups([job["config"] for job in todo]):
+        report = reporter(f"train {len(group)} runs", end)
+        sweep.train_group(group, report, alone, say)
+
+
+def decode(jobs: list[dict], end: float) -> None:
+    """Decode the test set with what is trained and not decoded yet."""
+    for job in jobs:
+        path = directory(job["config"])
+        if record.stage_record(path, "train") and not record.stage_record(path, "decode"):
+            try:
+                run.decode_run(job["config"], path, reporter(f"decode {label(job)}", end))
+            except Exception as error:
+                fail(f"decode {label(job)}", error)
+
+
+def fail(what: str, error: Exception) -> None:
+    failures.append(f"{what}: {type(error).__name__}: {error}")
+    print(f"error: {failures[-1]}", flush=True)
+
+
+def choose_rates(plan: dict, names: list[str], end: float) -> None:
+    """Train every rate of those `names` that have some, and write down the best of each."""
+    todo = {name: plan["sweeps"][name] for name in names if name in plan["sweeps"]}
+    todo = {name: c for name, c in todo.items() if not rates_file(plan, name).exists()}
+    train([{"name": name, "config": c} for name, configs in todo.items() for c in configs], end)
+    for name, configs in todo.items():
+        done = [record.stage_record(directory(config), "train") for config in configs]
+        losses = {
+            config["train"]["lr"]: entry["valid_loss"] if entry else None
+            for config, entry in zip(configs, done, strict=True)
+        }
+        if any(done):
+            best = min((lr for lr in losses if losses[lr] is not None), key=losses.get)
+            steps = configs[0]["train"]["max_steps"]
+            found = {"best": best, "steps": steps, "valid_losses": list(losses.items())}
+            record.write_json(rates_file(plan, name), found)
+            print(f"{name}: {found}", flush=True)
+
+
+def rates_file(plan: dict, name: str) -> Path:
+    return Path(plan["home"]) / "rates" / f"{name}.json"
+
+
+def with_rates(plan: dict, jobs: list[dict]) -> list[dict]:
+    """The jobs with their learning rates; one whose sweep failed is left out, and said."""
+    ready = []
+    for job in copy.deepcopy(jobs):
+        found = rates_file(plan, job["rate_of"])
+        if found.exists():
+            job["config"]["train"]["lr"] = record.read_json(found)["best"]
+        elif job["rate_of"] in plan["sweeps"]:
+            fail(job["name"], ValueError("no rate trained to its end; try lower ones"))
+            continue
+        ready.append(job)
+    return ready
 
 
 def units(plan: dict, groups: str | None, names: str | None) -> list[list[dict]]:
-    """The jobs of the chosen groups and names, as units. ValueError for an unknown one."""
-    known = list(dict.fromkeys(job["group"] for job in plan["runs"]))
-    parts = [list(part) for part in (groups or ",".join(known)).split(",")]
-    chosen = names.split(",") if names else plan["names"]
-    for kind, given, allowed in (
-        ("group", [group for part in parts for group in part], known),
-        ("name", chosen, plan["names"]),
-    ):
-        unknown = [one for one in given if one not in allowed]
-        if unknown:
-            raise ValueError(f"the plan has no {kind} {unknown[0]!r}; it has {', '.join(allowed)}")
-    made = [
-        [j for j in plan["runs"] if j["group"] in part and j["name"] in chosen] for part in parts
-    ]
+    """The chosen jobs, a group at a time or, without `together`, a run. ValueError: unknown one."""
+    jobs = plan["runs"]
+    for kind, given in (("group", groups), ("name", names)):
+        known = dict.fromkeys(job[kind] for job in plan["runs"])
+        for one in given.split(",") if given else ():
+            if one not in known:
+                raise ValueError(f"the plan has no {kind} {one!r}; it has {', '.join(known)}")
+        jobs = [job for job in jobs if not given or job[kind] in given.split(",")]
     if not plan["together"]:
-        made = [[job] for unit in made for job in unit]
-    return [unit for unit in made if unit]
+        return [[job] for job in jobs]
+    found = dict.fromkeys(job["group"] for job in jobs)
+    return [[job for job in jobs if job["group"] == group] for group in found]
 
 
-def work(session: Session, stage: str, chosen: list[list[dict]]) -> None:
-    """Sweep, train, decode, or all of it, unit by unit."""
-    for unit in chosen:
-        if stage in ("sweep", "all"):
-            sweep_rates(session, [job["name"] for job in unit])
-        if stage == "sweep":
-            continue
-        jobs = with_rates(session, unit)
-        if stage in ("train", "all"):
-            train_jobs(session, jobs)
-        if stage in ("decode", "all"):
-            decode_jobs(session, jobs)
+def work(plan: dict, folder: Path, chosen: list[list[dict]], end: float) -> None:
+    """All that the plan says for the chosen jobs."""
+    if plan["carried"]:
+        unpack(folder)
+        report = reporter("pretrain", end)
+        made = pretrain.make_backbone(plan["pretrain"], record.ROOT / "data" / "cache", report)
+        print(pretrain.in_words(made), flush=True)
+    for jobs in chosen:
+        choose_rates(plan, [job["rate_of"] for job in jobs], end)
+        ready = with_rates(plan, jobs)
+        train(ready, end)
+        decode(ready, end)
 
 
-def state(session: Session, chosen: list[list[dict]]) -> None:
-    """A line for every run."""
-    for job in (job for unit in chosen for job in with_rates(session, unit)):
-        run_dir = directory(job["config"])
-        done = [s for s in ("train", "decode", "evaluate") if record.stage_record(run_dir, s)]
-        print(f"{job['group']}  {label(job):44} {', '.join(done) or '-':24} {run_dir.name}")
-
-
-def bundle(plan: dict, out: Path) -> list[Path]:
-    """Tar what is worth keeping: all but weights, then adapters (full fine-tuning's aside)."""
-    backbone = Path(plan["pretrain"]["output_dir"])
-    folders = [Path(plan[key]) for key in ("runs_dir", "sweep_dir", "rates_dir")]
-    found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    found = [path for path in found if not path.name.startswith(".")]
-    small = [path for path in found if path.suffix != ".safetensors"]
-    small += [backbone / name for name in (pretrain.LOG, pretrain.SUMMARY, "config.json")]
-    adapters = [
-        path
-        for path in found
-        if path.name == WEIGHTS
-        and path.is_relative_to(plan["runs_dir"])
-        and not path.parent.name.startswith("full-")
+def bundle(plan: dict, out: Path) -> None:
+    """Tar what is worth keeping: all but weights first, then adapters, full fine-tuning's aside."""
+    home, backbone = Path(plan["home"]), Path(plan["pretrain"]["output_dir"])
+    found = [path for path in sorted(home.rglob("*")) if path.is_file() and path.name[0] != "."]
+    kept = [path for path in found if path.suffix != ".safetensors"]
+    kept += [backbone / name for name in (pretrain.LOG, pretrain.SUMMARY, "config.json")]
+    kept += [
+        p for p in found if p.name == WEIGHTS and p.match("runs/*/*") and "full-" not in str(p)
     ]
-    parts: list[tuple[Path, list[Path]]] = []
-    for kind, paths in (("files", small), ("adapters", adapters)):
-        size, number = BUNDLE, 0
-        for path in filter(Path.is_file, paths):
-            room = 1024 + -(-path.stat().st_size // 512) * 512  # header, content in blocks
-            if size + room > BUNDLE:
-                number, size = number + 1, 10240  # the end of a .tar
-                parts.append((out / f"standin_{kind}_{number}.tar", []))
-            parts[-1][1].append(path)
-            size += room
-    for target, paths in parts:
+    parts: list[list[Path]] = []
+    size = BUNDLE
+    for path in filter(Path.is_file, kept):
+        room = 1024 + -(-path.stat().st_size // 512) * 512  # header, content in blocks
+        if size + room > BUNDLE:
+            parts.append([])
+            size = 10240  # the end of a .tar
+        parts[-1].append(path)
+        size += room
+    for number, paths in enumerate(parts[:MOST]):
+        target = out / f"standin_{number}.tar"
         with record.atomic(target) as temporary, tarfile.open(temporary, "w") as tar:
             for path in paths:
                 tar.add(path)
-    return [target for target, _ in parts]
+        print(f"{target}: {len(paths)} files, {target.stat().st_size / 2**20:.1f} MiB")
+    left = sum(map(len, parts[MOST:]))
+    print(f"{left} adapters left out" if left else "nothing left out", flush=True)
 
 
 def main() -> None:
     parser = plain_parser(__doc__)
     parser.add_argument("plan", type=Path)
-    parser.add_argument("stage", choices=STAGES)
-    parser.add_argument("--seconds", type=float, help="time of this call")
-    parser.add_argument("--groups", help="units of groups, e.g. a,bc (default: each, in turn)")
-    parser.add_argument("--names", help="comma-separated names (default: all)")
-    parser.add_argument("--partial", action="store_true", help="begin what another call ends")
-    parser.add_argument("--eager", action="store_true", help="never compile")
-    parser.add_argument("--out", type=Path, default=Path("data/bundle"), help="of bundle")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="(default: no end)")
+    parser.add_argument("--groups", help="comma-separated (default: all)")
+    parser.add_argument("--names", help="comma-separated (default: all)")
+    parser.add_argument("--out", type=Path, help="(default: nothing is gathered)")
     args = parser.parse_args()
+    end = time.monotonic() + args.seconds
     with one_line_errors():
-        plan, budget = record.read_json(args.plan), Budget(args.seconds)
-        session = Session(plan, budget, args.partial, args.eager)
+        plan = record.read_json(args.plan)
         chosen = units(plan, args.groups, args.names)
         try:
-            run_stage(session, args, chosen)
+            work(plan, args.plan.parent, chosen, end)
+            print("all done", flush=True)
         except TimeUp:
             print("the time is up; the same command goes on from here", flush=True)
-    if session.failures:
-        print("failed:", *session.failures, sep="\n  ", file=sys.stderr)
+        finally:
+            if args.out:
+                bundle(plan, args.out)
+    if failures:
+        print("failed:", *failures, sep="\n  ", file=sys.stderr)
         sys.exit(1)
-
-
-def run_stage(session: Session, args: argparse.Namespace, chosen: list[list[dict]]) -> None:
-    """Do what the command line names."""
-    if args.stage == "unpack":
-        unpack(session.plan, args.plan.parent)
-    elif args.stage == "pretrain":
-        report = session.budget.watched("pretrain")
-        cache = record.ROOT / "data" / "cache"
-        print(pretrain.in_words(pretrain.make_backbone(session.plan["pretrain"], cache, report)))
-    elif args.stage == "state":
-        state(session, chosen)
-    elif args.stage == "bundle":
-        for path in bundle(session.plan, args.out):
-            print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
-    else:
-        work(session, args.stage, chosen)
 
 
 if __name__ == "__main__":
