@@ -64,11 +64,7 @@ def outputs(run: Path, references: Path | None = None) -> Outputs:
     if not predictions.is_file():
         raise FileNotFoundError(f"{predictions} does not exist; decode this run first")
     if references is None:
-        config = run / "config.yaml"
-        if not config.is_file():
-            raise FileNotFoundError(f"{run} is no run directory; name its references with --refs")
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-        references = Path(settings["evaluate"]["references"])
+        references = references_of(run)
     if not references.is_file():
         raise FileNotFoundError(f"{references} does not exist; run `make data`, or set --refs")
     inputs = {"predictions": _sha256(predictions), "references": _sha256(references)}
@@ -82,6 +78,15 @@ def outputs(run: Path, references: Path | None = None) -> Outputs:
     return Outputs(str(run), *found)
 
 
+def references_of(run: Path) -> Path:
+    """The references that a run directory's config.yaml names. FileNotFoundError: no such run."""
+    config = Path(run) / "config.yaml"
+    if not config.is_file():
+        raise FileNotFoundError(f"{run} is no run directory; name its references with --refs")
+    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+    return Path(settings["evaluate"]["references"])
+
+
 def kept(run: Path) -> Outputs | None:
     """Statistics that evaluation left in a run directory, None without; starts nothing."""
     run = Path(run)
@@ -93,7 +98,7 @@ def kept(run: Path) -> Outputs | None:
     return Outputs(run.name, *found) if found else None
 
 
-def _in_order(a: Outputs, b: Outputs) -> np.ndarray:
+def in_order(a: Outputs, b: Outputs) -> np.ndarray:
     """The rows of b in the order of a's MRs. Raises ValueError if the MRs are not the same."""
     if a.sources == b.sources:
         return b.rows
@@ -110,7 +115,7 @@ def compare(a: Outputs, b: Outputs, samples: int = SAMPLES, seed: int = SEED) ->
     """Difference by metric. Raises ValueError if the two were not run on the same MRs."""
     if samples < 1:
         raise ValueError(f"{samples} samples; at least one is needed")
-    sides, size = (a.rows, _in_order(a, b)), len(a.rows)
+    sides, size = (a.rows, in_order(a, b)), len(a.rows)
     whole = [scores(rows, np.ones((1, size))) for rows in sides]
     random = np.random.default_rng(seed)
     drawn: dict[str, list] = {name: [] for name in METRICS}

@@ -82,7 +82,7 @@ def plain_markdown(table: dict, runs: list[Run], left_out: list[str]) -> str:
     text += ["|---|---|---|---|" + "---|" * len(METRICS)]
     for row, filling in rows_of(table, runs):
         for run in filling:
-            scores = [_scaled(run.scores[name], name) for name in METRICS]
+            scores = [scaled(run.scores[name], name) for name in METRICS]
             label = row["label"] if run.variant in (None, "paper") else f"{row['label']}, devcode"
             head = [label, str(run.seed), f"{run.n_params:,}", f"{run.lr:g}"]
             text += [_row([*head, *scores])]
@@ -139,15 +139,16 @@ def _run(run: Run) -> str:
 def _cell(score: Score | None, metric: str) -> str:
     if score is None:
         return MISSING
-    text = score.printed or _scaled(score.value, metric)
+    text = score.printed or scaled(score.value, metric)
     if score.spread is not None:
-        text += f" ± {_scaled(score.spread, metric)}"
+        text += f" ± {scaled(score.spread, metric)}"
     if score.difference is not None:
-        text += f" ({_scaled(score.difference, metric, '+')})"
+        text += f" ({scaled(score.difference, metric, '+')})"
     return text
 
 
-def _scaled(score: float, metric: str, sign: str = "") -> str:
+def scaled(score: float, metric: str, sign: str = "") -> str:
+    """A score as tables show it: BLEU, METEOR and ROUGE-L x 100."""
     value, digits = (score * 100, 2) if metric in PERCENT else (score, 3)
     value = round(value, digits) + 0.0  # no minus before a zero
     return f"{value:{sign}.{digits}f}".replace("-", "−")

@@ -25,6 +25,7 @@ PAPER_TABLES = ("table1", "table2", "table3", "table4", "table5", "table6", "ext
 TABLES = {  # table: (where its runs are, where it goes)
     **dict.fromkeys(PAPER_TABLES, (RESULTS / "runs", RESULTS / "tables")),
     "demo": (RESULTS / "demo" / "runs", RESULTS / "demo"),
+    "standin": (RESULTS / "standin" / "runs", RESULTS / "standin"),
 }
 
 
@@ -45,7 +46,7 @@ def table_arguments(doc: str, out: str) -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, help="directory of runs (default: the table's own)")
     parser.add_argument("--out", type=Path, help=f"where to (default: {out})")
     args = parser.parse_args()
-    args.tables = [args.table] if args.table else PAPER_TABLES
+    args.tables = [args.table] if args.table else [*PAPER_TABLES, "standin"]
     return args
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.report import write_figures
+from eval.report import PLAIN, write_figures
 from eval.runs import shown
 from scripts.cli import RESULTS, TABLES, one_line_errors, table_arguments
 
@@ -18,7 +18,7 @@ def main() -> None:
     args = table_arguments(__doc__, "results/figures")
     with one_line_errors():
         for name in args.tables:
-            own = TABLES["demo"][1] if name == "demo" else RESULTS / "figures"
+            own = TABLES[name][1] if name in PLAIN else RESULTS / "figures"
             for path in write_figures(name, args.runs or TABLES[name][0], args.out or own):
                 print(shown(path))
 

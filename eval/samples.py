@@ -1,0 +1,78 @@
+"""Outputs of two runs side by side: where A is best and worst against B, and some at random.
+
+  python -m eval.samples RUN_A RUN_B [--refs FILE] [--out FILE]
+
+By ROUGE-L of each MR; ten MRs in all. Both runs must have been scored (statistics.json).
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from eval import compare
+from eval.files import replace_text
+from eval.readers import load
+from eval.statistics import ROUGE_L
+
+EACH = (3, 3, 4)  # best, worst, random
+SEED = 1
+
+
+def chosen(differences: np.ndarray) -> list[tuple[str, int]]:
+    """(why, place) of the MRs to show, none twice: largest and smallest difference, random."""
+    order = [int(i) for i in np.argsort(-differences, kind="stable")]
+    best, worst, some = EACH
+    picked = [("A best", i) for i in order[:best]]
+    picked += [("A worst", i) for i in order[best:][::-1][:worst]]
+    rest = sorted(set(order) - {i for _, i in picked})
+    drawn = np.random.default_rng(SEED).permutation(len(rest))[:some]
+    return picked + [("random", rest[i]) for i in sorted(drawn)]
+
+
+def markdown(a: Path, b: Path, references: Path | None, names: Sequence[str]) -> str:
+    """The page. ValueError if the runs have outputs for other MRs; raises what scoring raises."""
+    sides = [compare.outputs(path, references) for path in (a, b)]
+    references = references or compare.references_of(a)
+    loaded = load(references, [Path(path) / "predictions.tsv" for path in (a, b)])
+    texts = [dict(zip(data.sources, data.hypotheses, strict=True)) for data in loaded]
+    first = dict(zip(loaded[0].sources, loaded[0].references, strict=True))
+    rows = [sides[0].rows, compare.in_order(*sides)]
+    rouge = [100 * side[:, ROUGE_L] for side in rows]
+    lines = [f"# Samples: {names[0]} (A) against {names[1]} (B)", ""]
+    lines += ["By ROUGE-L x 100 of each MR; the reference is the first of several.", ""]
+    for why, i in chosen(rouge[0] - rouge[1]):
+        source = sides[0].sources[i]
+        lines += [f"**{why}**: {source}", "", f"- reference: {first[source][0]}"]
+        lines += [f"- A, {rouge[0][i]:.1f}: {texts[0][source]}"]
+        lines += [f"- B, {rouge[1][i]:.1f}: {texts[1][source]}", ""]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code, 2 after an error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m eval.samples",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("a", type=Path, help="run directory")
+    parser.add_argument("b", type=Path, help="the other one")
+    parser.add_argument("--refs", type=Path, help="references (default: those of each run)")
+    parser.add_argument("--out", type=Path, help="write the page here")
+    options = parser.parse_args(argv)
+    try:
+        page = markdown(options.a, options.b, options.refs, (options.a.name, options.b.name))
+        if options.out:
+            replace_text(options.out, page)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""The table of the stand-in's runs: intervals and differences by hand, and the sample outputs."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from eval import samples
+from eval.report import write_table
+from eval.statistics import METEOR, ROUGE_L, WIDTH, save
+from tests.eval.made_runs import make_run
+
+STAND_IN = "stand-in: 6 x 384 GPT-2"
+ROUGE = np.array([0.2, 0.4, 0.6, 0.8])
+
+
+def rows(rouge: np.ndarray) -> np.ndarray:
+    """Segment statistics with that ROUGE-L; all else the same in every segment."""
+    made = np.ones((len(rouge), WIDTH))
+    made[:, METEOR] = 1
+    made[:, ROUGE_L] = rouge
+    return made
+
+
+def make(root, name, row, rouge, seed=1, **options):
+    """A scored run on the stand-in."""
+    scores = {"ROUGE_L": float(rouge.mean())}
+    path = make_run(root, name, f"standin/{row}", seed, stand_in=STAND_IN, scores=scores, **options)
+    inputs = json.loads((path / "environment.json").read_text())["evaluate"]["inputs"]
+    inputs = {"predictions": inputs.pop("predictions.tsv"), "references": inputs.popitem()[1]}
+    save(path / "statistics.json", rows(rouge), [f"MR {i}" for i in range(len(rouge))], inputs)
+    return path
+
+
+def cells(text: str, start: str, number: int = 0) -> list[str]:
+    """The cells of a table line that begins with `start`."""
+    found = [line for line in text.splitlines() if line.startswith(f"| {start} |")]
+    return [cell.strip() for cell in found[number].strip("|").split("|")]
+
+
+def test_the_table_by_hand(tmp_path):
+    """A difference that is the same in every MR has no spread; ROUGE-L is a mean over MRs, so its
+    interval is that of a mean of four numbers."""
+    for seed in (1, 2):
+        make(tmp_path, f"lora{seed}", "lora", ROUGE, seed)
+        make(tmp_path, f"solo{seed}", "solo", ROUGE + 0.1 * seed, seed)
+    make(tmp_path, "dev", "solo", ROUGE[::-1], adapter={"variant": "devcode"})
+    text = write_table("standin", tmp_path, tmp_path / "out")
+    assert text.count(STAND_IN) == 1 and "not a reproduction" in text.splitlines()[0]
+    label = "Solo r=128, s=0.4"
+    head, solo = cells(text, "stand-in"), cells(text, label)
+    place = head.index("ROUGE_L")
+    # Means 60 and 70 of two seeds. The resampled mean has 1 of 4^4 draws at either end, and the
+    # 2.5 % points lie at sums of 1.0 and 3.0: 0.2, 0.2, 0.2, 0.4 is drawn with p = 4/256.
+    assert solo[:4] == [label, "122,449", "0.0002", "1, 2"]
+    mean, _, interval = solo[place].partition(" [")
+    assert mean == "65.00 ± 7.07"
+    low, high = map(float, interval.strip("]").split(", "))
+    assert low == pytest.approx(15 + 30, abs=5.1) and high == pytest.approx(15 + 70, abs=5.1)
+    differences = [line for line in text.splitlines() if "p=" in line]
+    assert [line.split(" | ")[0] for line in differences] == [f"| {label}"] * 2 + [
+        f"| {label}, devcode"
+    ]
+    of_seed = differences[1].split(" | ")
+    assert of_seed[1] == "2" and "+20.00 [+20.00, +20.00] p=0.0002" in of_seed
+    assert cells(text, label, -1)[2:6] == ["2", "1.000", "0.800", "0.0200 to 0.0200"]
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"table.md", "table_lambda.png"}
+
+
+def test_runs_with_other_rates_are_apart(tmp_path):
+    make(tmp_path, "a", "lora", ROUGE, lr=1e-3)
+    make(tmp_path, "b", "lora", ROUGE + 0.1, lr=2e-3)
+    text = write_table("standin", tmp_path, tmp_path / "out")
+    for lr in ("0.001", "0.002"):
+        assert cells(text, f"LoRA r=8, 2 steps, lr {lr}")[2:4] == [lr, "1"]
+
+
+def test_ten_samples(tmp_path):
+    """The largest differences, both ways, and four others; texts and references of those MRs."""
+    random = np.random.default_rng(5)
+    rouge, other = random.random(30), random.random(30)
+    names = [f"name : {i}" for i in range(30)]
+    references = tmp_path / "test.txt"
+    references.write_text("".join(f"{name}||reference {i} .\n" for i, name in enumerate(names)))
+    paths = []
+    for side, values in (("A", rouge), ("B", other)):
+        path = make_run(tmp_path, side, "standin/solo", stand_in=STAND_IN)
+        lines = "".join(f"{name}\t{side} says {i}\n" for i, name in enumerate(names))
+        (path / "predictions.tsv").write_text("MR\toutput\n" + lines)
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        config["evaluate"] = {"references": str(references)}
+        (path / "config.yaml").write_text(yaml.safe_dump(config))
+        hashes = [samples.compare._sha256(p) for p in (path / "predictions.tsv", references)]
+        inputs = dict(zip(("predictions", "references"), hashes, strict=True))
+        order = list(range(30)) if side == "A" else list(range(30))[::-1]  # by MR, not by place
+        save(path / "statistics.json", rows(values)[order], [names[i] for i in order], inputs)
+        paths.append(path)
+    out = tmp_path / "samples.md"
+    assert samples.main([*map(str, paths), "--out", str(out)]) == 0
+    blocks = out.read_text().split("**")[1:]
+    heads, bodies = blocks[::2], blocks[1::2]
+    assert heads == ["A best"] * 3 + ["A worst"] * 3 + ["random"] * 4
+    shown = [int(body.splitlines()[0].removeprefix(": name : ")) for body in bodies]
+    ranked = sorted(range(30), key=lambda i: other[i] - rouge[i])
+    assert shown[:3] == ranked[:3] and shown[3:6] == ranked[::-1][:3] and len(set(shown)) == 10
+    for i, body in zip(shown, bodies, strict=True):
+        assert f"- reference: reference {i} ." in body
+        assert f"- A, {100 * rouge[i]:.1f}: A says {i}\n" in body
+        assert f"- B, {100 * other[i]:.1f}: B says {i}\n" in body
+    assert samples.main([str(paths[0]), str(tmp_path / "none")]) == 2
