@@ -1,9 +1,11 @@
-"""Cross-entropy of a language model's head, with no table of tokens x vocabulary made whole.
+"""Cross-entropy of a head that is trained, with no table of tokens x vocabulary made whole.
 
-For 4,096 tokens and GPT-2's 50,257 words that table has 206 million entries, and a plain
-`F.cross_entropy(hidden @ weight.T)` keeps it, its softmax and its gradient in memory, once more in
-fp32. Here loss and gradients are computed in one go, chunk by chunk of tokens: a chunk's table is
-used up before the next one is made. Same mathematics; see tests/solo/test_chunked_loss.py.
+For pretraining: 32,768 tokens and GPT-2's 50,257 words make a table of 1.6 billion entries, which
+a plain `F.cross_entropy(hidden @ weight.T)` keeps with its softmax and its gradient. Here loss and
+gradients, the head's among them, are computed chunk by chunk of tokens, and a chunk's table is used
+up before the next is made. Fine-tuning has a hundred target tokens a step and a head that does not
+change: there the table is small, the product goes through packed weights, and the loss of logits
+that exist (solo/fast.py, with label smoothing, token by token) is what is needed.
 """
 
 import torch
@@ -15,7 +17,7 @@ CUDA_CHUNK = 8192
 MULTIPLE = 64  # 50,257 is odd: fast matrix products need rows that start at round addresses
 
 
-def cross_entropy(
+def head_cross_entropy(
     hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype, chunk: int | None = None
 ) -> Tensor:
     """Mean cross-entropy (nats) of softmax(hidden @ weight.T) against `targets`, with gradients.

@@ -182,5 +182,8 @@ class _SmoothedLoss(torch.autograd.Function):
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """F.cross_entropy(logits.float(), targets, reduction="none", label_smoothing=smoothing)."""
+    """F.cross_entropy(logits.float(), targets, reduction="none", label_smoothing=smoothing).
+
+    Pretraining, whose logits must never exist as a whole, has solo/chunked_loss.py.
+    """
     return _SmoothedLoss.apply(logits, targets, smoothing)

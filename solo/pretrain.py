@@ -17,7 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import backbone, checkpoint, corpus, record
 from solo.adapters.base import Attached, check
-from solo.chunked_loss import cross_entropy
+from solo.chunked_loss import head_cross_entropy
 
 LOG, SUMMARY = "pretrain_log.jsonl", "pretraining.json"
 NO_EFFECT = ("log_every", "save_seconds", "valid_windows")  # on the weights
@@ -230,7 +230,7 @@ def _step(model: GPT2LMHeadModel, optimizer, config: dict) -> Callable:
         rows = rows.to(model.device, non_blocking=True)
         with torch.autocast(model.device.type, torch.bfloat16, enabled=low):
             hidden = forward(rows[:, :-1])
-        loss = cross_entropy(
+        loss = head_cross_entropy(
             hidden.flatten(0, 1), model.lm_head.weight, rows[:, 1:].flatten(), dtype
         )
         loss.backward()
@@ -283,7 +283,7 @@ def validation_loss(model: GPT2LMHeadModel, stream: np.ndarray, config: dict) ->
         some = some.to(model.device)
         hidden = model.transformer(some[:, :-1], use_cache=False).last_hidden_state
         targets, weight = some[:, 1:].flatten(), model.lm_head.weight
-        mean = cross_entropy(hidden.flatten(0, 1), weight, targets, torch.float32)
+        mean = head_cross_entropy(hidden.flatten(0, 1), weight, targets, torch.float32)
         total += mean.item() * len(some)
     model.train()
     return total / len(rows)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from solo.chunked_loss import cross_entropy
+from solo.chunked_loss import head_cross_entropy
 
 
 def drawn(n=37, width=24, vocabulary=131, scale=1.0):
@@ -29,7 +29,7 @@ def apart(found, wanted) -> float:
 @pytest.mark.parametrize("scale", [0.1, 3.0])
 def test_equals_plain_cross_entropy(chunk, scale):
     inputs = drawn(scale=scale)
-    loss = 3 * cross_entropy(*inputs, torch.float32, chunk)
+    loss = 3 * head_cross_entropy(*inputs, torch.float32, chunk)
     loss.backward()
     wanted, gradients = plain(*inputs)
     assert loss.item() == pytest.approx(wanted, rel=1e-5)
@@ -39,7 +39,7 @@ def test_equals_plain_cross_entropy(chunk, scale):
 
 def test_bf16_is_off_by_its_rounding_alone():
     hidden, weight, targets = drawn(n=500, scale=0.3)
-    loss = 3 * cross_entropy(hidden, weight, targets, torch.bfloat16, 64)
+    loss = 3 * head_cross_entropy(hidden, weight, targets, torch.bfloat16, 64)
     loss.backward()
     wanted, gradients = plain(hidden, weight, targets)
     assert loss.item() == pytest.approx(wanted, rel=2e-3)
@@ -50,7 +50,7 @@ def test_bf16_is_off_by_its_rounding_alone():
 def test_under_autocast_fp32_stays_fp32():
     inputs = drawn()
     with torch.autocast("cpu", torch.bfloat16):
-        loss = cross_entropy(*inputs, torch.float32, 8)
+        loss = head_cross_entropy(*inputs, torch.float32, 8)
     assert 3 * loss.item() == pytest.approx(plain(*inputs)[0], rel=1e-5)
 
 
@@ -66,16 +66,16 @@ def test_no_table_is_whole_and_no_gradient_is_made_unasked():
             return out
 
     with Watch():
-        cross_entropy(hidden, weight, targets, torch.float32, 32).backward()
+        head_cross_entropy(hidden, weight, targets, torch.float32, 32).backward()
     assert max(made) < 40 * 3072 < 640 * 3000 / 10
     made.clear()
     with torch.no_grad(), Watch():
-        loss = cross_entropy(hidden, weight, targets, torch.float32, 32)
+        loss = head_cross_entropy(hidden, weight, targets, torch.float32, 32)
     assert 3 * loss.item() == pytest.approx(plain(hidden, weight, targets)[0], rel=1e-5)
     assert not loss.requires_grad and max(made) < 40 * 3072
 
 
 def test_a_frozen_head_gets_no_gradient():
     hidden, weight, targets = drawn()
-    cross_entropy(hidden, weight.detach(), targets, torch.float32, 8).backward()
+    head_cross_entropy(hidden, weight.detach(), targets, torch.float32, 8).backward()
     assert 3 * apart(hidden.grad, plain(hidden, weight, targets)[1][0] / 3) < 1e-5
