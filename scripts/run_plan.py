@@ -24,6 +24,7 @@ from scripts.cli import one_line_errors, plain_parser
 from solo import pretrain, record, run, sweep
 from solo.checkpoint import WEIGHTS
 
+DIVERGED = "diverged.json"  # of a run that would only diverge again
 BUNDLE, MOST = 15 * 2**20, 4  # bytes of a .tar file; how many
 failures: list[str] = []
 
@@ -68,14 +69,21 @@ def directory(config: dict) -> Path:
 def train(jobs: list[dict], end: float) -> None:
     """Train what is not trained yet, together what can be; what fails is a line."""
     by_directory = {directory(job["config"]): job for job in jobs}
-    todo = [j for path, j in by_directory.items() if not record.stage_record(path, "train")]
+    todo = [
+        job
+        for path, job in by_directory.items()
+        if not record.stage_record(path, "train") and not (path / DIVERGED).exists()
+    ]
 
     def alone(config: dict) -> None:
-        job = by_directory[directory(config)]
+        path = directory(config)
+        what = f"train {label(by_directory[path])}"
         try:
-            run.train_run(config, reporter(f"train {label(job)}", end))
+            run.train_run(config, reporter(what, end))
         except Exception as error:
-            fail(f"train {label(job)}", error)
+            fail(what, error)
+            if isinstance(error, FloatingPointError):
+                record.write_json(path / DIVERGED, {"error": str(error)})
 
     def say(error: Exception) -> None:
         print(f"together: {type(error).__name__}: {error}", flush=True)

@@ -132,12 +132,14 @@ def pack(folder: Path, recipe: dict, data: dict) -> None:
 
 
 def score(home: Path, references: str) -> None:
-    """Score every decoded run against this machine's references; write table and samples."""
+    """Score every decoded run, against this machine's references if need be; write the table."""
     decoded = []
     for path in sorted((home / "runs").glob("*/environment.json")):
         if record.stage_record(path.parent, "decode"):
             config = record.read_yaml(path.parent / "config.yaml")
-            decoded.append((config | {"evaluate": {"references": references}}, path.parent))
+            if not Path(config["evaluate"]["references"]).is_file():  # run elsewhere
+                config["evaluate"]["references"] = references
+            decoded.append((config, path.parent))
     stages.evaluate_all(decoded)
     print(write_table("standin", home / "runs", home))
 
