@@ -122,8 +122,7 @@ def choose_rates(plan: dict, names: list[str], end: float) -> None:
         }
         if any(done):
             best = min((lr for lr in losses if losses[lr] is not None), key=losses.get)
-            steps = configs[0]["train"]["max_steps"]
-            found = {"best": best, "steps": steps, "valid_losses": list(losses.items())}
+            found = {"best": best, "valid_losses": list(losses.items())}
             record.write_json(rates_file(plan, name), found)
             print(f"{name}: {found}", flush=True)
 

@@ -38,6 +38,7 @@ def test_all_tables_at_once(tmp_path, command):
         f"{out}/table5.md: 3 rows, 0 of 6 lines filled, 0 runs apart",
         f"{out}/table6.md: 2 rows, 1 of 4 lines filled, 0 runs apart",
         f"{out}/extra.md: 3 rows, 0 of 3 lines filled, 0 runs apart",
+        f"{out}/table.md: 21 rows, 0 filled with stand-ins",
     ]
     line = f"{tmp_path}/runs/half: left out, unfinished: no environment.json\n"
     assert errors == line  # once, not once a table
