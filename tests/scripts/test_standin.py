@@ -132,8 +132,8 @@ def test_bundles_are_small_and_whole(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(run_plan, "BUNDLE", 40_960)  # of tar, blocks of 10,240
     monkeypatch.setattr(run_plan, "MOST", 9)
     home, wanted = Path(plan["home"]), {}
-    for i in range(12):
-        files = {f"runs/lora-{i}/predictions.tsv": 7000, f"runs/lora-{i}/adapter.safetensors": 900}
+    for i in range(60):
+        files = {f"runs/lora-{i}/predictions.tsv": 600, f"runs/lora-{i}/adapter.safetensors": 900}
         files |= {f"runs/full-{i}/adapter.safetensors": 10, f"sweep/s{i}/adapter.safetensors": 10}
         for name, size in files.items():
             (home / name).parent.mkdir(parents=True, exist_ok=True)
@@ -162,8 +162,12 @@ def test_a_list_becomes_a_plan_that_any_machine_can_read(monkeypatch, tmp_path):
     assert made["pretrain"]["max_seconds"] == 7
     for where in ("corpus_dir", "tokenizer"):
         assert made["pretrain"][where] == f"data/standin/gpu/{where.removesuffix('_dir')}"
-    count = sum(len(g["names"]) * len(g["seeds"]) for g in listed["groups"].values())
-    assert len(made["runs"]) == count
+    assert [(job["name"], job["config"]["seed"]) for job in made["runs"]] == [
+        (name, seed)
+        for group in listed["groups"].values()
+        for seed in group["seeds"]
+        for name in group["names"]
+    ]
     for job in made["runs"]:
         one = job["config"]
         paths = [one["model"]["path"], one["runs_dir"], one["data"]["train_path"]]
