@@ -48,9 +48,8 @@ from solo.data import Example
 
 PARTS = ("train", "sweep", "decode", "growth")
 RANKS = (512, 128, 64, 32, 8)
-FIRST = (
-    2  # the first block that a span-1 connection reaches over, from 0: none below needs gradients
-)
+# the first block that a span-1 connection reaches over, from 0: none below needs gradients
+FIRST = 2
 
 
 def bar(label: str, total: int):
