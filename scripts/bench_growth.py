@@ -3,8 +3,10 @@
 On the CPU each point is measured in a fresh process, so that its peak of memory is its own.
 """
 
+import itertools
 import multiprocessing
 import resource
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,8 +84,7 @@ def measure(settings: dict, precision: str, steps: int) -> dict:
     ]
     program = ours(model, [chosen["options"]], precision, compile=False)
     times = program(batches_of(examples, chosen["batch"]))
-    half = steps // 2
-    seconds = (times[-1] - times[half - 1]) / (steps - half)
+    seconds = statistics.median(b - a for a, b in itertools.pairwise(times))  # but the first step
     peak = torch.cuda.max_memory_allocated() / GIB if torch.cuda.is_available() else None
     return {"s_per_step": seconds, "host_gib": peak_host_bytes() / GIB, "device_gib": peak}
 
@@ -135,8 +136,8 @@ def picture(growth: dict[str, list[dict]], title: str, path: Path) -> None:
         if numbers and min(x) > 0:
             axes.set_xscale("log", base=2)
             axes.set_xticks(x, [str(value) for value in x])
-        axes.set(xlabel=varied, ylim=(0, None))
-        other.set_ylim(0, None)
+        axes.set(xlabel=varied, ylim=(0, 1.1 * max(point["s_per_step"] for point in found)))
+        other.set_ylim(0, 1.2 * max(device))
         axes.grid(alpha=0.3)
         axes.tick_params(axis="y", labelcolor="C0")
         other.tick_params(axis="y", labelcolor="C1")
