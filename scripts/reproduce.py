@@ -2,8 +2,9 @@
 
 Overrides go to every row: scripts/reproduce.py table1 model.path=DIR train.max_steps=200 seed=1,2
 An option adapter.KEY goes to the rows whose method has it. What is done is skipped; a row that
-fails is reported at the end, with exit code 1; the others still run. Rows run one after the other;
-Hydra's launchers (requirements-launchers.txt) spread them:
+fails is reported at the end, with exit code 1; the others still run. Rows that share backbone, data
+and schedule train together on an accelerator (together=false: never; the CPU would gain nothing).
+All else goes row by row; Hydra's launchers (requirements-launchers.txt) spread the rows instead:
   scripts/reproduce.py table2 hydra/launcher=joblib hydra.launcher.n_jobs=4
   scripts/reproduce.py all hydra/launcher=submitit_slurm hydra.launcher.timeout_min=1440
 Options before the overrides:
@@ -33,10 +34,18 @@ from scripts.rows import (
     tables_named,
 )
 from solo import record
+from solo.backbone import device
 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def train_together(shared: dict[Path, list[Row]]) -> None:
+    """Train those runs that can share passes through the backbone; the others are left alone."""
+    if device().type != "cpu":
+        configs = [rows[0].config for rows in shared.values() if rows[0].config["together"]]
+        stages.train_together(configs, alone=lambda config: None)
 
 
 def run_in_turn(shared: dict[Path, list[Row]]) -> list[str]:
@@ -102,7 +111,11 @@ def main() -> None:
         names, own = row_names(tables, args.rows), own_overrides(tables)
         rows = compose_rows(names, overrides, own)  # all, before any work
         shared = by_directory(rows)
-        failed = run_spread(shared, launcher) if launcher else run_in_turn(shared)
+        if launcher:
+            failed = run_spread(shared, launcher)
+        else:
+            train_together(shared)
+            failed = run_in_turn(shared)
     try:
         with one_line_errors():
             for table in tables:
