@@ -71,7 +71,7 @@ def write_figures(name: str, runs_dir: Path, out_dir: Path) -> list[Path]:
 
     NAME_loss: loss curves; NAME_lambda: lambda of every connection; of runs that differ in their
     seed alone, those of the lowest seed. NAME_bleu: BLEU against trainable parameters, for the
-    tables that vary the rank. Raises as `write_table` does.
+    tables that vary the rank or the method. Raises as `write_table` does.
     """
     table, found, _ = _read(name, runs_dir)
     curves = _first_seeds(
@@ -86,6 +86,9 @@ def write_figures(name: str, runs_dir: Path, out_dir: Path) -> list[Path]:
     if name in RANKS:
         lines = tables.lines_of(table, found, {})
         pictures["bleu"] = figures.bleu_against_parameters(lines, table["title"])
+    if name in METHODS:
+        lines = tables.lines_of(table, found, {})
+        pictures["bleu"] = figures.bleu_of_methods(lines, table["title"], plain=name in PLAIN)
     paths = []
     for kind, figure in pictures.items():
         if figure is None:
