@@ -98,18 +98,14 @@ def compose_rows(
         for name, kept in applies.items():
             kept = [o for o in combination if o in kept or o in unused]  # the unused one is refused
             label = " ".join([name, *(o for o in kept if o not in overrides)])
-            keys = {_key(o) for o in kept}
-            kept = [*(o for o in (own or {}).get(name, ()) if _key(o) not in keys), *kept]
+            kept = [*(own or {}).get(name, ()), *kept]  # of two for one key the last counts
             rows.append(Row(name, kept, compose_row(name, kept), label))
     return rows
 
 
-def _key(override: str) -> str:
-    return override.split("=", 1)[0]
-
-
 def _applies(override: str, row: str) -> bool:
-    group, _, option = _key(override).partition(".")
+    key = override.split("=", 1)[0]
+    group, _, option = key.partition(".")
     return group != "adapter" or not option or option in row_settings(row)["adapter"]
 
 
