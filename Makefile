@@ -11,8 +11,8 @@ export MALLOC_TOP_PAD_ ?= 268435456
 export TOKENIZERS_PARALLELISM ?= true
 export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 
-.PHONY: help setup demo demo-family demo-backbone test lint data plan smoke tune params tables \
-        figures clean
+.PHONY: help setup bench demo demo-family demo-backbone test lint data plan reproduce-all \
+        reproduce-family reproduce-extra smoke tune params tables figures clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -69,6 +69,9 @@ tables: setup ## fill all tables from the runs that exist; ARGS=table2 for one
 
 figures: setup ## draw loss, lambda and BLEU over parameters: results/figures
 	$(PY) scripts/figures.py $(ARGS)
+
+bench: setup ## speed and memory here, in under 10 minutes: results/bench; ARGS="--lora-nlg DIR"
+	$(PY) scripts/bench.py $(ARGS)
 
 clean: ## remove caches and .venv, never results
 	rm -rf $(VENV) .pytest_cache .ruff_cache

@@ -22,6 +22,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from scripts.timing import random_backbone
 from solo.decode import BeamConfig, beam_search
+from solo.fast import frozen_products
 
 TOY = {"n_layer": 4, "n_embd": 256, "n_head": 4}  # design notes, section 6
 SEQ_LEN = 512  # to which LoRA's script pads each context
@@ -38,6 +39,16 @@ def spread_out(prompts: list, count: int) -> list:
     """`count` of the prompts, evenly spaced (all if there are fewer)."""
     count = min(count, len(prompts))
     return [prompts[i * len(prompts) // count] for i in range(count)]
+
+
+def our_decoder(model: GPT2LMHeadModel, config: BeamConfig, end_ids: tuple[int, ...]) -> Decoder:
+    """Our search, as scripts/decode.py runs it."""
+
+    def decode(prompts):
+        with torch.no_grad(), frozen_products(model, model.dtype, config.beam * config.batch_size):
+            return beam_search(model, prompts, config, end_ids)
+
+    return decode
 
 
 def generate_decoder(
@@ -176,7 +187,7 @@ def bench_decode(
     """
     config = config or BeamConfig()
     counts = {"ours": len(prompts), "generate": 28, "lora": 2} | (contexts or {})
-    programs = {"ours": (lambda chosen: beam_search(model, chosen, config, end_ids))}
+    programs = {"ours": our_decoder(model, config, end_ids)}
     programs["generate"] = generate_decoder(model, config, end_ids, generate_batch)
     if lora_nlg is not None:
         programs["lora"] = lora_decoder(lora_nlg, model, config, end_ids)
@@ -198,7 +209,7 @@ def bench_decode(
         ratios = [t / o for t, o in zip(seconds[name], seconds["ours"], strict=True)]
         same = outputs["ours"]
         if name != "ours":
-            same = beam_search(model, chosen[name], config, end_ids)
+            same = programs["ours"](chosen[name])
         rows.append(
             {
                 "program": name,

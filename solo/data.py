@@ -206,31 +206,65 @@ def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
     return {"input_ids": input_ids, "labels": labels}
 
 
-def pack(batches: list[list[Example]], multiple: int = 1) -> dict[str, torch.Tensor]:
+def pack(batches: list[list[Example]]) -> dict[str, torch.Tensor]:
     """Batches without padding, each the examples of one batch in one row: K batches, K rows.
 
-    `input_ids`, `position_ids`, `segment` (K, T): an example attends to its own segment only.
-    `index` (K, N): places in the flattened (K * T) row of tokens at which the next token carries
-    loss; `targets` (K, N): those tokens. Shorter rows are filled up, T and N to a multiple of
-    `multiple`, so that few shapes occur: filled tokens are a segment of their own, filled targets
-    IGNORED.
+    `input_ids`, `position_ids` (K, T): shorter rows are filled up with zeros. `places` (E, L):
+    where in the flattened K * T tokens each of the E examples is, the place of its first token
+    repeated up to the longest one's length; `origin` (K * T,): where in the flattened E * L each
+    token is.
+    `index`, `targets`: see _targets.
     """
-    lengths = [sum(len(example.ids) for example in batch) for batch in batches]
-    counts = [sum(example.n_targets for example in batch) for batch in batches]
-    T, N = (-(-max(sizes) // multiple) * multiple for sizes in (lengths, counts))
-    K = len(batches)
-    ids, positions, segment = (torch.zeros(K, T, dtype=torch.long) for _ in range(3))
-    index = torch.zeros(K, N, dtype=torch.long)
-    targets = torch.full_like(index, IGNORED)
+    examples = [example for batch in batches for example in batch]
+    K, T = len(batches), max(sum(len(example.ids) for example in batch) for batch in batches)
+    longest = max(len(example.ids) for example in examples)
+    ids, positions, origin = (torch.zeros(K, T, dtype=torch.long) for _ in range(3))
+    places, starts, number = torch.zeros(len(examples), longest, dtype=torch.long), [], 0
     for row, batch in enumerate(batches):
-        start, n = 0, 0
-        for number, example in enumerate(batch, 1):
-            end, more = start + len(example.ids), n + example.n_targets
+        start = 0
+        for example in batch:
+            length = len(example.ids)
+            end, span = start + length, torch.arange(length)
             ids[row, start:end] = torch.tensor(example.ids)
-            positions[row, start:end] = torch.arange(len(example.ids))
-            segment[row, start:end] = number
-            index[row, n:more] = torch.arange(end - example.n_targets - 1, end - 1) + row * T
-            targets[row, n:more] = ids[row, end - example.n_targets : end]
-            start, n = end, more
-    names = ("input_ids", "position_ids", "segment", "index", "targets")
-    return dict(zip(names, (ids, positions, segment, index, targets), strict=True))
+            positions[row, start:end] = span
+            places[number] = row * T + start
+            places[number, :length] += span
+            origin[row, start:end] = number * longest + span
+            starts.append(row * T + start)
+            start, number = end, number + 1
+    packed = {"input_ids": ids, "position_ids": positions, "places": places}
+    return packed | {"origin": origin.flatten()} | _targets(batches, starts)
+
+
+def pad(batches: list[list[Example]], multiple: int) -> dict[str, torch.Tensor]:
+    """Batches with every example in a row of its own, in few shapes: what compiled code likes.
+
+    `input_ids` (E, L), the examples of all batches, filled up with zeros on the right to a multiple
+    of `multiple`; `index`, `targets`: see _targets.
+    """
+    examples = [example for batch in batches for example in batch]
+    longest = max(len(example.ids) for example in examples)
+    ids = torch.zeros(len(examples), -(-longest // multiple) * multiple, dtype=torch.long)
+    for row, example in enumerate(examples):
+        ids[row, : len(example.ids)] = torch.tensor(example.ids)
+    starts = [row * ids.shape[1] for row in range(len(examples))]
+    return {"input_ids": ids} | _targets(batches, starts, multiple)
+
+
+def _targets(batches: list[list[Example]], starts: list[int], multiple: int = 1) -> dict:
+    """`index` (K, N): the places, among the flattened tokens, whose next token carries loss;
+    `targets` (K, N): those tokens. N is the most that a batch has, rounded up to `multiple`; the
+    rest is filled up, targets with IGNORED. starts: the place of each example's first token.
+    """
+    most = max(sum(example.n_targets for example in batch) for batch in batches)
+    index = torch.zeros(len(batches), -(-most // multiple) * multiple, dtype=torch.long)
+    targets = torch.full_like(index, IGNORED)
+    beginnings = iter(starts)
+    for row, batch in enumerate(batches):
+        n = 0
+        for example in batch:
+            start, more = next(beginnings), n + example.n_targets
+            index[row, n:more] = start + torch.arange(example.n_context, len(example.ids)) - 1
+            targets[row, n:more] = torch.tensor(example.ids[example.n_context :])
+            n = more
+    return {"index": index, "targets": targets}

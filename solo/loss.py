@@ -1,41 +1,41 @@
 """The loss of a batch, and of the validation set, for any number of runs side by side."""
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 
 from solo.data import IGNORED, Example, collate
+from solo.fast import attention_by_example, cross_entropy
 from solo.recipe import TrainConfig
 
 
 def target_logits(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """(logits, targets) at the positions that carry loss, (N, vocabulary) and (N,), row by row.
 
-    batch: of `collate` or of `pack`. The head, a third of GPT-2 S's work, runs at these positions
-    only.
+    batch: of `collate`, `pad` or `pack`. The head, a third of GPT-2 S's work, runs at these
+    positions only.
     """
-    if "segment" in batch:
-        segment, position = batch["segment"], batch["position_ids"]  # (K, T)
-        same = segment[:, :, None] == segment[:, None, :]
-        mask = same & (position[:, :, None] >= position[:, None, :])  # (K, T, T)
-        hidden = model.transformer(
-            batch["input_ids"],
-            position_ids=position,
-            attention_mask=mask[:, None],
-            use_cache=False,
-        ).last_hidden_state  # (K, T, d)
-        at_targets = hidden.flatten(0, 1)[batch["index"].flatten()]  # (K * N, d)
-        return model.lm_head(at_targets), batch["targets"].flatten()
-    hidden = model.transformer(batch["input_ids"], use_cache=False).last_hidden_state  # (B, L, d)
-    targets = batch["labels"][:, 1:]  # (B, L - 1): position i predicts token i + 1
-    mask = targets != IGNORED
-    return model.lm_head(hidden[:, :-1][mask]), targets[mask]
+    if "index" not in batch:
+        hidden = model.transformer(batch["input_ids"], use_cache=False).last_hidden_state
+        targets = batch["labels"][:, 1:]  # (B, L - 1): position i predicts token i + 1
+        mask = targets != IGNORED
+        return model.lm_head(hidden[:, :-1][mask]), targets[mask]
+    packed = {key: batch[key] for key in ("position_ids", "places", "origin") if key in batch}
+    with attention_by_example(model) if packed else nullcontext():
+        out = model.transformer(batch["input_ids"], use_cache=False, **packed)
+    at_targets = out.last_hidden_state.flatten(0, 1)[batch["index"].flatten()]  # (K * N, d)
+    return model.lm_head(at_targets), batch["targets"].flatten()
 
 
 def summed_loss(model, batch: dict[str, torch.Tensor], runs: int, smoothing: float) -> torch.Tensor:
     """Sum of the cross-entropy over the target tokens of each run, (runs,)."""
     logits, targets = target_logits(model, batch)
-    each = F.cross_entropy(logits.float(), targets, reduction="none", label_smoothing=smoothing)
+    if "places" in batch:
+        each = cross_entropy(logits, targets, smoothing)
+    else:
+        each = F.cross_entropy(logits.float(), targets, reduction="none", label_smoothing=smoothing)
     return each.view(runs, -1).sum(1)
 
 

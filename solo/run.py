@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
@@ -19,6 +20,7 @@ from solo import backbone, checkpoint, data, decode, record
 from solo.adapters import make_config
 from solo.adapters.base import check
 from solo.download import check_file
+from solo.fast import frozen_products
 from solo.recipe import TrainConfig
 from solo.train import LOG, train
 
@@ -217,7 +219,9 @@ def generate(model, tokenizer, contexts: list[str], settings, on_progress: Progr
     def report(done: int, total: int) -> None:
         on_progress(done, total, {})
 
-    outputs = decode.beam_search(model, prompts, settings, ends, report)
+    rows = settings.beam * settings.batch_size
+    with torch.no_grad(), frozen_products(model, model.dtype, rows):
+        outputs = decode.beam_search(model, prompts, settings, ends, report)
     return [decode.prediction_text(tokenizer, ids) for ids in outputs]
 
 

@@ -4,9 +4,11 @@ It sees a model, what is trained in it (`Attached`), and examples; it knows no m
 run killed at any moment and started again ends with the same parameters, bit for bit on one
 machine: order is a function of seed and epoch, and the state holds the random generators.
 
-A batch is one row without padding, as long as the method looks at one position at a time;
-`packed: false` is the plain path that this is tested against, an example a padded row. The two
-differ by rounding, and in the dropout's draws.
+Three ways lead through the backbone, and give the same but for rounding and the dropout's draws.
+On the CPU a batch is one row without padding, and what never changes is prepared once
+(solo/fast.py). On an accelerator every example has a row, in few shapes, so that a compiled step
+can be replayed. `packed: false` is the plain path that both are tested against, and the one for
+methods that look at more than one position.
 
 Runs that share a frozen backbone can train together: their batches go through it side by side, and
 each has its own adapter, optimizer, log and files. A run alone is the case of one.
@@ -20,7 +22,9 @@ The main process alone writes and reports.
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,7 +32,8 @@ from accelerate import Accelerator
 
 from solo import checkpoint
 from solo.adapters.base import Attached, check, stack
-from solo.data import Example, collate, epoch_batches, pack
+from solo.data import Example, collate, epoch_batches, pack, pad
+from solo.fast import frozen_products
 from solo.loss import autocast, summed_loss, to_device, validation_losses
 from solo.recipe import TrainConfig, follow, learning_rate, make_optimizer, set_step
 from solo.record import Log
@@ -101,8 +106,12 @@ def train_runs(
         return [{"steps": 0, "valid_loss": validate(0)[0]}]
     attached = [run.attached for run in runs]
     unstack = stack(model, attached) if len(runs) > 1 else lambda: None
-    try:
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    with ExitStack() as closing:
+        closing.callback(unstack)
         loop = _Loop(model, runs, logs, accelerator, config.total_steps(len(train_examples)))
+        if loop.by_row:
+            closing.enter_context(frozen_products(model, dtype))
         for step, indices in _batches(len(train_examples), runs, loop.step, loop.total):
             loss = loop.advance(step, [[train_examples[i] for i in batch] for batch in indices])
             if step % config.log_every == 0 or step == loop.total:
@@ -113,8 +122,6 @@ def train_runs(
                 valid_losses = validate(step)
             if step % config.save_every == 0 and step < loop.total:
                 loop.save()
-    finally:
-        unstack()
     return [{"steps": loop.total, "valid_loss": loss} for loss in valid_losses]
 
 
@@ -146,15 +153,22 @@ class _Loop:
         self.model, self.runs, self.logs, self.accelerator = model, runs, logs, accelerator
         self.config, self.total = runs[0].config, total
         self.optimizers = [make_optimizer(run.attached, run.config) for run in runs]
-        self.packed = self.config.packed and all(run.attached.position_wise for run in runs)
-        compiled = self.config.compile
+        packed = self.config.packed and all(run.attached.position_wise for run in runs)
+        on_cpu, compiled = model.device.type == "cpu", self.config.compile
         if compiled is None:
-            compiled = model.device.type != "cpu" and total >= COMPILE_FROM
-        self.multiple, self.summed_loss = 1, summed_loss
+            compiled = not on_cpu and packed and total >= COMPILE_FROM
+        self.by_row = packed and on_cpu and not compiled
+        multiple, self.summed_loss = 1, summed_loss
         if compiled:
-            self.multiple = 32  # few shapes
-            mode = "reduce-overhead" if model.device.type == "cuda" else None
+            multiple = 32  # few shapes
+            mode = None if on_cpu else "reduce-overhead"
             self.summed_loss = torch.compile(summed_loss, dynamic=True, mode=mode)
+        if self.by_row:
+            self.make_batch = pack
+        elif packed:
+            self.make_batch = partial(pad, multiple=multiple)
+        else:
+            self.make_batch = lambda batches: collate(batches[0])
         # To read a loss is to wait for the device. The CPU does not mind, and tells earlier.
         self.read_every = 1 if model.device.type == "cpu" else self.config.log_every
         for run in runs:
@@ -224,8 +238,7 @@ class _Loop:
         ]
         # A process without a share of a short batch goes along with a gradient of zero.
         given = [share or batch[:1] for share, batch in zip(shares, batches, strict=True)]
-        batch = pack(given, self.multiple) if self.packed else collate(given[0])
-        batch = to_device(batch, self.model.device)
+        batch = to_device(self.make_batch(given), self.model.device)
         weights = [
             bool(share) / sum(example.n_targets for example in whole)
             for share, whole in zip(shares, batches, strict=True)

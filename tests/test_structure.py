@@ -29,6 +29,7 @@ FORBIDDEN = [
     ("solo/backbone.py", ("solo.adapters", "solo.train", "solo.decode", "solo.run")),
     ("solo/adapters/", ("solo.train", "solo.data", "solo.decode", "solo.run", "solo.backbone")),
     ("solo/recipe.py", ("solo.data", "solo.train", "solo.decode", "solo.run", "solo.backbone")),
+    ("solo/fast.py", ("solo.adapters", "solo.loss", "solo.train", "solo.decode", "solo.run")),
     ("solo/loss.py", ("solo.train", "solo.decode", "solo.run", "solo.backbone")),
     ("solo/train.py", ("solo.decode", "solo.run", "solo.backbone")),
     ("solo/decode.py", ("solo.adapters", "solo.train", "solo.run", "solo.checkpoint")),

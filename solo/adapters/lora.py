@@ -24,17 +24,15 @@ over the adapted weights is in the text. Built here: ReLU, since the paper's sco
 are those of its parallel adapter, whose code has ReLU; the mean, and 0.1, as AdaLoRA's penalty.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from solo.adapters.base import Attached, Hook, cannot_merge, check, generator, install
-from solo.adapters.targets import PROJECTIONS, check_targets, projection, projection_shape
+from solo.adapters.base import Attached, cannot_merge, check, generator, install
+from solo.adapters.layers import THIRDS, BlockUpdates, check_low_rank, target_shape
+from solo.adapters.targets import PROJECTIONS, check_targets
 
-THIRDS = ("q", "k", "v")  # of c_attn's output, in this order
 MIDDLES = (None, "diagonal", "full")
 CONSTRAINTS = {None: MIDDLES, "o": (None, "diagonal"), "d": (None,), "n": (None,)}
 
@@ -56,9 +54,7 @@ class Config:
     constraint_weight: float = 0.1
 
     def __post_init__(self):
-        check(self.rank >= 1, f"adapter.rank is {self.rank}; it must be at least 1")
-        check(self.alpha > 0, f"adapter.alpha is {self.alpha}; it must be above 0")
-        check(0 <= self.dropout < 1, f"adapter.dropout is {self.dropout}; it must be in [0, 1)")
+        check_low_rank(self)
         targets = check_targets(self.targets, (*THIRDS, *PROJECTIONS))
         clash = "c_attn" in targets and set(targets) & set(THIRDS)
         check(not clash, "adapter.targets has c_attn and a third of it; choose c_attn, or q, k, v")
@@ -79,87 +75,30 @@ def _check_choice(name: str, value, allowed) -> None:
     check(value in allowed, f"adapter.{name} is {value!r}; known: {known}")
 
 
-def _module(target: str) -> str:
-    return "c_attn" if target in THIRDS else target
-
-
-def _shape(model_config, target: str) -> tuple[int, int]:
-    d = model_config.n_embd
-    return (d, d) if target in THIRDS else projection_shape(model_config, target)
-
-
-class BlockUpdates(nn.Module):
-    """The updates of one block: parameters TARGET_a (r, n_in), TARGET_b (n_out, r), TARGET_d."""
-
-    def __init__(self, model_config, config: Config, draws: torch.Generator):
-        super().__init__()
-        self.config, self.scale = config, config.alpha / config.rank
-        self.dropout = nn.Dropout(config.dropout)
-        for target in config.targets:
-            n_in, n_out = _shape(model_config, target)
-            b = torch.zeros(n_out, config.rank)
-            self._add(target, "a", _kaiming(torch.empty(config.rank, n_in), draws))
-            self._add(target, "b", b if config.middle is None else _kaiming(b, draws))
-            if config.middle is not None:
-                size = (config.rank,) * (1 if config.middle == "diagonal" else 2)
-                self._add(target, "d", torch.zeros(size))
-
-    def _add(self, target: str, factor: str, values: Tensor) -> None:
-        self.register_parameter(f"{target.replace('.', '_')}_{factor}", nn.Parameter(values))
-
-    def factor(self, target: str, factor: str) -> Tensor:
-        return getattr(self, f"{target.replace('.', '_')}_{factor}")
-
-    def update(self, target: str, x: Tensor) -> Tensor:
-        """(B, L, n_in) -> (B, L, n_out)."""
-        z = F.linear(x, self.factor(target, "a"))  # (B, L, r)
-        if self.config.middle == "diagonal":
-            z = z * self.factor(target, "d")
-        elif self.config.middle == "full":
-            z = F.linear(z, self.factor(target, "d"))
-        elif self.config.constraint == "n":
-            z = F.relu(z)
-        return F.linear(z, self.factor(target, "b")) * self.scale
-
-    def forward(self, name: str, x: Tensor) -> Tensor:
-        """All updates of projection `name`: (B, L, n_in) -> (B, L, n_out)."""
-        x = self.dropout(x)
-        if name in self.config.targets:
-            return self.update(name, x)
-        thirds = {t: self.update(t, x) for t in THIRDS if t in self.config.targets}
-        nothing = torch.zeros_like(next(iter(thirds.values())))
-        return torch.cat([thirds.get(third, nothing) for third in THIRDS], dim=-1)  # (B, L, 3d)
-
-    def penalty(self, target: str) -> Tensor:
-        """The constraint's penalty of one weight, a scalar."""
-        a, b = self.factor(target, "a"), self.factor(target, "b")
-        gram_a, gram_b = a @ a.T, b.T @ b  # (r, r), the paper's A'A and BB'
-        one = torch.eye(len(gram_a), device=gram_a.device, dtype=gram_a.dtype)
-        wanted = one if self.config.constraint == "o" else gram_b.diag().diag()
-        return (gram_a - one).square().sum() + (gram_b - wanted).square().sum()
-
-
-def _kaiming(values: Tensor, draws: torch.Generator) -> Tensor:
-    return nn.init.kaiming_uniform_(values, a=math.sqrt(5), generator=draws)
-
-
 def attach(model, config: Config, seed: int) -> Attached:
     """Add the updates to every block's targets. At step 0 nothing changes: B or D is zero."""
-    draws = generator(seed)
+    draws, factors = generator(seed), (config.targets, config.rank, config.alpha, config.dropout)
+    nonlinear = config.constraint == "n"
     blocks = model.transformer.h
-    updates = nn.ModuleList(BlockUpdates(model.config, config, draws) for _ in blocks)
-    places = [  # (projection, its name, the block's updates)
-        (projection(block, name), name, update)
+    updates = nn.ModuleList(
+        BlockUpdates(model.config, *factors, draws, config.middle, nonlinear) for _ in blocks
+    )
+    places = [  # (the block's updates, projection, its name)
+        (update, *place)
         for block, update in zip(blocks, updates, strict=True)
-        for name in dict.fromkeys(map(_module, config.targets))
+        for place in update.places(block)
     ]
 
     def penalty() -> Tensor:
-        values = [update.penalty(target) for update in updates for target in config.targets]
+        values = [
+            _penalty(update.factor(target, "a"), update.factor(target, "b"), config.constraint)
+            for update in updates
+            for target in config.targets
+        ]
         return config.constraint_weight * torch.stack(values).mean()
 
     def fold() -> None:
-        for linear, name, update in places:
+        for update, linear, name in places:
             was_training = update.training
             identity = torch.eye(linear.weight.shape[0]).to(linear.weight)
             linear.weight += update.eval()(name, identity)  # (n_in, n_out): the update is linear
@@ -168,22 +107,26 @@ def attach(model, config: Config, seed: int) -> Attached:
     attached = install(
         model,
         updates,
-        [_hook(*place) for place in places],
+        [update.hook(linear, name) for update, linear, name in places],
         fold,
         penalty=penalty if config.constraint in ("o", "d") else None,
     )
-    if config.constraint == "n":
+    if nonlinear:
         attached.merge = cannot_merge("constraint n puts a ReLU between A and B")
     return attached
 
 
-def _hook(linear: nn.Module, name: str, update: BlockUpdates) -> Hook:
-    return Hook(linear, after=lambda x, y: y + update(name, x))
+def _penalty(a: Tensor, b: Tensor, constraint: str) -> Tensor:
+    """The constraint's penalty of one weight, a scalar, of A (r, n_in) and B (n_out, r)."""
+    gram_a, gram_b = a @ a.T, b.T @ b  # (r, r), the paper's A'A and BB'
+    one = torch.eye(len(gram_a), device=gram_a.device, dtype=gram_a.dtype)
+    wanted = one if constraint == "o" else gram_b.diag().diag()
+    return (gram_a - one).square().sum() + (gram_b - wanted).square().sum()
 
 
 def n_params(model_config, config: Config) -> int:
     """r (n_in + n_out) per target and block, and r for a diagonal, r^2 for a full middle."""
     r = config.rank
     middle = {None: 0, "diagonal": r, "full": r * r}[config.middle]
-    each = [r * sum(_shape(model_config, target)) + middle for target in config.targets]
+    each = [r * sum(target_shape(model_config, target)) + middle for target in config.targets]
     return model_config.n_layer * sum(each)

@@ -146,7 +146,7 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["scripts/train.py", "adapter=sole"], "ln_tuning\n\tlora\n\tnone"),
+        (["scripts/train.py", "adapter=sole"], "lor2c\n\tlora\n\tmergelor2c"),
         (["scripts/train.py", "experiment=x"], "error: unknown experiment 'x'; known: demo/full, "),
         (["scripts/train.py", "adapter.rank=0"], "error: adapter.rank is 0; it must be at least 1"),
         (["scripts/decode.py", "run=nowhere"], "error: nowhere holds no trained run; train it"),

@@ -12,7 +12,8 @@ from transformers import GPT2LMHeadModel
 from solo import checkpoint
 from solo.adapters import METHODS, make_config
 from solo.backbone import fingerprint
-from solo.data import Example, collate, pack
+from solo.data import Example, collate, pack, pad
+from solo.fast import frozen_products
 from solo.loss import summed_loss
 
 # Options worth a case of their own; a method that is not named runs with its defaults.
@@ -29,6 +30,11 @@ CASES = {
     "vblora": [{"rank": 2, "vectors": 6, "length": 8, "targets": ["c_fc", "mlp.c_proj"]}],
     "prompt": [{"length": 4}],
     "vera": [{"rank": 5, "targets": ["attn.c_proj", "c_fc", "mlp.c_proj"]}],
+    # Schedules that fit into the 4 steps of train_a_little.
+    "imlor2c": [{"rank": 3, "interval": 1, "merges": 2, "injections": 2, "top_k": 1}],
+    "injectlor2c": [{"rank": 3, "interval": 1, "injections": 3, "lora_rank": 2, "dropout": 0.3}],
+    "mergelor2c": [{}, {"rank": 3, "interval": 1, "merges": 3, "max_span": 3, "dropout": 0.3}],
+    "sharelor2c": [{"rank": 3}, {"rank": 3, "group_size": 2, "dropout": 0.3}],
     "lora": [
         {"rank": 3, "dropout": 0.5},
         {"rank": 3, "targets": ["k", "attn.c_proj", "c_fc", "mlp.c_proj"], "middle": "full"},
@@ -131,7 +137,7 @@ def test_save_and_load_give_the_same_logits_to_the_bit(model, ids, options, tmp_
 
 @every_method
 def test_examples_in_one_row_count_as_alone(model, ids, options):
-    """What `position_wise` promises: the loss of a packed batch is that of a padded one."""
+    """What `position_wise` promises: every layout of a batch has the loss of the plain one."""
     attached = attach(model, options)
     train_a_little(model, attached, ids)
     if not attached.position_wise:
@@ -140,9 +146,12 @@ def test_examples_in_one_row_count_as_alone(model, ids, options):
         Example(row[:length], 2) for row, length in zip(ids.tolist(), (9, 5, 7), strict=True)
     ]
     with torch.no_grad():
-        padded = summed_loss(model, collate(examples), 1, 0.1)
-        packed = summed_loss(model, pack([examples], multiple=8), 1, 0.1)
-    torch.testing.assert_close(packed, padded, rtol=1e-4, atol=1e-4)
+        plain = summed_loss(model, collate(examples), 1, 0.1)
+        padded = summed_loss(model, pad([examples], 8), 1, 0.1)
+        with frozen_products(model, torch.float32):
+            packed = summed_loss(model, pack([examples]), 1, 0.1)
+    torch.testing.assert_close(padded, plain, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(packed, plain, rtol=1e-4, atol=1e-4)
 
 
 @every_method
@@ -235,11 +244,31 @@ BAD_SIZES = {
     ],
     "hira": [({"rank": 0}, "rank is 0; it must be at least 1")],
     "houlsby": [({"size": 0}, "size is 0; it must be at least 1")],
+    "imlor2c": [
+        ({"injections": 7}, "injections is 7; the model has only 6 blocks"),
+        ({"merges": 3, "injections": 3}, "merges is 3; into modules of at most 6 blocks 3 blocks"),
+    ],
+    "injectlor2c": [
+        ({"lora_rank": 0}, "lora_rank is 0; it must be at least 1"),
+        ({"injections": 0}, "injections is 0; it must be at least 1"),
+    ],
+    "lor2c": [({"rank": 0}, "rank is 0; it must be at least 1")],
     "lora": [({"rank": 0}, "rank is 0; it must be at least 1")],
+    "mergelor2c": [
+        ({"merges": 6}, "merges is 6; into modules of at most 6 blocks 6 blocks can be merged 5"),
+        ({"merges": 4, "max_span": 2}, "merges is 4; into modules of at most 2 .* merged 3 times"),
+        ({"max_span": 1}, "max_span is 1; it must be at least 2"),
+        ({"interval": 0}, "interval is 0; it must be at least 1"),
+        ({"rank": 3, "top_k": 3}, r"top_k is 3; it must be below adapter.rank \(3\), or 0"),
+    ],
     "pissa": [({"rank": 17}, "rank is 17; c_attn has only 16 singular values")],
     "prefix": [({"length": 0}, "length is 0; it must be at least 1")],
     "prompt": [({"length": 400}, "length is 400; the model has 400 positions in all")],
     "randlora": [({"rank": 0}, "rank is 0; it must be at least 1")],
+    "sharelor2c": [
+        ({"group_size": 4}, "group_size is 4; it must divide the number of blocks, 6"),
+        ({"group_size": 0}, "group_size is 0; it must divide"),
+    ],
     "solo": [({"rank": 2, "span": 6}, "start=7 .* leave no block to adapt")],
     "vblora": [
         ({"length": 5}, r"length is 5; it must divide both sides of c_attn, \(16, 48\)"),

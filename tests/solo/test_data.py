@@ -123,14 +123,25 @@ def test_example_longer_than_the_backbone(tmp_path, tokenizer):
         data.load_examples(path, tokenizer, 8)
 
 
+ONE, TWO, OTHER = (data.Example(ids, 1) for ids in ([5, 6, 7], [8, 9], [3, 4]))
+
+
 def test_a_packed_batch_by_hand():
-    one, two, other = (data.Example(ids, 1) for ids in ([5, 6, 7], [8, 9], [3, 4]))
-    packed = {name: rows.tolist() for name, rows in data.pack([[one, two], [other]], 4).items()}
-    assert packed == {
-        "input_ids": [[5, 6, 7, 8, 9, 0, 0, 0], [3, 4, 0, 0, 0, 0, 0, 0]],
-        "position_ids": [[0, 1, 2, 0, 1, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0, 0]],
-        "segment": [[1, 1, 1, 2, 2, 0, 0, 0], [1, 1, 0, 0, 0, 0, 0, 0]],
-        "index": [[0, 1, 3, 0], [8, 0, 0, 0]],  # places in both rows, one after the other
+    packed = data.pack([[ONE, TWO], [OTHER]])
+    assert {name: rows.tolist() for name, rows in packed.items()} == {
+        "input_ids": [[5, 6, 7, 8, 9], [3, 4, 0, 0, 0]],
+        "position_ids": [[0, 1, 2, 0, 1], [0, 1, 0, 0, 0]],
+        "places": [[0, 1, 2], [3, 4, 3], [5, 6, 5]],  # among 2 x 5 tokens
+        "origin": [0, 1, 2, 3, 4, 6, 7, 0, 0, 0],  # among 3 x 3; what is filled up takes the first
+        "index": [[0, 1, 3], [5, 0, 0]],  # among 2 x 5 tokens
+        "targets": [[6, 7, 9], [4, -100, -100]],
+    }
+
+
+def test_a_padded_batch_by_hand():
+    padded = data.pad([[ONE, TWO], [OTHER]], 4)
+    assert {name: rows.tolist() for name, rows in padded.items()} == {
+        "input_ids": [[5, 6, 7, 0], [8, 9, 0, 0], [3, 4, 0, 0]],
+        "index": [[0, 1, 4, 0], [8, 0, 0, 0]],
         "targets": [[6, 7, 9, -100], [4, -100, -100, -100]],
     }
-    assert data.pack([[one, two]])["input_ids"].tolist() == [[5, 6, 7, 8, 9]]

@@ -79,3 +79,19 @@ def test_a_sweep_goes_on_where_it_was_killed(configs, tmp_path):
     for path, other in zip(paths, whole, strict=True):
         assert (path / checkpoint.WEIGHTS).read_bytes() == (other / checkpoint.WEIGHTS).read_bytes()
         assert not (path / checkpoint.STATE).exists()
+
+
+def test_a_schedule_that_does_not_fit_stops_its_run_alone(configs):
+    bad = configs[2] | {"adapter": {"name": "mergelor2c", "rank": 2, "interval": 1000}}
+    errors = []
+
+    def alone(one):
+        try:
+            return run.train_run(one, quiet)
+        except ValueError as error:
+            errors.append(str(error))
+
+    paths = sweep.train_group([configs[0], bad, configs[2]], quiet, alone)
+    assert [path and path.name.split("-")[0] for path in paths] == ["solo", None, "lora"]
+    [error] = errors
+    assert error.startswith("the schedule does not fit: 1 times merge, every 1000 steps")

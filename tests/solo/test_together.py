@@ -14,12 +14,14 @@ from tests.conftest import make_model
 from tests.solo.test_train import RECIPE, TRAIN, VALID
 
 # Ranks, seeds, sparsities, learning rates and methods differ; without dropout, whose draws do too.
+MERGING = {"name": "imlor2c", "rank": 2, "dropout": 0.0, "merges": 2, "interval": 4}
 RUNS = [
     ({"name": "solo", "rank": 4, "sparsity": 0.3, "dropout": 0.0}, 1, {"lr": 0.02}),
     ({"name": "solo", "rank": 9, "dropout": 0.0, "variant": "devcode"}, 1, {"lr": 0.01}),
     ({"name": "lora", "rank": 2, "dropout": 0.0}, 2, {"lr": 0.005, "weight_decay": 0.0}),
     ({"name": "ssb"}, 3, {"lr": 0.02, "warmup_steps": 0}),
     ({"name": "houlsby"}, 1, {"lr": 0.002}),
+    (MERGING | {"injections": 2}, 2, {"lr": 0.005}),
 ]
 
 

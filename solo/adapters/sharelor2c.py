@@ -1,0 +1,59 @@
+"""ShareLoR2C (Zhao et al., 2025, arXiv 2503.00572): LoR2C whose A is shared, with B per block.
+
+    y = Block(x) + (alpha / r) B_i A dropout(x)          A (r, d), B_i (d, r)
+
+The authors' code (Oblivioniss/LoR2C, run_glue_lor2c.py) shares one A among all blocks and can be
+given groups of any blocks; here a group is `group_size` neighbours. Start and defaults: LoR2C's.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from solo.adapters.base import Attached, Hook, check, generator, install
+from solo.adapters.layers import LowRank, check_low_rank, residuals
+
+
+@dataclass(frozen=True)
+class Config:
+    """rank r, alpha (the connection's scale is alpha / rank), dropout on the block's input.
+
+    group_size: how many neighbouring blocks share an A; it divides their number. null: all do.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.05
+    group_size: int | None = None
+
+    def __post_init__(self):
+        check_low_rank(self)
+
+
+def _group_size(model_config, config: Config) -> int:
+    n_layer = model_config.n_layer
+    size = n_layer if config.group_size is None else config.group_size
+    check(
+        size >= 1 and n_layer % size == 0,
+        f"adapter.group_size is {size}; it must divide the number of blocks, {n_layer}",
+    )
+    return size
+
+
+def attach(model, config: Config, seed: int) -> Attached:
+    """Add a connection to every block. At step 0 nothing changes: B is zero."""
+    factors = (config.rank, config.alpha, config.dropout, generator(seed))
+    made = residuals(model.config, *factors, _group_size(model.config, config))
+    hooks = [_hook(*pair) for pair in zip(model.transformer.h, made, strict=True)]
+    return install(model, nn.ModuleList(made), hooks)  # a shared A is named under its first block
+
+
+def _hook(block: nn.Module, connection: LowRank) -> Hook:
+    return Hook(block, after=lambda x, y: y + connection(x))
+
+
+def n_params(model_config, config: Config) -> int:
+    """d r per group and d r per block."""
+    n_layer = model_config.n_layer
+    groups = n_layer // _group_size(model_config, config)
+    return (groups + n_layer) * model_config.n_embd * config.rank

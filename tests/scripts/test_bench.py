@@ -1,0 +1,107 @@
+"""The benchmark's programs get the work that the tables say; its report shows what was found."""
+
+import json
+
+import pytest
+import torch
+from transformers import GPT2Config
+
+from scripts import bench_report
+from scripts.bench_train import (
+    batches_of,
+    compare,
+    count,
+    fresh,
+    model_flops,
+    ours,
+    peft_trainer,
+    products,
+    row,
+    whole_run,
+)
+from solo import train as training
+from solo.data import Example
+
+TINY = GPT2Config(n_layer=4, n_embd=16, n_head=2, vocab_size=64, n_positions=32)
+DRAWS = torch.Generator().manual_seed(4)
+EXAMPLES = [
+    Example(torch.randint(64, (n,), generator=DRAWS).tolist(), 3) for n in (5, 9, 7, 6, 8, 11) * 2
+]
+
+
+def test_our_loop_takes_the_batches_in_the_order_given(monkeypatch):
+    seen = []
+    advance = training._Loop.advance
+
+    def record(self, step, batches):
+        seen.append(batches[0])
+        return advance(self, step, batches)
+
+    monkeypatch.setattr(training._Loop, "advance", record)
+    batches = batches_of(EXAMPLES, 3)
+    times = ours(fresh(TINY), [{"name": "lora"}], "fp32")(batches)
+    assert seen == batches and len(times) == len(batches) == 4
+    assert times == sorted(times)
+
+
+def test_programs_take_turns_on_the_same_tokens():
+    programs = {
+        ("ours", "fp32"): ours(fresh(TINY), [{"name": "ia3"}], "fp32"),
+        ("peft + Trainer", "fp32"): peft_trainer(fresh(TINY), "fp32"),
+        ("products alone", "fp32"): products(TINY, "fp32", "cpu", 2),
+    }
+    timed = compare(programs, EXAMPLES, rounds=2, steps=4, size=2)
+    for one in timed:
+        tokens = [s * rate for s, rate in zip(one.seconds, one.tokens_per_s, strict=True)]
+        halves = [batches_of(EXAMPLES[start : start + 8], 2)[2:] for start in (0, 0)]
+        expected = [sum(count(batch)[0] for batch in half) / 2 for half in halves]
+        assert tokens == pytest.approx(expected)
+    alone = row(timed[2], timed[0], timed[2])
+    assert alone["of_floor"] == [1.0, 1.0, 1.0]
+    assert row(timed[0], timed[0], timed[2])["of_floor"][0] < 1
+
+
+def test_flops_by_hand():
+    """Two examples of 5 and 9 tokens, 2 + 6 targets, d = 16, 4 blocks, gradients in the upper 2."""
+    d, products_of_a_block = 16, 12 * 16 * 16
+    attention = 4 * d * (5 * 5 + 9 * 9) / 2
+    forward = 4 * (2 * products_of_a_block * 14 + attention)
+    backward = 2 * (2 * products_of_a_block * 14 + 2 * attention)
+    head = 2 * (2 * d * 64 * 8)
+    assert model_flops(TINY, [EXAMPLES[:2]], 2) == forward + backward + head
+
+
+def test_the_report_shows_every_part(tmp_path):
+    context = {"data": "E2E", "seconds": 3.0, "commit": "abcdef123", "versions": {"torch": "2"}}
+    context["hardware"] = {"cpu": "Some CPU", "threads": 2, "gpu": None}
+    timed = {"program": "ours", "precision": "fp32", "s_per_step": [0.5, 0.4, 0.6]}
+    timed |= {"tokens_per_s": [400.0, 390.0, 410.0], "slower": [1.0] * 3, "of_floor": [0.8] * 3}
+    point = {"s_per_step": 0.25, "host_gib": 2.5, "device_gib": None}
+    found = {
+        "train": [timed | {"backbone": "S", "mfu": 0.7}],
+        "sweep": [timed | {"of_floor": None}],
+        "growth": {
+            "precision": "bf16",
+            "growth": {"rank": [point | {"name": "rank: 8", "value": 8}]},
+            "memory": [point | {"name": "GPT-2 S, solo"}, {"name": "M", "error": "no memory"}],
+        },
+    }
+    path = tmp_path / "cpu.json"
+    path.write_text(json.dumps({name: context | {"found": value} for name, value in found.items()}))
+    bench_report.write(path)
+    text = path.with_suffix(".md").read_text()
+    for line in (
+        "| ours, S | fp32 | 0.500 (0.400 to 0.600) | 400 (390 to 410) | 1.00 | 0.80 | 0.70 |",
+        "| 8 | 0.250 | 2.50 |  |",
+        "| M | no memory |  |  |",
+    ):
+        assert line in text
+    assert (tmp_path / "cpu_growth.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("limit", "whole"), [(60.0, True), (0.0, False)])
+def test_a_whole_run_or_its_estimate(limit, whole):
+    found = whole_run(fresh(TINY), EXAMPLES * 4, EXAMPLES[:2], "fp32", False, limit)
+    assert found["of"] == 5 * 12 and found["steps"] == (60 if whole else 1)
+    assert found["estimated_whole"] >= found["seconds"] > 0
+    assert (found["estimated_whole"] == found["seconds"]) == whole

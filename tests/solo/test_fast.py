@@ -1,0 +1,72 @@
+"""The cheap parts of a step against the plain ones they stand for, values and gradients."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from solo.adapters import make_config
+from solo.data import IGNORED, Example, collate, pack
+from solo.fast import can_pack, cross_entropy, frozen_products
+from solo.loss import summed_loss
+
+OPTIONS = [{"name": "bitfit"}, {"name": "lora", "dropout": 0.0}, {"name": "solo", "dropout": 0.0}]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_loss_is_torchs_cross_entropy(dtype, smoothing):
+    draws = torch.Generator().manual_seed(1)
+    values = 5 * torch.randn(19, 301, generator=draws)  # not whole chunks
+    targets = torch.randint(301, (19,), generator=draws)
+    targets[[3, 18]] = IGNORED
+    weights = torch.rand(19, generator=draws)
+    found = []
+    for function in (
+        lambda x: cross_entropy(x, targets, smoothing),
+        lambda x: F.cross_entropy(
+            x.float(), targets, reduction="none", label_smoothing=smoothing, ignore_index=IGNORED
+        ),
+    ):
+        logits = values.to(dtype, copy=True).requires_grad_()
+        loss = function(logits)
+        (loss * weights).sum().backward()
+        found.append((loss.detach(), logits.grad))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-5)
+    loose = {"rtol": 1e-2, "atol": 1e-4} if dtype == torch.bfloat16 else {}
+    torch.testing.assert_close(found[0][1], found[1][1], **loose)
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_gradients_of_a_fast_step_are_those_of_the_plain_one(model, options):
+    """Biases that are trained, weights that are not, examples of unequal length in one row."""
+    method, config = make_config(options)
+    attached = method.attach(model, config, 1)
+    draws = torch.Generator().manual_seed(2)
+    for parameter in attached.parameters.values():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=draws)
+    ids = torch.randint(60, (4, 12), generator=draws).tolist()
+    examples = [Example(row[:n], 3) for row, n in zip(ids, (12, 5, 9, 7), strict=True)]
+
+    def gradients(batch):
+        loss = summed_loss(model, batch, 1, 0.1)
+        loss.sum().backward()
+        found = {name: p.grad for name, p in attached.parameters.items()}
+        for parameter in attached.parameters.values():
+            parameter.grad = None
+        return loss.detach(), found
+
+    plain = gradients(collate(examples))
+    with frozen_products(model, torch.float32):
+        packs = can_pack(model.device, torch.float32)
+        assert packs == ("forward" in vars(model.transformer.h[0].mlp.c_fc))
+        fast = gradients(pack([examples]))
+    torch.testing.assert_close(fast, plain, rtol=1e-4, atol=1e-5)
+    assert "forward" not in vars(model.lm_head)  # and everything is as it was
+    torch.testing.assert_close(gradients(collate(examples)), plain)
+
+
+def test_weights_that_are_trained_stay_as_they_are(model):
+    method, config = make_config({"name": "full"})
+    method.attach(model, config, 1)
+    with frozen_products(model, torch.float32):
+        assert not any("forward" in vars(module) for module in model.modules())
