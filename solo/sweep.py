@@ -33,16 +33,10 @@ def train_group(
     """Train configurations of one group; returns what `alone` gives for each, in order.
 
     Those that can, train together; `alone` trains each of the others: runs of a method that cannot
-<<<<<<< HEAD
     share a backbone, runs that stopped at different steps, and all of a group in which one cannot
-    go on (its loss is not finite, its method does not fit the backbone), or for which the memory is
+    go on (its loss is not finite, its method or schedule does not fit), or for which the memory is
     too small; on_failure gets the error. `alone` is called for every configuration in the end, and
     finds what is trained.
-=======
-    share a backbone, runs that stopped at different steps, and all of a group in which one's loss
-    is not finite or one's schedule does not fit. It is called for every configuration in the end,
-    and finds what is trained.
->>>>>>> main
     """
     try:
         _train_what_is_missing(configs, on_progress)
@@ -61,15 +55,7 @@ def _train_what_is_missing(configs: list[dict], on_progress: Progress) -> None:
                 pending[run_dir] = (config, known)
     steps = {_step(run_dir) for run_dir in pending}
     if len(pending) > 1 and len(steps) == 1:
-<<<<<<< HEAD
         _train_together(pending, on_progress)
-=======
-        try:
-            _train_together(pending, on_progress)
-        except (FloatingPointError, ValueError):  # of one; the others go on alone from their state
-            pass
-    return [alone(config) for config in configs]
->>>>>>> main
 
 
 def _step(run_dir: Path) -> int:

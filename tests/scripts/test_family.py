@@ -64,13 +64,16 @@ def models() -> list[GPT2LMHeadModel]:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_count_is_that_of_a_really_attached_adapter(models, row):
-    """peft moves the backbone, so its methods attach to two blocks and to one: each of the other
-    ten adds what the second did."""
+    """peft moves the backbone, and a parameter that modules share becomes several on its way to a
+    model without data: those methods attach to two blocks and to one, and each of the other ten
+    adds what the second did."""
     whole, two, one = models
     adapter = row_settings(row)["adapter"]
     try:
-        count = n_attached(whole, adapter)
+        count = n_attached(whole, adapter) if adapter["name"] != "sharelor2c" else None
     except NotImplementedError:  # peft: no data to copy
+        count = None
+    if count is None:
         count = 11 * n_attached(two, adapter) - 10 * n_attached(one, adapter)
     assert read_counts(RESULTS / "tables" / "params.csv")[row]["paper"] == count
 
