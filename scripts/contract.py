@@ -69,7 +69,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "contract.md", help="where to")
     args = parser.parse_args()
     recorder = Recorder()
-    status = pytest.main(["-q", "--disable-warnings", "-p", "no:cacheprovider", *map(str, TESTS)], plugins=[recorder])
+    options = ["-q", "--disable-warnings", "-p", "no:cacheprovider"]
+    status = pytest.main([*options, *map(str, TESTS)], plugins=[recorder])
     text = INTRO + matrix(recorder.results)
     replace_text(args.out, text)
     print(text)

@@ -15,7 +15,7 @@ from solo.adapters.targets import check_targets, projection_shape
 
 @dataclass(frozen=True)
 class Config:
-    """rank r (1024: the paper's on E2E with GPT-2 M), d_initial, dropout, targets."""
+    """rank r (1024: on E2E with GPT-2 M; peft's default is 256), d_initial, dropout, targets."""
 
     rank: int = 1024
     d_initial: float = 0.1
