@@ -24,14 +24,28 @@ def groups(configs: list[dict]) -> list[list[dict]]:
     return list(found.values())
 
 
-def train_group(configs: list[dict], on_progress: Progress, alone: Callable[[dict], T]) -> list[T]:
+def train_group(
+    configs: list[dict],
+    on_progress: Progress,
+    alone: Callable[[dict], T],
+    on_failure: Callable[[Exception], None] = lambda error: None,
+) -> list[T]:
     """Train configurations of one group; returns what `alone` gives for each, in order.
 
     Those that can, train together; `alone` trains each of the others: runs of a method that cannot
-    share a backbone, runs that stopped at different steps, and all of a group in which one's loss
-    is not finite or one's schedule does not fit. It is called for every configuration in the end,
-    and finds what is trained.
+    share a backbone, runs that stopped at different steps, and all of a group in which one cannot
+    go on (its loss is not finite, its method or schedule does not fit), or for which the memory is
+    too small; on_failure gets the error. `alone` is called for every configuration in the end, and
+    finds what is trained.
     """
+    try:
+        _train_what_is_missing(configs, on_progress)
+    except (ArithmeticError, ValueError, RuntimeError) as error:
+        on_failure(error)
+    return [alone(config) for config in configs]
+
+
+def _train_what_is_missing(configs: list[dict], on_progress: Progress) -> None:
     pending = {}
     for config in configs:
         known = run.identity(config)
@@ -41,11 +55,7 @@ def train_group(configs: list[dict], on_progress: Progress, alone: Callable[[dic
                 pending[run_dir] = (config, known)
     steps = {_step(run_dir) for run_dir in pending}
     if len(pending) > 1 and len(steps) == 1:
-        try:
-            _train_together(pending, on_progress)
-        except (FloatingPointError, ValueError):  # of one; the others go on alone from their state
-            pass
-    return [alone(config) for config in configs]
+        _train_together(pending, on_progress)
 
 
 def _step(run_dir: Path) -> int:
