@@ -99,7 +99,7 @@ def test_all_methods_are_drawn_with_labels_apart(tmp_path):
     wanted = [labels[row] for row in expected] + ["LoRA (r=8), paper", "Solo (r=128, s=0.6), paper"]
     assert sorted(text.get_text() for text in axes.texts) == sorted(wanted)
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert sorted(legend) == sorted(["GPT-2 S as it is: 10.00", "the paper", "ours"])
+    assert sorted(legend) == sorted(["The backbone as it is: 10.00", "the paper", "ours"])
     assert axes.get_ylim()[0] > 60  # it does not squeeze the others
     found = boxes(axes.texts)
     for i, box in enumerate(found):
