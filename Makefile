@@ -11,8 +11,8 @@ export MALLOC_TOP_PAD_ ?= 268435456
 export TOKENIZERS_PARALLELISM ?= true
 export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 
-.PHONY: help setup bench demo test lint data plan reproduce-all reproduce-extra smoke tune params tables \
-        figures clean
+.PHONY: help setup bench demo demo-family demo-backbone test lint data plan reproduce-all \
+        reproduce-family reproduce-extra smoke tune params tables figures clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -26,10 +26,15 @@ $(VENV)/.installed: requirements.txt
 	$(PY) -m pip install --disable-pip-version-check -q $(PIP_ARGS) -r requirements.txt
 	touch $@
 
-demo: setup ## Table 1 in miniature, offline: results/demo/table1.md
+demo: demo-backbone ## Table 1 in miniature, offline: results/demo/table1.md
+	$(PY) scripts/reproduce.py demo $(ARGS)
+
+demo-family: demo-backbone ## every method in miniature, offline: results/demo/family.md
+	$(PY) scripts/reproduce.py demo-family $(ARGS)
+
+demo-backbone: setup
 	$(PY) scripts/prepare_data.py demo
 	$(PY) scripts/pretrain_backbone.py pretrain=demo
-	$(PY) scripts/reproduce.py demo $(ARGS)
 
 test: setup lint ## ruff and all tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(ARGS)
@@ -44,14 +49,10 @@ data: setup ## download the E2E files into data/e2e (or check E2E_DATA_DIR)
 plan: setup ## what is missing: steps, hours on this machine, disk; ARGS=table2 for one table
 	$(PY) scripts/plan.py $(ARGS)
 
-reproduce-all: data ## Tables 1 to 6; or reproduce-table1 ... 6, -extra; ARGS="seed=1,2 model.path=DIR"
-	$(PY) scripts/reproduce.py all $(ARGS)
-
-reproduce-extra: data # rows outside the paper: LoRA's own recipe, full fine-tuning of GPT-2 S
-	$(PY) scripts/reproduce.py extra $(ARGS)
-
-reproduce-table%: data
-	$(PY) scripts/reproduce.py table$* $(ARGS)
+reproduce-all: ## Tables 1 to 6; or reproduce-table1 ... 6, -extra; ARGS="seed=1,2 model.path=DIR"
+reproduce-family: ## every method on GPT-2 S: results/tables/family.md, results/figures/family_bleu.png
+reproduce-%: data
+	$(PY) scripts/reproduce.py $* $(ARGS)
 
 smoke: setup ## all 37 rows in miniature, to see that they run: results/smoke
 	OMP_NUM_THREADS=1 $(PY) scripts/smoke.py $(ARGS)

@@ -10,6 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402 (the backend comes first)
 from matplotlib.ticker import EngFormatter  # noqa: E402
 
+from eval.labels import place  # noqa: E402
 from eval.params import as_number  # noqa: E402
 from eval.runs import Run, read_log  # noqa: E402
 from eval.settings import row_settings  # noqa: E402
@@ -19,6 +20,8 @@ MARK = "* stand-in backbone, partial run or other settings: not a reproduction"
 PAPER_LAMBDA = (0.0, 0.1)  # where the paper says that lambda ends (section C.4)
 KINDS = {"full": ("full fine-tuning", "C7"), "lora": ("LoRA", "C1")}
 KINDS |= {"dense": ("Solo, dense", "C0"), "sparse": ("Solo, sparse", "C2")}
+SOURCES = {"paper": ("the paper", "C7"), "ours": ("ours", "C0")}  # of a method's point
+SOURCES |= {"other": ("* no reproduction", "C1")}
 plt.rcParams["svg.hashsalt"] = "solo"  # the same picture is the same file
 plt.rcParams["svg.fonttype"] = "none"  # text stays text
 
@@ -49,6 +52,8 @@ def loss_curves(curves: list[Curve], title: str):
         return None
     rows = list(dict.fromkeys(curve.row for curve, _ in logs))
     colours = plt.get_cmap("tab20" if len(rows) > 10 else "tab10")
+    if len(rows) > 20:
+        colours = plt.get_cmap("turbo", len(rows))
     height = max(4.4, 1 + 0.2 * len(logs))  # the legend's
     figure, panels = plt.subplots(1, 2, figsize=(13, height), sharex=True, layout="constrained")
     for curve, log in logs:
@@ -151,6 +156,78 @@ def bleu_against_parameters(lines: list[Line], title: str):
     state = "hollow: paper; filled: ours" if ours else "the paper's points; no run of ours yet"
     figure.suptitle(f"{title}\n{state}", fontsize="medium")
     return figure
+
+
+def bleu_of_methods(lines: list[Line], title: str, plain: bool):
+    """A labelled point per method over a logarithmic axis.
+
+    Filled: ours; hollow: the paper's; with *: what is no reproduction. What trains nothing has no
+    place there: the legend has its BLEU, and it is a line across if that is in sight. plain: lines
+    of a table of stand-ins alone, without those marks. None where nothing is to draw.
+    """
+    drawn = [line for line in lines if "BLEU" in line.scores and line.source in SOURCES]
+    drawn = _first_seeds([line for line in drawn if line.source == "other" or not plain])
+    named = list(zip(drawn, _method_labels(drawn, plain), strict=True))
+    points = [(line, label) for line, label in named if line.trainable != 0]
+    if not points:
+        return None
+    figure, axes = plt.subplots(figsize=(12, 7.5), layout="constrained")
+    for line, _ in points:
+        score, (source, colour) = line.scores["BLEU"], SOURCES[line.source]
+        axes.errorbar(
+            _parameters(line), score.value * 100, color=colour, fmt="o", capsize=2, elinewidth=0.7,
+            yerr=None if score.spread is None else score.spread * 100,
+            markerfacecolor="none" if line.source == "paper" else colour,
+            label=None if plain else source,
+        )  # fmt: skip
+    axes.set(xscale="log", xlabel="trainable parameters", ylabel="BLEU x 100")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.margins(x=0.12, y=0.12)
+    axes.grid(alpha=0.3)
+    axes.set_ylim(axes.get_ylim())  # final
+    for line, label in named:
+        if line.trainable == 0:
+            level = line.scores["BLEU"].value * 100
+            axes.axhline(level, color="0.5", linestyle="--", label=f"{label}: {level:.2f}")
+    handles, names = axes.get_legend_handles_labels()
+    unique = dict(zip(names, handles, strict=True))
+    if unique:
+        legend = {"loc": "outside lower center", "ncols": len(unique), "fontsize": "small"}
+        figure.legend(unique.values(), unique.keys(), **legend)
+    labels = [label for _, label in points]
+    figure.suptitle(_title(title, labels), fontsize="medium")
+    where = [(_parameters(line), line.scores["BLEU"].value * 100) for line, _ in points]
+    place(axes, where, labels)
+    return figure
+
+
+def _parameters(line: Line) -> float:
+    reported = line.source == "paper"
+    return float(as_number(line.trainable)[0]) if reported else line.trainable
+
+
+def _first_seeds(lines: list[Line]) -> list[Line]:
+    """Of the runs apart that differ in their seed alone, the one with the lowest."""
+    first = {}
+    for line in sorted(lines, key=lambda line: line.seeds):
+        apart = line.runs[0].group if line.source == "other" else id(line)
+        first.setdefault((line.row["row"], apart), line)
+    return [line for line in lines if line in first.values()]
+
+
+def _method_labels(lines: list[Line], plain: bool) -> list[str]:
+    """What each line is; with its learning rate where its row has several."""
+    rates, labels = {}, []
+    for line in lines:
+        rates.setdefault(line.row["row"], set()).add(line.lr)
+    for line in lines:
+        label = line.row["label"] + (", devcode" if line.variant == "devcode" else "")
+        if line.source == "paper":
+            label += ", paper"
+        elif len(rates[line.row["row"]] - {None}) > 1:
+            label += f", lr {line.lr:g}"
+        labels.append(label + (" *" if line.source == "other" and not plain else ""))
+    return labels
 
 
 def _title(title: str, labels: list[str]) -> str:

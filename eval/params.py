@@ -7,6 +7,7 @@ after its last digit: the paper does both.
 import csv
 import io
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -23,19 +24,24 @@ the count of `adapter.variant=devcode`: `2*d*r + r + d + T*(r + d + 1)`, whose m
 LoRA and full fine-tuning have neither lambdas nor variants. The note says how the printed count
 comes about, with s as the paper's label has it; a misfit has the count of every reading.
 """
+OUTSIDE = """## Rows outside the paper's tables
+
+By the closed forms of `results/methods.md`; `with_lambdas` is what is trained.
+"""
 
 
 @dataclass(frozen=True)
 class Counts:
     """Trainable parameters of one row, and of other readings of it that might explain a misfit.
 
-    exact: without lambdas; devcode: None where the method has no variants; readings: {"60% masked":
-    count, "60% kept": count}, empty where the row has no s; elsewhere: {"GPT-2 M": count, ...}.
+    reported: as printed, None for a row outside the paper's tables; exact: without lambdas;
+    devcode: None where the method has no variants; readings: {"60% masked": count, "60% kept":
+    count}, empty where the row has no s; elsewhere: {"GPT-2 M": count, ...}.
     """
 
     table: str
     row: str
-    reported: str
+    reported: str | None
     exact: int
     with_lambdas: int
     devcode: int | None = None
@@ -74,6 +80,8 @@ def fitting(printed: str, readings: dict[str, int]) -> list[str]:
 
 def note(counts: Counts) -> str:
     """How a row's reported count comes about: which reading of s fits, or that none does."""
+    if counts.reported is None:
+        return ""
     readings = counts.readings or {"the formula": counts.exact}
     found = fitting(counts.reported, readings)
     if found:
@@ -86,15 +94,27 @@ def note(counts: Counts) -> str:
 
 def audit_markdown(rows: list[Counts]) -> str:
     """The audit as a table, and how many printed counts fit."""
-    lines = [INTRO, "| " + " | ".join(COLUMNS) + " |", "|---|---|---|---:|---:|---:|---|"]
-    for row in rows:
-        cells = [row.table, row.row, row.reported, f"{row.exact:,}", f"{row.with_lambdas:,}"]
-        cells += ["–" if row.devcode is None else f"{row.devcode:,}", note(row)]
-        lines.append("| " + " | ".join(cells) + " |")
-    good = [row for row in rows if fitting(row.reported, row.readings or {"": row.exact})]
-    lines += ["", f"{len(good)} of {len(rows)} printed counts fit a reading of the formula."]
+    paper = [row for row in rows if row.reported is not None]
+    lines = [INTRO, _row(COLUMNS), "|---|---|---|---:|---:|---:|---|"]
+    lines += [_row([row.table, row.row, row.reported, *_numbers(row), note(row)]) for row in paper]
+    good = [row for row in paper if fitting(row.reported, row.readings or {"": row.exact})]
+    lines += ["", f"{len(good)} of {len(paper)} printed counts fit a reading of the formula."]
     lines += ["Where else the paper disagrees with itself: `results/inconsistencies.md`."]
+    outside = [row for row in rows if row.reported is None]
+    if outside:
+        names = [name for name in COLUMNS if name not in ("reported", "note")]
+        lines += ["", OUTSIDE, _row(names), "|---|---|---:|---:|---:|"]
+        lines += [_row([row.table, row.row, *_numbers(row)]) for row in outside]
     return "\n".join(lines) + "\n"
+
+
+def _numbers(row: Counts) -> list[str]:
+    counts = (row.exact, row.with_lambdas, row.devcode)
+    return ["–" if count is None else f"{count:,}" for count in counts]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def audit_csv(rows: list[Counts]) -> str:

@@ -19,10 +19,10 @@ one in ours. A dash: no run yet.
 """
 
 
-def markdown(title: str, lines: list[Line], left_out: list[str]) -> str:
+def markdown(table: dict, lines: list[Line], left_out: list[str]) -> str:
     """The table, its notes, the runs behind it, the runs that come apart, the directories left
     out."""
-    text = [f"# {title}", "", LEGEND, _row([*HEAD, *METRICS])]
+    text = [f"# {table['title']}", "", LEGEND, *_note(table), _row([*HEAD, *METRICS])]
     text += ["|---|---|---:|---|---|" + "---:|" * len(METRICS)]
     text += [_row(cells) for cells in _body(lines)]
     noted = [line.row for line in lines if "note" in line.row]
@@ -77,7 +77,7 @@ def as_csv(lines: list[Line]) -> str:
 
 def plain_markdown(table: dict, runs: list[Run], left_out: list[str]) -> str:
     """One line per run, for a table that nobody reported (the demo)."""
-    text = [f"# {table['title']}", "", "BLEU, METEOR and ROUGE-L x 100.", ""]
+    text = [f"# {table['title']}", "", "BLEU, METEOR and ROUGE-L x 100.", "", *_note(table)]
     text += [_row(["row", "seed", "trainable", "lr", *METRICS])]
     text += ["|---|---|---|---|" + "---|" * len(METRICS)]
     for row, filling in rows_of(table, runs):
@@ -101,6 +101,10 @@ def plain_csv(table: dict, runs: list[Run]) -> str:
         for run in filling
     ]
     return _csv(["row", "trainable", *METRICS], rows)
+
+
+def _note(table: dict) -> list[str]:
+    return [f"{table['note']}.", ""] if "note" in table else []
 
 
 def _body(lines: list[Line]) -> list[list[str]]:

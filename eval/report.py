@@ -7,8 +7,9 @@ from eval import compare, figures, params, render, runs, standin, tables
 from eval.files import replace, replace_text
 
 # Tables of stand-ins alone, that nobody reported figures for, and the names of their files.
-PLAIN = {"demo": "table1", "standin": "table"}
+PLAIN = {"demo": "table1", "demo-family": "family", "standin": "table"}
 RANKS = ("table2", "table3")  # tables that vary rank and sparsity
+METHODS = ("family", "demo-family")  # tables that vary the method
 # The paper's central claim: in each pair the first is above the second.
 CLAIMS = {
     "table1": [("table1/solo_s", "table1/lora_s"), ("table1/solo_m", "table1/lora_m")],
@@ -19,9 +20,8 @@ COUNTS = runs.ROOT / "results" / "tables" / "params.csv"
 def write_table(name: str, runs_dir: Path, out_dir: Path) -> str:
     """Write NAME.md, NAME.csv and, for a table of the paper, NAME.tex; returns the Markdown.
 
-    The demo's table is Table 1 in miniature and has its name; its pictures come with it, those of
-    other tables are for `write_figures`. Raises ValueError for an unknown table, and for two
-    runs that should be one and are not (eval/runs.py).
+    The demo's table is Table 1 in miniature and has its name. Raises ValueError for an unknown
+    table, and for two runs that should be one and are not (eval/runs.py).
     """
     table, found, left_out = _read(name, runs_dir)
     stem = PLAIN.get(name, name)
@@ -31,13 +31,11 @@ def write_table(name: str, runs_dir: Path, out_dir: Path) -> str:
         csv = render.plain_csv(table, found)
     else:
         lines = tables.lines_of(table, found, params.read_counts(COUNTS))
-        markdown, csv = render.markdown(table["title"], lines, left_out), render.as_csv(lines)
+        markdown, csv = render.markdown(table, lines, left_out), render.as_csv(lines)
         markdown += "".join(_claims(table, found, *pair) for pair in CLAIMS.get(name, ()))
         replace_text(out_dir / f"{stem}.tex", render.latex(stem, table["title"], lines))
     replace_text(out_dir / f"{stem}.md", markdown)
     replace_text(out_dir / f"{stem}.csv", csv)
-    if name in PLAIN:
-        write_figures(name, runs_dir, out_dir)
     return markdown
 
 
@@ -74,7 +72,7 @@ def write_figures(name: str, runs_dir: Path, out_dir: Path) -> list[Path]:
 
     NAME_loss: loss curves; NAME_lambda: lambda of every connection; of runs that differ in their
     seed alone, those of the lowest seed. NAME_bleu: BLEU against trainable parameters, for the
-    tables that vary the rank. Raises as `write_table` does.
+    tables that vary the rank or the method. Raises as `write_table` does.
     """
     table, found, _ = _read(name, runs_dir)
     curves = _first_seeds(
@@ -89,6 +87,9 @@ def write_figures(name: str, runs_dir: Path, out_dir: Path) -> list[Path]:
     if name in RANKS:
         lines = tables.lines_of(table, found, {})
         pictures["bleu"] = figures.bleu_against_parameters(lines, table["title"])
+    if name in METHODS:
+        lines = tables.lines_of(table, found, {})
+        pictures["bleu"] = figures.bleu_of_methods(lines, table["title"], plain=name in PLAIN)
     paths = []
     for kind, figure in pictures.items():
         if figure is None:

@@ -48,9 +48,8 @@ from solo.data import Example
 
 PARTS = ("train", "sweep", "decode", "growth")
 RANKS = (512, 128, 64, 32, 8)
-FIRST = (
-    2  # the first block that a span-1 connection reaches over, from 0: none below needs gradients
-)
+# the first block that a span-1 connection reaches over, from 0: none below needs gradients
+FIRST = 2
 
 
 def bar(label: str, total: int):
@@ -138,7 +137,7 @@ def decode_part(args, prompts: list[list[int]]) -> dict[str, list[dict]]:
     models = {f"toy, {TOY['n_layer']} x {TOY['n_embd']}": toy_model()}
     counts = {"ours": len(prompts), "generate": 28, "lora": 2}
     if args.device == "cpu":
-        counts["ours"] = 126
+        counts["ours"] = 64
     else:
         models |= {"GPT-2 S": fresh(S), "GPT-2 M": fresh(M)}
     for name, model in models.items():
@@ -225,7 +224,7 @@ def measure(args, path: Path) -> None:
     on_cpu = args.device == "cpu"
     args.steps = args.steps or (8 if on_cpu else 200)
     args.rounds = args.rounds or (3 if on_cpu else 2)
-    args.growth_steps, args.compile = (6, None) if on_cpu else (40, True)
+    args.growth_steps, args.compile = (5, None) if on_cpu else (40, True)
     args.precisions = ("fp32", "bf16")
     examples, prompts, source = real_data()
     found = record.read_json(path) if path.exists() else {}

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS, RESULTS = ROOT / "configs", ROOT / "results"
-PAPER_TABLES = ("table1", "table2", "table3", "table4", "table5", "table6", "extra")
-TABLES = {  # table: (where its runs are, where it goes)
-    **dict.fromkeys(PAPER_TABLES, (RESULTS / "runs", RESULTS / "tables")),
-    "demo": (RESULTS / "demo" / "runs", RESULTS / "demo"),
-    "standin": (RESULTS / "standin" / "runs", RESULTS / "standin"),
+PAPER_TABLES = ("table1", "table2", "table3", "table4", "table5", "table6")
+GPT2_TABLES = (*PAPER_TABLES, "extra", "family")
+DEMO_TABLES = ("demo", "demo-family")
+TABLES = {  # table: (where its runs are, where it goes, where its pictures go)
+    **dict.fromkeys(GPT2_TABLES, (RESULTS / "runs", RESULTS / "tables", RESULTS / "figures")),
+    **dict.fromkeys(DEMO_TABLES, (RESULTS / "demo" / "runs", *[RESULTS / "demo"] * 2)),
+    "standin": (RESULTS / "standin" / "runs", *[RESULTS / "standin"] * 2),
 }
 
 
@@ -42,11 +44,13 @@ def table_arguments(doc: str, out: str) -> argparse.Namespace:
     out: where the output goes by default, in words.
     """
     parser = plain_parser(doc)
-    parser.add_argument("table", nargs="?", choices=sorted(TABLES), help="default: all but demo")
+    parser.add_argument(
+        "table", nargs="?", choices=sorted(TABLES), help="default: all but the demo's"
+    )
     parser.add_argument("--runs", type=Path, help="directory of runs (default: the table's own)")
     parser.add_argument("--out", type=Path, help=f"where to (default: {out})")
     args = parser.parse_args()
-    args.tables = [args.table] if args.table else [*PAPER_TABLES, "standin"]
+    args.tables = [args.table] if args.table else [*GPT2_TABLES, "standin"]
     return args
 
 

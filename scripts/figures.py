@@ -1,7 +1,7 @@
 """Draw the pictures of finished runs: scripts/figures.py (all), or scripts/figures.py table2
 
-Writes TABLE_loss, TABLE_lambda and, for Tables 2 and 3, TABLE_bleu, as PNG and SVG; prints their
-paths.
+Writes TABLE_loss, TABLE_lambda and, for Tables 2, 3 and the family, TABLE_bleu, as PNG and SVG;
+prints their paths.
 """
 
 import sys
@@ -9,17 +9,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.report import PLAIN, write_figures
+from eval.report import write_figures
 from eval.runs import shown
-from scripts.cli import RESULTS, TABLES, one_line_errors, table_arguments
+from scripts.cli import TABLES, one_line_errors, table_arguments
 
 
 def main() -> None:
     args = table_arguments(__doc__, "results/figures")
     with one_line_errors():
         for name in args.tables:
-            own = TABLES[name][1] if name in PLAIN else RESULTS / "figures"
-            for path in write_figures(name, args.runs or TABLES[name][0], args.out or own):
+            runs_dir, _, own = TABLES[name]
+            for path in write_figures(name, args.runs or runs_dir, args.out or own):
                 print(shown(path))
 
 

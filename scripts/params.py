@@ -13,7 +13,7 @@ from eval.files import replace_text
 from eval.params import Counts, audit_csv, audit_markdown
 from eval.settings import row_settings
 from eval.tables import load_reported
-from scripts.cli import RESULTS, one_line_errors, plain_parser
+from scripts.cli import GPT2_TABLES, PAPER_TABLES, RESULTS, one_line_errors, plain_parser
 from scripts.shapes import SHAPES
 from solo.adapters import make_config
 
@@ -32,7 +32,8 @@ def count_row(table: str, row: dict) -> Counts:
         exact = method.n_params(shape, replace(config, homotopy=False))  # without the lambdas
         more = solo_counts(method, config, model, exact, row.get("s"))
     comment = row.get("note", "")
-    return Counts(table, row["row"], row["reported"], exact, count, comment=comment, **more)
+    printed = row["reported"] if table in PAPER_TABLES else None  # others repeat a row of them
+    return Counts(table, row["row"], printed, exact, count, comment=comment, **more)
 
 
 def solo_counts(method, config, model: str, exact: int, s: float | None) -> dict:
@@ -54,9 +55,9 @@ def solo_counts(method, config, model: str, exact: int, s: float | None) -> dict
 
 
 def audit() -> list[Counts]:
-    """The counts of every row for which the paper prints one."""
-    tables = {key: table["rows"] for key, table in load_reported().items() if "rows" in table}
-    return [count_row(key, r) for key, rows in tables.items() for r in rows if "reported" in r]
+    """The counts of every row of the tables on GPT-2 S and M."""
+    reported = load_reported()
+    return [count_row(table, row) for table in GPT2_TABLES for row in reported[table]["rows"]]
 
 
 def main() -> None:

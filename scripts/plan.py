@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts import stages, timing
 from scripts.cli import TABLES, one_line_errors, plain_parser
-from scripts.rows import Row, compose_rows, row_names, tables_named
+from scripts.rows import Row, compose_rows, own_overrides, row_names, tables_named
 from solo import run
 from solo.adapters import full, make_config
 from solo.download import count_examples
@@ -193,8 +193,9 @@ def main() -> None:
     with one_line_errors():
         if args.table not in (*TABLES, "all"):
             raise ValueError(f"unknown table {args.table!r}; known: {', '.join(TABLES)}, all")
-        names = row_names(tables_named(args.table), args.rows)
-        lines = plan(compose_rows(names, args.overrides))
+        tables = tables_named(args.table)
+        rows = compose_rows(row_names(tables, args.rows), args.overrides, own_overrides(tables))
+        lines = plan(rows)
         speeds = {} if args.no_timing else fill_hours(lines)
         print(report(lines))
         free = shutil.disk_usage(Path.cwd()).free

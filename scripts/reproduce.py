@@ -1,14 +1,15 @@
-"""Run the rows of a table and fill it: scripts/reproduce.py table1, or all (Tables 1 to 6)
+"""Run a table's rows, fill it, draw it: scripts/reproduce.py table1, or all (Tables 1 to 6)
 
 Overrides go to every row: scripts/reproduce.py table1 model.path=DIR train.max_steps=200 seed=1,2
 An option adapter.KEY goes to the rows whose method has it. What is done is skipped; a row that
-fails is reported at the end, with exit code 1; the others still run. Rows run one after the other;
-Hydra's launchers (requirements-launchers.txt) spread them:
+fails is reported at the end, with exit code 1; the others still run. Rows that share backbone, data
+and schedule train together on an accelerator (together=false: never; the CPU would gain nothing).
+All else goes row by row; Hydra's launchers (requirements-launchers.txt) spread the rows instead:
   scripts/reproduce.py table2 hydra/launcher=joblib hydra.launcher.n_jobs=4
   scripts/reproduce.py all hydra/launcher=submitit_slurm hydra.launcher.timeout_min=1440
 Options before the overrides:
   --rows solo_s,lora_s   only these rows
-  --out DIR              where the tables go
+  --out DIR              where the tables and pictures go
 """
 
 import argparse
@@ -20,23 +21,31 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.report import write_table
+from eval.report import write_figures, write_table
 from scripts import stages
 from scripts.cli import ROOT, TABLES, one_line_errors
 from scripts.rows import (
     Row,
     by_directory,
     compose_rows,
+    own_overrides,
     row_names,
-    runs_and_output,
     split_launcher,
     tables_named,
 )
 from solo import record
+from solo.backbone import device
 
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def train_together(shared: dict[Path, list[Row]]) -> None:
+    """Train those runs that can share passes through the backbone; the others are left alone."""
+    if device().type != "cpu":
+        configs = [rows[0].config for rows in shared.values() if rows[0].config["together"]]
+        stages.train_together(configs, alone=lambda config: None)
 
 
 def run_in_turn(shared: dict[Path, list[Row]]) -> list[str]:
@@ -88,7 +97,7 @@ def main() -> None:
     )
     parser.add_argument("table", choices=[*sorted(TABLES), "all"])
     parser.add_argument("--rows", help="comma-separated names, with or without the table's")
-    parser.add_argument("--out", type=Path, help="where the tables go (default: their own place)")
+    parser.add_argument("--out", type=Path, help="where table and pictures go, if elsewhere")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides for every row")
     args = parser.parse_intermixed_args()
     with one_line_errors():
@@ -99,15 +108,22 @@ def main() -> None:
             )
         overrides, launcher = split_launcher(args.overrides)
         tables = tables_named(args.table)
-        rows = compose_rows(row_names(tables, args.rows), overrides)  # all, before any work
+        names, own = row_names(tables, args.rows), own_overrides(tables)
+        rows = compose_rows(names, overrides, own)  # all, before any work
         shared = by_directory(rows)
-        failed = run_spread(shared, launcher) if launcher else run_in_turn(shared)
+        if launcher:
+            failed = run_spread(shared, launcher)
+        else:
+            train_together(shared)
+            failed = run_in_turn(shared)
     try:
         with one_line_errors():
             for table in tables:
-                runs_dir, out_dir = runs_and_output(table, rows)
-                markdown = write_table(table, runs_dir, args.out or out_dir)
-                print(markdown if len(tables) == 1 else f"{table}: {args.out or out_dir}")
+                runs_dir = Path(rows[0].config["runs_dir"])
+                out_dir, pictures = (args.out or place for place in TABLES[table][1:])
+                markdown = write_table(table, runs_dir, out_dir)
+                write_figures(table, runs_dir, pictures)
+                print(markdown if len(tables) == 1 else f"{table}: {out_dir}")
     finally:
         if failed:
             say("\n  ".join(["failed rows:", *failed]))

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from eval.settings import row_settings
 from eval.tables import load_reported
-from scripts.cli import CONFIGS, PAPER_TABLES, TABLES, check_experiments
+from scripts.cli import CONFIGS, PAPER_TABLES, check_experiments
 from solo import run
 
 LAUNCHERS = {  # hydra/launcher=NAME: (module, package)
@@ -38,7 +38,7 @@ class Row:
 
 def tables_named(name: str) -> list[str]:
     """`name` itself, or Tables 1 to 6 for `all`."""
-    return [t for t in PAPER_TABLES if t.startswith("table")] if name == "all" else [name]
+    return list(PAPER_TABLES) if name == "all" else [name]
 
 
 def row_names(tables: Iterable[str], chosen: str | None) -> list[str]:
@@ -59,6 +59,18 @@ def row_names(tables: Iterable[str], chosen: str | None) -> list[str]:
     return names
 
 
+def own_overrides(tables: Iterable[str]) -> dict[str, list[str]]:
+    """{row: overrides} of the tables that run their rows elsewhere than the experiment files say
+    (the family on the demo's backbone): the table's, then the row's own."""
+    own, reported = {}, load_reported()
+    for table in tables:
+        given = reported[table].get("overrides", [])
+        for row in reported[table]["rows"] if given else []:
+            options = [f"{key}={value}" for key, value in row.get("demo", {}).items()]
+            own[row["row"]] = [*given, *options]
+    return own
+
+
 def compose_row(row: str, overrides: list[str]) -> dict:
     """The resolved configuration of a table row. Raises ValueError for a bad override."""
     check_experiments([row])
@@ -70,11 +82,14 @@ def compose_row(row: str, overrides: list[str]) -> dict:
         raise ValueError(f"{row}: {' '.join(str(error).split())}") from error
 
 
-def compose_rows(names: list[str], overrides: list[str]) -> list[Row]:
+def compose_rows(
+    names: list[str], overrides: list[str], own: dict[str, list[str]] | None = None
+) -> list[Row]:
     """Every row with every combination of the overrides (seed=1,2,3 makes three of each).
 
     An option adapter.KEY applies to the rows whose method has that KEY; one that no row has is an
-    error, as any other bad override is (ValueError).
+    error, as any other bad override is (ValueError). own: further overrides of single rows, which
+    give way to `overrides`.
     """
     rows = []
     for combination in expand(overrides):
@@ -83,6 +98,7 @@ def compose_rows(names: list[str], overrides: list[str]) -> list[Row]:
         for name, kept in applies.items():
             kept = [o for o in combination if o in kept or o in unused]  # the unused one is refused
             label = " ".join([name, *(o for o in kept if o not in overrides)])
+            kept = [*(own or {}).get(name, ()), *kept]  # of two for one key the last counts
             rows.append(Row(name, kept, compose_row(name, kept), label))
     return rows
 
@@ -142,8 +158,3 @@ def check_launcher(arguments: list[str]) -> None:
                 )
             if name == "submitit_slurm" and shutil.which("srun") is None:
                 raise ValueError(f"{argument} needs a Slurm cluster; there is no srun here")
-
-
-def runs_and_output(table: str, rows: list[Row]) -> tuple[Path, Path]:
-    """Where the runs of `rows` are and where the table goes."""
-    return Path(rows[0].config["runs_dir"]), TABLES[table][1]

@@ -5,6 +5,7 @@ know each other.
 """
 
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def train(config: dict) -> Path:
         return run.train_run(config, report)
 
 
-def train_together(configs: list[dict]) -> None:
+def train_sweep(configs: list[dict]) -> None:
     """Train a sweep's configurations, those that can together; prints each run's directory.
 
     A run that fails is one line, and the others go on; `failures` counts it.
@@ -39,10 +40,19 @@ def train_together(configs: list[dict]) -> None:
         with others_go_on(label(config)):
             print(train(config), flush=True)
 
+    train_together(configs, alone)
+
+
+def train_together(configs: list[dict], alone: Callable[[dict], None]) -> None:
+    """Train those of `configs` together that can; `alone` gets every one of them in the end."""
+
+    def say(error: Exception) -> None:
+        print(f"together: {error}; now one by one", file=sys.stderr, flush=True)
+
     for group in sweep.groups(configs):
         names = ", ".join(sorted({config["adapter"]["name"] for config in group}))
         with progress_bar(f"train {len(group)} x {names}") as report:
-            sweep.train_group(group, report, alone)
+            sweep.train_group(group, report, alone, say)
 
 
 def label(config: dict) -> str:

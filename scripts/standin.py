@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.report import write_table
+from eval.report import write_figures, write_table
 from scripts import stages
 from scripts.cli import CONFIGS, one_line_errors, plain_parser
 from scripts.rows import compose_row
@@ -142,6 +142,7 @@ def score(home: Path, references: str) -> None:
             decoded.append((config, path.parent))
     stages.evaluate_all(decoded)
     print(write_table("standin", home / "runs", home))
+    write_figures("standin", home / "runs", home)
 
 
 def main() -> None:

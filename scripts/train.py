@@ -46,5 +46,5 @@ if __name__ == "__main__":
         check_launcher(sys.argv)
     main()
     with one_line_errors():
-        stages.train_together(together)
+        stages.train_sweep(together)
     sys.exit(1 if stages.failures else 0)

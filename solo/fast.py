@@ -100,7 +100,10 @@ def frozen_products(model: nn.Module, dtype: torch.dtype, tokens: int = 256) -> 
 def _product(packed: Packed, module: nn.Module):
     def forward(x: Tensor) -> Tensor:
         bias = None if module.bias is None else module.bias.to(packed.dtype)
-        return _Product.apply(x.to(packed.dtype), bias, packed)
+        # In two dimensions: in more, oneDNN answers with a view, which autograd lets nobody add to
+        # in place, as some of peft's layers do.
+        y = _Product.apply(x.to(packed.dtype).flatten(0, -2), bias, packed)
+        return y.unflatten(0, x.shape[:-1])
 
     return forward
 

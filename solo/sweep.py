@@ -33,10 +33,26 @@ def train_group(
     """Train configurations of one group; returns what `alone` gives for each, in order.
 
     Those that can, and have come equally far, train together. If the loss of one is not finite, the
-    others go on together from their last state; after any other error (a method that does not fit
-    the backbone, too little memory) none does. on_failure gets each error. In the end `alone` is
+    others go on together from their last state; after any other error (a method or schedule that
+    does not fit, too little memory) none does. on_failure gets each error. In the end `alone` is
     called for every configuration: it finds what is trained, and trains what is not.
     """
+    try:
+        for pending in _missing(configs):
+            while len(pending) > 1:
+                try:
+                    _train_together(pending, on_progress)
+                    break
+                except Diverged as error:
+                    pending.pop(error.run_dir)
+                    on_failure(error)
+    except (ArithmeticError, ValueError, RuntimeError) as error:
+        on_failure(error)
+    return [alone(config) for config in configs]
+
+
+def _missing(configs: list[dict]) -> list[dict[Path, tuple[dict, dict]]]:
+    """What is not trained yet, by where it stopped: {directory: (configuration, identity)} each."""
     by_step: dict[int, dict[Path, tuple[dict, dict]]] = {}
     for config in configs:
         known = run.identity(config)
@@ -44,18 +60,7 @@ def train_group(
         with record.lock(run_dir):
             if not run.trained(run_dir, known, config):
                 by_step.setdefault(_step(run_dir), {})[run_dir] = (config, known)
-    for pending in by_step.values():
-        while len(pending) > 1:
-            try:
-                _train_together(pending, on_progress)
-                break
-            except Diverged as error:
-                pending.pop(error.run_dir)
-                on_failure(error)
-            except (ArithmeticError, ValueError, RuntimeError) as error:
-                on_failure(error)
-                break
-    return [alone(config) for config in configs]
+    return list(by_step.values())
 
 
 def _step(run_dir: Path) -> int:

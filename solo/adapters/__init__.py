@@ -1,6 +1,7 @@
 """The registry of methods: a new one is a file, a line below, and configs/adapter/NAME.yaml."""
 
-from dataclasses import fields
+from types import NoneType
+from typing import get_args, get_origin, get_type_hints
 
 from solo.adapters import (
     adalora,
@@ -61,6 +62,16 @@ METHODS = {
 }
 
 
+KINDS = {  # of options: (types of the values that fit, in words)
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+    bool: ((bool,), "true or false"),
+    str: ((str,), "a name"),
+    tuple: ((list, tuple, str), "a list of names"),
+    NoneType: ((NoneType,), "null"),
+}
+
+
 def get_method(name: str):
     """The module of a method. Raises ValueError that lists the known ones."""
     if name not in METHODS:
@@ -71,15 +82,26 @@ def get_method(name: str):
 def make_config(options: dict):
     """(module, checked Config) of `{"name": METHOD, option: value, ...}`.
 
-    Raises ValueError for an unknown method, for an option that the method lacks, and for whatever
-    the method's own checks refuse.
+    Raises ValueError for an unknown method, for an option that the method lacks or a value of
+    another kind than it takes, and for whatever the method's own checks refuse.
     """
     options = dict(options)
     name = options.pop("name", None)
     method = get_method(name)
-    known = [f.name for f in fields(method.Config)]
+    known = get_type_hints(method.Config)
     unknown = sorted(set(options) - set(known))
     if unknown:
         allowed = ", ".join(known) or "(none)"
         raise ValueError(f"adapter {name} has no option {unknown[0]!r}; its options: {allowed}")
+    for option, value in options.items():
+        _check_kind(option, value, known[option])
     return method, method.Config(**options)
+
+
+def _check_kind(option: str, value, hint) -> None:
+    """Raise ValueError unless a value is of the kind that an option's type hint names."""
+    kinds = (tuple,) if get_origin(hint) is tuple else get_args(hint) or (hint,)
+    fits = [isinstance(value, KINDS[kind][0]) for kind in kinds]
+    if not any(fits) or (isinstance(value, bool) and bool not in kinds):  # True is an int, too
+        words = " or ".join(KINDS[kind][1] for kind in kinds)
+        raise ValueError(f"adapter.{option} is {value!r}; it must be {words}")

@@ -13,7 +13,8 @@ import torch
 
 from solo.adapters.base import Attached, check
 from solo.adapters.from_peft import ADAPTER, inject
-from solo.adapters.targets import check_targets, projection_shape
+from solo.adapters.layers import check_low_rank, count_low_rank
+from solo.adapters.targets import check_targets
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,12 @@ class Config:
     targets: tuple[str, ...] = ("c_attn",)
 
     def __post_init__(self):
+        check_low_rank(self)
         check(
             1 <= self.target_rank < self.init_rank,
             f"adapter.target_rank is {self.target_rank} and adapter.init_rank {self.init_rank}; "
             "the first must be at least 1 and below the second",
         )
-        check(self.alpha > 0, f"adapter.alpha is {self.alpha}; it must be above 0")
-        check(0 <= self.dropout < 1, f"adapter.dropout is {self.dropout}; it must be in [0, 1)")
         check(
             self.warmup >= 0 and self.final >= 0 and self.warmup + self.final < 1,
             f"adapter.warmup is {self.warmup} and adapter.final {self.final}; they are shares of "
@@ -73,10 +73,8 @@ def attach(model, config: Config, seed: int) -> Attached:
         "beta1": config.beta1,
         "beta2": config.beta2,
         "total_step": 1,  # until `start` knows it
-        "target_modules": list(config.targets),
-        "fan_in_fan_out": True,
     }
-    attached = inject(model, "ADALORA", options, seed)
+    attached = inject(model, "ADALORA", config.targets, options, seed)
     tuner, parameters = attached.module, attached.parameters
     schedule = tuner.peft_config[ADAPTER]
     attached.state = _empty_state(tuner)
@@ -159,5 +157,5 @@ def _keep_state(tuner, state: dict[str, torch.Tensor]) -> None:
 
 def n_params(model_config, config: Config) -> int:
     """init_rank (n_in + n_out + 1) per target and block, masked singular values included."""
-    widths = [sum(projection_shape(model_config, name)) + 1 for name in config.targets]
-    return model_config.n_layer * config.init_rank * sum(widths)
+    factors = count_low_rank(model_config, config.targets, config.init_rank)
+    return factors + model_config.n_layer * len(config.targets) * config.init_rank

@@ -6,9 +6,8 @@ embeddings and its head have none.)
 
 from dataclasses import dataclass
 
-import torch
-
-from solo.adapters.base import Attached, check_free, freeze
+from solo.adapters.base import Attached
+from solo.adapters.layers import train_copies
 
 
 @dataclass(frozen=True)
@@ -18,22 +17,8 @@ class Config:
 
 def attach(model, config: Config, seed: int) -> Attached:
     """Train copies of the biases; `detach` puts the originals back."""
-    check_free(model)
-    freeze(model)
     biases = {name: p for name, p in model.named_parameters() if name.endswith(".bias")}
-    originals = {name: bias.data for name, bias in biases.items()}
-    for bias in biases.values():
-        bias.data = bias.data.clone()
-        bias.requires_grad_(True)
-
-    def detach() -> None:
-        with torch.no_grad():
-            for name, bias in biases.items():
-                bias.data = originals[name].to(bias.device)
-        freeze(model)
-
-    # What is trained is the backbone's already: nothing to fold, nothing left to train.
-    return Attached(biases, detach, merge=lambda: freeze(model))
+    return train_copies(model, biases)
 
 
 def n_params(model_config, config: Config) -> int:

@@ -7,8 +7,9 @@ query, key and value.
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached, check
+from solo.adapters.base import Attached
 from solo.adapters.from_peft import inject
+from solo.adapters.layers import check_low_rank, count_low_rank
 from solo.adapters.targets import check_targets, projection_shape
 
 
@@ -22,9 +23,7 @@ class Config:
     targets: tuple[str, ...] = ("c_attn",)
 
     def __post_init__(self):
-        check(self.rank >= 1, f"adapter.rank is {self.rank}; it must be at least 1")
-        check(self.alpha > 0, f"adapter.alpha is {self.alpha}; it must be above 0")
-        check(0 <= self.dropout < 1, f"adapter.dropout is {self.dropout}; it must be in [0, 1)")
+        check_low_rank(self)
         object.__setattr__(self, "targets", check_targets(self.targets))
 
 
@@ -35,15 +34,12 @@ def attach(model, config: Config, seed: int) -> Attached:
         "lora_alpha": config.alpha,
         "lora_dropout": config.dropout,
         "use_dora": True,
-        "target_modules": list(config.targets),
-        "fan_in_fan_out": True,
     }
-    return inject(model, "LORA", options, seed, start_tolerance=1e-5)
+    return inject(model, "LORA", config.targets, options, seed, start_tolerance=1e-5)
 
 
 def n_params(model_config, config: Config) -> int:
     """r (n_in + n_out) + n_out per target and block."""
-    shapes = [projection_shape(model_config, name) for name in config.targets]
-    return model_config.n_layer * sum(
-        config.rank * (n_in + n_out) + n_out for n_in, n_out in shapes
-    )
+    norms = sum(projection_shape(model_config, name)[1] for name in config.targets)
+    factors = count_low_rank(model_config, config.targets, config.rank)
+    return factors + model_config.n_layer * norms

@@ -42,10 +42,10 @@ def attach(model, config: Config, seed: int) -> Attached:
         "scaling": config.scaling,
         "init_weights": config.zero_start,
         "random_loc_seed": seed,
-        "target_modules": list(config.targets),
-        "fan_in_fan_out": True,
     }
-    attached = inject(model, "FOURIERFT", options, seed, identity_at_start=config.zero_start)
+    attached = inject(
+        model, "FOURIERFT", config.targets, options, seed, identity_at_start=config.zero_start
+    )
     attached.fixed |= {
         name: layer.indices[ADAPTER]
         for name, layer in model.named_modules()

@@ -10,12 +10,13 @@ and others refuse Conv1D, so they are not here.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from solo.adapters.base import MODULE_NAME, Attached, check_free, freeze
+from solo.adapters.targets import PROJECTIONS
 
 ADAPTER = "default"  # peft's name for the only adapter of a model
 
@@ -23,14 +24,16 @@ ADAPTER = "default"  # peft's name for the only adapter of a model
 def inject(
     model,
     kind: str,
+    targets: Sequence[str],
     options: dict,
     seed: int,
     weights: Callable = None,
     changes_weights: bool = False,
     **rest,
 ) -> Attached:
-    """Let peft put the method `kind` (PeftType's name) with its config `options` into the model.
+    """Let peft put the method `kind` (PeftType's name) on the modules named `targets`.
 
+    options: of its config, the targets and the order of a weight's sides left out.
     Everything is drawn on the CPU from `seed`; the global generator is left as it was. `weights`
     gives (weight, bias) of what merging leaves of a layer of peft's; changes_weights: peft changes
     the backbone's own weights, which `detach` must put back; `rest` fills Attached. `module` is
@@ -38,6 +41,9 @@ def inject(
     or where peft refuses the options.
     """
     check_free(model)
+    options = {"target_modules": list(targets)} | options
+    if not set(targets) - set(PROJECTIONS):
+        options["fan_in_fan_out"] = True  # Conv1D's weight is (n_in, n_out)
     config, tuner_class = _peft(kind, options)
     freeze(model)
     device, training = model.device, model.training

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import torch
-
-from solo.adapters.base import Attached, check_free, freeze
+from solo.adapters.base import Attached
+from solo.adapters.layers import train_copies
 
 
 @dataclass(frozen=True)
@@ -14,21 +13,7 @@ class Config:
 
 def attach(model, config: Config, seed: int) -> Attached:
     """Train copies of the weights; `detach` puts the originals back, so no reload is needed."""
-    check_free(model)
-    parameters = dict(model.named_parameters())  # the tied head appears once
-    originals = {name: parameter.data for name, parameter in parameters.items()}
-    for parameter in parameters.values():
-        parameter.data = parameter.data.clone()
-        parameter.requires_grad_(True)
-
-    def detach() -> None:
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.data = originals[name].to(parameter.device)
-        freeze(model)
-
-    # What is trained is the backbone already: nothing to fold, nothing left to train.
-    return Attached(parameters=parameters, detach=detach, merge=lambda: freeze(model))
+    return train_copies(model, dict(model.named_parameters()))  # the tied head appears once
 
 
 def n_params(model_config, config: Config) -> int:

@@ -6,9 +6,10 @@ B (n_out, r) zero.
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached, check
+from solo.adapters.base import Attached
 from solo.adapters.from_peft import inject
-from solo.adapters.targets import check_targets, projection_shape
+from solo.adapters.layers import check_low_rank, count_low_rank
+from solo.adapters.targets import check_targets
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,7 @@ class Config:
     targets: tuple[str, ...] = ("c_attn",)
 
     def __post_init__(self):
-        check(self.rank >= 1, f"adapter.rank is {self.rank}; it must be at least 1")
-        check(0 <= self.dropout < 1, f"adapter.dropout is {self.dropout}; it must be in [0, 1)")
+        check_low_rank(self)
         object.__setattr__(self, "targets", check_targets(self.targets))
 
 
@@ -30,13 +30,10 @@ def attach(model, config: Config, seed: int) -> Attached:
     options = {
         "r": config.rank,
         "hira_dropout": config.dropout,
-        "target_modules": list(config.targets),
-        "fan_in_fan_out": True,
     }
-    return inject(model, "HIRA", options, seed)
+    return inject(model, "HIRA", config.targets, options, seed)
 
 
 def n_params(model_config, config: Config) -> int:
     """r (n_in + n_out) per target and block."""
-    widths = [sum(projection_shape(model_config, name)) for name in config.targets]
-    return model_config.n_layer * config.rank * sum(widths)
+    return count_low_rank(model_config, config.targets, config.rank)

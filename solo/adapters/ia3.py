@@ -32,12 +32,8 @@ class Config:
 
 def attach(model, config: Config, seed: int) -> Attached:
     """Scale the targets. At step 0 the output is unchanged."""
-    options = {
-        "target_modules": list(config.targets),
-        "feedforward_modules": list(config.feedforward),
-        "fan_in_fan_out": True,
-    }
-    return inject(model, "IA3", options, seed)
+    options = {"feedforward_modules": list(config.feedforward)}
+    return inject(model, "IA3", config.targets, options, seed)
 
 
 def n_params(model_config, config: Config) -> int:

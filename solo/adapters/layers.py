@@ -1,23 +1,50 @@
-"""What methods with low-rank factors share: their start, the modules, and singular values."""
+"""What methods share: checks of sizes, low-rank modules and their counts, copies of weights."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from solo.adapters.base import Hook, check
+from solo.adapters.base import Attached, Hook, check, check_free, freeze, install
 from solo.adapters.targets import projection, projection_shape
 
 THIRDS = ("q", "k", "v")  # of c_attn's output, in this order
 
 
 def check_low_rank(config) -> None:
-    """Raise ValueError unless config.rank, config.alpha and config.dropout make sense."""
-    check(config.rank >= 1, f"adapter.rank is {config.rank}; it must be at least 1")
-    check(config.alpha > 0, f"adapter.alpha is {config.alpha}; it must be above 0")
-    check(0 <= config.dropout < 1, f"adapter.dropout is {config.dropout}; it must be in [0, 1)")
+    """Raise ValueError unless what a Config has of rank, alpha and dropout makes sense."""
+    rank, alpha, dropout = (getattr(config, n, None) for n in ("rank", "alpha", "dropout"))
+    check(rank is None or rank >= 1, f"adapter.rank is {rank}; it must be at least 1")
+    check(alpha is None or alpha > 0, f"adapter.alpha is {alpha}; it must be above 0")
+    fits = dropout is None or 0 <= dropout < 1
+    check(fits, f"adapter.dropout is {dropout}; it must be in [0, 1)")
+
+
+def count_low_rank(model_config, targets: Sequence[str], rank: int) -> int:
+    """Parameters of factors A (r, n_in) and B (n_out, r) on targets of every block."""
+    widths = [sum(target_shape(model_config, target)) for target in targets]
+    return model_config.n_layer * rank * sum(widths)
+
+
+def train_copies(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Attached:
+    """Train those `parameters` of the frozen model, as copies; `detach` puts the originals back."""
+    check_free(model)
+    freeze(model)
+    originals = {name: parameter.data for name, parameter in parameters.items()}
+    for parameter in parameters.values():
+        parameter.data = parameter.data.clone()
+        parameter.requires_grad_(True)
+
+    def detach() -> None:
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                parameter.data = originals[name].to(parameter.device)
+        freeze(model)
+
+    # What is trained is the backbone's already: nothing to fold, nothing left to train.
+    return Attached(dict(parameters), detach, merge=lambda: freeze(model))
 
 
 def kaiming(values: Tensor, draws: torch.Generator) -> Tensor:
@@ -52,6 +79,16 @@ def residuals(
             a = nn.Parameter(kaiming(torch.empty(rank, d), draws))
         made.append(LowRank(a, nn.Parameter(torch.zeros(d, rank)), alpha, dropout))
     return made
+
+
+def attach_residuals(model, made: Sequence[LowRank]) -> Attached:
+    """y = Block(x) + made[i](x) for every block i. An A that is shared is named once."""
+    hooks = [_around(*pair) for pair in zip(model.transformer.h, made, strict=True)]
+    return install(model, nn.ModuleList(made), hooks)
+
+
+def _around(block: nn.Module, connection: LowRank) -> Hook:
+    return Hook(block, after=lambda x, y: y + connection(x))
 
 
 class BlockUpdates(nn.Module):

@@ -29,9 +29,7 @@ class Config:
 
 def attach(model, config: Config, seed: int) -> Attached:
     """Train copies of the LayerNorms. At step 0 the output is unchanged."""
-    return inject(
-        model, "LN_TUNING", {"target_modules": list(config.targets)}, seed, weights=_weights
-    )
+    return inject(model, "LN_TUNING", config.targets, {}, seed, weights=_weights)
 
 
 def _weights(layer):

@@ -9,10 +9,8 @@ is that of its script for Llama (GLUE: 0.1).
 
 from dataclasses import dataclass
 
-from torch import nn
-
-from solo.adapters.base import Attached, Hook, generator, install
-from solo.adapters.layers import LowRank, check_low_rank, residuals
+from solo.adapters.base import Attached, generator
+from solo.adapters.layers import attach_residuals, check_low_rank, residuals
 
 
 @dataclass(frozen=True)
@@ -29,14 +27,8 @@ class Config:
 
 def attach(model, config: Config, seed: int) -> Attached:
     """Add a connection to every block. At step 0 nothing changes: B is zero."""
-    draws = generator(seed)
-    made = residuals(model.config, config.rank, config.alpha, config.dropout, draws)
-    hooks = [_hook(*pair) for pair in zip(model.transformer.h, made, strict=True)]
-    return install(model, nn.ModuleList(made), hooks)
-
-
-def _hook(block: nn.Module, connection: LowRank) -> Hook:
-    return Hook(block, after=lambda x, y: y + connection(x))
+    factors = (config.rank, config.alpha, config.dropout, generator(seed))
+    return attach_residuals(model, residuals(model.config, *factors))
 
 
 def n_params(model_config, config: Config) -> int:

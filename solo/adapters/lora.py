@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from solo.adapters.base import Attached, cannot_merge, check, generator, install
-from solo.adapters.layers import THIRDS, BlockUpdates, check_low_rank, target_shape
+from solo.adapters.layers import THIRDS, BlockUpdates, check_low_rank, count_low_rank
 from solo.adapters.targets import PROJECTIONS, check_targets
 
 MIDDLES = (None, "diagonal", "full")
@@ -128,5 +128,5 @@ def n_params(model_config, config: Config) -> int:
     """r (n_in + n_out) per target and block, and r for a diagonal, r^2 for a full middle."""
     r = config.rank
     middle = {None: 0, "diagonal": r, "full": r * r}[config.middle]
-    each = [r * sum(target_shape(model_config, target)) + middle for target in config.targets]
-    return model_config.n_layer * sum(each)
+    factors = count_low_rank(model_config, config.targets, r)
+    return factors + model_config.n_layer * len(config.targets) * middle

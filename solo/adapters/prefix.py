@@ -17,7 +17,7 @@ from solo.adapters.prefixes import attach_prefix
 
 @dataclass(frozen=True)
 class Config:
-    """length P of the prefix (the paper: 5 on E2E, 10 for tables in general)."""
+    """length P of the prefix (the paper and its code: 5 on E2E)."""
 
     length: int = 5
 

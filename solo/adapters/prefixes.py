@@ -16,7 +16,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from solo.adapters.base import Attached, install
+from solo.adapters.base import Attached, check, install
 
 ATTENTION = "sdpa_behind_prefix"  # transformers' name for the function below
 States = Callable[[], tuple[Tensor, Tensor] | None]  # keys and values of a layer, each (P, d)
@@ -25,8 +25,11 @@ States = Callable[[], tuple[Tensor, Tensor] | None]  # keys and values of a laye
 def attach_prefix(model, module: nn.Module, length: int, states: list[States]) -> Attached:
     """Put `length` keys and values before the input of every layer; `module` is what is trained.
 
-    states[i]() gives those of layer i, or None for a pass that is to go without them.
+    states[i]() gives those of layer i, or None for a pass that is to go without them. Raises
+    ValueError if they take all of the model's positions.
     """
+    places = model.config.n_positions
+    check(length < places, f"adapter.length is {length}; the model has {places} positions in all")
     attached = install(model, module, [], identity_at_start=False)
     attached.hooks = None  # it works in the attention, not at modules
     attached.position_wise = False

@@ -3,7 +3,8 @@
 P embeddings stand where tokens would, at the positions 0 ... P-1, and go through the frozen model.
 They do not see the input, so their keys and values in every layer are computed by a pass of their
 own and used as a prefix (prefixes.py); the result is that of a longer input. They start as copies
-of the embeddings of tokens drawn at random (the paper's "sampled vocabulary").
+of the embeddings of tokens drawn at random (the paper's "sampled vocabulary", but out of all tokens
+rather than the 5,000 most common).
 """
 
 from dataclasses import dataclass
@@ -50,11 +51,6 @@ class Prompt(nn.Module):
 
 def attach(model, config: Config, seed: int) -> Attached:
     """Put the prompt before every input. ValueError if it takes all of the model's positions."""
-    places = model.config.n_positions
-    check(
-        config.length < places,
-        f"adapter.length is {config.length}; the model has {places} positions in all",
-    )
     tokens = torch.randint(model.config.vocab_size, (config.length,), generator=generator(seed))
     table = model.transformer.wte.weight
     prompt = Prompt(table.detach()[tokens.to(table.device)].clone())

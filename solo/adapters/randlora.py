@@ -9,8 +9,9 @@ than this sum has, which makes no difference to random ones.)
 import math
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached, check
+from solo.adapters.base import Attached
 from solo.adapters.from_peft import inject
+from solo.adapters.layers import check_low_rank
 from solo.adapters.targets import check_targets, projection_shape
 
 
@@ -24,9 +25,7 @@ class Config:
     targets: tuple[str, ...] = ("c_attn",)
 
     def __post_init__(self):
-        check(self.rank >= 1, f"adapter.rank is {self.rank}; it must be at least 1")
-        check(self.alpha > 0, f"adapter.alpha is {self.alpha}; it must be above 0")
-        check(0 <= self.dropout < 1, f"adapter.dropout is {self.dropout}; it must be in [0, 1)")
+        check_low_rank(self)
         object.__setattr__(self, "targets", check_targets(self.targets))
 
 
@@ -37,10 +36,8 @@ def attach(model, config: Config, seed: int) -> Attached:
         "randlora_alpha": config.alpha,
         "randlora_dropout": config.dropout,
         "projection_prng_key": seed,
-        "target_modules": list(config.targets),
-        "fan_in_fan_out": True,
     }
-    return inject(model, "RANDLORA", options, seed)
+    return inject(model, "RANDLORA", config.targets, options, seed)
 
 
 def n_params(model_config, config: Config) -> int:

@@ -8,10 +8,8 @@ given groups of any blocks; here a group is `group_size` neighbours. Start and d
 
 from dataclasses import dataclass
 
-from torch import nn
-
-from solo.adapters.base import Attached, Hook, check, generator, install
-from solo.adapters.layers import LowRank, check_low_rank, residuals
+from solo.adapters.base import Attached, check, generator
+from solo.adapters.layers import attach_residuals, check_low_rank, residuals
 
 
 @dataclass(frozen=True)
@@ -43,13 +41,8 @@ def _group_size(model_config, config: Config) -> int:
 def attach(model, config: Config, seed: int) -> Attached:
     """Add a connection to every block. At step 0 nothing changes: B is zero."""
     factors = (config.rank, config.alpha, config.dropout, generator(seed))
-    made = residuals(model.config, *factors, _group_size(model.config, config))
-    hooks = [_hook(*pair) for pair in zip(model.transformer.h, made, strict=True)]
-    return install(model, nn.ModuleList(made), hooks)  # a shared A is named under its first block
-
-
-def _hook(block: nn.Module, connection: LowRank) -> Hook:
-    return Hook(block, after=lambda x, y: y + connection(x))
+    group_size = _group_size(model.config, config)
+    return attach_residuals(model, residuals(model.config, *factors, group_size))
 
 
 def n_params(model_config, config: Config) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from solo.adapters.base import Attached, check
 from solo.adapters.from_peft import inject
+from solo.adapters.layers import check_low_rank
 from solo.adapters.targets import check_targets, projection_shape
 
 
@@ -23,14 +24,14 @@ class Config:
     targets: tuple[str, ...] = ("c_attn",)
 
     def __post_init__(self):
-        for name in ("rank", "vectors", "length"):
+        check_low_rank(self)
+        for name in ("vectors", "length"):
             value = getattr(self, name)
             check(value >= 1, f"adapter.{name} is {value}; it must be at least 1")
         check(
             1 <= self.top <= self.vectors,
             f"adapter.top is {self.top}; it must be from 1 to adapter.vectors ({self.vectors})",
         )
-        check(0 <= self.dropout < 1, f"adapter.dropout is {self.dropout}; it must be in [0, 1)")
         object.__setattr__(self, "targets", check_targets(self.targets))
 
 
@@ -48,10 +49,8 @@ def attach(model, config: Config, seed: int) -> Attached:
         "vector_length": config.length,
         "topk": config.top,
         "vblora_dropout": config.dropout,
-        "target_modules": list(config.targets),
-        "fan_in_fan_out": True,
     }
-    return inject(model, "VBLORA", options, seed, identity_at_start=False)
+    return inject(model, "VBLORA", config.targets, options, seed, identity_at_start=False)
 
 
 def n_params(model_config, config: Config) -> int:

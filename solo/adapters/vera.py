@@ -7,14 +7,15 @@ to one weight.
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached, check
+from solo.adapters.base import Attached
 from solo.adapters.from_peft import inject
+from solo.adapters.layers import check_low_rank
 from solo.adapters.targets import check_targets, projection_shape
 
 
 @dataclass(frozen=True)
 class Config:
-    """rank r (1024: the paper's on E2E with GPT-2 M), d_initial, dropout, targets."""
+    """rank r (1024: on E2E with GPT-2 M; peft's default is 256), d_initial, dropout, targets."""
 
     rank: int = 1024
     d_initial: float = 0.1
@@ -22,8 +23,7 @@ class Config:
     targets: tuple[str, ...] = ("c_attn",)
 
     def __post_init__(self):
-        check(self.rank >= 1, f"adapter.rank is {self.rank}; it must be at least 1")
-        check(0 <= self.dropout < 1, f"adapter.dropout is {self.dropout}; it must be in [0, 1)")
+        check_low_rank(self)
         object.__setattr__(self, "targets", check_targets(self.targets))
 
 
@@ -34,10 +34,8 @@ def attach(model, config: Config, seed: int) -> Attached:
         "vera_dropout": config.dropout,
         "d_initial": config.d_initial,
         "projection_prng_key": seed,
-        "target_modules": list(config.targets),
-        "fan_in_fan_out": True,
     }
-    return inject(model, "VERA", options, seed)
+    return inject(model, "VERA", config.targets, options, seed)
 
 
 def n_params(model_config, config: Config) -> int:

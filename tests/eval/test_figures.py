@@ -122,10 +122,9 @@ def test_without_runs_only_the_papers_points_are_drawn(tmp_path):
     assert [path.name for path in paths] == ["table3_bleu.png", "table3_bleu.svg"]
 
 
-def test_the_demo_brings_its_pictures(tmp_path):
+def test_the_demos_pictures_have_the_names_of_its_tables(tmp_path):
     make_run(tmp_path / "runs", "a", row="demo/solo", stand_in="demo")
-    report.write_table("demo", tmp_path / "runs", tmp_path / "out")
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"table1.md", "table1.csv"} | {
+    paths = report.write_figures("demo", tmp_path / "runs", tmp_path / "out")
+    assert {path.name for path in paths} == {
         f"table1_{kind}.{suffix}" for kind in ("loss", "lambda") for suffix in ("png", "svg")
     }

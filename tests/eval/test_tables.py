@@ -162,11 +162,13 @@ def test_csv_is_on_the_official_scale_and_unknown_values_are_empty(tmp_path, wri
         "METEOR_minus_paper,ROUGE_L_minus_paper,CIDEr_minus_paper,runs",
         'extra/lora_m_recipe,"LoRA, GPT-2 M, batch 8, weight decay 0.01",independent,,,,,,'
         "0.6876,8.6850,0.4645,0.7130,2.5050,,,,,,,,,,,",
-        'extra/lora_m_recipe,"LoRA, GPT-2 M, batch 8, weight decay 0.01",ours,,,,,,' + "," * 15,
+        'extra/lora_m_recipe,"LoRA, GPT-2 M, batch 8, weight decay 0.01",ours,,,,,393216,'
+        + "," * 15,
         'extra/lora_s_recipe,"LoRA, GPT-2 S, batch 8, weight decay 0.01",independent,,,,,,'
         "0.6727,8.6000,0.4571,0.6814,2.3100,,,,,,,,,,,",
-        'extra/lora_s_recipe,"LoRA, GPT-2 S, batch 8, weight decay 0.01",ours,,,,,,' + "," * 15,
-        'extra/full_s,"Full fine-tuning, GPT-2 S",ours,,,,,,' + "," * 15,
+        'extra/lora_s_recipe,"LoRA, GPT-2 S, batch 8, weight decay 0.01",ours,,,,,294912,'
+        + "," * 15,
+        'extra/full_s,"Full fine-tuning, GPT-2 S",ours,,,,,124439808,' + "," * 15,
     ]
 
 
@@ -191,7 +193,9 @@ def test_demo(tmp_path, write):
 
 
 def test_unknown_table(tmp_path):
-    with pytest.raises(ValueError, match="unknown table 'table9'; known: table1, .*, extra, demo"):
+    with pytest.raises(
+        ValueError, match="unknown table 'table9'; known: table1, .*, extra, family, demo"
+    ):
         report.write_table("table9", tmp_path, tmp_path)
 
 

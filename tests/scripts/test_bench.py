@@ -1,12 +1,16 @@
 """The benchmark's programs get the work that the tables say; its report shows what was found."""
 
 import json
+import mmap
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import GPT2Config
 
-from scripts import bench_report
+from scripts import bench_growth, bench_report
 from scripts.bench_train import (
     batches_of,
     compare,
@@ -22,6 +26,7 @@ from scripts.bench_train import (
 from solo import train as training
 from solo.data import Example
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = GPT2Config(n_layer=4, n_embd=16, n_head=2, vocab_size=64, n_positions=32)
 DRAWS = torch.Generator().manual_seed(4)
 EXAMPLES = [
@@ -105,3 +110,27 @@ def test_a_whole_run_or_its_estimate(limit, whole):
     assert found["of"] == 5 * 12 and found["steps"] == (60 if whole else 1)
     assert found["estimated_whole"] >= found["seconds"] > 0
     assert (found["estimated_whole"] == found["seconds"]) == whole
+
+
+def test_it_starts_where_only_torch_and_its_kin_are_installed():
+    """A machine with a GPU may be lent with these alone."""
+    missing = ("hydra", "omegaconf", "datasets", "evaluate", "nltk", "pycocoevalcap", "matplotlib")
+    code = f"import sys; sys.modules |= dict.fromkeys({missing}); import scripts.bench"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+def test_a_points_peak_of_memory_is_its_own():
+    """Neither the parent's, which getrusage reports in a child, nor that of a point before."""
+    bench_growth.forget_peak()
+    start = bench_growth.peak_host_bytes()
+
+    def held(mib: int) -> float:
+        with mmap.mmap(-1, mib * 2**20) as pages:  # given back at once, whatever malloc does
+            for place in range(0, len(pages), mmap.PAGESIZE):
+                pages[place] = 1
+        return (bench_growth.peak_host_bytes() - start) / 2**20
+
+    assert held(300) > 250
+    bench_growth.forget_peak()
+    assert held(100) < 150

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from scripts import reproduce
 from scripts.rows import compose_row
@@ -85,6 +86,34 @@ def test_a_row_that_fails_does_not_stop_the_others(small, monkeypatch, capsys):
     assert "failed rows:\n  demo/solo: ValueError: adapter.start=10" in capsys.readouterr().err
     rows = list(csv.DictReader(open(small / "failing" / "table1.csv")))
     assert [row["row"] for row in rows if row["BLEU"]] == ["none"]
+
+
+@pytest.mark.parametrize(
+    ("override", "expected", "fails"),
+    [
+        ("seed=1", {"ssl": 2, "solo": 2, "dora": None}, False),  # peft's methods train alone
+        ("adapter.start=12", {"ssl": None, "dora": None}, True),  # solo does not fit 4 blocks
+        ("together=false", {"ssl": None, "solo": None, "dora": None}, False),
+    ],
+)
+def test_on_an_accelerator_rows_train_together(
+    small, tmp_path, monkeypatch, capsys, override, expected, fails
+):
+    overrides = [
+        f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={tmp_path}/runs",
+        "train.max_steps=1", "decode.beam=1", "decode.max_new_tokens=2", override,
+    ]  # fmt: skip
+    arguments = ["demo-family", "--rows", "ssl,solo,dora", "--out", str(tmp_path), *overrides]
+    monkeypatch.setattr(reproduce, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", *arguments])
+    with pytest.raises(SystemExit, match=str(int(fails))):
+        reproduce.main()
+    assert ("together: adapter.start=12" in capsys.readouterr().err) == fails
+    trained = (tmp_path / "runs").glob("*/adapter.safetensors")
+    found = {path.parent.name.split("-")[0]: path.parent / "environment.json" for path in trained}
+    together = {m: json.loads(p.read_text())["train"].get("together") for m, p in found.items()}
+    assert together == expected
+    assert (tmp_path / "family.md").is_file() and (tmp_path / "family_loss.png").is_file()
 
 
 def test_rows_spread_over_processes(small):

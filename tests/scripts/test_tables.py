@@ -2,6 +2,7 @@
 
 import pytest
 
+from eval.tables import load_reported
 from scripts import figures, tables
 from tests.eval.made_runs import make_run
 
@@ -29,7 +30,7 @@ def test_all_tables_at_once(tmp_path, command):
     (tmp_path / "runs" / "half").mkdir()
     code, output, errors = command(tables)
     assert code == 0
-    out = tmp_path / "out"
+    out, n = tmp_path / "out", len(load_reported()["family"]["rows"])
     assert output.splitlines() == [
         f"{out}/table1.md: 5 rows, 1 of 7 lines filled, 0 runs apart",
         f"{out}/table2.md: 11 rows, 1 of 21 lines filled, 0 runs apart",
@@ -38,12 +39,13 @@ def test_all_tables_at_once(tmp_path, command):
         f"{out}/table5.md: 3 rows, 0 of 6 lines filled, 0 runs apart",
         f"{out}/table6.md: 2 rows, 1 of 4 lines filled, 0 runs apart",
         f"{out}/extra.md: 3 rows, 0 of 3 lines filled, 0 runs apart",
+        f"{out}/family.md: {n} rows, 1 of {n + 1} lines filled, 0 runs apart",  # Solo: 2 variants
         f"{out}/table.md: 21 rows, 0 filled with stand-ins",
     ]
     line = f"{tmp_path}/runs/half: left out, unfinished: no environment.json\n"
     assert errors == line  # once, not once a table
     names = {path.name for path in out.iterdir()}
-    stems = [f"table{number}" for number in range(1, 7)] + ["extra"]
+    stems = [f"table{number}" for number in range(1, 7)] + ["extra", "family"]
     made = {f"{stem}.{suffix}" for stem in stems for suffix in ("md", "csv", "tex")}
     assert names == made | {"table.md", "table.csv"}
 

@@ -93,6 +93,5 @@ def test_a_prompt_of_words_is_a_longer_input(model, ids):
 def test_bad_lengths(model, name):
     with pytest.raises(ValueError, match="adapter.length is 0; it must be at least 1"):
         make_config({"name": name, "length": 0})
-    if name == "prompt":
-        with pytest.raises(ValueError, match="length is 400; the model has 400 positions in all"):
-            attach(model, name, length=400)
+    with pytest.raises(ValueError, match="length is 400; the model has 400 positions in all"):
+        attach(model, name, length=400)

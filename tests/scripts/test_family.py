@@ -1,0 +1,106 @@
+"""The family: a row for every method, one recipe, exact counts, and the same rows in miniature."""
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from eval.params import read_counts
+from eval.settings import row_settings, same_rows
+from eval.tables import load_reported
+from scripts.cli import CONFIGS, RESULTS
+from scripts.rows import compose_rows, own_overrides
+from scripts.shapes import SHAPES
+from solo.adapters import METHODS, make_config
+
+ROWS = [row["row"] for row in load_reported()["family"]["rows"]]
+HUB = "openai-community/gpt2"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_a_row(name):
+    file = CONFIGS / "experiment" / "family" / f"{name}.yaml"
+    assert file.is_file(), f"method {name} has no row in the family table; add {file}"
+    assert f"family/{name}" in ROWS, (
+        f"{file} is in no table; add `- {{row: family/{name}, label: ...}}` to the rows of family "
+        "in eval/paper.yaml, and run `make params`"
+    )
+    assert row_settings(f"family/{name}")["adapter"]["name"] == name
+
+
+def test_nothing_but_the_adapter_differs():
+    """Same backbone, data, recipe and decoding as the paper's rows on GPT-2 S."""
+    wanted = row_settings("table2/lora_s")
+    for row in ROWS:
+        settings = row_settings(row)
+        for group in wanted.keys() - {"adapter"}:
+            assert settings[group] == wanted[group], (row, group)
+
+
+def test_rows_that_the_papers_tables_have_too_are_their_runs():
+    tables = [value for value in load_reported().values() if "rows" in value]
+    same = same_rows(list({row["row"] for table in tables for row in table["rows"]}))
+    assert same["family/solo"] - {"family/solo"} == same["table1/solo_s"] - {"family/solo"}
+    assert same["family/lora"] == {"family/lora", "table1/lora_s", "table2/lora_s"}
+    assert same["family/full"] == {"family/full", "extra/full_s"}
+    rest = [row for row in ROWS if len(same[row]) > 1]
+    assert sorted(rest) == ["family/full", "family/lora", "family/solo"]
+
+
+def n_attached(model, adapter: dict) -> int:
+    method, config = make_config(adapter)
+    attached = method.attach(model, config, 1)
+    attached.detach()
+    return attached.n_params
+
+
+@pytest.fixture(scope="module")
+def models() -> list[GPT2LMHeadModel]:
+    """GPT-2 S without data; and, for what needs data, two and one of its blocks."""
+    small = {"n_embd": 768, "n_head": 12, "vocab_size": 9, "n_positions": 128}
+    with torch.device("meta"):
+        whole = GPT2LMHeadModel(SHAPES[HUB])
+    return [whole, *(GPT2LMHeadModel(GPT2Config(n_layer=n, **small)) for n in (2, 1))]
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_count_is_that_of_a_really_attached_adapter(models, row):
+    """peft moves the backbone, and a parameter that modules share becomes several on its way to a
+    model without data: those methods attach to two blocks and to one, and each of the other ten
+    adds what the second did."""
+    whole, two, one = models
+    adapter = row_settings(row)["adapter"]
+    try:
+        count = n_attached(whole, adapter) if adapter["name"] != "sharelor2c" else None
+    except NotImplementedError:  # peft: no data to copy
+        count = None
+    if count is None:
+        count = 11 * n_attached(two, adapter) - 10 * n_attached(one, adapter)
+    assert read_counts(RESULTS / "tables" / "params.csv")[row]["paper"] == count
+
+
+@pytest.fixture(scope="module")
+def in_miniature():
+    return {row.name: row for row in compose_rows(ROWS, [], own_overrides(["demo-family"]))}
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_in_miniature_a_row_fits_the_demos_backbone_and_schedule(in_miniature, row):
+    config = in_miniature[row].config
+    assert config["model"]["path"] == "data/demo/backbone"
+    assert config["runs_dir"] == "results/demo/runs"
+    shape = GPT2Config(n_layer=6, n_embd=128, n_head=4, n_positions=256, vocab_size=9)
+    method, adapter = make_config(config["adapter"])
+    attached = method.attach(GPT2LMHeadModel(shape), adapter, 1)
+    attached.start(config["train"]["max_steps"])
+    assert attached.n_params == method.n_params(shape, adapter)
+
+
+def test_what_the_user_says_counts_more_than_a_tables_own_overrides():
+    own = own_overrides(["demo-family"])
+    assert own_overrides(["family", "table1"]) == {}
+    overrides = ["adapter.length=64", "train=default", "runs_dir=here"]
+    [row] = compose_rows(["family/vblora"], overrides, own)
+    assert row.config["adapter"]["length"] == 64 and row.config["runs_dir"] == "here"
+    assert row.config["train"]["max_steps"] is None and row.label == "family/vblora"
+    assert row.config["data"]["dir"] == "data/demo"
+    assert row_settings("family/vblora")["adapter"]["length"] == 256

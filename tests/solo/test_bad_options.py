@@ -1,0 +1,171 @@
+"""Bad options: every method refuses them in one line that names the option, and changes nothing."""
+
+from dataclasses import fields
+from types import NoneType
+from typing import get_args, get_type_hints
+
+import pytest
+import torch
+
+from solo.adapters import METHODS, make_config
+from tests.solo.test_adapters import CASES, attach, logits
+
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+# The sizes of each method: too small, and not dividing what they should.
+BAD_SIZES = {
+    "adalora": [({"init_rank": 2}, "target_rank is 4 and adapter.init_rank 2")],
+    "dora": [({"rank": 0}, "rank is 0; it must be at least 1")],
+    "fourierft": [
+        ({"frequencies": 0}, "frequencies is 0; it must be at least 1"),
+        ({"frequencies": 769}, "frequencies is 769; c_attn has only 768 entries"),
+    ],
+    "gralora": [
+        ({"rank": 4, "blocks": 3}, r"blocks is 3; it must divide adapter.rank \(4\)"),
+        ({"rank": 6, "blocks": 3}, r"blocks is 3; it must divide both sides of c_attn, \(16, 48\)"),
+    ],
+    "hira": [({"rank": 0}, "rank is 0; it must be at least 1")],
+    "houlsby": [({"size": 0}, "size is 0; it must be at least 1")],
+    "imlor2c": [
+        ({"injections": 7}, "injections is 7; the model has only 6 blocks"),
+        ({"merges": 3, "injections": 3}, "merges is 3; into modules of at most 6 blocks 3 blocks"),
+    ],
+    "injectlor2c": [
+        ({"lora_rank": 0}, "lora_rank is 0; it must be at least 1"),
+        ({"injections": 0}, "injections is 0; it must be at least 1"),
+    ],
+    "lor2c": [({"rank": 0}, "rank is 0; it must be at least 1")],
+    "lora": [({"rank": 0}, "rank is 0; it must be at least 1")],
+    "mergelor2c": [
+        ({"merges": 6}, "merges is 6; into modules of at most 6 blocks 6 blocks can be merged 5"),
+        ({"merges": 4, "max_span": 2}, "merges is 4; into modules of at most 2 .* merged 3 times"),
+        ({"max_span": 1}, "max_span is 1; it must be at least 2"),
+        ({"interval": 0}, "interval is 0; it must be at least 1"),
+        ({"rank": 3, "top_k": 3}, r"top_k is 3; it must be below adapter.rank \(3\), or 0"),
+    ],
+    "pissa": [({"rank": 17}, "rank is 17; c_attn has only 16 singular values")],
+    "ia3": [
+        ({"feedforward": ["c_fc"]}, "feedforward has 'c_fc', which is none of adapter.targets")
+    ],
+    "prefix": [
+        ({"length": 0}, "length is 0; it must be at least 1"),
+        ({"length": 400}, "length is 400; the model has 400 positions in all"),
+    ],
+    "prompt": [({"length": 400}, "length is 400; the model has 400 positions in all")],
+    "randlora": [({"rank": 0}, "rank is 0; it must be at least 1")],
+    "sharelor2c": [
+        ({"group_size": 4}, "group_size is 4; it must divide the number of blocks, 6"),
+        ({"group_size": 0}, "group_size is 0; it must divide"),
+    ],
+    "solo": [({"rank": 2, "span": 6}, "start=7 .* leave no block to adapt")],
+    "vblora": [
+        ({"length": 5}, r"length is 5; it must divide both sides of c_attn, \(16, 48\)"),
+        ({"length": 4, "vectors": 3, "top": 4}, r"top is 4; it must be from 1 to .* \(3\)"),
+    ],
+    "vera": [({"rank": 0}, "rank is 0; it must be at least 1")],
+}
+
+
+OPTIONS = [(name, field.name) for name, m in METHODS.items() for field in fields(m.Config)]
+ANY_NUMBER = {("vera", "d_initial"), ("fourierft", "scaling"), ("solo", "mask_seed")}
+
+
+def kinds(name: str, option: str) -> tuple[type, ...]:
+    """What an option may be; (tuple,) for a list of names."""
+    hint = get_type_hints(METHODS[name].Config)[option]
+    if str(hint).startswith("tuple"):
+        return (tuple,)
+    return get_args(hint) or (hint,)
+
+
+NUMBERS = [pair for pair in OPTIONS if {int, float} & set(kinds(*pair))]
+
+
+@every_method
+def test_unknown_option_names_the_known_ones(name):
+    with pytest.raises(ValueError, match=f"adapter {name} has no option 'rnak'; its options: "):
+        make_config({"name": name, "rnak": 4})
+
+
+def test_unknown_method_names_the_known_ones():
+    with pytest.raises(
+        ValueError, match=f"unknown adapter 'lroa'; known: {', '.join(sorted(METHODS))}"
+    ):
+        make_config({"name": "lroa"})
+
+
+ACCEPTED = {  # the types of values that an option of each kind takes
+    bool: {bool},
+    int: {int},
+    float: {int, float},
+    str: {str},
+    tuple: {list, str},
+    NoneType: {NoneType},
+}
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_an_option_of_another_kind(name, option):
+    accepted = set().union(*(ACCEPTED[kind] for kind in kinds(name, option)))
+    values = {type(value): value for value in ({"a": 1}, [1], True, "a", 1.5, 1, None)}
+    assert accepted < set(values)
+    for value in (values[kind] for kind in set(values) - accepted):
+        with pytest.raises(ValueError, match=f"adapter.{option} is .*; it must be "):
+            make_config({"name": name, option: value})
+
+
+@pytest.mark.parametrize(("name", "option"), sorted(set(NUMBERS) - ANY_NUMBER))
+def test_a_number_below_its_range(model, name, option):
+    before = logits(model, torch.zeros(1, 3, dtype=torch.long))
+    with pytest.raises(ValueError, match=rf"adapter\.{option} (is )?-1"):
+        attach(model, {"name": name, option: -1})
+    assert torch.equal(logits(model, torch.zeros(1, 3, dtype=torch.long)), before)
+
+
+def test_what_any_number_fits():
+    assert set(NUMBERS) > ANY_NUMBER
+    for name, option in ANY_NUMBER:
+        make_config({"name": name, option: -1})
+
+
+WITH_TARGETS = [name for name, option in OPTIONS if option == "targets"]
+
+
+@pytest.mark.parametrize("name", WITH_TARGETS)
+@pytest.mark.parametrize("targets", [["k_proj"], ["c_attn", "c_atn"], []])
+def test_targets_that_the_backbone_lacks(name, targets):
+    wrong = targets[-1] if targets else "empty|\\[\\]"
+    with pytest.raises(ValueError, match=f"adapter.targets .*({wrong}).*; .*: .*(c_attn|ln_1)"):
+        make_config({"name": name, "targets": targets})
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "text"), [(n, *bad) for n, cases in BAD_SIZES.items() for bad in cases]
+)
+def test_sizes_that_do_not_fit(model, ids, name, options, text):
+    before = logits(model, ids)
+    with pytest.raises(ValueError, match=f"adapter.{text}"):
+        attach(model, {"name": name} | options)
+    assert torch.equal(logits(model, ids), before) and not hasattr(model, "adapter")
+
+
+@every_method
+def test_a_schedule_longer_than_the_run(model, name):
+    """A method that acts at intervals says that a run of one step is too short; others start."""
+    attached = attach(model, {"name": name} | CASES.get(name, [{}])[0])
+    before = {key: p.detach().clone() for key, p in attached.parameters.items()}
+    if (name, "interval") in OPTIONS:
+        with pytest.raises(ValueError, match=r"steps.*\b1 steps|steps and the run has 1;"):
+            attached.start(1)
+    else:
+        attached.start(1)
+    assert all(torch.equal(p, before[key]) for key, p in attached.parameters.items())
+
+
+@every_method
+def test_two_adapters_do_not_fit_into_one_model(model, name):
+    attach(model, {"name": "lora"})
+    options = CASES.get(name, [{}])[0]
+    with pytest.raises(ValueError, match="has an adapter already; detach it first"):
+        attach(model, {"name": name} | options)
