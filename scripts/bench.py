@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from scripts import bench_growth, bench_report
 from scripts.bench_decode import TOY, bench_decode, toy_model
 from scripts.bench_growth import M, S
+from scripts.bench_peers import lora_recipe, peft_trainer
 from scripts.bench_train import (
     LORA,
     SOLO,
@@ -32,12 +33,10 @@ from scripts.bench_train import (
     clock,
     compare,
     fresh,
-    lora_recipe,
     model_flops,
     one_by_one,
     ours,
     peak_flops,
-    peft_trainer,
     products,
     row,
     whole_run,

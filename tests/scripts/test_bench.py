@@ -11,6 +11,7 @@ import torch
 from transformers import GPT2Config
 
 from scripts import bench_growth, bench_report
+from scripts.bench_peers import peft_trainer
 from scripts.bench_train import (
     batches_of,
     compare,
@@ -18,7 +19,6 @@ from scripts.bench_train import (
     fresh,
     model_flops,
     ours,
-    peft_trainer,
     products,
     row,
     whole_run,
