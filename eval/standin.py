@@ -46,7 +46,8 @@ def markdown(table: dict, runs: list[Run], left_out: list[str]) -> str:
     text += [_row(["stand-in", "trainable", "lr", "seeds", *METRICS])]
     text += ["|---|---:|---|---|" + "---:|" * len(METRICS)]
     for label, group in groups.items():
-        head = [label, f"{group[0].n_params:,}", f"{group[0].lr:g}"]
+        size = group[0].n_params
+        head = [label, f"{size:,}", f"{group[0].lr:g}" if size else MISSING]
         head.append(", ".join(str(run.seed) for run in group))
         intervals = _intervals(group)
         text.append(_row([*head, *(_score(group, name, intervals) for name in METRICS)]))

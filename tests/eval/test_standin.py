@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from eval import samples
+from eval.render import MISSING
 from eval.report import write_figures, write_table
 from eval.statistics import METEOR, ROUGE_L, WIDTH, save
 from tests.eval.made_runs import make_run
@@ -75,6 +76,12 @@ def test_runs_with_other_rates_are_apart(tmp_path):
     text = write_table("standin", tmp_path, tmp_path / "out")
     for lr in ("0.001", "0.002"):
         assert cells(text, f"LoRA r=8, 2 steps, lr {lr}")[2:4] == [lr, "1"]
+
+
+def test_what_trains_nothing_has_no_rate(tmp_path):
+    make(tmp_path, "a", "none", ROUGE, n_params=0)
+    text = write_table("standin", tmp_path, tmp_path / "out")
+    assert cells(text, "none (the bare backbone)")[1:3] == ["0", MISSING]
 
 
 def test_ten_samples(tmp_path):
