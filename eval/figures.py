@@ -1,5 +1,6 @@
 """Pictures: loss curves, the path of every connection's lambda, BLEU against parameters."""
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,9 +115,12 @@ def lambda_curves(curves: list[Curve], title: str):
     figure.supxlabel("step", fontsize="medium")
     figure.supylabel("lambda", fontsize="medium")
     labels = [f"from block {block}" for block in handles]
-    figure.legend(handles.values(), labels, loc="outside right upper", fontsize="small")
+    figure.legend(handles.values(), labels, loc="outside right center", fontsize="small")
     title += "\ngrey: where the paper says that lambda ends, 0 to 0.1"
-    figure.suptitle(_title(title, [curve.label for curve, _ in logs]), fontsize="medium")
+    title = _title(title, [curve.label for curve, _ in logs])
+    width = int(9 * figure.get_figwidth())  # characters; one panel is narrower than the title
+    title = "\n".join(textwrap.fill(line, width) for line in title.splitlines())
+    figure.suptitle(title, fontsize="medium")
     return figure
 
 
