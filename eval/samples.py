@@ -1,6 +1,6 @@
 """Outputs of two runs side by side: where A is best and worst against B, and some at random.
 
-  python -m eval.samples RUN_A RUN_B [--refs FILE] [--out FILE]
+  python -m eval.samples RUN_A RUN_B [--refs FILE] [--no-reference] [--out FILE]
 
 By ROUGE-L of each MR; ten MRs in all. Both runs must have been scored (statistics.json).
 """
@@ -32,7 +32,9 @@ def chosen(differences: np.ndarray) -> list[tuple[str, int]]:
     return picked + [("random", rest[i]) for i in sorted(drawn)]
 
 
-def markdown(a: Path, b: Path, references: Path | None, names: Sequence[str]) -> str:
+def markdown(
+    a: Path, b: Path, references: Path | None, names: Sequence[str], with_reference: bool = True
+) -> str:
     """The page. ValueError if the runs have outputs for other MRs; raises what scoring raises."""
     sides = [compare.outputs(path, references) for path in (a, b)]
     references = references or compare.references_of(a)
@@ -42,10 +44,12 @@ def markdown(a: Path, b: Path, references: Path | None, names: Sequence[str]) ->
     rows = [sides[0].rows, compare.in_order(*sides)]
     rouge = [100 * side[:, ROUGE_L] for side in rows]
     lines = [f"# Samples: {names[0]} (A) against {names[1]} (B)", ""]
-    lines += ["By ROUGE-L x 100 of each MR; the reference is the first of several.", ""]
+    note = "; the reference is the first of several" if with_reference else ""
+    lines += [f"By ROUGE-L x 100 of each MR{note}.", ""]
     for why, i in chosen(rouge[0] - rouge[1]):
         source = sides[0].sources[i]
-        lines += [f"**{why}**: {source}", "", f"- reference: {first[source][0]}"]
+        lines += [f"**{why}**: {source}", ""]
+        lines += [f"- reference: {first[source][0]}"] if with_reference else []
         lines += [f"- A, {rouge[0][i]:.1f}: {texts[0][source]}"]
         lines += [f"- B, {rouge[1][i]:.1f}: {texts[1][source]}", ""]
     return "\n".join(lines)
@@ -61,10 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("a", type=Path, help="run directory")
     parser.add_argument("b", type=Path, help="the other one")
     parser.add_argument("--refs", type=Path, help="references (default: those of each run)")
+    parser.add_argument("--no-reference", action="store_true", help="leave E2E's own texts out")
     parser.add_argument("--out", type=Path, help="write the page here")
     options = parser.parse_args(argv)
     try:
-        page = markdown(options.a, options.b, options.refs, (options.a.name, options.b.name))
+        names = (options.a.name, options.b.name)
+        page = markdown(options.a, options.b, options.refs, names, not options.no_reference)
         if options.out:
             replace_text(options.out, page)
     except (ValueError, OSError, RuntimeError) as error:

@@ -1,6 +1,7 @@
 """The table of the stand-in's runs: intervals and differences by hand, and the sample outputs."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from eval.report import write_figures, write_table
 from eval.statistics import METEOR, ROUGE_L, WIDTH, save
 from tests.eval.made_runs import make_run
 
+ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = "stand-in: 6 x 384 GPT-2"
 ROUGE = np.array([0.2, 0.4, 0.6, 0.8])
 
@@ -70,6 +72,13 @@ def test_the_table_by_hand(tmp_path):
     assert drawn >= {"table_lambda.png", "table_loss.png"}
 
 
+def test_the_committed_table_is_that_of_the_committed_runs(tmp_path):
+    home = ROOT / "results" / "standin"
+    write_table("standin", home / "runs", tmp_path)
+    for name in ("table.md", "table.csv"):
+        assert (tmp_path / name).read_text() == (home / name).read_text()
+
+
 def test_runs_with_other_rates_are_apart(tmp_path):
     make(tmp_path, "a", "lora", ROUGE, lr=1e-3)
     make(tmp_path, "b", "lora", ROUGE + 0.1, lr=2e-3)
@@ -116,4 +125,6 @@ def test_ten_samples(tmp_path):
         assert f"- reference: reference {i} ." in body
         assert f"- A, {100 * rouge[i]:.1f}: A says {i}\n" in body
         assert f"- B, {100 * other[i]:.1f}: B says {i}\n" in body
+    page = samples.markdown(*paths, None, "AB", with_reference=False)
+    assert "reference" not in page and page.count("- A, ") == 10
     assert samples.main([str(paths[0]), str(tmp_path / "none")]) == 2
