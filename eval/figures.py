@@ -72,7 +72,7 @@ def loss_curves(curves: list[Curve], title: str):
         axes.set(title=kind, xlabel="step", ylabel="loss, nats per target token")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
-    figure.legend(handles, labels, loc="outside right upper", fontsize="small")
+    figure.legend(handles, labels, loc="outside right center", fontsize="small")
     figure.suptitle(_title(title, labels), fontsize="medium")
     return figure
 
