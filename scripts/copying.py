@@ -8,7 +8,6 @@ time, and how often the likeliest token is the right one the second time. A mode
 copies (induction heads) has a second loss near 0, one that does not the first loss again.
 """
 
-import csv
 import sys
 from pathlib import Path
 
@@ -16,17 +15,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.readers import read_hypotheses
 from scripts.cli import one_line_errors, plain_parser
 from solo import record, run
 
 SLOTS = ("name", "near")
 SEQUENCES, LENGTH, SEED = 16, 64, 0  # random tokens, each sequence given twice
-
-
-def read_outputs(run_dir: Path) -> list[tuple[str, str]]:
-    """(MR, output) of a decoded run."""
-    with (Path(run_dir) / run.PREDICTIONS).open(encoding="utf-8", newline="") as file:
-        return [(row["MR"], row["output"]) for row in csv.DictReader(file, delimiter="\t")]
 
 
 def copied(outputs: list[tuple[str, str]], slot: str) -> tuple[int, int]:
@@ -55,7 +49,8 @@ def repeat_losses(model, ids: torch.Tensor) -> tuple[float, float, float]:
 
 def line(run_dir: Path) -> str:
     """The table line of a run. Raises what reading a run raises."""
-    outputs = read_outputs(run_dir)
+    read = read_hypotheses(run_dir / run.PREDICTIONS, [])
+    outputs = list(zip(read.sources, read.texts, strict=True))
     config = record.read_yaml(run_dir / "config.yaml")
     model, _, _ = run.load_model(config["model"], run_dir)
     random = torch.Generator().manual_seed(SEED)
