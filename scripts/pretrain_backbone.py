@@ -16,12 +16,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.cli import command, progress_bar
 from solo import pretrain, record
+from solo.standin import pretrain as standin
 
 
 @functools.partial(command, config_name="pretrain_backbone")
 def main(cfg: DictConfig) -> None:
     config = OmegaConf.to_container(cfg.pretrain, resolve=True)
     with progress_bar("pretrain") as report:
+        if "phases" in config:
+            recipe = standin.Recipe(**config)
+            summary = standin.make_backbone(recipe, record.ROOT / "data" / "cache", report)
+            print(f"{recipe.output_dir}: {summary['measures']}")
+            return
         summary = pretrain.make_backbone(config, record.ROOT / "data" / "cache", report)
     print(pretrain.in_words(summary))
 

@@ -1,0 +1,102 @@
+"""Does it copy? What pretraining measures of a stand-in backbone, beside its loss on each kind."""
+
+import random
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from transformers import GPT2LMHeadModel
+
+from solo.standin.names import SEPARATOR, Line, with_made_up_values
+
+LENGTHS = (16, 32, 64)  # of random sequences given twice
+
+
+def held_out_lines(lines: Sequence[Line], count: int, words: list[str], seed: int) -> list[Line]:
+    """`count` of `lines` that carry made-up values, in every place where a value recurs."""
+    rng = random.Random(f"held out {seed}")
+    made = (with_made_up_values(line, rng, words, 1.0) for line in rng.sample(lines, len(lines)))
+    return [line for line in made if line.names][:count]
+
+
+@torch.no_grad()
+def repeated_tokens(model: GPT2LMHeadModel, length: int, count: int = 32) -> float:
+    """Share of right guesses, 0 to 1, when `length` random tokens come a second time.
+
+    The first of them is left out: nothing says that the sequence starts again.
+    """
+    draw = torch.Generator().manual_seed(length)
+    ids = torch.randint(model.config.vocab_size, (count, length), generator=draw).repeat(1, 2)
+    ids = ids.to(model.device)
+    guesses = model(ids).logits.argmax(-1)  # (count, 2 * length)
+    return (guesses[:, length:-1] == ids[:, length + 1 :]).float().mean().item()
+
+
+@torch.no_grad()
+def text_loss(model: GPT2LMHeadModel, rows: torch.Tensor) -> float:
+    """Mean loss (nats a token) of rows (count, context + 1)."""
+    total = 0.0
+    for row in rows.split(8):
+        row = row.to(model.device)
+        logits = model(row[:, :-1]).logits.float()
+        total += F.cross_entropy(logits.flatten(0, 1), row[:, 1:].flatten()).item() * len(row)
+    return total / len(rows)
+
+
+@torch.no_grad()
+def lines_read(model: GPT2LMHeadModel, tokenizer, lines: Sequence[Line]) -> dict[str, float]:
+    """What the model makes of the texts of `lines`, given their data and the text so far.
+
+    data_loss: mean loss of the text's tokens. first, later: share of right guesses, 0 to 1, for a
+    made-up name's first token in the text and for its others.
+    """
+    loss, n = 0.0, 0
+    right = {"first": 0, "later": 0}
+    seen = {"first": 0, "later": 0}
+    for line in lines:
+        whole = line.data + SEPARATOR + line.text
+        encoding = tokenizer(whole, return_offsets_mapping=True)
+        ids = torch.tensor([encoding["input_ids"] + [tokenizer.eos_token_id]], device=model.device)
+        offsets = encoding["offset_mapping"]
+        logits = model(ids).logits[0, :-1].float()  # (T - 1, V)
+        text = len(line.data + SEPARATOR)
+        begin = next(i for i, (_, stop) in enumerate(offsets) if stop > text)
+        loss += F.cross_entropy(logits[begin - 1 :], ids[0, begin:], reduction="sum").item()
+        n += ids.shape[1] - begin
+        hit = (logits.argmax(-1) == ids[0, 1:]).tolist()  # hit[i - 1]: token i was foretold
+        for value in line.names:
+            at = whole.find(value, text)
+            covered = [i for i, (a, b) in enumerate(offsets) if a < at + len(value) and b > at]
+            for i in covered:
+                place = "first" if i == covered[0] else "later"
+                right[place] += hit[i - 1]
+                seen[place] += 1
+    shares = {place: right[place] / max(1, seen[place]) for place in right}
+    return {"data_loss": loss / n} | {f"name_{place}": share for place, share in shares.items()}
+
+
+@torch.no_grad()
+def names_copied(model: GPT2LMHeadModel, tokenizer, lines: Sequence[Line]) -> float:
+    """Share of `lines`, 0 to 1, whose greedy text has every made-up name whole."""
+    prompts = [(line.data + SEPARATOR.rstrip(), line) for line in lines]
+    prompts.sort(key=lambda prompt: len(prompt[0]))  # little padding
+    tokenizer.padding_side, end = "left", tokenizer.eos_token_id
+    tokenizer.pad_token_id = end
+    right = 0
+    for start in range(0, len(prompts), 32):
+        some = prompts[start : start + 32]
+        batch = tokenizer([prompt for prompt, _ in some], return_tensors="pt", padding=True)
+        out = model.generate(
+            input_ids=batch["input_ids"].to(model.device),
+            attention_mask=batch["attention_mask"].to(model.device),
+            max_new_tokens=64,
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+        texts = tokenizer.batch_decode(
+            out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        for text, (_, line) in zip(texts, some, strict=True):
+            right += all(name in text for name in line.names)
+    return right / len(lines)

@@ -1,0 +1,321 @@
+"""Pretraining of a stand-in backbone that copies: planted start, mixture, measures.
+
+Warm-up, a stable learning rate, and a linear decay to zero; AdamW; gradients clipped at 1. What was
+planted learns at a fraction of the rate. A run that was killed goes on from its last state and ends
+with the same weights, bit for bit on one machine.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from transformers import GPT2LMHeadModel
+
+from solo import backbone, checkpoint, corpus, record
+from solo.adapters.base import Attached, check
+from solo.chunked_loss import head_cross_entropy
+from solo.pretrain import new_model
+from solo.standin import measures, names
+from solo.standin.mixture import IGNORED, KINDS, Mixture, real_words
+from solo.standin.planted import plant, slow_parameters
+
+LOG, SUMMARY = "pretrain_log.jsonl", "pretraining.json"
+Progress = Callable[[int, int, dict], None]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the training, until the share `until` of its steps (0 to 1).
+
+    batch_size rows of `context` tokens a step; data, lists, text: the share of each kind of row.
+    """
+
+    until: float
+    batch_size: int
+    context: int
+    data: float
+    lists: float
+    text: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """configs/pretrain says what each is for. Raises ValueError for what cannot be."""
+
+    output_dir: str
+    stand_in: str
+    shape: dict
+    vocab_size: int
+    corpus_dir: str
+    data_files: list[str]
+    text_files: list[str]
+    valid_files: list[str]
+    planted: bool
+    phases: list[dict]
+    steps: int
+    lr: float
+    planted_lr_scale: float
+    warmup_steps: int
+    decay: float
+    weight_decay: float
+    precision: str
+    compile: bool
+    log_every: int
+    measure_every: int
+    save_seconds: float
+    seed: int
+
+    def __post_init__(self):
+        for name in ("steps", "vocab_size", "log_every", "measure_every", "save_seconds", "lr"):
+            value = getattr(self, name)
+            check(value > 0, f"pretrain.{name} is {value}; it must be above 0")
+        check(0 < self.decay <= 1, f"pretrain.decay is {self.decay}; above 0 and at most 1")
+        check(
+            self.precision in ("fp32", "bf16"),
+            f"pretrain.precision is {self.precision!r}; known: fp32, bf16",
+        )
+        ends = [phase["until"] for phase in self.phases]
+        check(
+            ends == sorted(ends) and ends[-1:] == [1],
+            f"pretrain.phases end at {ends}; the ends must grow, and the last be 1",
+        )
+        longest, positions = max(p["context"] for p in self.phases), self.shape["n_positions"]
+        check(
+            longest <= positions,
+            f"pretrain.phases have a context of {longest}; the shape has {positions} positions",
+        )
+
+    def phase(self, step: int) -> Phase:
+        """The phase of step number `step`, from 0."""
+        return Phase(**next(p for p in self.phases if step < p["until"] * self.steps))
+
+    def learning_rate(self, step: int) -> float:
+        """Of step number `step`, from 0."""
+        warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        return self.lr * warmup * min(1.0, (1 - step / self.steps) / self.decay)
+
+    @property
+    def deciding(self) -> dict:
+        """The options that decide the weights, and nothing that names a place."""
+        no_effect = ("output_dir", "corpus_dir", "log_every", "measure_every", "save_seconds")
+        return {k: v for k, v in asdict(self).items() if k not in no_effect}
+
+    @property
+    def identity(self) -> str:
+        """What decides the weights, in eight hex digits."""
+        return record.config_hash(self.deciding)
+
+
+def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dict:
+    """Pretrain by `recipe` into its output_dir; returns what the summary there says.
+
+    The directory is in the hub's format, weights in float16, with SUMMARY (recipe, measures,
+    checksums) and LOG beside them. A finished one is left alone; ValueError if it is of another
+    recipe.
+    """
+    out = Path(recipe.output_dir)
+    if (out / SUMMARY).exists():
+        summary = record.read_json(out / SUMMARY)
+        check(
+            summary["identity"] == recipe.identity,
+            f"{out} holds a backbone of another recipe; set pretrain.output_dir=DIR",
+        )
+        return summary
+    folder = Path(recipe.corpus_dir)
+    groups = [recipe.data_files, recipe.text_files, recipe.valid_files]
+    data, text, valid = (corpus.find_files(folder, patterns) for patterns in groups)
+    tokenizer = _tokenizer(out, data + text, recipe.vocab_size)
+    mixture = Mixture(
+        [line for line in map(names.parse, _lines(data)) if line],
+        corpus.token_stream(text, tokenizer, cache_dir),
+        tokenizer,
+        real_words(tokenizer),
+    )
+    model = new_model(recipe.shape, tokenizer, recipe.seed, recipe.stand_in)
+    model.set_attn_implementation("eager")  # on a CPU in bf16 the fastest that can be trained
+    if recipe.planted:
+        plant(model, recipe.seed)
+    measure = Measures(mixture, valid, recipe.seed)
+    summary = pretrain(model, mixture, measure, recipe, on_progress)
+    model = model.to("cpu", torch.float16).eval()
+    model.config.dtype = "float16"
+    model.save_pretrained(out)
+    measured = measure(model.float(), greedy=True)  # of the weights as they were rounded
+    files = {path.name: record.file_sha256(path) for path in data + text + valid}
+    summary |= {"identity": recipe.identity, "recipe": recipe.deciding, "measures": measured}
+    summary |= {"sha256": backbone.fingerprint(model), "corpus": files}
+    record.write_json(out / SUMMARY, summary | record.environment())
+    (out / checkpoint.STATE).unlink(missing_ok=True)
+    return summary
+
+
+def _tokenizer(out: Path, files: list[Path], vocab_size: int):
+    """A BPE trained on `files`, kept in `out`, where a run that goes on finds it."""
+    if not (out / "tokenizer.json").exists():
+        corpus.train_tokenizer(files, vocab_size).save_pretrained(out)
+    return backbone.load_tokenizer(out)
+
+
+def _lines(files: list[Path]) -> Iterator[str]:
+    return (line for document in corpus.documents(files) for line in document.splitlines())
+
+
+class Measures:
+    """What is measured of a model while it learns, on texts that it never sees."""
+
+    def __init__(self, mixture: Mixture, valid_files: list[Path], seed: int):
+        self.tokenizer = mixture.tokenizer
+        documents = list(corpus.documents(valid_files))
+        lines = [line for line in map(names.parse, _lines(valid_files)) if line]
+        self.lines = measures.held_out_lines(lines, 300, mixture.words, seed)
+        dialogue = [text for text in documents if text.startswith("User: ")]
+        prose = [text for text in documents if text not in dialogue and names.SEPARATOR not in text]
+        self.rows = {"dialogue": self._rows(dialogue), "prose": self._rows(prose)}
+
+    def _rows(self, documents: list[str], context: int = 128, count: int = 64) -> torch.Tensor:
+        ids = [
+            token
+            for text in documents
+            for token in [*self.tokenizer(text)["input_ids"], self.tokenizer.eos_token_id]
+        ]
+        return torch.tensor(ids[: len(ids) // (context + 1) * (context + 1)]).view(-1, context + 1)[
+            :count
+        ]
+
+    def __call__(self, model: GPT2LMHeadModel, greedy: bool) -> dict[str, float]:
+        """Losses in nats a token, shares from 0 to 1. greedy: with whole names, which takes long."""
+        training = model.training
+        model.eval()
+        found = {
+            f"{kind}_loss": measures.text_loss(model, rows) for kind, rows in self.rows.items()
+        }
+        found |= measures.lines_read(model, self.tokenizer, self.lines[: None if greedy else 100])
+        for length in measures.LENGTHS:
+            found[f"repeated_{length}"] = measures.repeated_tokens(model, length)
+        if greedy:
+            found["names_copied"] = measures.names_copied(model, self.tokenizer, self.lines)
+        model.train(training)
+        return {name: round(value, 4) for name, value in found.items()}
+
+
+def pretrain(
+    model: GPT2LMHeadModel,
+    mixture: Mixture,
+    measure: Callable[[GPT2LMHeadModel, bool], dict],
+    recipe: Recipe,
+    on_progress: Progress = lambda done, total, info: None,
+) -> dict:
+    """Train `model` in place; returns {"steps", "tokens_seen", "seconds"}.
+
+    Writes LOG in the output directory, and every `save_seconds` the state from which a later call
+    goes on. Raises ValueError for a state of another recipe, FloatingPointError if the loss stops
+    being finite.
+    """
+    directory = Path(recipe.output_dir)
+    model.to(backbone.device()).train()
+    optimizer = _optimizer(model, recipe)
+    state = directory / checkpoint.STATE
+    counters = _resume(state, model, optimizer, recipe.identity)
+    step, tokens, before = counters["step"], counters["tokens"], counters["seconds"]
+    log = record.Log(directory / LOG)
+    log.keep_until(step)
+    advance = make_step(model, optimizer, recipe)
+    began = saved = logged = time.monotonic()
+    logged_tokens = tokens
+
+    def entry() -> dict:
+        seconds = round(before + time.monotonic() - began, 1)
+        return {"step": step, "tokens": tokens, "seconds": seconds}
+
+    if step == 0:
+        log.write({"step": 0, "tokens": 0, "seconds": 0.0} | measure(model, True))
+    while step < recipe.steps:
+        phase = recipe.phase(step)
+        shares = {kind: getattr(phase, kind) for kind in KINDS}
+        batch = mixture.batch(shares, phase.batch_size, phase.context, recipe.seed, step)
+        loss = advance(*batch, recipe.learning_rate(step))
+        step, tokens = step + 1, tokens + batch[0].numel()
+        if step % recipe.log_every == 0 or step == recipe.steps:
+            value, now = loss.item(), time.monotonic()  # item waits for the device
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the loss is {value} at step {step}; lower pretrain.lr")
+            speed = round((tokens - logged_tokens) / (now - logged))
+            log.write(entry() | {"loss": round(value, 4), "tokens_per_s": speed})
+            on_progress(step, recipe.steps, {"loss": f"{value:.3f}", "tokens/s": speed})
+            logged, logged_tokens = time.monotonic(), tokens
+        if step % recipe.measure_every == 0 or step == recipe.steps:
+            log.write(entry() | measure(model, step % (5 * recipe.measure_every) == 0))
+            logged = time.monotonic()
+        if time.monotonic() - saved >= recipe.save_seconds:
+            counters = entry() | {"identity": recipe.identity}
+            random = {kind: row[None] for kind, row in checkpoint.random_state().items()}
+            checkpoint.save_state(state, _whole(model), optimizer, counters, random)
+            saved = logged = time.monotonic()
+    return {"steps": step, "tokens_seen": tokens, "seconds": entry()["seconds"]}
+
+
+def make_step(model: GPT2LMHeadModel, optimizer, recipe: Recipe) -> Callable:
+    """A function (ids, targets, rate) -> loss that makes one step; ids, targets (B, T)."""
+    low = recipe.precision == "bf16"
+    dtype = torch.bfloat16 if low else torch.float32
+
+    def trunk(ids: torch.Tensor) -> torch.Tensor:
+        return model.transformer(ids, use_cache=False).last_hidden_state  # (B, T, d)
+
+    forward = torch.compile(trunk) if recipe.compile else trunk
+
+    def advance(ids: torch.Tensor, targets: torch.Tensor, rate: float) -> torch.Tensor:
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["lr_scale"]
+        ids, targets = (x.to(model.device, non_blocking=True) for x in (ids, targets.flatten()))
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=low):
+            hidden = forward(ids)
+        known = targets != IGNORED
+        loss = head_cross_entropy(
+            hidden.flatten(0, 1)[known], model.lm_head.weight, targets[known], dtype
+        )
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    return advance
+
+
+def _optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.Optimizer:
+    slow = {id(p) for p in slow_parameters(model)} if recipe.planted else set()
+    groups = []
+    for planted in (False, True):
+        for matrix in (True, False):  # matrices alone lose weight
+            members = [
+                p
+                for p in model.parameters()
+                if (id(p) in slow) == planted and (p.dim() >= 2) == matrix
+            ]
+            decay = recipe.weight_decay if matrix else 0.0
+            scale = recipe.planted_lr_scale if planted else 1.0
+            if members:
+                groups.append({"params": members, "weight_decay": decay, "lr_scale": scale})
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.99), fused=True)
+
+
+def _whole(model: GPT2LMHeadModel) -> Attached:
+    """The whole model as something that is trained: its state is saved as any other's."""
+    return Attached(dict(model.named_parameters()), detach=lambda: None)
+
+
+def _resume(path: Path, model, optimizer, identity: str) -> dict:
+    """The counters of the saved state, which is loaded; zeros where there is none."""
+    if not path.exists():
+        return {"step": 0, "tokens": 0, "seconds": 0.0}
+    counters = checkpoint.read_counters(path)
+    check(
+        counters["identity"] == identity,
+        f"{path} is the state of another recipe; delete it, or set pretrain.output_dir=DIR",
+    )
+    checkpoint.load_state(path, _whole(model), optimizer)
+    return counters
