@@ -71,7 +71,7 @@ figures: setup ## draw loss, lambda and BLEU over parameters: results/figures
 	$(PY) scripts/figures.py $(ARGS)
 
 bench: setup ## speed and memory here, in under 10 minutes: results/bench; ARGS="--lora-nlg DIR"
-	$(PY) scripts/bench.py $(ARGS)
+	$(PY) scripts/bench/main.py $(ARGS)
 
 clean: ## remove caches and .venv, never results
 	rm -rf $(VENV) .pytest_cache .ruff_cache

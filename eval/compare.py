@@ -19,9 +19,9 @@ import numpy as np
 import yaml
 
 from eval.files import replace_text
+from eval.metrics.statistics import read, save, scores
+from eval.metrics.systems import METRICS
 from eval.score import score_files
-from eval.statistics import read, save, scores
-from eval.systems import METRICS
 
 STATISTICS = "statistics.json"  # of a run directory
 SAMPLES, SEED = 10_000, 1

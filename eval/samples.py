@@ -14,8 +14,8 @@ import numpy as np
 
 from eval import compare
 from eval.files import replace_text
+from eval.metrics.statistics import ROUGE_L
 from eval.readers import load
-from eval.statistics import ROUGE_L
 
 EACH = (3, 3, 4)  # best, worst, random
 SEED = 1

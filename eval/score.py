@@ -16,8 +16,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from eval.files import replace_text
+from eval.metrics.systems import METRICS, SEGMENT_METRICS, Report, Result, score, score_systems
 from eval.readers import FORMATS, load
-from eval.systems import METRICS, SEGMENT_METRICS, Report, Result, score, score_systems
 
 __all__ = ["METRICS", "Scored", "score", "score_files", "score_systems"]
 

@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts import stages
-from scripts.cli import command, progress_bar
-from solo import run
+from solo.cli import stages
+from solo.cli.command import command, progress_bar
+from solo.runs import run
 
 
 @command

@@ -7,8 +7,8 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts import stages
-from scripts.cli import command
+from solo.cli import stages
+from solo.cli.command import command
 
 
 @command

@@ -9,9 +9,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.report import write_figures
-from eval.runs import shown
-from scripts.cli import TABLES, one_line_errors, table_arguments
+from eval.tables.report import write_figures
+from eval.tables.runs import shown
+from solo.cli.command import TABLES, one_line_errors, table_arguments
 
 
 def main() -> None:

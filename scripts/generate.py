@@ -10,9 +10,11 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts import stages
-from scripts.cli import command
-from solo import data, decode, run
+from solo.cli import stages
+from solo.cli.command import command
+from solo.datasets import data
+from solo.decoding import rules as decode
+from solo.runs import run
 
 
 @command

@@ -10,12 +10,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.files import replace_text
-from eval.params import Counts, audit_csv, audit_markdown
-from eval.settings import row_settings
-from eval.tables import load_reported
-from scripts.cli import GPT2_TABLES, PAPER_TABLES, RESULTS, one_line_errors, plain_parser
-from scripts.shapes import SHAPES
+from eval.tables.lines import load_reported
+from eval.tables.params import Counts, audit_csv, audit_markdown
+from eval.tables.settings import row_settings
 from solo.adapters import make_config
+from solo.backbones.shapes import SHAPES
+from solo.cli.command import GPT2_TABLES, PAPER_TABLES, RESULTS, one_line_errors, plain_parser
 
 NAMES = {"openai-community/gpt2": "GPT-2 S", "openai-community/gpt2-medium": "GPT-2 M"}
 

@@ -17,13 +17,13 @@ from huggingface_hub import try_to_load_from_cache
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts import stages, timing
-from scripts.cli import TABLES, one_line_errors, plain_parser
-from scripts.rows import Row, compose_rows, own_overrides, row_names, tables_named
-from solo import run
 from solo.adapters import full, make_config
-from solo.download import count_examples
-from solo.recipe import TrainConfig
+from solo.cli import stages, timing
+from solo.cli.command import TABLES, one_line_errors, plain_parser
+from solo.cli.rows import Row, compose_rows, own_overrides, row_names, tables_named
+from solo.datasets.download import count_examples
+from solo.runs import run
+from solo.training.recipe import TrainConfig
 
 STATES = ("missing", "interrupted", "trained", "decoded", "done")
 WORDS = {"trained": "trained, not decoded", "decoded": "decoded, not scored"}

@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.cli import one_line_errors
-from solo.demo_data import write_demo_data
-from solo.download import E2E_FILES, count_examples, prepare_e2e
-from solo.record import ROOT
+from solo.cli.command import one_line_errors
+from solo.datasets.download import E2E_FILES, count_examples, prepare_e2e
+from solo.files import ROOT
+from solo.standin.demo_data import write_demo_data
 
 
 def bar_for(name: str, open_bars: ExitStack):

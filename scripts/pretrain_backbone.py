@@ -14,8 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.cli import command, progress_bar
-from solo import pretrain, record
+from solo import files
+from solo.cli.command import command, progress_bar
+from solo.standin import plain as pretrain
 from solo.standin import pretrain as standin
 
 
@@ -25,10 +26,10 @@ def main(cfg: DictConfig) -> None:
     with progress_bar("pretrain") as report:
         if "phases" in config:
             recipe = standin.Recipe(**config)
-            summary = standin.make_backbone(recipe, record.ROOT / "data" / "cache", report)
+            summary = standin.make_backbone(recipe, files.ROOT / "data" / "cache", report)
             print(f"{recipe.output_dir}: {summary['measures']}")
             return
-        summary = pretrain.make_backbone(config, record.ROOT / "data" / "cache", report)
+        summary = pretrain.make_backbone(config, files.ROOT / "data" / "cache", report)
     print(pretrain.in_words(summary))
 
 

@@ -21,10 +21,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.report import write_figures, write_table
-from scripts import stages
-from scripts.cli import ROOT, TABLES, one_line_errors
-from scripts.rows import (
+from eval.tables.report import write_figures, write_table
+from solo.backbones.loading import device
+from solo.cli import stages
+from solo.cli.command import ROOT, TABLES, one_line_errors
+from solo.cli.rows import (
     Row,
     by_directory,
     compose_rows,
@@ -33,8 +34,7 @@ from scripts.rows import (
     split_launcher,
     tables_named,
 )
-from solo import record
-from solo.backbone import device
+from solo.runs import record
 
 
 def say(text: str) -> None:

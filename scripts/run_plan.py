@@ -20,9 +20,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.cli import one_line_errors, plain_parser
-from solo import pretrain, record, run, sweep
-from solo.checkpoint import WEIGHTS
+from solo import files
+from solo.cli.command import one_line_errors, plain_parser
+from solo.runs import record, run
+from solo.runs import together as sweep
+from solo.runs.checkpoint import WEIGHTS
+from solo.standin import plain as pretrain
 
 DIVERGED = "diverged.json"  # of a run that would only diverge again
 BUNDLE, MOST = 15 * 2**20, 4  # bytes of a .tar file; how many
@@ -53,7 +56,7 @@ def unpack(folder: Path) -> None:
     """Write E2E's files where the runs read them."""
     for packed in sorted((folder / "e2e").rglob("*.xz")):
         if not packed.with_suffix("").exists():
-            with lzma.open(packed) as file, record.atomic(packed.with_suffix("")) as temporary:
+            with lzma.open(packed) as file, files.atomic(packed.with_suffix("")) as temporary:
                 temporary.write_bytes(file.read())
 
 
@@ -83,7 +86,7 @@ def train(jobs: list[dict], end: float) -> None:
         except Exception as error:
             fail(what, error)
             if isinstance(error, FloatingPointError):
-                record.write_json(path / DIVERGED, {"error": str(error)})
+                files.write_json(path / DIVERGED, {"error": str(error)})
 
     def say(error: Exception) -> None:
         print(f"together: {type(error).__name__}: {error}", flush=True)
@@ -123,7 +126,7 @@ def choose_rates(plan: dict, names: list[str], end: float) -> None:
         if any(done):
             best = min((lr for lr in losses if losses[lr] is not None), key=losses.get)
             found = {"best": best, "valid_losses": list(losses.items())}
-            record.write_json(rates_file(plan, name), found)
+            files.write_json(rates_file(plan, name), found)
             print(f"{name}: {found}", flush=True)
 
 
@@ -137,7 +140,7 @@ def with_rates(plan: dict, jobs: list[dict]) -> list[dict]:
     for job in copy.deepcopy(jobs):
         found = rates_file(plan, job["rate_of"])
         if found.exists():
-            job["config"]["train"]["lr"] = record.read_json(found)["best"]
+            job["config"]["train"]["lr"] = files.read_json(found)["best"]
         elif job["rate_of"] in plan["sweeps"]:
             fail(job["name"], ValueError("no rate trained to its end; try lower ones"))
             continue
@@ -165,7 +168,7 @@ def work(plan: dict, folder: Path, chosen: list[list[dict]], end: float) -> None
     if plan["carried"]:
         unpack(folder)
         report = reporter("pretrain", end)
-        made = pretrain.make_backbone(plan["pretrain"], record.ROOT / "data" / "cache", report)
+        made = pretrain.make_backbone(plan["pretrain"], files.ROOT / "data" / "cache", report)
         print(pretrain.in_words(made), flush=True)
     for jobs in chosen:
         choose_rates(plan, [job["rate_of"] for job in jobs], end)
@@ -194,7 +197,7 @@ def bundle(plan: dict, out: Path) -> None:
         size += room
     for number, paths in enumerate(parts[:MOST]):
         target = out / f"standin_{number}.tar"
-        with record.atomic(target) as temporary, tarfile.open(temporary, "w") as tar:
+        with files.atomic(target) as temporary, tarfile.open(temporary, "w") as tar:
             for path in paths:
                 tar.add(path)
         print(f"{target}: {len(paths)} files, {target.stat().st_size / 2**20:.1f} MiB")
@@ -212,7 +215,7 @@ def main() -> None:
     args = parser.parse_args()
     end = time.monotonic() + args.seconds
     with one_line_errors():
-        plan = record.read_json(args.plan)
+        plan = files.read_json(args.plan)
         chosen = units(plan, args.groups, args.names)
         try:
             work(plan, args.plan.parent, chosen, end)

@@ -14,13 +14,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.report import write_table
-from eval.settings import row_settings
-from scripts import stages
-from scripts.cli import RESULTS, one_line_errors, plain_parser
-from scripts.rows import by_directory, compose_rows, row_names, tables_named
-from solo import corpus, pretrain, record, run
-from solo.demo_data import write_demo_data
+from eval.tables.report import write_table
+from eval.tables.settings import row_settings
+from solo.cli import stages
+from solo.cli.command import RESULTS, one_line_errors, plain_parser
+from solo.cli.rows import by_directory, compose_rows, row_names, tables_named
+from solo.runs import record, run
+from solo.standin import corpus
+from solo.standin import plain as pretrain
+from solo.standin.demo_data import write_demo_data
 
 STAND_IN = "smoke: random thin GPT-2, two steps, generated data; not a reproduction"
 SMALL = ["data=demo", "train.max_steps=2", "train.log_every=1", "decode.max_new_tokens=8"]

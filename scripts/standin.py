@@ -23,12 +23,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.report import write_figures, write_table
-from scripts import stages
-from scripts.cli import CONFIGS, one_line_errors, plain_parser
-from scripts.rows import compose_row
-from solo import corpus, pretrain, record, run
-from solo.download import check_file
+from eval.tables.report import write_figures, write_table
+from solo import files
+from solo.cli import stages
+from solo.cli.command import CONFIGS, one_line_errors, plain_parser
+from solo.cli.rows import compose_row
+from solo.datasets.download import check_file
+from solo.runs import record, run
+from solo.standin import corpus
+from solo.standin import plain as pretrain
 
 PLANS = Path("data/standin")
 
@@ -38,7 +41,7 @@ def read_list(name: str) -> dict:
     known = sorted(path.stem for path in (CONFIGS / "standin").glob("*.yaml"))
     if name not in known:
         raise ValueError(f"unknown list {name!r}; known: {', '.join(known)}")
-    return record.read_yaml(CONFIGS / "standin" / f"{name}.yaml")
+    return files.read_yaml(CONFIGS / "standin" / f"{name}.yaml")
 
 
 def resolve(name: str, overrides: list[str]) -> dict:
@@ -110,7 +113,7 @@ def backbone_recipe(name: str, overrides: list[str]) -> dict:
 def shorten(path: Path, target: Path, every: int) -> None:
     """Write every so many-th line of a file."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    record.write_text(target, "".join(lines[::every]))
+    files.write_text(target, "".join(lines[::every]))
 
 
 def pack(folder: Path, recipe: dict, data: dict) -> None:
@@ -127,7 +130,7 @@ def pack(folder: Path, recipe: dict, data: dict) -> None:
         copies[folder / "e2e" / "lora_format" / f"{path.name}.xz"] = path
     for target, source in copies.items():
         opener = lzma.open if target.suffix != source.suffix else open
-        with record.atomic(target) as temporary, opener(temporary, "wb") as file:
+        with files.atomic(target) as temporary, opener(temporary, "wb") as file:
             file.write(source.read_bytes())
 
 
@@ -136,7 +139,7 @@ def score(home: Path, references: str) -> None:
     decoded = []
     for path in sorted((home / "runs").glob("*/environment.json")):
         if record.stage_record(path.parent, "decode"):
-            config = record.read_yaml(path.parent / "config.yaml")
+            config = files.read_yaml(path.parent / "config.yaml")
             if not Path(config["evaluate"]["references"]).is_file():  # run elsewhere
                 config["evaluate"]["references"] = references
             decoded.append((config, path.parent))
@@ -164,7 +167,7 @@ def main() -> None:
         plan = resolve(args.list, args.overrides)
         if listed["carry"]:
             pack(folder, backbone_recipe(listed["pretrain"], []), data)
-        record.write_json(folder / "plan.json", plan)
+        files.write_json(folder / "plan.json", plan)
         print(f"{folder / 'plan.json'}: {len(plan['runs'])} runs")
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.report import PLAIN, write_table
-from eval.runs import read_runs, shown
-from eval.tables import lines_of, load_reported, rows_of
-from scripts.cli import TABLES, one_line_errors, table_arguments
+from eval.tables.lines import lines_of, load_reported, rows_of
+from eval.tables.report import PLAIN, write_table
+from eval.tables.runs import read_runs, shown
+from solo.cli.command import TABLES, one_line_errors, table_arguments
 
 
 def summary(name: str, table: dict, runs: list) -> str:

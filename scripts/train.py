@@ -18,10 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts import stages
-from scripts.cli import command, one_line_errors
-from scripts.rows import check_launcher
-from solo.run import identity
+from solo.cli import stages
+from solo.cli.command import command, one_line_errors
+from solo.cli.rows import check_launcher
+from solo.runs.run import identity
 
 together: list[dict] = []  # configurations of this process's sweep
 

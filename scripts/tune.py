@@ -13,9 +13,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.cli import RESULTS, one_line_errors, plain_parser
-from solo import record
-from solo.train import LOG
+from solo import files
+from solo.cli.command import RESULTS, one_line_errors, plain_parser
+from solo.runs import record
+from solo.training.loop import LOG
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,17 @@ def _read(directory: Path) -> Trained:
     entry = record.stage_record(directory, "train")
     if not entry:
         raise ValueError("not trained to the end")
-    training = record.read_json(directory / "identity.json")["training"]
+    training = files.read_json(directory / "identity.json")["training"]
     recipe = dict(training["train"])
     lr = float(recipe.pop("lr"))
-    losses = [e["valid_loss"] for e in record.read_lines(directory / LOG) if "valid_loss" in e]
+    losses = [e["valid_loss"] for e in files.read_lines(directory / LOG) if "valid_loss" in e]
     if not losses:
         raise ValueError(f"{LOG} has no validation loss")
     rows = directory / "rows.json"
     options = " ".join(f"{k}={v}" for k, v in training["adapter"].items() if v is not None)
-    label = ", ".join(record.read_json(rows)) if rows.exists() else options
+    label = ", ".join(files.read_json(rows)) if rows.exists() else options
     label += f" on {entry['backbone']['path']}, {entry['steps']:,} steps, {recipe['precision']}"
-    rest = record.config_hash(training | {"train": recipe, "seed": None})
+    rest = files.config_hash(training | {"train": recipe, "seed": None})
     return Trained(rest, label, lr, int(training["seed"]), float(losses[-1]))
 
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from transformers import GPT2Config
 
-from eval.settings import row_settings
-from eval.tables import load_reported
+from eval.tables.lines import load_reported
+from eval.tables.settings import row_settings
 from solo.adapters import METHODS, make_config
 from solo.adapters.solo import Config, preset
 

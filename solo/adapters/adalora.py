@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 
 from solo.adapters.base import Attached, check
-from solo.adapters.from_peft import ADAPTER, inject
-from solo.adapters.layers import check_low_rank, count_low_rank
-from solo.adapters.targets import check_targets
+from solo.adapters.shared.from_peft import ADAPTER, inject
+from solo.adapters.shared.layers import check_low_rank, count_low_rank
+from solo.adapters.shared.targets import check_targets
 
 
 @dataclass(frozen=True)

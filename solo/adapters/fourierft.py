@@ -8,8 +8,8 @@ the seed, the same in every block. They start standard normal, as in the paper.
 from dataclasses import dataclass
 
 from solo.adapters.base import Attached, check
-from solo.adapters.from_peft import ADAPTER, inject
-from solo.adapters.targets import check_targets, projection_shape
+from solo.adapters.shared.from_peft import ADAPTER, inject
+from solo.adapters.shared.targets import check_targets, projection_shape
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from solo.adapters.base import Attached
-from solo.adapters.layers import train_copies
+from solo.adapters.shared.layers import train_copies
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ B (n_out, r) zero.
 from dataclasses import dataclass
 
 from solo.adapters.base import Attached
-from solo.adapters.from_peft import inject
-from solo.adapters.layers import check_low_rank, count_low_rank
-from solo.adapters.targets import check_targets
+from solo.adapters.shared.from_peft import inject
+from solo.adapters.shared.layers import check_low_rank, count_low_rank
+from solo.adapters.shared.targets import check_targets
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ GPT-2 peft scales all of the fused c_attn, the query too, and the input of mlp.c
 from dataclasses import dataclass
 
 from solo.adapters.base import Attached, check
-from solo.adapters.from_peft import inject
-from solo.adapters.targets import check_targets, projection_shape
+from solo.adapters.shared.from_peft import inject
+from solo.adapters.shared.targets import check_targets, projection_shape
 
 
 @dataclass(frozen=True)

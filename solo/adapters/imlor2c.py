@@ -1,14 +1,14 @@
 """IMLoR2C (Zhao et al., 2025, arXiv 2503.00572): LoR2C whose modules merge and give way to LoRA.
 
 MergeLoR2C's and InjectLoR2C's schedules side by side, in each step the merge first;
-solo/adapters/schedule.py has the rules and their source. Start, rank and alpha are LoR2C's.
+solo/adapters/shared/schedule.py has the rules and their source. Start, rank and alpha are LoR2C's.
 """
 
 from dataclasses import dataclass
 
 from solo.adapters.base import Attached
-from solo.adapters.layers import check_low_rank
-from solo.adapters.schedule import attach_scheduled, check_schedule
+from solo.adapters.shared.layers import check_low_rank
+from solo.adapters.shared.schedule import attach_scheduled, check_schedule
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 """InjectLoR2C (Zhao et al., 2025, arXiv 2503.00572): LoR2C whose modules give way to LoRA.
 
 At intervals the module with the largest feature space is removed, and LoRA on the query and value
-of its block takes its place; solo/adapters/schedule.py has the rules and their source. Start, rank
-and alpha are LoR2C's.
+of its block takes its place; solo/adapters/shared/schedule.py has the rules and their source.
+Start, rank and alpha are LoR2C's.
 """
 
 from dataclasses import dataclass
 
 from solo.adapters.base import Attached
-from solo.adapters.layers import check_low_rank
-from solo.adapters.schedule import attach_scheduled, check_schedule
+from solo.adapters.shared.layers import check_low_rank
+from solo.adapters.shared.schedule import attach_scheduled, check_schedule
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ ln_1 and ln_2 of every block and the last one, ln_f).
 from dataclasses import dataclass
 
 from solo.adapters.base import Attached, check
-from solo.adapters.from_peft import ADAPTER, inject
+from solo.adapters.shared.from_peft import ADAPTER, inject
 
 KNOWN = ("ln_1", "ln_2", "ln_f")
 

@@ -10,7 +10,7 @@ is that of its script for Llama (GLUE: 0.1).
 from dataclasses import dataclass
 
 from solo.adapters.base import Attached, generator
-from solo.adapters.layers import attach_residuals, check_low_rank, residuals
+from solo.adapters.shared.layers import attach_residuals, check_low_rank, residuals
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ import torch
 from torch import Tensor, nn
 
 from solo.adapters.base import Attached, cannot_merge, check, generator, install
-from solo.adapters.layers import THIRDS, BlockUpdates, check_low_rank, count_low_rank
-from solo.adapters.targets import PROJECTIONS, check_targets
+from solo.adapters.shared.layers import THIRDS, BlockUpdates, check_low_rank, count_low_rank
+from solo.adapters.shared.targets import PROJECTIONS, check_targets
 
 MIDDLES = (None, "diagonal", "full")
 CONSTRAINTS = {None: MIDDLES, "o": (None, "diagonal"), "d": (None,), "n": (None,)}

@@ -1,14 +1,14 @@
 """MergeLoR2C (Zhao et al., 2025, arXiv 2503.00572): LoR2C whose modules merge in training.
 
 At intervals two adjacent modules with small feature spaces become one around both their blocks;
-solo/adapters/schedule.py has the rules and their source. Start, rank and alpha are LoR2C's.
+solo/adapters/shared/schedule.py has the rules and their source. Start, rank and alpha are LoR2C's.
 """
 
 from dataclasses import dataclass
 
 from solo.adapters.base import Attached
-from solo.adapters.layers import check_low_rank
-from solo.adapters.schedule import attach_scheduled, check_schedule
+from solo.adapters.shared.layers import check_low_rank
+from solo.adapters.shared.schedule import attach_scheduled, check_schedule
 
 
 @dataclass(frozen=True)

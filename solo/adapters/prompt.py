@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from solo.adapters.base import Attached, check, generator
-from solo.adapters.prefixes import attach_prefix
+from solo.adapters.shared.prefixes import attach_prefix
 
 
 @dataclass(frozen=True)

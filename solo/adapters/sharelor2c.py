@@ -9,7 +9,7 @@ given groups of any blocks; here a group is `group_size` neighbours. Start and d
 from dataclasses import dataclass
 
 from solo.adapters.base import Attached, check, generator
-from solo.adapters.layers import attach_residuals, check_low_rank, residuals
+from solo.adapters.shared.layers import attach_residuals, check_low_rank, residuals
 
 
 @dataclass(frozen=True)

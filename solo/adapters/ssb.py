@@ -9,8 +9,8 @@ targets see ssl.py.
 from dataclasses import dataclass
 
 from solo.adapters.base import Attached
-from solo.adapters.scaling import attach_scales
-from solo.adapters.targets import PROJECTIONS, check_targets, projection_shape
+from solo.adapters.shared.scaling import attach_scales
+from solo.adapters.shared.targets import PROJECTIONS, check_targets, projection_shape
 
 
 @dataclass(frozen=True)

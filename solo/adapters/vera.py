@@ -8,9 +8,9 @@ to one weight.
 from dataclasses import dataclass
 
 from solo.adapters.base import Attached
-from solo.adapters.from_peft import inject
-from solo.adapters.layers import check_low_rank
-from solo.adapters.targets import check_targets, projection_shape
+from solo.adapters.shared.from_peft import inject
+from solo.adapters.shared.layers import check_low_rank
+from solo.adapters.shared.targets import check_targets, projection_shape
 
 
 @dataclass(frozen=True)

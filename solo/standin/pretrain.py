@@ -14,12 +14,14 @@ from pathlib import Path
 import torch
 from transformers import GPT2LMHeadModel
 
-from solo import backbone, checkpoint, corpus, record
+from solo import files
 from solo.adapters.base import Attached, check
-from solo.chunked_loss import head_cross_entropy
-from solo.pretrain import new_model
-from solo.standin import measures, names
+from solo.backbones import loading as backbone
+from solo.runs import checkpoint, record
+from solo.standin import corpus, measures, names
+from solo.standin.chunked_loss import head_cross_entropy
 from solo.standin.mixture import IGNORED, KINDS, Mixture, real_words
+from solo.standin.plain import new_model
 from solo.standin.planted import plant, slow_parameters
 
 LOG, SUMMARY = "pretrain_log.jsonl", "pretraining.json"
@@ -106,7 +108,7 @@ class Recipe:
     @property
     def identity(self) -> str:
         """What decides the weights, in eight hex digits."""
-        return record.config_hash(self.deciding)
+        return files.config_hash(self.deciding)
 
 
 def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dict:
@@ -118,7 +120,7 @@ def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dic
     """
     out = Path(recipe.output_dir)
     if (out / SUMMARY).exists():
-        summary = record.read_json(out / SUMMARY)
+        summary = files.read_json(out / SUMMARY)
         check(
             summary["identity"] == recipe.identity,
             f"{out} holds a backbone of another recipe; set pretrain.output_dir=DIR",
@@ -144,10 +146,10 @@ def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dic
     model.config.dtype = "float16"
     model.save_pretrained(out)
     measured = measure(model.float(), greedy=True)  # of the weights as they were rounded
-    files = {path.name: record.file_sha256(path) for path in data + text + valid}
+    sums = {path.name: files.file_sha256(path) for path in data + text + valid}
     summary |= {"identity": recipe.identity, "recipe": recipe.deciding, "measures": measured}
-    summary |= {"sha256": backbone.fingerprint(model), "corpus": files}
-    record.write_json(out / SUMMARY, summary | record.environment())
+    summary |= {"sha256": backbone.fingerprint(model), "corpus": sums}
+    files.write_json(out / SUMMARY, summary | record.environment())
     (out / checkpoint.STATE).unlink(missing_ok=True)
     return summary
 
@@ -186,7 +188,7 @@ class Measures:
         ]
 
     def __call__(self, model: GPT2LMHeadModel, greedy: bool) -> dict[str, float]:
-        """Losses in nats a token, shares from 0 to 1. greedy: with whole names, which takes long."""
+        """Losses in nats a token, shares from 0 to 1. greedy: whole names too, which takes long."""
         training = model.training
         model.eval()
         found = {

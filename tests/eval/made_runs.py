@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from eval.settings import row_settings
+from eval.tables.settings import row_settings
 
 SCORES = {"BLEU": 0.6764, "NIST": 8.64, "METEOR": 0.457, "ROUGE_L": 0.6832, "CIDEr": 2.31}
 STEPS = {4: 52_580, 8: 26_290}  # five epochs of 42,061 examples, by batch size

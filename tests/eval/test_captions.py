@@ -6,7 +6,7 @@ import pytest
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-from eval.captions import rouge_and_cider
+from eval.metrics.captions import rouge_and_cider
 
 WORDS = ["a", "b", "the", "café", "on", "x", "", "of the"]
 

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from eval.compare import Outputs, compare, main, markdown, outputs
+from eval.metrics.statistics import WIDTH, scores
 from eval.score import score_systems
-from eval.statistics import WIDTH, scores
 
 WORDS = "the cheap pub near river serves good food Blue Wok Zizzi is a".split()
 

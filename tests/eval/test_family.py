@@ -5,10 +5,9 @@ import random
 import matplotlib.text
 import pytest
 
-from eval import figures, report
-from eval.labels import place
-from eval.runs import read_runs
-from eval.tables import lines_of, load_reported
+from eval.tables.labels import place
+from eval.tables.lines import figures, lines_of, load_reported, report
+from eval.tables.runs import read_runs
 from tests.eval.made_runs import make_run
 
 FAMILY = load_reported()["family"]

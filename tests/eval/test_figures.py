@@ -4,9 +4,8 @@ import json
 
 import pytest
 
-from eval import figures, report
-from eval.runs import read_runs
-from eval.tables import lines_of, load_reported
+from eval.tables.lines import figures, lines_of, load_reported, report
+from eval.tables.runs import read_runs
 from tests.eval.made_runs import make_run
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from eval import lexicon, meteor
-from eval.java import jar, run_filter
-from eval.lexicon import paraphrases, read_paraphrases, synonyms
-from eval.meteor import JAR, PARAPHRASES, OddText, normalize, prepare
+from eval.metrics import lexicon, meteor
+from eval.metrics.java import jar, run_filter
+from eval.metrics.lexicon import paraphrases, read_paraphrases, synonyms
+from eval.metrics.meteor import JAR, PARAPHRASES, OddText, normalize, prepare
 
 # Words that share stems, synonyms, irregular forms and paraphrases, in all kinds of writing.
 WORDS = """
@@ -35,7 +35,7 @@ def texts(seed: int, count: int, longest: int = 25) -> list[str]:
 
 
 def picker(table):
-    """What eval/systems.py does in the background, done at once."""
+    """What eval/metrics/systems.py does in the background, done at once."""
     return lambda texts: lambda: gzip.compress(paraphrases(table, texts), 1)
 
 
@@ -141,7 +141,7 @@ def test_real_outputs_fast_and_official():
         pytest.skip("E2E_DATA_DIR or E2E_SYSTEMS_DIR is not set")
     if not os.environ.get("EVAL_ALL_SYSTEMS"):
         pytest.skip("takes half a minute; set EVAL_ALL_SYSTEMS=1")
-    from eval.ptb import tokenize_corpora
+    from eval.metrics.ptb import tokenize_corpora
     from eval.readers import load
 
     loaded = load(Path(data, "testset_w_refs.csv"), [Path(systems, "tuda.tsv")])

@@ -7,7 +7,7 @@ import pytest
 from nltk.translate.bleu_score import corpus_bleu
 from nltk.translate.nist_score import corpus_nist
 
-from eval.mteval import bleu, corpus_of, mteval_scores, nist, tokenize
+from eval.metrics.mteval import bleu, corpus_of, mteval_scores, nist, tokenize
 
 CAT = (["The cat sat on mat"], [["the cat sat on the mat"]])
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval.params import Counts, audit_csv, audit_markdown, fits, note, read_counts
+from eval.tables.params import Counts, audit_csv, audit_markdown, fits, note, read_counts
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from eval.runs import differences, read_runs
-from eval.tables import load_reported
+from eval.tables.lines import load_reported
+from eval.tables.runs import differences, read_runs
 from tests.eval.made_runs import make_run
 
 REPORTED = load_reported()

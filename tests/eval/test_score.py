@@ -12,12 +12,12 @@ from pathlib import Path
 import pycocoevalcap.rouge
 import pytest
 
-import eval.java
-import eval.meteor
-import eval.systems
-from eval.java import JavaStopped, java, retried, run_filter
-from eval.mteval import mteval_scores
-from eval.ptb import tokenize
+import eval.metrics.java
+import eval.metrics.meteor
+import eval.metrics.systems
+from eval.metrics.java import JavaStopped, java, retried, run_filter
+from eval.metrics.mteval import mteval_scores
+from eval.metrics.ptb import tokenize
 from eval.readers import load
 from eval.score import METRICS, main, score, score_files, score_systems
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from eval import samples
-from eval.render import MISSING
-from eval.report import write_figures, write_table
-from eval.statistics import METEOR, ROUGE_L, WIDTH, save
+from eval.metrics.statistics import METEOR, ROUGE_L, WIDTH, save
+from eval.tables.render import MISSING
+from eval.tables.report import write_figures, write_table
 from tests.eval.made_runs import make_run
 
 ROOT = Path(__file__).resolve().parents[2]

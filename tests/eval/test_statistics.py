@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eval.metrics.statistics import read, save, scores
 from eval.score import METRICS, score, score_files, score_systems
-from eval.statistics import read, save, scores
 
 REFERENCES = [
     ["Zizzi is a cheap pub by the river.", "By the river is Zizzi, an inexpensive inn."],

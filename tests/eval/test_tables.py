@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from eval import report
-from eval.statistics import CIDER, WIDTH, save
+from eval.metrics.statistics import CIDER, WIDTH, save
+from eval.tables.lines import report
 from tests.eval.made_runs import SCORES, make_run
 
 

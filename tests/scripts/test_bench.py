@@ -10,9 +10,10 @@ import pytest
 import torch
 from transformers import GPT2Config
 
-from scripts import bench_growth, bench_report
-from scripts.bench_peers import peft_trainer
-from scripts.bench_train import (
+from scripts.bench.main import growth as bench_growth
+from scripts.bench.main import report as bench_report
+from scripts.bench.peers import peft_trainer
+from scripts.bench.train import (
     batches_of,
     compare,
     count,
@@ -23,8 +24,8 @@ from scripts.bench_train import (
     row,
     whole_run,
 )
-from solo import train as training
-from solo.data import Example
+from solo.datasets.data import Example
+from solo.training import loop as training
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = GPT2Config(n_layer=4, n_embd=16, n_head=2, vocab_size=64, n_positions=32)

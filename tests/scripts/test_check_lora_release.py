@@ -14,8 +14,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from scripts.check_lora_release import attach_release
-from solo.demo_data import write_demo_data
+from scripts.checks.lora_release import attach_release
+from solo.standin.demo_data import write_demo_data
 from tests.conftest import make_model
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -63,7 +63,7 @@ def test_the_command_decodes_and_scores(tmp_path, checkpoint_dir):
     write_demo_data(tmp_path / "data", train_rows=4, valid_rows=4, test_mrs=3, pretrain_lines=5,
                     pretrain_valid_lines=5)  # fmt: skip
     command = [
-        sys.executable, "scripts/check_lora_release.py", write(tmp_path / "e2e.pt", release()),
+        sys.executable, "scripts/checks/lora_release.py", write(tmp_path / "e2e.pt", release()),
         "--model", checkpoint_dir, "--rank", str(RANK), "--alpha", str(ALPHA), "--beam", "2",
         "--test", tmp_path / "data/lora_format/test.txt", "--out", tmp_path / "out",
     ]  # fmt: skip

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from scripts import reproduce
-from scripts.rows import compose_row
-from solo.demo_data import write_demo_data
+from solo.cli.rows import compose_row
+from solo.standin.demo_data import write_demo_data
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from scripts import contract
-from scripts.cli import RESULTS
+from scripts.checks import contract
 from solo.adapters import METHODS
+from solo.cli.command import RESULTS
 
 TESTS = """
 import pytest

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from scripts import copying
+from scripts.checks import copying
 
 VOCAB = 50
 

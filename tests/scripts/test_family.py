@@ -4,13 +4,13 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from eval.params import read_counts
-from eval.settings import row_settings, same_rows
-from eval.tables import load_reported
-from scripts.cli import CONFIGS, RESULTS
-from scripts.rows import compose_rows, own_overrides
-from scripts.shapes import SHAPES
+from eval.tables.lines import load_reported
+from eval.tables.params import read_counts
+from eval.tables.settings import row_settings, same_rows
 from solo.adapters import METHODS, make_config
+from solo.backbones.shapes import SHAPES
+from solo.cli.command import CONFIGS, RESULTS
+from solo.cli.rows import compose_rows, own_overrides
 
 ROWS = [row["row"] for row in load_reported()["family"]["rows"]]
 HUB = "openai-community/gpt2"

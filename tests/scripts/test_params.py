@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from eval.params import Counts
-from eval.settings import row_settings
-from eval.tables import load_reported
+from eval.tables.lines import load_reported
+from eval.tables.params import Counts
+from eval.tables.settings import row_settings
 from scripts.params import SHAPES, audit, main
 from solo.adapters import make_config
 

@@ -4,9 +4,11 @@ import pytest
 import torch
 from transformers import GPT2Config
 
-from scripts import plan, stages, timing
-from scripts.rows import compose_rows, expand, row_names, split_launcher, tables_named
-from solo import checkpoint, record, run
+from scripts import plan
+from solo import files
+from solo.cli import stages, timing
+from solo.cli.rows import compose_rows, expand, row_names, split_launcher, tables_named
+from solo.runs import checkpoint, record, run
 
 NOWHERE = ["data.dir=nowhere/at/all"]
 
@@ -100,16 +102,16 @@ def test_speeds_of_earlier_runs_on_this_hardware(tmp_path):
             entry["backbone"] = {"shape": shape}
         with record.stage(directory, "decode") as entry:
             entry["n_predictions"] = 10
-        environment = record.read_json(directory / "environment.json")
+        environment = files.read_json(directory / "environment.json")
         environment["decode"]["seconds"] = 25.0
         if cpu:
             environment["train"]["hardware"]["cpu"] = cpu
-        record.write_json(directory / "environment.json", environment)
-        record.write_json(directory / "identity.json", known)
+        files.write_json(directory / "environment.json", environment)
+        files.write_json(directory / "identity.json", known)
         speeds = (100, 300, 200) if name == "mine" else (9, 9, 9)
         for speed in speeds:
             record.Log(directory / "train_log.jsonl").write({"step": 1, "tokens_per_s": speed})
-    record.write_json(tmp_path / "damaged" / "environment.json", [])  # looked at, passed over
+    files.write_json(tmp_path / "damaged" / "environment.json", [])  # looked at, passed over
     key = timing.key_of(row.config, GPT2Config(**shape))
     assert timing.logged(tmp_path) == {key: timing.Speed(200, 2.5, "log of mine")}
 
@@ -142,7 +144,7 @@ def test_an_adapters_option_goes_to_the_rows_that_have_it():
     ],
 )
 def test_a_launcher_that_cannot_be(overrides, text, monkeypatch):
-    monkeypatch.setattr("scripts.rows.find_spec", lambda name: None)
+    monkeypatch.setattr("solo.cli.rows.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=text):
         split_launcher(overrides)
     assert split_launcher(["seed=2"]) == (["seed=2"], [])

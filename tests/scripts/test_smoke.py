@@ -5,12 +5,12 @@ import math
 
 import yaml
 
-from eval.report import write_table
-from eval.runs import read_runs
-from eval.tables import load_reported
-from scripts.cli import CONFIGS
-from scripts.rows import row_names, tables_named
+from eval.tables.lines import load_reported
+from eval.tables.report import write_table
+from eval.tables.runs import read_runs
 from scripts.smoke import STAND_IN, smoke
+from solo.cli.command import CONFIGS
+from solo.cli.rows import row_names, tables_named
 
 SAMPLE = [  # every method, size, span, frozen matrices, no homotopy; two that share a run
     "table1/full_m",

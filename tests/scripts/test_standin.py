@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from scripts import run_plan, standin
-from solo import record, run
+from solo import files
+from solo.runs import record, run
 from tests.solo.test_run import config, quiet  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +50,7 @@ def stages_of(plan) -> dict:
     """{adapter: (learning rate, decoded?)} of the runs that are trained."""
     found = {}
     for path in sorted(Path(plan["home"], "runs").glob("*/environment.json")):
-        known = record.read_json(path.parent / "identity.json")["training"]
+        known = files.read_json(path.parent / "identity.json")["training"]
         decoded = bool(record.stage_record(path.parent, "decode"))
         found[known["adapter"]["name"]] = (known["train"]["lr"], decoded)
     return found
@@ -66,10 +67,10 @@ def test_a_plan_is_done_once(plan, tmp_path, monkeypatch):
     losses = [entry["valid_loss"] for entry in alone]
     best = [1e-5, 1e-2][losses.index(min(losses))]
     assert stages_of(plan) == {"solo": (1e-2, True), "lora": (best, True), "full": (best, True)}
-    found = record.read_json(Path(plan["home"], "rates", "lora.json"))
+    found = files.read_json(Path(plan["home"], "rates", "lora.json"))
     assert [lr for lr, _ in found["valid_losses"]] == [1e-5, 1e-2]
     assert [loss for _, loss in found["valid_losses"]] == pytest.approx(losses, rel=1e-4)
-    solo = record.read_json(Path(plan["home"], "rates", "solo.json"))
+    solo = files.read_json(Path(plan["home"], "rates", "solo.json"))
     assert solo["best"] == 1e-2 and solo["valid_losses"][1] == [1e30, None]
     [failure] = run_plan.failures
     assert failure.startswith("train solo lr 1e+30 seed 1: Diverged")

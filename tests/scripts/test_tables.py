@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval.tables import load_reported
+from eval.tables.lines import load_reported
 from scripts import figures, tables
 from tests.eval.made_runs import make_run
 

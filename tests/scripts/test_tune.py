@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from scripts import tune
-from solo import record
-from solo.demo_data import write_demo_data
+from solo import files
+from solo.runs import record
+from solo.standin.demo_data import write_demo_data
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -24,8 +25,8 @@ def make_run(
     recipe = {"lr": lr, "epochs": 2, "precision": precision}
     training = {"adapter": {"name": "lora", "rank": rank}, "train": recipe}
     training |= {"model": {"path": "gpt2"}, "data": {"train": "aa", "valid": "bb"}, "seed": seed}
-    record.write_json(directory / "identity.json", {"training": training, "test": "cc"})
-    record.write_json(directory / "rows.json", [f"table9/lora_r{rank}"])
+    files.write_json(directory / "identity.json", {"training": training, "test": "cc"})
+    files.write_json(directory / "rows.json", [f"table9/lora_r{rank}"])
     log = record.Log(directory / "train_log.jsonl")
     for step, loss in enumerate(losses, 1):
         log.write({"step": step, "loss": 0.01})
@@ -44,7 +45,7 @@ def test_the_rate_with_the_lowest_last_validation_loss(tmp_path):
     make_run(tmp_path, 9e-1, 1, [0.1, 0.1], rank=8)  # another row: not compared
     make_run(tmp_path, 9e-1, 1, [0.1, 0.1], precision="bf16")  # another precision: neither
     best = make_run(tmp_path, 1e-3, 2, [2.5, 2.55])
-    record.write_json(best / "metrics.json", {"BLEU": 0.99})  # never looked at
+    files.write_json(best / "metrics.json", {"BLEU": 0.99})  # never looked at
     trained, left_out = tune.read_trained(tmp_path)
     assert tune.report(trained).splitlines() == [
         "table9/lora_r4 on gpt2, 2 steps, fp32",

@@ -1,6 +1,6 @@
 """The beam search of LoRA's E2E recipe, slow and obvious: one context, no cache, no tensors.
 
-Written from the description of the rules; shares nothing with solo/decode.py.
+Written from the description of the rules; shares nothing with solo/decoding/rules.py.
 """
 
 import math

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 from transformers import GPT2LMHeadModel
 
-from solo import checkpoint
 from solo.adapters import METHODS, make_config
-from solo.backbone import fingerprint
-from solo.data import Example, collate, pack, pad
-from solo.fast import frozen_products
-from solo.loss import summed_loss
+from solo.backbones.fast import frozen_products
+from solo.backbones.loading import fingerprint
+from solo.datasets.data import Example, collate, pack, pad
+from solo.runs import checkpoint
+from solo.training.loss import summed_loss
 
 # Options worth a case of their own; a method that is not named runs with its defaults.
 CASES = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from solo import backbone
+from solo.backbones import loading as backbone
 from tests.conftest import make_model
 
 

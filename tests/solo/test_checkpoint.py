@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from solo import checkpoint
 from solo.adapters import make_config
-from solo.backbone import fingerprint
-from solo.record import file_sha256
+from solo.backbones.loading import fingerprint
+from solo.files import file_sha256
+from solo.runs import checkpoint
 from tests.conftest import make_model
 
 OPTIONS = {"name": "solo", "rank": 4, "sparsity": 0.5}

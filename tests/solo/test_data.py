@@ -5,8 +5,8 @@ import sys
 import pytest
 import torch
 
-from solo import data
-from solo.backbone import load_tokenizer
+from solo.backbones.loading import load_tokenizer
+from solo.datasets import data
 
 LINE = "name : The Mill | Type : pub||The Mill is a pub . "
 MR = "name[The Mill], eatType[pub], priceRange[more than £30], familyFriendly[yes]"

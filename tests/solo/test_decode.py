@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from solo.decode import BeamConfig, beam_search
+from solo.decoding.rules import BeamConfig, beam_search
 from tests.solo.reference_beam import reference_beam_search
 
 

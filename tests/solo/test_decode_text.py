@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from solo.decode import end_tokens, prediction_text
+from solo.decoding.rules import end_tokens, prediction_text
 
 
 def small_bpe(blank_line_is_a_token, **options):

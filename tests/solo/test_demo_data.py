@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from solo import data, demo_data
-from solo.demo_data import write_demo_data
-from solo.demo_grammar import OTHERS, RESTAURANT
+from solo.datasets import data
+from solo.standin import demo_data
+from solo.standin.demo_data import write_demo_data
+from solo.standin.grammar import OTHERS, RESTAURANT
 
 SMALL = dict(
     train_rows=400, valid_rows=60, test_mrs=24, pretrain_lines=700, pretrain_valid_lines=60

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from solo import download as dl
+from solo.datasets import download as dl
 
 BODY = bytes((i * i + i // 7) % 251 for i in range(300_000))
 SUM = hashlib.sha256(BODY).hexdigest()

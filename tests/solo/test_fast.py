@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from solo.adapters import make_config
-from solo.data import IGNORED, Example, collate, pack
-from solo.fast import can_pack, cross_entropy, frozen_products
-from solo.loss import summed_loss
+from solo.backbones.fast import can_pack, frozen_products
+from solo.datasets.data import IGNORED, Example, collate, pack
+from solo.training.loss import cross_entropy, summed_loss
 from tests.solo.test_adapters import ALL
 
 OTHERS = ("none", "full", "prefix", "prompt")  # no gradients, no frozen weights, no packed batches

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from solo.adapters import make_config
-from solo.adapters.from_peft import inject
+from solo.adapters.shared.from_peft import inject
 
 PATHS = {
     "c_attn": "attn.c_attn",

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from solo.adapters import make_config
-from solo.adapters.layers import feature_space, singular_values
+from solo.adapters.shared.layers import feature_space, singular_values
 
 
 def draws(seed: int = 1) -> torch.Generator:

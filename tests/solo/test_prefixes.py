@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from solo.adapters import make_config
-from solo.decode import BeamConfig, beam_search
+from solo.decoding.rules import BeamConfig, beam_search
 
 HEADS = {"task_type": "CAUSAL_LM", "num_layers": 6, "num_attention_heads": 2, "token_dim": 16}
 

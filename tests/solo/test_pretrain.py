@@ -9,8 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from solo import backbone, corpus, pretrain
-from solo.checkpoint import STATE
+from solo.backbones import loading as backbone
+from solo.runs.checkpoint import STATE
+from solo.standin import corpus
+from solo.standin import plain as pretrain
 
 RECIPE = {
     "steps": 12, "max_seconds": None, "batch_size": 2, "context": 8, "lr": 1e-2, "warmup_steps": 3,

@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from solo import train as training
-from solo.demo_data import write_demo_data
+from solo.standin.demo_data import write_demo_data
+from solo.training import loop as training
 from tests.solo import two_processes
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from solo import record, run
-from solo.demo_data import write_demo_data
+from solo import files
+from solo.runs import record, run
+from solo.standin.demo_data import write_demo_data
 from tests.conftest import make_model
 
 
@@ -190,7 +191,7 @@ def test_predictions_file(tmp_path):
 
 def test_the_record_refuses_nan(tmp_path):
     with pytest.raises(ValueError):
-        record.write_json(tmp_path / "a.json", {"loss": float("nan")})
+        files.write_json(tmp_path / "a.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from solo.adapters import make_config
-from solo.adapters.schedule import to_inject, to_merge
-from solo.data import pad
-from solo.loss import summed_loss
-from solo.recipe import TrainConfig, follow, make_optimizer
-from solo.train import train
+from solo.adapters.shared.schedule import to_inject, to_merge
+from solo.datasets.data import pad
+from solo.training.loop import train
+from solo.training.loss import summed_loss
+from solo.training.recipe import TrainConfig, follow, make_optimizer
 from tests.conftest import make_model
 from tests.solo.test_lor2c import by_hand, draws
 from tests.solo.test_train import RECIPE, TRAIN, VALID

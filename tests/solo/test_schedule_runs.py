@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 
-from solo import checkpoint
 from solo.adapters import make_config
-from solo.backbone import fingerprint
-from solo.checkpoint import STATE
-from solo.recipe import TrainConfig
-from solo.train import train
+from solo.backbones.loading import fingerprint
+from solo.runs import checkpoint
+from solo.runs.checkpoint import STATE
+from solo.training.loop import train
+from solo.training.recipe import TrainConfig
 from tests.conftest import make_model
 from tests.solo.test_schedule import EVENTS, NAMES, made
 from tests.solo.test_together import read

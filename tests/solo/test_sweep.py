@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from solo import checkpoint, record, run, sweep
+from solo.runs import checkpoint, record, run
+from solo.runs import together as sweep
 from tests.solo.test_run import config, never, quiet  # noqa: F401
 
 

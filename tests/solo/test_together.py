@@ -8,8 +8,8 @@ import torch
 
 from solo.adapters import make_config
 from solo.adapters.base import Attached
-from solo.recipe import TrainConfig, follow, make_optimizer, set_step
-from solo.train import LOG, Run, train, train_runs
+from solo.training.loop import LOG, Run, train, train_runs
+from solo.training.recipe import TrainConfig, follow, make_optimizer, set_step
 from tests.conftest import make_model
 from tests.solo.test_train import RECIPE, TRAIN, VALID
 

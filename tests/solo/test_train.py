@@ -8,14 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from solo import loss as losses
-from solo import train as training
 from solo.adapters import make_config
-from solo.checkpoint import STATE
-from solo.data import Example, collate
-from solo.loss import target_logits
-from solo.recipe import TrainConfig, learning_rate
-from solo.train import train
+from solo.datasets.data import Example, collate
+from solo.runs.checkpoint import STATE
+from solo.training import loop as training
+from solo.training import loss as losses
+from solo.training.loop import train
+from solo.training.loss import target_logits
+from solo.training.recipe import TrainConfig, learning_rate
 from tests.conftest import make_model
 
 DRAWS = torch.Generator().manual_seed(11)

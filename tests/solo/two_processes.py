@@ -5,10 +5,10 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from solo import train as training
 from solo.adapters import make_config
-from solo.recipe import TrainConfig
-from solo.train import train
+from solo.training import loop as training
+from solo.training.loop import train
+from solo.training.recipe import TrainConfig
 from tests.conftest import make_model
 from tests.solo.test_train import RECIPE, TRAIN, VALID
 

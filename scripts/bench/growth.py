@@ -1,0 +1,153 @@
+"""How time and memory grow with rank, connections, batch, length and size, for the benchmark.
+
+On the CPU each point is measured in a fresh process, so that its peak of memory is its own.
+"""
+
+import itertools
+import multiprocessing
+import resource
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from transformers import GPT2Config
+
+from scripts.bench.train import LORA, SOLO, batches_of, fresh, ours
+from solo.backbones.shapes import SHAPES
+from solo.datasets.data import Example
+
+GIB = 2**30
+S, M = (SHAPES[name] for name in ("openai-community/gpt2", "openai-community/gpt2-medium"))
+SIZES = {"6 x 384": GPT2Config(n_layer=6, n_embd=384, n_head=6), "S": S, "M": M}
+DEFAULT = {"size": "S", "batch": 4, "length": 53, "options": SOLO}
+
+
+def points() -> dict[str, list[tuple]]:
+    """What is varied: {title: [(value, its settings), ...]}, all else as in DEFAULT."""
+
+    def solo(**options):
+        return {"options": SOLO | options}
+
+    return {
+        "rank": [(r, solo(rank=r)) for r in (8, 32, 128, 512)],
+        "connections": [
+            (n, solo(start=2, stride=stride, reach=1)) for n, stride in ((1, 10), (2, 5), (5, 2))
+        ]
+        + [(10, solo(start=1, stride=1, reach=1))],
+        "batch": [(n, {"batch": n}) for n in (1, 4, 16)],
+        "tokens per example": [(n, {"length": n}) for n in (26, 53, 106, 212)],
+        "backbone": [(name, {"size": name}) for name in SIZES],
+    }
+
+
+def configurations() -> dict[str, dict]:
+    """What the memory table lists, batch 4."""
+    return {
+        f"GPT-2 {size}, {name}": {"size": size, "options": options}
+        for size in ("S", "M")
+        for name, options in (("solo r=128", SOLO), ("lora r=8", LORA), ("full", {"name": "full"}))
+    }
+
+
+def peak_host_bytes() -> int:
+    """The most memory that this program has held, since `forget_peak` where that is possible.
+
+    Linux: of the address space, since getrusage's figure starts at that of the parent process.
+    """
+    if Path("/proc/self/status").exists():
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def forget_peak() -> None:
+    """Count the peak from here on (Linux; elsewhere nothing)."""
+    if Path("/proc/self/clear_refs").exists():
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+
+
+def measure(settings: dict, precision: str, steps: int) -> dict:
+    """Seconds per step and peak memory in GiB (host, and the accelerator's) of one point."""
+    chosen = DEFAULT | settings
+    forget_peak()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    model = fresh(SIZES[chosen["size"]])
+    draws = torch.Generator().manual_seed(0)
+    length = chosen["length"]
+    targets = round(0.46 * length)
+    examples = [
+        Example(torch.randint(50257, (length,), generator=draws).tolist(), length - targets)
+        for _ in range(steps * chosen["batch"])
+    ]
+    program = ours(model, [chosen["options"]], precision, compile=False)
+    times = program(batches_of(examples, chosen["batch"]))
+    half = steps // 2
+    if torch.cuda.is_available():  # times are true after half of the steps and at the end
+        seconds = (times[-1] - times[half - 1]) / (steps - half)
+    else:
+        seconds = statistics.median(b - a for a, b in itertools.pairwise(times))
+    peak = torch.cuda.max_memory_allocated() / GIB if torch.cuda.is_available() else None
+    return {"s_per_step": seconds, "host_gib": peak_host_bytes() / GIB, "device_gib": peak}
+
+
+def measure_all(
+    named: list[tuple[str, dict]],
+    precision: str,
+    steps: int,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[dict]:
+    """`measure` of every point; a point that fails says why."""
+    context = multiprocessing.get_context("spawn")
+    found, known = [], {}
+    for number, (name, settings) in enumerate(named, 1):
+        key = str(sorted((DEFAULT | settings).items(), key=str))
+        if key not in known:
+            try:
+                if torch.cuda.is_available():
+                    known[key] = measure(settings, precision, steps)
+                else:
+                    with context.Pool(1) as pool:
+                        known[key] = pool.apply(measure, (settings, precision, steps))
+            except (RuntimeError, ValueError) as error:  # out of memory, say
+                known[key] = {"error": str(error).splitlines()[0]}
+        found.append({"name": name} | known[key])
+        on_progress(number, len(named))
+    return found
+
+
+def picture(growth: dict[str, list[dict]], title: str, path: Path) -> None:
+    """A panel for each thing varied: seconds per step (left axis) and peak memory (right)."""
+    import matplotlib  # here: the machines that measure may lack it
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(
+        1, len(growth), figsize=(3.4 * len(growth), 3.4), layout="constrained", squeeze=False
+    )
+    panels = panels[0]
+    for axes, (varied, found) in zip(panels, growth.items(), strict=True):
+        found = [point for point in found if "error" not in point]
+        x = [point["value"] for point in found]
+        numbers = all(isinstance(value, int) for value in x)
+        device = [p["host_gib"] if p["device_gib"] is None else p["device_gib"] for p in found]
+        axes.plot(x, [point["s_per_step"] for point in found], "o-", color="C0")
+        other = axes.twinx()
+        other.plot(x, device, "s--", color="C1")
+        if numbers and min(x) > 0:
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(x, [str(value) for value in x])
+        axes.set(xlabel=varied, ylim=(0, 1.1 * max(point["s_per_step"] for point in found)))
+        other.set_ylim(0, 1.2 * max(device))
+        axes.grid(alpha=0.3)
+        axes.tick_params(axis="y", labelcolor="C0")
+        other.tick_params(axis="y", labelcolor="C1")
+    panels[0].set_ylabel("seconds per step", color="C0")
+    other.set_ylabel("peak memory, GiB", color="C1")
+    figure.suptitle(title, fontsize="medium")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120, metadata={"Date": None})
+    plt.close(figure)

@@ -1,0 +1,254 @@
+"""Speed and memory: training, decoding, sweeps, growth; ours beside the peers, in one run.
+
+scripts/bench/main.py                               # everything, in under 10 minutes
+scripts/bench/main.py train decode --lora-nlg DIR   # with LoRA's recipe: DIR is examples/NLG of a
+                                                    # microsoft/LoRA clone
+scripts/bench/main.py --redraw                      # table and picture from the JSON file
+
+Random weights: speed does not depend on them. Training examples are E2E's where E2E_DATA_DIR and
+GPT2_TOKENIZER_DIR name the data, else random tokens of E2E's lengths. Programs that are compared
+take turns; a figure is the median of the rounds, the lowest and highest behind it. Writes
+results/bench/NAME.json, NAME.md and NAME_growth.png, NAME being cpu or the accelerator's kind.
+"""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from scripts.bench.decode import TOY, bench_decode, toy_model
+from scripts.bench.growth import M, S
+from scripts.bench.main import growth as bench_growth
+from scripts.bench.main import report as bench_report
+from scripts.bench.peers import lora_recipe, peft_trainer
+from scripts.bench.train import (
+    LORA,
+    SOLO,
+    batches_of,
+    clock,
+    compare,
+    fresh,
+    model_flops,
+    one_by_one,
+    ours,
+    peak_flops,
+    products,
+    row,
+    whole_run,
+)
+from solo import files
+from solo.backbones import loading as backbone
+from solo.cli.timing import LENGTHS, TARGETS
+from solo.datasets import data
+from solo.datasets.data import Example
+from solo.runs import record
+
+PARTS = ("train", "sweep", "decode", "growth")
+RANKS = (512, 128, 64, 32, 8)
+# the first block that a span-1 connection reaches over, from 0: none below needs gradients
+FIRST = 2
+
+
+def bar(label: str, total: int):
+    """A progress callback (done, total) with an ETA on standard error."""
+    shown = tqdm(desc=label, total=total)
+
+    def report(done: int, total: int) -> None:
+        shown.update(done - shown.n)
+        if done == total:
+            shown.close()
+
+    return report
+
+
+def real_data() -> tuple[list[Example], list[list[int]], str]:
+    """(training examples, test prompts, what they are)."""
+    folder, words = os.environ.get("E2E_DATA_DIR"), os.environ.get("GPT2_TOKENIZER_DIR")
+    if folder and words:
+        tokenizer = backbone.load_tokenizer(Path(words))
+        files = Path(folder, "lora_format")
+        examples = data.encode(data.read_pairs(files / "train.txt")[:8000], tokenizer)
+        contexts = [context for _, context in data.read_prompts(files / "test.txt")]
+        return examples, data.encode_prompts(contexts, tokenizer), "E2E"
+    draws = torch.Generator().manual_seed(0)
+    ids = [torch.randint(50257, (n,), generator=draws).tolist() for n in LENGTHS * 1600]
+    prompts = [torch.randint(50257, (37,), generator=draws).tolist() for _ in range(630)]
+    examples = [Example(tokens, round((1 - TARGETS) * len(tokens))) for tokens in ids]
+    return examples, prompts, "random tokens of E2E's lengths"
+
+
+def train_part(args, examples: list[Example]) -> list[dict]:
+    """Training at batch 4: ours plain and fast, the peers, and the products alone."""
+    found = []
+    for name, shape in (("S", S), ("M", M))[: 1 if args.device == "cpu" else 2]:
+        model, programs = fresh(shape), {}
+        for precision in args.precisions if name == "S" else args.precisions[-1:]:
+            plain = ours(model, [SOLO], precision, packed=False, compile=False)
+            programs["ours, plain path", precision] = plain
+            programs["ours", precision] = ours(model, [SOLO], precision, compile=args.compile)
+            programs["products alone", precision] = products(shape, precision, args.device, FIRST)
+            if name == "S":
+                lora = ours(model, [LORA], precision, compile=args.compile)
+                programs["ours, lora", precision] = lora
+                programs["peft + Trainer", precision] = peft_trainer(fresh(shape), precision)
+        if args.lora_nlg and name == "S":
+            programs["LoRA's recipe", "fp32"] = lora_recipe(args.lora_nlg, shape)
+        report = bar(f"train {name}", args.rounds * len(programs))
+        few = {"LoRA's recipe": 2}
+        timed = compare(programs, examples, args.rounds, args.steps, few=few, on_progress=report)
+        by_key = {(t.name, t.precision): t for t in timed}
+        fast = by_key["ours", args.precisions[-1]]
+        flops = model_flops(shape, batches_of(examples, 4), FIRST) / len(examples)
+        mean = sum(len(example.ids) for example in examples) / len(examples)
+        for one in timed:
+            floor = by_key.get(("products alone", one.precision))
+            entry = row(one, fast, floor) | {"backbone": name}
+            rate = flops / mean * entry["tokens_per_s"][0]
+            entry["mfu"] = rate / peak_flops(args.device, one.precision)
+            found.append(entry)
+    return found
+
+
+def sweep_part(args, examples: list[Example]) -> list[dict]:
+    """The ten Solo rows of Table 2 together, and one by one."""
+    options = [SOLO | {"rank": rank, "sparsity": s} for rank in RANKS for s in (0.0, 0.4)]
+    model, found = fresh(S), []
+    precision = args.precisions[-1] if args.device != "cpu" else "fp32"
+    alone = [ours(model, [one], precision, compile=args.compile) for one in options]
+    programs = {
+        ("ten runs together", precision): ours(model, options, precision, compile=args.compile),
+        ("ten runs one by one", precision): one_by_one(alone),
+    }
+    rounds, steps = min(2, args.rounds), args.steps if args.device != "cpu" else 4
+    report = bar("sweep", rounds * len(programs))
+    timed = compare(programs, examples, rounds, steps, on_progress=report)
+    for one in timed:
+        one.tokens_per_s = [len(options) * rate for rate in one.tokens_per_s]  # of all ten runs
+        found.append(row(one, timed[0], None))
+    return found
+
+
+def decode_part(args, prompts: list[list[int]]) -> dict[str, list[dict]]:
+    """Beam search beside the peers on the toy model; S and M on an accelerator."""
+    ends, found = (50256, 628), {}
+    models = {f"toy, {TOY['n_layer']} x {TOY['n_embd']}": toy_model()}
+    counts = {"ours": len(prompts), "generate": 28, "lora": 2}
+    if args.device == "cpu":
+        counts["ours"] = 64
+    else:
+        models |= {"GPT-2 S": fresh(S), "GPT-2 M": fresh(M)}
+    for name, model in models.items():
+        rounds = min(3, args.rounds)
+        nlg = args.lora_nlg if name.startswith("toy") else None
+        report = bar(f"decode {name}", rounds * (3 if nlg else 2))
+        found[name] = bench_decode(
+            model.eval(), prompts, ends, lora_nlg=nlg, rounds=rounds, contexts=counts,
+            on_progress=report,
+        )  # fmt: skip
+    return found
+
+
+def growth_part(args) -> dict:
+    """Time and peak memory against what is varied, and of whole configurations."""
+    precision, steps = args.precisions[-1], args.growth_steps
+    varied = bench_growth.points()
+    named = [(f"{title}: {v}", settings) for title, p in varied.items() for v, settings in p]
+    named += list(bench_growth.configurations().items())
+    found = bench_growth.measure_all(named, precision, steps, bar("growth", len(named)))
+    growth, start = {}, 0
+    for title, p in varied.items():
+        part = found[start : start + len(p)]
+        growth[title] = [one | {"value": v} for one, (v, _) in zip(part, p, strict=True)]
+        start += len(p)
+    return {"precision": precision, "growth": growth, "memory": found[start:]}
+
+
+def whole_runs(args, examples: list[Example]) -> list[dict]:
+    """Five epochs of E2E's size from start to end, compilation and validation included.
+
+    A run that takes longer than its limit is cut off, and its whole time is estimated.
+    """
+    many = (examples * (46_733 // len(examples) + 1))[:46_733]
+    train, valid, found = many[:42_061], many[42_061:], []
+    for name, shape, limit in (("S", S, 130.0), ("M", M, 110.0)):
+        precision = args.precisions[-1]
+        result = whole_run(fresh(shape), train, valid, precision, args.compile, limit)
+        found.append({"backbone": name} | result)
+    return found
+
+
+def profile(args, examples: list[Example]) -> list[list]:
+    """Where a fast step's time goes: [operation, share of the time in it alone], largest first."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if args.device != "cpu":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    model = fresh(S)
+    program = ours(model, [SOLO], args.precisions[-1], compile=args.compile)
+    program(batches_of(examples[: 4 * args.steps], 4))
+    with torch.profiler.profile(activities=activities) as run:
+        program(batches_of(examples[: 4 * min(args.steps, 50)], 4))
+        clock(model)
+    key = "self_cpu_time_total" if args.device == "cpu" else "self_device_time_total"
+    times = sorted(((getattr(e, key), e.key) for e in run.key_averages()), reverse=True)
+    total = sum(spent for spent, _ in times)
+    return [[name[:60], spent / total] for spent, name in times[:15]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", help=f"out of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--lora-nlg", type=Path, metavar="DIR", help="examples/NLG of LoRA's clone")
+    parser.add_argument("--rounds", type=int, help="times that the programs take turns (3; GPU: 2)")
+    parser.add_argument("--steps", type=int, help="training steps a round, half of them timed")
+    parser.add_argument("--out", type=Path, default=files.ROOT / "results" / "bench")
+    parser.add_argument("--redraw", action="store_true", help="only write table and picture again")
+    args = parser.parse_args()
+    unknown = sorted(set(args.parts) - set(PARTS))
+    if unknown:
+        parser.error(f"unknown part {unknown[0]!r}; known: {', '.join(PARTS)}")
+    args.device = backbone.device().type
+    path = args.out / f"{args.device}.json"
+    if not args.redraw:
+        measure(args, path)
+    bench_report.write(path)
+    print(path.with_suffix(".md").read_text(encoding="utf-8"))
+
+
+def measure(args, path: Path) -> None:
+    """Run the parts that were asked for; each goes into the JSON file as soon as it is there."""
+    on_cpu = args.device == "cpu"
+    args.steps = args.steps or (8 if on_cpu else 200)
+    args.rounds = args.rounds or (3 if on_cpu else 2)
+    args.growth_steps, args.compile = (5, None) if on_cpu else (40, True)
+    args.precisions = ("fp32", "bf16")
+    examples, prompts, source = real_data()
+    found = files.read_json(path) if path.exists() else {}
+    chosen = args.parts or PARTS
+    work = {
+        "train": lambda: train_part(args, examples),
+        "profile": lambda: profile(args, examples),
+        "sweep": lambda: sweep_part(args, examples),
+        "decode": lambda: decode_part(args, prompts),
+        "growth": lambda: growth_part(args),
+    }
+    if not on_cpu:
+        work = {"whole": lambda: whole_runs(args, examples)} | work
+    for name, part in work.items():
+        if {"profile": "train", "whole": "train"}.get(name, name) in chosen:
+            start = time.perf_counter()
+            result = part()
+            context = {"data": source, "seconds": time.perf_counter() - start}
+            found[name] = context | {"found": result} | record.environment()
+            files.write_json(path, found)
+
+
+if __name__ == "__main__":
+    main()

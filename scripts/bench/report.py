@@ -1,0 +1,127 @@
+"""The tables and the picture of scripts/bench/main.py, from its JSON file alone."""
+
+from pathlib import Path
+
+from scripts.bench.growth import picture
+from solo import files
+
+
+def write(path: Path) -> None:
+    """NAME.md, and NAME_growth.png if growth was measured, beside NAME.json."""
+    found = files.read_json(path)
+    writers = {
+        "whole": _whole,
+        "train": _train,
+        "sweep": _train,
+        "decode": _decode,
+        "growth": _growth,
+        "profile": _profile,
+    }
+    parts = [f"# Speed on {_hardware(found)}\n\n{NOTE}"]
+    for name, writer in writers.items():
+        if name in found:
+            entry = found[name]
+            context = f"{TITLES[name]} Data: {entry['data']}; commit {str(entry['commit'])[:7]}, "
+            context += f"torch {entry['versions']['torch']}, measured in {entry['seconds']:.0f} s."
+            parts.append(f"## {name.capitalize()}\n\n{context}\n\n{writer(entry['found'])}")
+    files.write_text(path.with_suffix(".md"), "\n\n".join(parts) + "\n")
+    if "growth" in found:
+        entry, image = found["growth"]["found"], path.with_name(f"{path.stem}_growth.png")
+        title = f"Solo r=128, GPT-2 S, batch 4, {entry['precision']}: {_hardware(found)}"
+        picture(entry["growth"], title, image)
+
+
+NOTE = (
+    "Made by `make bench`. Random weights; programs of a table took turns in one run. A figure is "
+    "the median of the rounds (lowest to highest). Tokens are those of real text, padding left out."
+)
+TITLES = {
+    "whole": "Five epochs of E2E, batch 4, compilation and validation included.",
+    "train": (
+        "Batch 4, Solo r=128 s=0.4 unless said. `slower`: how many times longer than ours in the "
+        "lower precision, round by round. `of floor`: the rate over that of the step's matrix "
+        "products alone, in the same precision. `MFU`: flops that the mathematics needs over the "
+        "best rate of a large product here."
+    ),
+    "sweep": "The ten Solo rows of Table 2 on GPT-2 S; a step is one step of each.",
+    "decode": "Test contexts, beam 10, at most 64 tokens, fp32. `same`: share of our outputs.",
+    "growth": "Seconds per step and peak memory; every point in a process of its own.",
+    "profile": "Where a fast step's time goes: operations by the time spent in them alone.",
+}
+
+
+def _hardware(found: dict) -> str:
+    hardware = next(iter(found.values()))["hardware"]
+    return hardware["gpu"] or f"{hardware['cpu']}, {hardware['threads']} threads"
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _spread(values, digits: int) -> str:
+    if values is None:
+        return ""
+    median, low, high = (f"{value:.{digits}f}" for value in values)
+    return median if low == high else f"{median} ({low} to {high})"
+
+
+def _train(found: list[dict]) -> str:
+    rows = [
+        [
+            f"{one['program']}" + (f", {one['backbone']}" if one.get("backbone") else ""),
+            one["precision"],
+            _spread(one["s_per_step"], 3),
+            _spread(one["tokens_per_s"], 0),
+            _spread(one["slower"], 2),
+            _spread(one["of_floor"], 2),
+            f"{one['mfu']:.2f}" if "mfu" in one else "",
+        ]
+        for one in found
+    ]
+    head = ["program", "precision", "s per step", "real tokens/s", "slower", "of floor", "MFU"]
+    return _table(head, rows)
+
+
+def _whole(found: list[dict]) -> str:
+    rows = [
+        [f"GPT-2 {one['backbone']}", f"{one['steps']} of {one['of']}", f"{one['seconds']:.0f}",
+         f"{one['estimated_whole']:.0f}", f"{one['first_step']:.1f}"]
+        for one in found
+    ]  # fmt: skip
+    return _table(["backbone", "steps", "seconds", "whole run, seconds", "first step, s"], rows)
+
+
+def _decode(found: dict[str, list[dict]]) -> str:
+    rows = []
+    for model, programs in found.items():
+        for one in programs:
+            times = [one["seconds_per_context"], min(one["seconds"]), max(one["seconds"])]
+            rows.append(
+                [model, one["program"], str(one["contexts"]), str(one["batch_size"]),
+                 _spread(times, 3), f"{630 * one['seconds_per_context']:.0f}",
+                 _spread(one["ratio"], 1), f"{one['same_outputs']:.2f}"]
+            )  # fmt: skip
+    head = ["model", "program", "contexts", "batch", "s per context", "s for 630", "slower", "same"]
+    return _table(head, rows)
+
+
+def _growth(found: dict) -> str:
+    parts = []
+    for title, points in (*found["growth"].items(), ("configuration", found["memory"])):
+        rows = []
+        for one in points:
+            name = str(one.get("value", one["name"]))
+            if "error" in one:
+                rows.append([name, one["error"], "", ""])
+                continue
+            device = one["device_gib"]
+            rows.append([name, f"{one['s_per_step']:.3f}", f"{one['host_gib']:.2f}",
+                         "" if device is None else f"{device:.2f}"])  # fmt: skip
+        parts.append(_table([title, "s per step", "host, GiB", "device, GiB"], rows))
+    return "\n\n".join(parts)
+
+
+def _profile(found: list[list]) -> str:
+    return _table(["operation", "share"], [[f"`{n}`", f"{share:.1%}"] for n, share in found])

@@ -1,0 +1,81 @@
+"""The contract test's matrix, a line for each method -> results/contract.md
+
+A cell has the number of cases (sets of options) in which the property holds, "–" where the method
+promises none (and the test checks that it says so), FAILED where one fails.
+"""
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from eval.files import replace_text
+from solo.adapters import METHODS
+from solo.cli.command import RESULTS, ROOT, plain_parser
+
+TESTS = [ROOT / "tests/solo/test_adapters.py", ROOT / "tests/solo/test_bad_options.py"]
+INTRO = """\
+# The contract of the adapters
+
+What `tests/solo/test_adapters.py` and `tests/solo/test_bad_options.py` hold every method to, on a
+GPT-2 of 6 x 16: the number of cases in which it holds; –: not promised, and the method says so.
+Made by `python scripts/checks/contract.py`.
+
+"""
+
+
+class Recorder:
+    """A plugin of pytest: the results of every test that has a method, by method and test."""
+
+    def __init__(self):
+        self.methods: dict[str, str] = {}  # of a test's id
+        self.results = defaultdict(list)  # (method, test): "passed", "not promised" or "failed"
+
+    def pytest_collection_modifyitems(self, items) -> None:
+        for item in items:
+            given = item.callspec.params if hasattr(item, "callspec") else {}
+            if "name" in given or "name" in given.get("options", {}):
+                self.methods[item.nodeid] = given.get("name") or given["options"]["name"]
+
+    def pytest_runtest_logreport(self, report) -> None:
+        if report.nodeid in self.methods and (report.when == "call" or not report.passed):
+            test = report.nodeid.split("::")[1].split("[")[0]
+            words = "not promised" if dict(report.user_properties) else report.outcome
+            self.results[self.methods[report.nodeid], test].append(words)
+
+
+def matrix(results: dict[tuple[str, str], list[str]]) -> str:
+    """Markdown: a line for each method, a column for each test."""
+    tests = list(dict.fromkeys(test for _, test in results))
+    titles = [test.removeprefix("test_").replace("_", " ") for test in tests]
+    lines = [["method", *titles], ["---", *["---"] * len(tests)]]
+    for method in METHODS:
+        lines.append([method, *(cell(results.get((method, test), [])) for test in tests)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def cell(outcomes: list[str]) -> str:
+    if set(outcomes) - {"passed", "not promised"}:
+        return "FAILED"
+    held = outcomes.count("passed")
+    return str(held) if held else "–" if outcomes else ""
+
+
+def main() -> None:
+    parser = plain_parser(__doc__)
+    parser.add_argument("--out", type=Path, default=RESULTS / "contract.md", help="where to")
+    args = parser.parse_args()
+    recorder = Recorder()
+    options = ["-q", "--disable-warnings", "-p", "no:cacheprovider"]
+    status = pytest.main([*options, *map(str, TESTS)], plugins=[recorder])
+    text = INTRO + matrix(recorder.results)
+    replace_text(args.out, text)
+    print(text)
+    sys.exit(int(status))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""LoR2C's schedules (Zhao et al., 2025, arXiv 2503.00572): modules that merge, or become LoRA.
+
+The feature space of a module is the share of the top k singular values of B A in their sum, or for
+k = 0 their mean. At intervals:
+
+- merge: of all pairs of adjacent modules, the one whose feature spaces have the smallest sum
+  becomes one module that spans both ranges of blocks: it reads the input of the first block, adds
+  to the output of the last, and goes on from the first module's weights;
+- inject: of the modules around a single block, the one with the largest feature space is removed,
+  and LoRA on the query and value of its block takes its place, B zero.
+
+Ties go to the lower block; where both are due, the merge comes first. Where nothing is left for an
+event (every pair would be too long, every module is merged) it changes nothing: `blocks` is null.
+
+The rules are those of the authors' code (Oblivioniss/LoR2C, run_glue_lor2c.py), since the paper was
+at hand by its abstract only; one reimplementation (MohnishBangaru/Hybrid-LoR2C-QLoRA) reads it
+otherwise: one minus that share, a merge that keeps the richer module, an injection in place of the
+poorest. Defaults from the code: k = 0, no limit to the span, an interval of a quarter of training
+divided by the number of events (there rounded up to epochs), half the rank for LoRA, and events for
+a quarter of the blocks (8 of 32 in llama_finetune_lor2c.sh). Other than in the code:
+
+- a merged module is the first one trained on, with the optimizer's state (there a copy that the
+  optimizer never sees), and an injected LoRA stays trained (there it is frozen again at the next
+  epoch);
+- singular values are those of the moment (there of the last ones written to a file), and their mean
+  is over r of them instead of d, which makes no difference to the choice;
+- one event of a kind at the end of each interval (llama_finetune_lor2c.py repeats it at every step
+  of the next one).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from solo.adapters.base import Attached, Hook, check, generator, install
+from solo.adapters.shared.layers import BlockUpdates, LowRank, feature_space, residuals
+from solo.adapters.shared.targets import projection
+
+LEAST = {"merges": 1, "injections": 1, "lora_rank": 1, "max_span": 2, "interval": 1}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many events of each kind are to be, and by what they are chosen.
+
+    max_span: the most blocks that a merged module may span. top_k: of the feature space. interval:
+    steps between two events of a kind; None: a quarter of training divided by their number.
+    """
+
+    merges: int
+    injections: int
+    max_span: int
+    top_k: int
+    interval: int | None
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"merge": self.merges, "inject": self.injections}
+
+
+def check_schedule(config) -> None:
+    """Raise ValueError unless a Config's options of the schedule make sense."""
+    for name, least in LEAST.items():
+        value = getattr(config, name, None)
+        check(
+            value is None or value >= least,
+            f"adapter.{name} is {value}; it must be at least {least}, or null for the default",
+        )
+    alpha = getattr(config, "lora_alpha", 1.0)
+    check(alpha > 0, f"adapter.lora_alpha is {alpha}; it must be above 0")
+    check(
+        0 <= config.top_k < config.rank,
+        f"adapter.top_k is {config.top_k}; it must be below adapter.rank ({config.rank}), or 0 for "
+        "the mean singular value",
+    )
+
+
+def make_plan(n: int, config) -> Plan:
+    """The plan of a Config for n blocks; a method without merges or injections has no such option.
+
+    Raises ValueError if there are too few blocks for it.
+    """
+    quarter = max(1, n // 4)
+    n_merges = (config.merges or quarter) if hasattr(config, "merges") else 0
+    n_injections = (config.injections or quarter) if hasattr(config, "injections") else 0
+    span = min(n, getattr(config, "max_span", None) or n)
+    check(n_injections <= n, f"adapter.injections is {n_injections}; the model has only {n} blocks")
+    rest = n - n_injections
+    possible = rest - math.ceil(rest / span)
+    check(
+        n_merges <= possible,
+        f"adapter.merges is {n_merges}; into modules of at most {span} blocks {rest} blocks can be "
+        f"merged {possible} times (the model has {n}, and {n_injections} are for LoRA)",
+    )
+    return Plan(n_merges, n_injections, span, config.top_k, config.interval)
+
+
+class Connections(nn.Module):
+    """Low-rank residual connections, and LoRA in the blocks that have lost theirs.
+
+    residual: modules by the first block of their range, "0", "1", ...; end: its last block, by the
+    first. lora: updates of c_attn by block; to_inject: those that wait, one for each block or none.
+    """
+
+    def __init__(self, residual: Sequence[LowRank], to_inject: Sequence[BlockUpdates] = ()):
+        super().__init__()
+        self.residual = nn.ModuleDict({str(i): module for i, module in enumerate(residual)})
+        self.end = {i: i for i in range(len(residual))}
+        self.lora = nn.ModuleDict()
+        self.to_inject = list(to_inject)  # in a list they are no part of the module yet
+
+    def hooks(self, blocks: Sequence[nn.Module]) -> list[Hook]:
+        """Hooks at every block, which look up at each call what there is at their place."""
+        pending: dict[int, Tensor] = {}  # what the output of a block is to get, by block
+        hooks = [Hook(block, after=self._around(i, pending)) for i, block in enumerate(blocks)]
+        for i, _ in enumerate(self.to_inject):
+            hooks.append(Hook(projection(blocks[i], "c_attn"), after=self._inside(str(i))))
+        return hooks
+
+    def _around(self, block: int, pending: dict[int, Tensor]):
+        def after(x: Tensor, y: Tensor) -> Tensor:
+            if block in self.end:
+                pending[self.end[block]] = self.residual[str(block)](x)
+            return y + pending.pop(block) if block in pending else y
+
+        return after
+
+    def _inside(self, block: str):
+        def after(x: Tensor, y: Tensor) -> Tensor:
+            return y + self.lora[block]("c_attn", x) if block in self.lora else y
+
+        return after
+
+    def feature_spaces(self, top_k: int) -> dict[int, float]:
+        """Of every module, by the first block of its range."""
+        modules = {first: self.residual[str(first)] for first in self.end}
+        return {first: feature_space(m.a, m.b, top_k) for first, m in modules.items()}
+
+    def perform(self, event: dict) -> None:
+        """Do what an event says. Raises ValueError for one that does not fit."""
+        if event["blocks"] is None:
+            return
+        (first, last), kind = event["blocks"], event["kind"]
+        if kind == "merge":
+            second = self.end.get(first, first) + 1
+            check(self.end.get(second) == last, f"there are no two modules to merge for {event}")
+            self.end[first] = self.end.pop(second)
+            del self.residual[str(second)]
+        else:
+            check(kind == "inject" and bool(self.to_inject), f"this method cannot do {event}")
+            fits = first == last and self.end.get(first) == last
+            check(fits, f"there is no module to replace for {event}")
+            del self.end[first]
+            removed = self.residual.pop(str(first))
+            lora = self.to_inject[first].to(removed.b.device)
+            self.lora[str(first)] = lora.train(self.training)
+
+
+def to_merge(end: dict[int, int], spaces: dict[int, float], max_span: int) -> list[int] | None:
+    """The range [first, last] of the pair to merge, of modules (`end`: Connections), if any."""
+    pairs = [
+        (spaces[first] + spaces[last + 1], first, end[last + 1])
+        for first, last in end.items()
+        if last + 1 in end and end[last + 1] - first < max_span
+    ]
+    return list(min(pairs)[1:]) if pairs else None
+
+
+def to_inject(end: dict[int, int], spaces: dict[int, float]) -> list[int] | None:
+    """The range [block, block] of the module to replace, if any (see to_merge)."""
+    single = [first for first, last in sorted(end.items()) if first == last]
+    return [max(single, key=spaces.get)] * 2 if single else None
+
+
+def connect(model_config, config, plan: Plan, seed: int) -> Connections:
+    """A connection for every block, and where the plan injects, a LoRA that waits."""
+    draws = generator(seed)
+    residual = residuals(model_config, config.rank, config.alpha, config.dropout, draws)
+    if plan.injections == 0:
+        return Connections(residual)
+    rank = config.lora_rank or max(1, config.rank // 2)
+    factors = (rank, config.lora_alpha, config.dropout)
+    lora = [BlockUpdates(model_config, ("q", "v"), *factors, draws) for _ in residual]
+    return Connections(residual, lora)
+
+
+def attach_scheduled(model, config, seed: int) -> Attached:
+    """LoR2C with the schedule of a Config (see make_plan). At step 0 nothing changes: B is zero."""
+    plan = make_plan(model.config.n_layer, config)
+    connections = connect(model.config, config, plan, seed)
+    intervals: dict[str, int] = {}
+    attached = install(
+        model,
+        connections,
+        connections.hooks(model.transformer.h),
+        scalars=lambda: {"modules": len(connections.end), "lora_blocks": len(connections.lora)},
+    )
+
+    def start(total_steps: int) -> None:
+        for kind, count in plan.counts.items():
+            interval = plan.interval or max(1, total_steps // (4 * max(1, count)))
+            check(
+                count * interval < total_steps,
+                f"the schedule does not fit: {count} times {kind}, every {interval} steps, takes "
+                f"more than {count * interval} steps and the run has {total_steps}; lower their "
+                "number or adapter.interval, or train longer",
+            )
+            intervals[kind] = interval
+
+    def perform(event: dict) -> None:
+        connections.perform(event)
+        attached.events.append(event)
+        attached.parameters = dict(connections.named_parameters())
+
+    def after_step(step: int) -> None:
+        if not intervals:
+            raise RuntimeError("the schedule was not started: call start(total_steps) first")
+        for kind, count in plan.counts.items():  # the merge first
+            if step % intervals[kind] or step > count * intervals[kind]:
+                continue
+            end, spaces = connections.end, connections.feature_spaces(plan.top_k)
+            merge = kind == "merge"
+            blocks = to_merge(end, spaces, plan.max_span) if merge else to_inject(end, spaces)
+            named = {str(first): space for first, space in spaces.items()}
+            perform({"step": step, "kind": kind, "blocks": blocks, "feature_spaces": named})
+
+    def replay(events: list[dict]) -> None:
+        for event in events:
+            perform(event)
+
+    attached.start, attached.after_step, attached.replay = start, after_step, replay
+    return attached

@@ -1,0 +1,145 @@
+"""What a step of training costs, cut down without changing what it computes.
+
+Two parts of the plain path (transformers' GPT-2) do more than they need to on a CPU, in torch 2.13:
+products with weights that never change pack those weights anew every time, and attention with a
+mask works on a whole row of examples, whose parts never meet. `frozen_products` and `attention` do
+the same for less; training/loss.py has a third, the loss. Tests hold each to the plain path.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface
+from transformers.pytorch_utils import Conv1D
+
+ATTENTION = "solo_by_example"  # its name among transformers' attention implementations
+
+
+class Packed:
+    """A frozen weight (n_in, n_out) in oneDNN's own layout, for y = x W and for its gradient."""
+
+    def __init__(self, weight: Tensor, dtype: torch.dtype, tokens: int):
+        self.weight, self.dtype, self.tokens = weight.detach(), dtype, tokens
+        self.forth = self.back = None
+
+    def _pack(self, weight: Tensor) -> Tensor:
+        return torch.ops.mkldnn._reorder_linear_weight(
+            weight.to(self.dtype).contiguous(), self.tokens
+        )
+
+    def times(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """x W + bias, (..., n_in) -> (..., n_out)."""
+        if self.forth is None:
+            self.forth = self._pack(self.weight.t())
+        return torch.ops.mkldnn._linear_pointwise(x, self.forth, bias, "none", [], "")
+
+    def times_transposed(self, gradient: Tensor) -> Tensor:
+        """(..., n_out) -> (..., n_in)."""
+        if self.back is None:  # never needed below the first adapted block
+            self.back = self._pack(self.weight)
+        return torch.ops.mkldnn._linear_pointwise(gradient, self.back, None, "none", [], "")
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, bias, packed):
+        ctx.packed = packed
+        return packed.times(x, bias)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        gradient = gradient.contiguous()
+        wanted_x, wanted_bias, _ = ctx.needs_input_grad
+        of_x = ctx.packed.times_transposed(gradient) if wanted_x else None
+        of_bias = gradient.flatten(0, -2).sum(0) if wanted_bias else None
+        return of_x, of_bias, None
+
+
+def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether this torch and this processor have packed products."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    if not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+        return False
+    if dtype == torch.bfloat16:
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return dtype == torch.float32
+
+
+@contextmanager
+def frozen_products(model: nn.Module, dtype: torch.dtype, tokens: int = 256) -> Iterator[None]:
+    """Within: every Conv1D and the head multiply with packed copies of their weights in `dtype`.
+
+    Only where the processor can and the weight is frozen, or nothing is trained (torch.no_grad);
+    those weights must not change meanwhile.
+    tokens: how many rows the products usually have. The copies take as much memory as the weights
+    (twice, above the first adapted block).
+    """
+    patched = []
+    if can_pack(model.device, dtype):
+        patched = [module for module in model.modules() if isinstance(module, Conv1D)]
+        patched.append(model.lm_head)
+    if torch.is_grad_enabled():
+        patched = [module for module in patched if not module.weight.requires_grad]
+    for module in patched:
+        weight = module.weight if isinstance(module, Conv1D) else module.weight.t()
+        module.forward = _product(Packed(weight, dtype, tokens), module)
+    try:
+        yield
+    finally:
+        for module in patched:
+            del module.forward
+
+
+def _product(packed: Packed, module: nn.Module):
+    def forward(x: Tensor) -> Tensor:
+        bias = None if module.bias is None else module.bias.to(packed.dtype)
+        # In two dimensions: in more, oneDNN answers with a view, which autograd lets nobody add to
+        # in place, as some of peft's layers do.
+        y = _Product.apply(x.to(packed.dtype).flatten(0, -2), bias, packed)
+        return y.unflatten(0, x.shape[:-1])
+
+    return forward
+
+
+def attention(
+    module, query, key, value, attention_mask, scaling=None, places=None, origin=None, **rest
+) -> tuple[Tensor, None]:
+    """Causal attention of every example apart; query, key and value (K, H, T, D).
+
+    places (E, L): where in the flattened K * T tokens each example's are, its end filled up with
+    any; origin (K * T,): where in the flattened E * L the answer for each token is. `data.pack`
+    gives both. Returns (K, T, H, D), as transformers wants it.
+    """
+    K, H, T, D = query.shape
+    examples, longest = places.shape
+    q, k, v = (
+        x.transpose(1, 2)
+        .reshape(K * T, H * D)
+        .index_select(0, places.flatten())
+        .view(examples, longest, H, D)
+        .transpose(1, 2)
+        for x in (query, key, value)
+    )
+    scale = D**-0.5 if scaling is None else scaling
+    hidden = torch.ones(longest, longest, dtype=torch.bool, device=q.device).triu(1)
+    scores = ((q * scale) @ k.transpose(-1, -2)).float().masked_fill(hidden, float("-inf"))
+    out = scores.softmax(-1).to(v.dtype) @ v  # (E, H, L, D)
+    out = out.transpose(1, 2).reshape(examples * longest, H * D).index_select(0, origin)
+    return out.view(K, T, H, D), None
+
+
+AttentionInterface.register(ATTENTION, attention)
+
+
+@contextmanager
+def attention_by_example(model: nn.Module) -> Iterator[None]:
+    """Within: the model's attention is `attention`."""
+    before = model.config._attn_implementation
+    model.config._attn_implementation = ATTENTION
+    try:
+        yield
+    finally:
+        model.config._attn_implementation = before

@@ -1,0 +1,122 @@
+"""The frozen GPT-2 that every method adapts: loaded strictly, without dropout, fingerprinted."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers.utils import logging as transformers_logging
+
+from solo.files import file_sha256, read_json
+
+HUB_FILES = ("config.json", "model.safetensors", "tokenizer*", "vocab.json", "merges.txt")
+FUSED = {"gelu_new": "gelu_pytorch_tanh"}  # one function, in one kernel instead of eight
+NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+
+
+def resolve(path: str, revision: str | None = None) -> Path:
+    """The local directory of a checkpoint: `path` itself, or the hub's copy of that name.
+
+    Raises FileNotFoundError if `path` is neither a directory nor a name the hub (or its cache)
+    knows. The hub's directory name is the commit, which the run's record keeps.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(path, revision=revision, allow_patterns=HUB_FILES))
+    except Exception as error:  # the hub raises many kinds; to the user they are one
+        raise FileNotFoundError(
+            f"no GPT-2 checkpoint at model.path={path}: not a local directory, and the hub gave "
+            f"{type(error).__name__}; set model.path=DIR to a directory with config.json, "
+            "model.safetensors and the tokenizer files"
+        ) from error
+
+
+def load_backbone(directory: Path) -> GPT2LMHeadModel:
+    """Load GPT-2 from a directory in float32, with every dropout at 0, in eval mode.
+
+    Raises FileNotFoundError for a missing file, ValueError for another architecture, for a
+    truncated file, and for the first key that is missing, unexpected, or of another shape.
+    """
+    directory = Path(directory)
+    for name in ("config.json", "model.safetensors"):
+        if not (directory / name).is_file():
+            raise FileNotFoundError(f"{directory} has no {name}; is it a GPT-2 checkpoint?")
+    kind = read_json(directory / "config.json").get("model_type")
+    if kind != "gpt2":
+        raise ValueError(f"{directory} holds a model of type {kind!r}; only 'gpt2' is supported")
+    config = GPT2Config.from_pretrained(directory, **NO_DROPOUT)
+    config.activation_function = FUSED.get(config.activation_function, config.activation_function)
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # what it would warn of is an error below
+    try:
+        model, report = GPT2LMHeadModel.from_pretrained(
+            directory,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are reported, and refused, below
+        )
+    except Exception as error:
+        raise ValueError(
+            f"{directory}/model.safetensors cannot be loaded as GPT-2 ({error}); "
+            "fetch or write the checkpoint again"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        keys = sorted(str(key) for key in report.get(problem, ()))
+        if keys:
+            raise ValueError(
+                f"{directory} does not fit its config.json: {len(keys)} "
+                f"{problem.replace('_', ' ')}, the first is {keys[0]}"
+            )
+    return model.eval()
+
+
+def load_tokenizer(directory: Path):
+    """The tokenizer of a checkpoint. ValueError if it is empty or has no end-of-text token."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{directory} has no usable tokenizer ({str(error).splitlines()[0]}); "
+            "it needs tokenizer.json, or vocab.json and merges.txt"
+        ) from error
+    if len(tokenizer) < 2 or tokenizer.eos_token_id is None:
+        raise ValueError(
+            f"the tokenizer of {directory} has {len(tokenizer)} entries and end token "
+            f"{tokenizer.eos_token!r}; it needs tokenizer.json, or vocab.json and merges.txt"
+        )
+    return tokenizer
+
+
+def device() -> torch.device:
+    """Where models run: the accelerator (CUDA, MPS, ...) if there is one, else the CPU."""
+    return torch.accelerator.current_accelerator() or torch.device("cpu")
+
+
+def fingerprint(model: torch.nn.Module) -> str:
+    """Hex sha256 over the names and bytes of all parameters: which weights, wherever stored."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def describe(model: GPT2LMHeadModel, path: str, directory: Path) -> dict:
+    """What a run records of its backbone. `stand_in`: the label that pretraining left, or None."""
+    config = model.config
+    shape = {key: getattr(config, key) for key in ("n_layer", "n_embd", "n_head", "vocab_size")}
+    stand_in = getattr(config, "stand_in", None)
+    return {
+        "path": path,
+        "commit": directory.name if not Path(path).is_dir() else None,  # the hub's
+        "file_sha256": file_sha256(directory / "model.safetensors"),
+        "sha256": fingerprint(model),
+        "stand_in": stand_in,
+        "shape": shape,
+    }

@@ -1,0 +1,154 @@
+"""How fast this machine trains and decodes: from the logs of earlier runs, or timed on the spot."""
+
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from huggingface_hub import try_to_load_from_cache
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from solo import files
+from solo.adapters import make_config
+from solo.backbones.loading import FUSED, NO_DROPOUT, device
+from solo.backbones.shapes import SHAPES
+from solo.datasets.data import Example
+from solo.decoding import rules as decode
+from solo.runs import record, run
+from solo.training.loop import LOG, train
+from solo.training.recipe import TrainConfig
+
+LENGTHS = (35, 44, 51, 57, 73)  # tokens of training examples: mean 52, padded in fours as E2E is
+TARGETS = 0.46  # of them, completion and end token
+STEPS = 4  # timed training steps, the first of which does not count
+TIMED = "timed now, random weights"
+Key = tuple
+
+
+@dataclass(frozen=True)
+class Speed:
+    """tokens_per_s: training, padding left out. seconds_per_mr: decoding, at most (to the longest
+    output), None if unknown. source: where the two come from."""
+
+    tokens_per_s: float
+    seconds_per_mr: float | None
+    source: str
+
+
+def shape_of(model: dict) -> GPT2Config | None:
+    """The shape of a configured backbone, its weights at hand or not; None if nothing tells it."""
+    path = model["path"]
+    if (Path(path) / "config.json").is_file():
+        return GPT2Config.from_pretrained(path)
+    if path in SHAPES:
+        return SHAPES[path]
+    cached = try_to_load_from_cache(path, "config.json") if path.count("/") == 1 else None
+    return GPT2Config.from_pretrained(Path(cached).parent) if isinstance(cached, str) else None
+
+
+def key_of(config: dict, shape) -> Key:
+    """What decides a run's speed on one machine; runs that share it share a Speed."""
+    recipe = TrainConfig(**config["train"])
+    shape = (shape.n_layer, shape.n_embd, shape.n_head, shape.vocab_size)
+    beam = tuple(sorted(run.decode_settings(config).items()))
+    return shape, config["adapter"]["name"], recipe.batch_size, recipe.precision, beam
+
+
+def describe(key: Key) -> str:
+    """A key in words."""
+    (n_layer, n_embd, *_), name, batch, precision, _ = key
+    return f"GPT-2 {n_layer} x {n_embd}, {name}, batch {batch}, {precision}"
+
+
+def logged(runs_dir: Path) -> dict[Key, Speed]:
+    """The speeds of earlier runs on this hardware, by the medians of their logs."""
+    speeds, here = {}, record.environment()["hardware"]
+    for path in sorted(Path(runs_dir).glob("*/environment.json")):
+        try:
+            training = files.read_json(path)["train"]
+            if training["hardware"] == here and training.get("processes", 1) == 1:
+                key, speed = _logged(path.parent, here)
+                speeds.setdefault(key, speed)
+        except (ValueError, KeyError, TypeError, OSError, ArithmeticError):
+            continue  # unfinished, damaged, or nothing trained
+    return speeds
+
+
+def _logged(run_dir: Path, here: dict) -> tuple[Key, Speed]:
+    stages = files.read_json(run_dir / "environment.json")
+    known = files.read_json(run_dir / "identity.json")
+    lines, recorded = files.read_lines(run_dir / LOG), known["training"]
+    speed = statistics.median(e["tokens_per_s"] for e in lines if "tokens_per_s" in e)
+    decoded, per_mr = stages.get("decode"), None
+    if decoded and decoded["hardware"] == here:
+        per_mr = decoded["seconds"] / decoded["n_predictions"]
+    shape = SimpleNamespace(**stages["train"]["backbone"]["shape"])
+    config = {"adapter": recorded["adapter"], "train": recorded["train"]}
+    key = key_of(config | {"decode": known["decode"]}, shape)
+    return key, Speed(speed, per_mr, f"log of {run_dir.name}")
+
+
+def measure(keys: dict[Key, dict], shapes: dict[Key, GPT2Config]) -> dict[Key, Speed]:
+    """Time a few training and decoding steps for every key, with random weights on this device.
+
+    keys: a configuration for each key. A backbone is made, and its decoding timed, once for all
+    keys of its shape: a method adds little to it.
+    """
+    speeds, made, per_mr = {}, (None, None), {}
+    for key in sorted(keys, key=str):
+        if made[0] != key[0]:
+            made = (None, None)  # let go of the last one first
+            made = (key[0], random_backbone(shapes[key]))
+        decoding = (key[0], key[-1])
+        if decoding not in per_mr:
+            per_mr[decoding] = _seconds_per_mr(made[1], keys[key])
+        speeds[key] = Speed(_tokens_per_s(made[1], keys[key]), per_mr[decoding], TIMED)
+    return speeds
+
+
+def random_backbone(shape: GPT2Config) -> GPT2LMHeadModel:
+    """A GPT-2 of that shape as solo/backbones/loading.py would load it, its weights random."""
+    config = GPT2Config(**shape.to_dict() | NO_DROPOUT)
+    config.activation_function = FUSED.get(config.activation_function, config.activation_function)
+    with device():
+        return GPT2LMHeadModel(config).eval()
+
+
+def _tokens_per_s(model: GPT2LMHeadModel, config: dict) -> float:
+    """Tokens a second in training, padding left out; infinity where nothing is trained."""
+    draws, clock = torch.Generator().manual_seed(0), []
+    recipe = TrainConfig(**config["train"] | {"max_steps": STEPS})
+    lengths = LENGTHS * recipe.batch_size * STEPS  # whole cycles: their mean is that of E2E
+    ids = [torch.randint(model.config.vocab_size, (n,), generator=draws).tolist() for n in lengths]
+    examples = [Example(tokens, round((1 - TARGETS) * len(tokens))) for tokens in ids]
+    method, adapter = make_config(config["adapter"])
+    attached = method.attach(model, adapter, 1)
+    speed = float("inf")
+    if attached.parameters:
+        with tempfile.TemporaryDirectory() as directory:
+
+            def tick(done, total, info):
+                clock.append(time.monotonic())
+
+            train(model, attached, examples, examples[:1], recipe, directory, 1, "timing", tick)
+        mean = sum(LENGTHS) / len(LENGTHS)
+        speed = (STEPS - 1) * recipe.batch_size * mean / (clock[-1] - clock[0])
+    attached.detach()
+    return speed
+
+
+def _seconds_per_mr(model: GPT2LMHeadModel, config: dict) -> float:
+    """Seconds for one context of 37 tokens (E2E's mean) and the longest output."""
+    settings = run.decode_settings(config) | {"batch_size": config["decode"]["batch_size"]}
+    prompts, times = [[k + 1] * 37 for k in range(settings["batch_size"])], {}
+    model.eval()
+    for length in (1, 1, 3):  # the first one warms up
+        short = decode.BeamConfig(**settings | {"max_new_tokens": length})
+        start = time.monotonic()
+        decode.beam_search(model, prompts, short, (model.config.vocab_size - 1,))
+        times[length] = time.monotonic() - start
+    step = max(0.0, times[3] - times[1]) / 2
+    return (times[1] + (settings["max_new_tokens"] - 1) * step) / len(prompts)

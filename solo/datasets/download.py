@@ -1,0 +1,217 @@
+"""The E2E NLG files: where they are, what they must contain, and how to get them.
+
+The official CSVs come from tuetschek/e2e-dataset, the linearised and tokenised ones from
+microsoft/LoRA (examples/NLG/data/e2e); both are pinned to a commit and to a checksum.
+"""
+
+import csv
+import http.client
+import os
+import ssl
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from solo.files import ROOT, file_sha256, write_text
+
+Progress = Callable[[int, int | None], None]  # bytes here, bytes in all (None: not announced)
+
+CSV_URL = (
+    "https://raw.githubusercontent.com/tuetschek/e2e-dataset/"
+    "ab0d967dd5729ce455ef14ba9ffafc456a335264"
+)
+LORA_URL = (
+    "https://raw.githubusercontent.com/microsoft/LoRA/"
+    "c4593f060e6a368d7bb5af5273b8e42810cdef90/examples/NLG/data/e2e"
+)
+E2E_FILES = {  # path below the data folder: (address, sha256)
+    "devset.csv": (
+        f"{CSV_URL}/devset.csv",
+        "fc26b78cdb849c80545f513b223d1e051138b43882eeb79e3eb153e689c864f9",
+    ),
+    "testset_w_refs.csv": (
+        f"{CSV_URL}/testset_w_refs.csv",
+        "edc8db685e39bb9824d5bd70c18b1c9b0412d14b527aa960e2d1c8251ee15ccd",
+    ),
+    "trainset.csv": (
+        f"{CSV_URL}/trainset.csv",
+        "f27d48df45815288ab15619d47a79028c300fbb7f42e373668aba0b98c1d57c6",
+    ),
+    "lora_format/test.txt": (
+        f"{LORA_URL}/test.txt",
+        "81b1bcd40c4f12845ec4eb61a77bf43765d112483cd9b2f91ef10bfc1b3d8f13",
+    ),
+    "lora_format/train.txt": (
+        f"{LORA_URL}/train.txt",
+        "eae319082237310913d9f37f6a891d48fb3f821f29d86870d2cb4f92ddd72c5a",
+    ),
+    "lora_format/valid.txt": (
+        f"{LORA_URL}/valid.txt",
+        "ba963113c8401d3d26216c0dc0a6dae1ea6ea927de3bf830e32c41f65401c80d",
+    ),
+}
+E2E_SUMS = {name: sha256 for name, (_, sha256) in E2E_FILES.items()}
+
+HTTP_RETRY = {408, 429, 500, 502, 503, 504}  # the server may answer better in a moment
+NETWORK_ERRORS = (
+    urllib.error.URLError,
+    ConnectionError,
+    TimeoutError,
+    ssl.SSLError,
+    http.client.HTTPException,
+)
+TIMEOUT_S = 30
+CHUNK = 1 << 16
+
+
+def e2e_dir() -> Path:
+    """The folder of the E2E data: E2E_DATA_DIR, or data/e2e below the project's root."""
+    given = os.environ.get("E2E_DATA_DIR")
+    return Path(given) if given else ROOT / "data" / "e2e"
+
+
+def check_file(path: Path, sha256: str | None) -> None:
+    """Raises FileNotFoundError if `path` is no file, ValueError if its checksum is another one.
+
+    With None for the checksum, any content will do.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing; `python scripts/prepare_data.py e2e` downloads the E2E files "
+            f"(with E2E_DATA_DIR unset), or put the file there yourself"
+        )
+    found = file_sha256(path)
+    if sha256 is not None and found != sha256:
+        raise ValueError(
+            f"{path} ({path.stat().st_size} bytes) is damaged or another version: expected "
+            f"sha256 {sha256}, found {found}; delete the file and run "
+            f"`python scripts/prepare_data.py e2e` again"
+        )
+
+
+def verify(directory: Path, sums: Mapping[str, str] = E2E_SUMS) -> None:
+    """Check every file of `sums` (path below `directory` -> sha256); errors as check_file's."""
+    for name, sha256 in sums.items():
+        check_file(Path(directory) / name, sha256)
+
+
+def write_sums(directory: Path, sums: Mapping[str, str]) -> None:
+    """Write SHA256SUMS in the format of sha256sum: top folder first, then by name."""
+    names = sorted(sums, key=lambda name: (name.count("/"), name))
+    write_text(directory / "SHA256SUMS", "".join(f"{sums[name]}  {name}\n" for name in names))
+
+
+def download(
+    url: str,
+    path: Path,
+    sha256: str,
+    on_progress: Progress | None = None,
+    attempts: int = 4,
+    wait_s: float = 1.0,
+) -> None:
+    """Fetch `url` into `path`, going on where a broken download left its `.part` file.
+
+    A file already there is only checked. After a network error it tries again, up to `attempts`
+    times in a row without a byte received, waiting wait_s, 2 wait_s, 4 wait_s ... in between.
+    `path` appears only once the checksum is right. Raises FileNotFoundError when the server
+    refuses (404 and the like), ConnectionError when the attempts are used up, ValueError when the
+    checksum is wrong.
+    """
+    if path.exists():
+        return check_file(path, sha256)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    failures = 0
+    while not (part.exists() and file_sha256(part) == sha256):
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            _receive(url, part, on_progress)
+            break
+        except NETWORK_ERRORS as error:
+            code = getattr(error, "code", None)
+            if code == 416:  # the part is longer than the file itself: start over
+                part.unlink()
+            elif code is not None and code not in HTTP_RETRY:
+                raise FileNotFoundError(
+                    f"{url} cannot be had: the server answers {error}; put the file at {path} "
+                    f"yourself, or set E2E_DATA_DIR to a folder that holds the E2E files"
+                ) from error
+            gained = part.exists() and part.stat().st_size > before
+            failures = 1 if gained else failures + 1
+            if failures >= attempts:
+                raise ConnectionError(
+                    f"{url}: no connection in {attempts} attempts ({error}); run again to go on "
+                    f"from there, or set E2E_DATA_DIR to a folder that holds the E2E files"
+                ) from error
+            time.sleep(wait_s * 2 ** (failures - 1))
+    found = file_sha256(part)
+    if found != sha256:
+        part.unlink()
+        raise ValueError(
+            f"{path.name} from {url} has the wrong checksum: expected sha256 {sha256}, found "
+            f"{found}; the download was deleted, run again, and if this comes back, put the "
+            f"file at {path} yourself"
+        )
+    os.replace(part, path)
+
+
+def _receive(url: str, part: Path, on_progress: Progress | None) -> None:
+    """One request: append to `part` if the server sends the rest only, else write it anew."""
+    have = part.stat().st_size if part.exists() else 0
+    # A compressed answer would make byte ranges and lengths speak of other bytes than ours.
+    headers = {"Accept-Encoding": "identity", "User-Agent": "solo-connection-reproduction"}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    request = urllib.request.Request(url, headers=headers)
+    with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+        resumed = answer.status == 206
+        if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            part.unlink()
+            raise ConnectionError("the server sent another range of bytes than asked for")
+        done = have if resumed else 0
+        length = answer.headers.get("Content-Length")
+        total = done + int(length) if length else None
+        with open(part, "ab" if resumed else "wb") as file:
+            while chunk := answer.read(CHUNK):
+                file.write(chunk)
+                done += len(chunk)
+                if on_progress:
+                    on_progress(done, total)
+    if total is not None and done < total:
+        raise ConnectionError(f"the connection broke after {done} of {total} bytes")
+
+
+def prepare_e2e(
+    directory: Path | None = None,
+    progress_for: Callable[[str], Progress] | None = None,
+    files: Mapping[str, tuple[str, str]] = E2E_FILES,
+) -> Path:
+    """Have the E2E files ready and checked; returns their folder.
+
+    Without `directory`, a folder named by E2E_DATA_DIR is checked and used as it is, no network.
+    Otherwise what is missing is downloaded into `directory` (default: data/e2e) and SHA256SUMS
+    written. `progress_for(name)` gives the callback for one file. Errors: download's, verify's.
+    """
+    sums = {name: sha256 for name, (_, sha256) in files.items()}
+    if directory is None and os.environ.get("E2E_DATA_DIR"):
+        verify(e2e_dir(), sums)
+        return e2e_dir()
+    directory = Path(directory) if directory else e2e_dir()
+    for name, (url, sha256) in files.items():
+        download(url, directory / name, sha256, progress_for(name) if progress_for else None)
+    write_sums(directory, sums)
+    return directory
+
+
+def count_examples(path: Path) -> tuple[int, int]:
+    """(rows, distinct MRs) of a CSV with a column `mr`, or of a file of lines `mr||text`."""
+    if path.suffix == ".csv":
+        with open(path, encoding="utf-8", newline="") as file:
+            mrs = [row["mr"] for row in csv.DictReader(file)]
+    else:
+        lines = path.read_text(encoding="utf-8").split("\n")
+        mrs = [line.split("||")[0].rstrip() for line in lines if "||" in line]
+    return len(mrs), len(set(mrs))

@@ -1,0 +1,159 @@
+"""Beam search of LoRA's E2E recipe (microsoft/LoRA, examples/NLG/src/gpt2_beam.py), batched.
+
+It is not the search of transformers' `generate()`:
+
+1. The no-repeat rule sees the generated tokens only, never the prompt, and bans by setting logits
+   to -inf before the softmax, so that the remaining tokens share the whole probability.
+2. Each step keeps exactly `beam` candidates out of live beams x vocabulary. A candidate whose last
+   token is an end token is scored and leaves; its place is refilled from the live ones.
+3. After the last step the unfinished candidates are scored too.
+4. score = sum of log p / length ** length_penalty; the length counts the end token. A later
+   candidate wins only with a strictly higher score.
+5. The first step takes the `beam` best tokens of the first distribution.
+
+Deviations from the original, none of which can change which hypothesis wins: a context stops as
+soon as no live beam can still win (the original always runs `max_new_tokens` steps); log p comes
+from log_softmax (the original takes log(softmax(x)), which is -inf below 1e-45); among equal sums
+the better-ranked parent beam, then the lower token id, comes first (unspecified there).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
+
+from solo.decoding.search import search_batch
+
+
+@dataclass(frozen=True)
+class BeamConfig:
+    """Settings of the search; the defaults are those of LoRA's E2E recipe.
+
+    beam: candidates kept per context. length_penalty: exponent of the length, 0 for none.
+    no_repeat_ngram: no n-gram of that many generated tokens occurs twice; 0 turns the rule off.
+    max_new_tokens: longest output, end token included. batch_size: contexts decoded together; it
+    changes speed and memory, not the output (but for rounding).
+
+    Raises ValueError for a value outside its range.
+    """
+
+    beam: int = 10
+    length_penalty: float = 0.8
+    no_repeat_ngram: int = 4
+    max_new_tokens: int = 64
+    batch_size: int = 16
+
+    def __post_init__(self):
+        lowest = {"beam": 1, "no_repeat_ngram": 0, "max_new_tokens": 1, "batch_size": 1}
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise ValueError(f"{name}={value!r}: give a whole number of at least {low}")
+        penalty = self.length_penalty
+        number = isinstance(penalty, (int, float)) and not isinstance(penalty, bool)
+        # Below 0 the bound of solo/decoding/search.py would not hold, and longer outputs would be
+        # punished.
+        if not number or not 0 <= penalty < math.inf:
+            raise ValueError(
+                f"length_penalty={penalty!r}: give a number of at least 0 (0 = no penalty)"
+            )
+
+
+def end_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Ids that end a hypothesis: end of text and, where it is one token, a blank line.
+
+    (50256, 628) for GPT-2, as in the recipe. Raises ValueError if the tokenizer has no
+    end-of-text token.
+    """
+    if tokenizer.eos_token_id is None:
+        raise ValueError("the tokenizer has no end-of-text token: set its eos_token")
+    ends = [tokenizer.eos_token_id]
+    blank = tokenizer.encode("\n\n", add_special_tokens=False)
+    # A tokenizer that does not know the newline may answer with its one unknown token.
+    if len(blank) == 1 and blank[0] not in ends and _text(tokenizer, blank) == "\n\n":
+        ends.append(blank[0])
+    return tuple(ends)
+
+
+def prediction_text(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
+    """The text of generated tokens: cut at end of text and at the first blank line, stripped.
+
+    As gpt2_decode.py of the recipe does. A single line break inside the text stays.
+    """
+    text = _text(tokenizer, token_ids)
+    for mark in (tokenizer.eos_token, "\n\n"):
+        if mark:
+            text = text.split(mark)[0]
+    return text.strip()
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
+    # The clean-up that some tokenizers ask for turns " ." into "."; the recipe decodes plainly.
+    return tokenizer.decode(
+        token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+    )
+
+
+def beam_search(
+    model: GPT2LMHeadModel,
+    prompts: list[list[int]],
+    config: BeamConfig,
+    end_ids: tuple[int, ...],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[list[int]]:
+    """The best hypothesis for each prompt, as generated token ids with the end token included.
+
+    prompts: token ids, the separator included; any mix of lengths. The answer is in their order.
+    on_progress(done, total) is called after each batch of contexts.
+
+    Raises ValueError, before any work, for an empty prompt, a prompt that leaves no room for
+    `max_new_tokens`, an id outside the vocabulary, or a model in training mode; and, during it,
+    where no hypothesis has a finite score.
+    """
+    _check(model, prompts, config)
+    by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
+    found: list[list[int]] = [[] for _ in prompts]
+    for start in range(0, len(prompts), config.batch_size):
+        chosen = by_length[start : start + config.batch_size]
+        answers = search_batch(
+            model,
+            [prompts[i] for i in chosen],
+            end_ids,
+            beam=config.beam,
+            length_penalty=config.length_penalty,
+            no_repeat_ngram=config.no_repeat_ngram,
+            max_new_tokens=config.max_new_tokens,
+        )
+        for i, tokens in zip(chosen, answers, strict=True):
+            if tokens is None:
+                raise ValueError(
+                    f"no hypothesis with a finite score for prompt {i}: either the model's logits "
+                    f"are not finite, or no_repeat_ngram={config.no_repeat_ngram} left no token "
+                    f"to go on with in a vocabulary of {model.config.vocab_size}"
+                )
+            found[i] = tokens
+        if on_progress is not None:
+            on_progress(start + len(chosen), len(prompts))
+    return found
+
+
+def _check(model: GPT2LMHeadModel, prompts: list[list[int]], config: BeamConfig) -> None:
+    if model.training:
+        raise ValueError("the model is in training mode: call model.eval() before decoding")
+    room = model.config.n_positions - config.max_new_tokens
+    vocab = model.config.vocab_size
+    for i, prompt in enumerate(prompts):
+        if not prompt:
+            raise ValueError(f"prompt {i} is empty: give at least the separator token")
+        if len(prompt) > room:
+            raise ValueError(
+                f"prompt {i} has {len(prompt)} tokens; with max_new_tokens="
+                f"{config.max_new_tokens} the model's {model.config.n_positions} positions leave "
+                f"room for {room}: shorten the prompt or lower max_new_tokens"
+            )
+        if not 0 <= min(prompt) <= max(prompt) < vocab:
+            raise ValueError(
+                f"prompt {i} holds token ids from {min(prompt)} to {max(prompt)}, the model knows "
+                f"0 to {vocab - 1}: use the tokenizer that belongs to the model"
+            )

@@ -1,0 +1,89 @@
+"""Files: written atomically, read with one-line errors, known by their content."""
+
+import functools
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@contextmanager
+def atomic(path: Path):
+    """Yield a temporary path beside `path`; it takes the name `path` only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o644)  # mkstemp makes it private
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 atomically, with plain line feeds on every platform: checksums depend on it."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def write_json(path: Path, value) -> None:
+    """Write `value` as indented JSON, atomically. NaN and infinity are refused (ValueError)."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path):
+    """Read JSON; a missing or broken file is a one-line error that names it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is missing; run the stage that writes it") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); delete it and run again") from error
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The entries of a JSON-lines log; a missing or broken file is a one-line error."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is missing; run the stage that writes it")
+    try:
+        return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}); train this run again") from error
+
+
+def to_yaml(value) -> str:
+    """`value` as YAML, keys in their order."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
+
+
+def read_yaml(path: Path):
+    """Read YAML; a missing file is a one-line error that names it."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} not found; is this the directory of a run?")
+    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes, read once as long as nobody writes the file."""
+    status = os.stat(path)
+    return _sha256_of(str(path), status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256_of(path: str, *status: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def config_hash(config) -> str:
+    """Eight hex digits that identify a JSON-like configuration, whatever the order of its keys."""
+    text = json.dumps(config, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

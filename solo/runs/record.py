@@ -1,0 +1,141 @@
+"""A run's record: where a number comes from, written beside it.
+
+`environment.json` in a run directory holds one entry per finished stage (train, decode,
+evaluate), each with the commit, the package versions, the hardware, the checksums of what it
+read, and how long it took. Tables read it; nothing is inferred from file names.
+"""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+
+from solo.files import ROOT, read_json, write_json, write_text
+
+PACKAGES = ("torch", "transformers", "datasets", "accelerate", "safetensors", "pycocoevalcap")
+
+
+def environment() -> dict:
+    """Commit, package versions and hardware of this process, as a JSON-like dict."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    hardware = {"cpu": _cpu_name(), "threads": torch.get_num_threads(), "gpu": gpu}
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": _dirty(), "versions": versions} | {
+        "hardware": hardware
+    }
+
+
+def stage_record(run_dir: Path, stage: str) -> dict | None:
+    """What `environment.json` says of a stage, or None if that stage has not finished."""
+    path = Path(run_dir) / "environment.json"
+    return read_json(path).get(stage) if path.exists() else None
+
+
+@contextmanager
+def stage(run_dir: Path, name: str):
+    """Time a stage and write its entry into `environment.json` when, and only when, it succeeds.
+
+    Yields a dict to which the stage adds what it wants recorded (checksums, labels, counts).
+    """
+    path = Path(run_dir) / "environment.json"
+    entry = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    start = time.monotonic()
+    yield entry
+    entry["seconds"] = round(time.monotonic() - start, 1)
+    stages = read_json(path) if path.exists() else {}
+    write_json(path, stages | {name: entry | environment()})
+
+
+class Log:
+    """A JSON-lines log: appended line by line, cut back when a run goes on from a state.
+
+    Of several processes only the main one (`main`) writes it.
+    """
+
+    def __init__(self, path: Path, main: bool = True):
+        self.path, self.main = path, main
+
+    def keep_until(self, step: int) -> None:
+        """Drop what was written after `step` (everything at step 0) and a line cut short."""
+        if not self.main:
+            return
+        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        kept = []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                break  # the line that a kill cut short
+            if entry["step"] <= step and step > 0:
+                kept.append(line + "\n")
+        write_text(self.path, "".join(kept))
+
+    def write(self, entry: dict) -> None:
+        """Append one entry."""
+        if self.main:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+
+
+@contextmanager
+def lock(directory: Path):
+    """Hold a run directory; RuntimeError at once if another process holds it.
+
+    The operating system keeps the lock, on a file beside the directory, and drops it when the
+    process ends, however it ends. Whoever holds it may take it again within the same process.
+    """
+    directory = Path(directory).resolve()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(directory.parent / f".{directory.name}.lock", timeout=0, is_singleton=True)
+    try:
+        held.acquire()
+    except Timeout:
+        raise RuntimeError(
+            f"{directory} is in use by another process; wait until that one ends, then run this "
+            "again: what is done by then is not repeated"
+        ) from None
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def claim_row(run_dir: Path, row: str) -> None:
+    """Note that a run fills a table row; one run may fill rows of several tables."""
+    path = Path(run_dir) / "rows.json"
+    rows = read_json(path) if path.exists() else []
+    if row not in rows:
+        write_json(path, [*rows, row])
+
+
+def _git(*args: str) -> str | None:
+    try:
+        result = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True)
+    except OSError:  # a machine without git
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _dirty() -> bool | None:
+    status = _git("status", "--porcelain", "--untracked-files=no")
+    return None if status is None else bool(status)
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = (line.partition(":")[2] for line in lines if line.startswith("model name"))
+        return next(names).strip()
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,109 @@
+"""Plain text for pretraining: documents -> tokens -> random windows.
+
+Documents are separated by a line `<|endoftext|>`; a file may be compressed (.xz).
+"""
+
+import lzma
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from transformers import PreTrainedTokenizerFast
+
+from solo.files import atomic, config_hash, file_sha256
+
+END_OF_TEXT = "<|endoftext|>"
+CHARACTERS_AT_ONCE = 2**24  # enough documents for every core; their encodings take about 1 GB
+
+
+def find_files(root: Path, patterns: list[str]) -> list[Path]:
+    """The files under `root` that match, in order. FileNotFoundError: a pattern has none."""
+    files = []
+    for pattern in patterns:
+        found = sorted(Path(root).glob(pattern))
+        if not found:
+            raise FileNotFoundError(f"no file matches {pattern!r} in {root}")
+        files += found
+    return files
+
+
+def documents(files: list[Path]) -> Iterator[str]:
+    """The documents of UTF-8 text files (.xz or plain), one string each."""
+    for path in files:
+        opener = lzma.open if path.suffix == ".xz" else open
+        lines: list[str] = []
+        with opener(path, "rt", encoding="utf-8") as file:
+            for line in file:
+                if line.strip() == END_OF_TEXT:
+                    yield "".join(lines)
+                    lines = []
+                else:
+                    lines.append(line)
+        if lines:
+            yield "".join(lines)
+
+
+def train_tokenizer(files: list[Path], vocab_size: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of GPT-2's kind, trained on `files` with `vocab_size` entries."""
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(
+        documents(files), vocab_size, special_tokens=[END_OF_TEXT], show_progress=False
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe._tokenizer, eos_token=END_OF_TEXT, bos_token=END_OF_TEXT
+    )
+
+
+def token_stream(files: list[Path], tokenizer, cache_dir: Path) -> np.ndarray:
+    """All documents as one array of token ids (uint16 or uint32), each ended by the end token.
+
+    The documents of a batch are encoded in parallel, on all cores. Cached under `cache_dir` by the
+    content of the files and of the tokenizer, read back as a memory map, so that a corpus larger
+    than memory costs nothing.
+    """
+    key = [file_sha256(path) for path in files] + [tokenizer.backend_tokenizer.to_str()]
+    path = Path(cache_dir) / f"tokens-{config_hash(key)}.npy"
+    if not path.exists():
+        dtype = np.uint16 if len(tokenizer) < 2**16 else np.uint32
+        parts = [_encode(batch, tokenizer, dtype) for batch in _batches(documents(files))]
+        with atomic(path) as temporary, open(temporary, "wb") as file:
+            np.save(file, np.concatenate(parts))
+    return np.load(path, mmap_mode="r")
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch, size = [], 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= CHARACTERS_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    yield batch
+
+
+def _encode(texts: list[str], tokenizer, dtype) -> np.ndarray:
+    encoded = tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    end = [tokenizer.eos_token_id]
+    parts = [np.array(ids + end, dtype=dtype) for ids in (e.ids for e in encoded)]
+    return np.concatenate([np.empty(0, dtype), *parts])
+
+
+def windows(stream: np.ndarray, count: int, context: int, seed: list[int]) -> torch.Tensor:
+    """`count` random windows of context + 1 tokens, (count, context + 1), a function of `seed`."""
+    starts = np.random.default_rng(seed).integers(0, len(stream) - context, size=count)
+    return _rows(stream, starts, context)
+
+
+def spread_windows(stream: np.ndarray, count: int, context: int) -> torch.Tensor:
+    """At most `count` windows at equal distances, apart from each other, (_, context + 1)."""
+    count = min(count, (len(stream) - 1) // context)
+    starts = np.linspace(0, len(stream) - 1 - context, count).astype(np.int64)
+    return _rows(stream, starts, context)
+
+
+def _rows(stream: np.ndarray, starts: np.ndarray, context: int) -> torch.Tensor:
+    rows = np.stack([stream[start : start + context + 1] for start in starts])
+    return torch.from_numpy(rows.astype(np.int64))
