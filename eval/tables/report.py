@@ -5,8 +5,8 @@ from pathlib import Path
 
 from eval import compare
 from eval.files import replace, replace_text
-from eval.tables.lines import figures, params, render, runs, standin
-from eval.tables.lines import lines as tables
+from eval.tables import figures, params, render, runs, standin
+from eval.tables import lines as tables
 
 # Tables of stand-ins alone, that nobody reported figures for, and the names of their files.
 PLAIN = {"demo": "table1", "demo-family": "family", "standin": "table"}

@@ -12,7 +12,7 @@ import numpy as np
 
 from eval import compare
 from eval.metrics.statistics import scores
-from eval.tables.lines import lines as tables
+from eval.tables import lines as tables
 from eval.tables.render import MISSING, scaled
 from eval.tables.runs import METRICS, Run, read_log
 

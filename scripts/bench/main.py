@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from scripts.bench import growth as bench_growth
+from scripts.bench import report as bench_report
 from scripts.bench.decode import TOY, bench_decode, toy_model
 from scripts.bench.growth import M, S
-from scripts.bench.main import growth as bench_growth
-from scripts.bench.main import report as bench_report
 from scripts.bench.peers import lora_recipe, peft_trainer
 from scripts.bench.train import (
     LORA,

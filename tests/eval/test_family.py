@@ -5,8 +5,9 @@ import random
 import matplotlib.text
 import pytest
 
+from eval.tables import figures, report
 from eval.tables.labels import place
-from eval.tables.lines import figures, lines_of, load_reported, report
+from eval.tables.lines import lines_of, load_reported
 from eval.tables.runs import read_runs
 from tests.eval.made_runs import make_run
 

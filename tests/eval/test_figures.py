@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from eval.tables.lines import figures, lines_of, load_reported, report
+from eval.tables import figures, report
+from eval.tables.lines import lines_of, load_reported
 from eval.tables.runs import read_runs
 from tests.eval.made_runs import make_run
 

@@ -186,7 +186,7 @@ def test_score_checks_its_input(hypotheses, references, text):
 
 def _killing(times: int, monkeypatch) -> list[int]:
     """Let the first `times` METEOR processes die after their first answer."""
-    seen, read = [], eval.meteor._read
+    seen, read = [], eval.metrics.meteor._read
 
     def deadly(process):
         line = read(process)
@@ -198,7 +198,7 @@ def _killing(times: int, monkeypatch) -> list[int]:
                 process.stdout.read()
         return line
 
-    monkeypatch.setattr(eval.meteor, "_read", deadly)
+    monkeypatch.setattr(eval.metrics.meteor, "_read", deadly)
     return seen
 
 
@@ -230,26 +230,27 @@ def test_a_filter_that_fails_is_tried_twice(tmp_path):
 
 def test_too_little_memory(monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(eval.java, "_heap", lambda: 3)
+        patch.setattr(eval.metrics.java, "_heap", lambda: 3)
         with pytest.raises(RuntimeError, match=r"stopped before .*OutOfMemory") as error:
             score(["a"], [["a b"]])
         assert "\n" not in str(error.value)
-    monkeypatch.setattr(eval.java, "_memory", lambda: 360)
+    monkeypatch.setattr(eval.metrics.java, "_memory", lambda: 360)
     with pytest.raises(RuntimeError, match="for Java: 360 MB may be used .* 364 MB are"):
         score(["a"], [["a b"]])
 
 
 @pytest.mark.parametrize(("memory", "heap"), [(100_000, 2048), (2000, 1000), (700, 350)])
 def test_heap_adapts_to_the_memory(memory, heap, monkeypatch):
-    monkeypatch.setattr(eval.java, "_memory", lambda: memory)
-    assert eval.java._heap() == heap
+    monkeypatch.setattr(eval.metrics.java, "_memory", lambda: memory)
+    assert eval.metrics.java._heap() == heap
     with java(["-version"], brief=True) as process:
         assert f"-Xmx{heap}m" in process.args
 
 
 def test_memory_heeds_a_ulimit():
     code = (
-        "import resource, eval.java as j; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, -1));"
+        "import resource, eval.metrics.java as j;"
+        "resource.setrlimit(resource.RLIMIT_AS, (3 << 30, -1));"
         "print(j._memory(), j._heap())"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -272,7 +273,7 @@ def test_no_runtime(monkeypatch, tmp_path):
 
 
 def test_no_jar(monkeypatch):
-    monkeypatch.setattr(eval.systems, "PARAPHRASES", "meteor/data/none.gz")
+    monkeypatch.setattr(eval.metrics.systems, "PARAPHRASES", "meteor/data/none.gz")
     with pytest.raises(FileNotFoundError, match="none.gz is not installed; run: pip"):
         score(["a"], [["a"]])
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eval.metrics.statistics import CIDER, WIDTH, save
-from eval.tables.lines import report
+from eval.tables import report
 from tests.eval.made_runs import SCORES, make_run
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import GPT2Config
 
-from scripts.bench.main import growth as bench_growth
-from scripts.bench.main import report as bench_report
+from scripts.bench import growth as bench_growth
+from scripts.bench import report as bench_report
 from scripts.bench.peers import peft_trainer
 from scripts.bench.train import (
     batches_of,

@@ -84,7 +84,7 @@ def test_same_seed_same_bytes_in_another_process_too(tmp_path):
         f"from solo.demo_data import write_demo_data as w; from pathlib import Path;"
         f"w(Path({str(tmp_path / 'b')!r}), seed=3, **{SMALL!r})"
     )
-    root = Path(data.__file__).resolve().parent.parent
+    root = Path(data.__file__).resolve().parents[2]
     env = {**os.environ, "PYTHONHASHSEED": "12345"}
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env=env)
     again = {str(p.relative_to(tmp_path / "b")): p for p in (tmp_path / "b").rglob("*.*")}
@@ -286,7 +286,7 @@ def test_sizes_too_small(tmp_path, sizes):
 
 
 def test_script_writes_and_counts(tmp_path):
-    root = Path(data.__file__).resolve().parent.parent
+    root = Path(data.__file__).resolve().parents[2]
     command = [sys.executable, str(root / "scripts" / "prepare_data.py"), "demo", "--dir"]
     done = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

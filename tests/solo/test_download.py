@@ -16,7 +16,7 @@ from solo.datasets import download as dl
 
 BODY = bytes((i * i + i // 7) % 251 for i in range(300_000))
 SUM = hashlib.sha256(BODY).hexdigest()
-ROOT = Path(dl.__file__).resolve().parent.parent
+ROOT = Path(dl.__file__).resolve().parents[2]
 
 
 @pytest.fixture
