@@ -11,21 +11,22 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.cli import stages
 from solo.cli.command import command, progress_bar
-from solo.runs import run
+from solo.cli.compose import config_of, run_of
+from solo.runs import stages
 
 
 @command
 def main(cfg: DictConfig) -> None:
-    config, run_dir = stages.run_config(cfg)
-    output = config["decode"]["output"]
-    if output is None:
-        print(stages.decode(config, run_dir))
-        return
+    run = run_of(cfg)
+    config = run.config if run else config_of(cfg)
+    output = config.decode.output
     with progress_bar("decode", "MR") as report:
-        rows = run.decode_file(config, run_dir, report)
-    run.write_predictions(Path(output), rows)
+        if output is None:
+            output = stages.decode_run(run, report)
+        else:
+            rows = stages.decode_file(config, run.directory if run else None, report)
+            stages.write_predictions(Path(output), rows)
     print(output)
 
 

@@ -7,15 +7,16 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.cli import stages
+from eval.score import METRICS
 from solo.cli.command import command
+from solo.cli.compose import run_of
+from solo.cli.evaluate import evaluate_runs
 
 
 @command
 def main(cfg: DictConfig) -> None:
-    config, run_dir = stages.run_config(cfg)
-    scores = stages.evaluate(config, run_dir)
-    for name in ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr"):
+    [scores] = evaluate_runs([run_of(cfg)])
+    for name in METRICS:
         print(f"{name:8s} {scores[name]:.4f}")
 
 

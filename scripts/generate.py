@@ -10,22 +10,21 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.cli import stages
 from solo.cli.command import command
+from solo.cli.compose import config_of, run_of
 from solo.datasets import data
-from solo.decoding import rules as decode
-from solo.runs import run
+from solo.runs import stages
 
 
 @command
 def main(cfg: DictConfig) -> None:
     if not cfg.mr:
         raise ValueError('no MR given; add mr="name[The Mill], eatType[pub], ..."')
-    config, run_dir = stages.run_config(cfg)
+    run = run_of(cfg)
+    config = run.config if run else config_of(cfg)
     context = data.linearise(cfg.mr) if "[" in cfg.mr else cfg.mr
-    settings = decode.BeamConfig(**run.decode_settings(config))
-    model, tokenizer, _ = run.load_model(config["model"], run_dir)
-    [text] = run.generate(model, tokenizer, [context], settings, lambda *progress: None)
+    model, tokenizer, _ = stages.load_model(config.model, run.directory if run else None)
+    [text] = stages.generate(model, tokenizer, [context], config.decode, lambda *progress: None)
     print(text)
 
 

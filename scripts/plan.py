@@ -6,179 +6,15 @@ data need be there. Hours rest on the logs of earlier runs on this hardware or, 
 none, on a few steps with random weights, timed on the spot (--no-timing leaves them out).
 """
 
-import functools
 import shutil
 import sys
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-
-from huggingface_hub import try_to_load_from_cache
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.adapters import full, make_config
-from solo.cli import stages, timing
+from solo.cli import planning, timing
 from solo.cli.command import TABLES, one_line_errors, plain_parser
-from solo.cli.rows import Row, compose_rows, own_overrides, row_names, tables_named
-from solo.datasets.download import count_examples
-from solo.runs import run
-from solo.training.recipe import TrainConfig
-
-STATES = ("missing", "interrupted", "trained", "decoded", "done")
-WORDS = {"trained": "trained, not decoded", "decoded": "decoded, not scored"}
-E2E_COUNTS = {"train": 42_061, "valid": 4_672, "test": 630}  # examples; of the test set, MRs
-E2E_TOKENS = {"train": 53.3, "valid": 59.2}  # mean tokens of an example
-GB = 1e9
-
-
-@dataclass
-class Line:
-    """One run: the rows it fills, how far it is, and what is left. None: not known."""
-
-    rows: list[Row]
-    state: str
-    done: int
-    steps: int | None
-    size: float | None  # bytes that the run keeps
-    key: timing.Key | None
-    hours: float | None = None
-
-
-def plan(rows: list[Row]) -> list[Line]:
-    """One line for each run, what is missing first."""
-    shared: dict[str, list[Row]] = {}
-    for row in rows:
-        shared.setdefault(str(directory_of(row)), []).append(row)
-    lines = []
-    for directory, filled in shared.items():
-        state, done = stages.state(Path(directory))
-        config, shape = filled[0].config, timing.shape_of(filled[0].config["model"])
-        method, adapter = make_config(config["adapter"])
-        params = None if shape is None else method.n_params(shape, adapter)
-        count, steps = n_examples(config, "train"), None
-        if count or config["train"]["max_steps"]:
-            steps = TrainConfig(**config["train"]).total_steps(count) if params != 0 else 0
-        left = steps if state == "missing" else max(0, steps - done) if steps else 0
-        left = 0 if STATES.index(state) >= STATES.index("trained") else left
-        key = None if shape is None else timing.key_of(config, shape)
-        kept = None if params is None else 0 if left == 0 and state != "missing" else 4 * params
-        lines.append(Line(filled, state, done, left, kept, key))
-    return sorted(lines, key=lambda line: STATES.index(line.state))
-
-
-def directory_of(row: Row) -> Path:
-    """The directory of a row's run; without its data, where that cannot be known, a name for it."""
-    try:
-        return run.run_directory(row.config, run.identity(row.config, planned=True))
-    except FileNotFoundError:
-        return Path("unknown") / row.label
-
-
-@functools.cache
-def _count(path: Path) -> tuple[int, int]:
-    return count_examples(path)
-
-
-def n_examples(config: dict, split: str) -> int | None:
-    """Examples of a split (of the test set, MRs); of an absent E2E file, what it is known for."""
-    path = Path(config["data"][f"{split}_path"])
-    if path.is_file():
-        return _count(path)[split == "test"]
-    return E2E_COUNTS[split] if config["data"]["sha256"][split] else None
-
-
-def hours(line: Line, speed: timing.Speed) -> float | None:
-    """Training, validation at twice the training's speed (it goes forward only), decoding."""
-    config = line.rows[0].config
-    seconds = 0.0
-    if line.steps:
-        recipe = TrainConfig(**config["train"])
-        examples, valid = n_examples(config, "train"), n_examples(config, "valid")
-        if line.steps is None or not examples:
-            return None
-        tokens = line.steps * recipe.batch_size * E2E_TOKENS["train"]
-        epochs = line.steps * recipe.batch_size / examples
-        tokens += max(1, epochs) * valid * E2E_TOKENS["valid"] / 2
-        seconds += tokens / speed.tokens_per_s
-    if line.state in STATES[:3]:
-        contexts = n_examples(config, "test")
-        if speed.seconds_per_mr is None or contexts is None:
-            return None
-        seconds += contexts * speed.seconds_per_mr
-    return seconds / 3600
-
-
-def fill_hours(lines: list[Line]) -> dict[timing.Key, timing.Speed]:
-    """Set every line's hours; returns the speeds that they rest on."""
-    todo = [line for line in lines if line.state != "done" and line.key]
-    speeds = {}
-    for directory in {line.rows[0].config["runs_dir"] for line in todo}:
-        speeds |= timing.logged(Path(directory))
-    configs = {line.key: line.rows[0].config for line in reversed(todo)}
-    missing = {key: c for key, c in configs.items() if key not in speeds}
-    shapes = {key: timing.shape_of(c["model"]) for key, c in missing.items()}
-    if missing:
-        print(f"timing {len(missing)} kinds of run ...", file=sys.stderr, flush=True)
-    speeds |= timing.measure(missing, shapes)
-    for line in todo:
-        line.hours = hours(line, speeds[line.key])
-    return {key: speeds[key] for key in sorted(configs, key=str)}
-
-
-def absent(lines: list[Line]) -> list[str]:
-    """A line for every backbone and data file that is not there."""
-    found = {}
-    for line in lines:
-        config = line.rows[0].config
-        path, revision = config["model"]["path"], config["model"]["revision"]
-        cached = None
-        if not Path(path).is_dir() and path.count("/") == 1:
-            cached = try_to_load_from_cache(path, "model.safetensors", revision=revision)
-        if not Path(path).is_dir() and not isinstance(cached, str):
-            shape = timing.shape_of(config["model"])
-            size = "" if shape is None else f" ({4 * full.n_params(shape, None) / GB:.1f} GB)"
-            found[f"backbone {path}{size}: neither a directory nor in the hub's cache"] = None
-        for split in ("train", "valid", "test"):
-            file = Path(config["data"][f"{split}_path"])
-            if not file.is_file():
-                made = "make data" if config["data"]["sha256"][split] else "make demo"
-                found[f"data {file}: run `{made}`"] = None
-    return list(found)
-
-
-def number(value: float | None, text: str = "{:,}") -> str:
-    return "?" if value is None else text.format(value)
-
-
-def report(lines: list[Line]) -> str:
-    """The plan as aligned text, with its totals; unknown figures count as 0 in them."""
-    width = max(len(row.label) for line in lines for row in line.rows) + 2
-    out = [f"{'row':{width}}{'state':22}{'steps left':>11}{'hours':>9}{'keeps':>13}"]
-    for line in lines:
-        state = WORDS.get(line.state, line.state)
-        if line.state == "interrupted":
-            state += f" at {line.done:,}"
-        size = None if line.size is None else line.size / 1e6
-        time = "-" if line.state == "done" else number(line.hours, "{:.2f}")
-        figures = f"{number(line.steps):>11}{time:>9}"
-        figures += f"{number(size, '{:,.1f} MB'):>13}"
-        out.append(f"{line.rows[0].label:{width}}{state:22}{figures}")
-        out += [f"{row.label:{width}}the same run" for row in line.rows[1:]]
-    states = Counter(line.state for line in lines)
-    n_rows = sum(len(line.rows) for line in lines)
-    counts = ", ".join(
-        f"{states[state]} {WORDS.get(state, state)}" for state in STATES if states[state]
-    )
-    steps, time = (sum(getattr(line, name) or 0 for line in lines) for name in ("steps", "hours"))
-    kept = sum(line.size or 0 for line in lines)
-    largest = max(line.size or 0 for line in lines)
-    out.append(f"\n{n_rows} rows, {len(lines)} runs: {counts}")
-    timed = any(line.hours is not None for line in lines)
-    length = f"{time:,.1f} hours one after the other" if timed else "hours not known"
-    out.append(f"left: {steps:,} steps, {length}")
-    out.append(f"disk: {kept / GB:.2f} GB kept; up to {3 * largest / GB:.2f} GB more for the state")
-    return "\n".join(out)
+from solo.cli.rows import compose_rows, own_overrides, row_names, tables_named
 
 
 def main() -> None:
@@ -195,19 +31,19 @@ def main() -> None:
             raise ValueError(f"unknown table {args.table!r}; known: {', '.join(TABLES)}, all")
         tables = tables_named(args.table)
         rows = compose_rows(row_names(tables, args.rows), args.overrides, own_overrides(tables))
-        lines = plan(rows)
-        speeds = {} if args.no_timing else fill_hours(lines)
-        print(report(lines))
+        lines = planning.plan(rows)
+        speeds = {} if args.no_timing else planning.fill_hours(lines)
+        print(planning.report(lines))
         free = shutil.disk_usage(Path.cwd()).free
-        print(f"      {free / GB:.1f} GB free here")
+        print(f"      {free / planning.GB:.1f} GB free here")
         for key, speed in speeds.items():
-            mr = number(speed.seconds_per_mr, "{:.2f} s")
+            mr = planning.number(speed.seconds_per_mr, "{:.2f} s")
             tokens = f"{speed.tokens_per_s:,.0f} tokens/s"
             tokens = "nothing to train" if speed.tokens_per_s == float("inf") else tokens
             print(
                 f"rests on: {timing.describe(key)}: {tokens}, decoding {mr} per MR ({speed.source})"
             )
-        for text in absent(lines):
+        for text in planning.absent(lines):
             print(f"absent: {text}")
 
 

@@ -16,21 +16,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from solo import files
 from solo.cli.command import command, progress_bar
-from solo.standin import plain as pretrain
-from solo.standin import pretrain as standin
+from solo.options import make
+from solo.standin import plain, pretrain
 
 
 @functools.partial(command, config_name="pretrain_backbone")
 def main(cfg: DictConfig) -> None:
-    config = OmegaConf.to_container(cfg.pretrain, resolve=True)
+    values = OmegaConf.to_container(cfg.pretrain, resolve=True)
+    cache = files.ROOT / "data" / "cache"
     with progress_bar("pretrain") as report:
-        if "phases" in config:
-            recipe = standin.Recipe(**config)
-            summary = standin.make_backbone(recipe, files.ROOT / "data" / "cache", report)
-            print(f"{recipe.output_dir}: {summary['measures']}")
-            return
-        summary = pretrain.make_backbone(config, files.ROOT / "data" / "cache", report)
-    print(pretrain.in_words(summary))
+        if "phases" in values:
+            recipe = make(pretrain.Recipe, values, "pretrain")
+            summary = pretrain.make_backbone(recipe, cache, report)
+            text = f"{recipe.output_dir}: {summary['measures']}"
+        else:
+            text = plain.in_words(
+                plain.make_backbone(make(plain.Recipe, values, "pretrain"), cache, report)
+            )
+    print(text)
 
 
 if __name__ == "__main__":

@@ -6,29 +6,35 @@ Several GPUs for one run: accelerate launch scripts/run_row.py experiment=table1
 """
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from accelerate import Accelerator
+from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.cli import stages
-from solo.cli.command import command, one_line_errors
+from solo.cli.command import command, one_line_errors, progress_bar
+from solo.cli.compose import config_of
+from solo.cli.evaluate import evaluate_runs
 from solo.cli.rows import check_launcher
+from solo.runs import stages
+from solo.runs.run import make_run
+from solo.runs.runner import run_all
+
+failures: list[str] = []
 
 
 @command
 def main(cfg: DictConfig) -> None:
-    sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
-    with stages.others_go_on(cfg.row or cfg.adapter.name) if sweeping else nullcontext():
-        stages.run_all(OmegaConf.to_container(cfg, resolve=True))
+    run = make_run(config_of(cfg))
+    if Accelerator().num_processes > 1 and not Accelerator().is_main_process:
+        stages.train_run(run, lambda *progress: None)  # the main process decodes and scores
+        return
+    failures.extend(run_all([run], progress_bar, evaluate=evaluate_runs).failures)
 
 
 if __name__ == "__main__":
     with one_line_errors():
         check_launcher(sys.argv)
     main()
-    sys.exit(1 if stages.failures else 0)
+    sys.exit(1 if failures else 0)

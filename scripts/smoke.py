@@ -10,18 +10,17 @@ made anew each time. Overrides go to every row: scripts/smoke.py adapter.variant
 import shutil
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.tables.report import write_table
-from eval.tables.settings import row_settings
-from solo.cli import stages
 from solo.cli.command import RESULTS, one_line_errors, plain_parser
-from solo.cli.rows import by_directory, compose_rows, row_names, tables_named
-from solo.runs import record, run
-from solo.standin import corpus
-from solo.standin import plain as pretrain
+from solo.cli.evaluate import evaluate_runs
+from solo.cli.rows import compose_row, compose_rows, row_names, tables_named
+from solo.runs.runner import run_all
+from solo.standin import corpus, plain
 from solo.standin.demo_data import write_demo_data
 
 STAND_IN = "smoke: random thin GPT-2, two steps, generated data; not a reproduction"
@@ -37,7 +36,7 @@ def prepare(out: Path) -> None:
     tokenizer = corpus.train_tokenizer([out / "data" / "pretrain.txt"], 400)
     for n_layer in (12, 24):
         shape = {"n_layer": n_layer, "n_embd": 32, "n_head": 2, "n_positions": 256}
-        model = pretrain.new_model(shape, tokenizer, 1, STAND_IN)
+        model = plain.new_model(shape, tokenizer, 1, STAND_IN)
         model.cpu().save_pretrained(backbone_of(out, n_layer))
         tokenizer.save_pretrained(backbone_of(out, n_layer))
 
@@ -49,31 +48,23 @@ def backbone_of(out: Path, n_layer: int) -> Path:
 def smoke(out: Path, names: list[str], overrides: list[str]) -> tuple[int, list[str]]:
     """Run `names` under `out`; returns the number of runs and a line for each row that failed."""
     prepare(out)
-    rows, failed, decoded = [], [], []
     depths = {
-        name: 24 if row_settings(name)["model"]["path"].endswith("medium") else 12 for name in names
+        name: 24 if compose_row(name, []).model.path.endswith("medium") else 12 for name in names
     }
+    rows = []
     for n_layer in sorted(set(depths.values())):
         paths = [f"model.path={backbone_of(out, n_layer)}", f"data.dir={out}/data"]
         chosen = [name for name in names if depths[name] == n_layer]
         rows += compose_rows(chosen, [*SMALL, *paths, f"runs_dir={out}/runs", *overrides])
-    shared = by_directory(rows)
-    for directory, filled in shared.items():
-        config = filled[0].config
-        try:
-            run.train_run(config, _quiet)
-            run.decode_run(config, directory, _quiet)
-            for row in filled[1:]:
-                record.claim_row(directory, row.name)
-            decoded.append((config, directory))
-        except Exception as error:
-            failed += [f"{row.name}: {type(error).__name__}: {error}" for row in filled]
-    stages.evaluate_all(decoded)
-    return len(shared), failed
+    runs = [row.run for row in rows]
+    outcome = run_all(runs, no_progress, "done", evaluate_runs, at_once=True)
+    return len({run.decoding for run in runs}), outcome.failures
 
 
-def _quiet(done: int, total: int, info: dict) -> None:
-    pass
+@contextmanager
+def no_progress(label: str):
+    """No bar: every run takes a second."""
+    yield lambda done, total, info=None: None
 
 
 def main() -> None:

@@ -8,37 +8,46 @@ A sweep over learning rates, to choose from with scripts/tune.py: sweep=lr
 """
 
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 from accelerate import Accelerator
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.cli import stages
-from solo.cli.command import command, one_line_errors
+from solo.cli.command import command, one_line_errors, progress_bar
+from solo.cli.compose import config_of
 from solo.cli.rows import check_launcher
-from solo.runs.run import identity
+from solo.runs.config import RunConfig
+from solo.runs.run import Run, make_run
+from solo.runs.runner import run_all
 
-together: list[dict] = []  # configurations of this process's sweep
+swept: list[RunConfig] = []  # configurations of this process's sweep, trained in the end
+failures: list[str] = []
+
+
+def train(configs: list[RunConfig], share_passes: bool) -> None:
+    """Train the configurations and print each run's directory."""
+
+    def tell(run: Run, scores: None) -> None:
+        if Accelerator().is_main_process:
+            print(run.directory, flush=True)
+
+    runs = [make_run(config) for config in configs]
+    outcome = run_all(runs, progress_bar, "trained", share_passes=share_passes, on_done=tell)
+    failures.extend(outcome.failures)
 
 
 @command
 def main(cfg: DictConfig) -> None:
-    hydra, config = HydraConfig.get(), OmegaConf.to_container(cfg, resolve=True)
-    sweeping = hydra.mode == RunMode.MULTIRUN
-    with stages.others_go_on(stages.label(config)) if sweeping else nullcontext():
-        in_process = sweeping and "BasicLauncher" in hydra.launcher._target_
-        if cfg.together and in_process and Accelerator().num_processes == 1:
-            identity(config)  # finds what is wrong with it, before any work
-            together.append(config)
-            return
-        run_dir = stages.train(config)
-        if Accelerator().is_main_process:
-            print(run_dir)
+    hydra, config = HydraConfig.get(), config_of(cfg)
+    in_process = hydra.mode == RunMode.MULTIRUN and "BasicLauncher" in hydra.launcher._target_
+    if in_process and Accelerator().num_processes == 1:
+        swept.append(config)
+    else:
+        train([config], share_passes=False)
 
 
 if __name__ == "__main__":
@@ -46,5 +55,5 @@ if __name__ == "__main__":
         check_launcher(sys.argv)
     main()
     with one_line_errors():
-        stages.train_sweep(together)
-    sys.exit(1 if stages.failures else 0)
+        train(swept, share_passes=True)
+    sys.exit(1 if failures else 0)

@@ -6,7 +6,6 @@ test set is decoded too, its mean over the seeds.
   --runs DIR   where the runs are (default: results/runs)
 """
 
-import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from solo import files
 from solo.cli.command import RESULTS, one_line_errors, plain_parser
 from solo.runs import record
+from solo.runs.rates import choose
 from solo.training.loop import LOG
 
 
@@ -68,15 +68,14 @@ def report(trained: list[Trained]) -> str:
     for rates in groups.values():
         if len(rates) < 2:
             continue
-        means = {lr: statistics.fmean(r.valid_loss for r in runs) for lr, runs in rates.items()}
-        best = min(means, key=means.get)
+        choice = choose({lr: [r.valid_loss for r in runs] for lr, runs in rates.items()})
         labels = sorted({run.label for runs in rates.values() for run in runs})
         out += [labels[-1], f"  {'lr':>8}  {'valid loss':>10}  seeds"]
         for lr in sorted(rates):
             seeds = ", ".join(map(str, sorted({run.seed for run in rates[lr]})))
-            mark = "  best: train.lr=" + f"{lr:g}" if lr == best else ""
-            out.append(f"  {lr:8g}  {means[lr]:10.4f}  {seeds}{mark}")
-        if best in (min(rates), max(rates)):
+            mark = "  best: train.lr=" + f"{lr:g}" if lr == choice.best else ""
+            out.append(f"  {lr:8g}  {choice.losses[lr]:10.4f}  {seeds}{mark}")
+        if choice.at_edge:
             out.append("  the best is at the end of what was tried; try beyond it")
     return "\n".join(out)
 

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from eval.readers import read_hypotheses
 from solo import files
 from solo.cli.command import one_line_errors, plain_parser
-from solo.runs import run
+from solo.runs.run import PREDICTIONS, open_run
+from solo.runs.stages import load_model
 
 SLOTS = ("name", "near")
 SEQUENCES, LENGTH, SEED = 16, 64, 0  # random tokens, each sequence given twice
@@ -50,10 +51,10 @@ def repeat_losses(model, ids: torch.Tensor) -> tuple[float, float, float]:
 
 def line(run_dir: Path) -> str:
     """The table line of a run. Raises what reading a run raises."""
-    read = read_hypotheses(run_dir / run.PREDICTIONS, [])
+    run = open_run(run_dir)
+    read = read_hypotheses(run.decoding / PREDICTIONS, [])
     outputs = list(zip(read.sources, read.texts, strict=True))
-    config = files.read_yaml(run_dir / "config.yaml")
-    model, _, _ = run.load_model(config["model"], run_dir)
+    model, _, _ = load_model(run.config.model, run_dir)
     random = torch.Generator().manual_seed(SEED)
     ids = torch.randint(model.config.vocab_size, (SEQUENCES, LENGTH), generator=random)
     first, second, right = repeat_losses(model, ids.to(model.device))

@@ -33,8 +33,9 @@ from solo.backbones import loading as backbone
 from solo.cli.command import RESULTS, ROOT, one_line_errors, progress_bar
 from solo.datasets import data
 from solo.decoding import rules as decode
-from solo.runs import run
+from solo.runs import stages
 from solo.runs.checkpoint import copy_strictly
+from solo.runs.run import PREDICTIONS
 
 PUBLISHED = 0.704  # BLEU
 KEY = re.compile(r"(?:module\.)?(?:transformer\.)?h\.(\d+)\.attn\.c_attn\.lora_([AB])")
@@ -129,9 +130,9 @@ def main() -> None:
         model, tokenizer = load(args)
         with progress_bar("decode", "MR") as report:
             contexts = [context for _, context in prompts]
-            texts = run.generate(model, tokenizer, contexts, settings, report)
-        output = args.out / run.PREDICTIONS
-        run.write_predictions(output, list(zip([mr for mr, _ in prompts], texts, strict=True)))
+            texts = stages.generate(model, tokenizer, contexts, settings, report)
+        output = args.out / PREDICTIONS
+        stages.write_predictions(output, list(zip([mr for mr, _ in prompts], texts, strict=True)))
         scores = score_files(args.test, [output])[0].scores
         source = {"checkpoint_sha256": files.file_sha256(args.checkpoint), "model": args.model}
         files.write_json(args.out / "metrics.json", scores | {"source": source})

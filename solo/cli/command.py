@@ -89,8 +89,14 @@ def progress_bar(label: str, unit: str = "step"):
 
 
 def command(task: Callable[[DictConfig], None], config_name: str = "config") -> Callable[[], None]:
-    """Decorator: `task` as a command line with Hydra's overrides, --help and -m."""
+    """Decorator: `task` as a command line with Hydra's overrides, --help and -m.
+
+    Every configuration that the command line leads to is composed and checked before the first one
+    is begun; what is wrong is one line.
+    """
     import hydra
+
+    from solo.cli.compose import check_all
 
     @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     @functools.wraps(task)
@@ -103,10 +109,9 @@ def command(task: Callable[[DictConfig], None], config_name: str = "config") -> 
         with one_line_errors():
             for i, argument in enumerate(sys.argv):
                 key, _, value = argument.partition("=")
-                if key == "experiment":
-                    check_experiments(value.split(","))
                 if key == "mr" and value[:1] not in "'\"":
                     sys.argv[i] = f"mr={quoted(value)}"  # brackets and commas are Hydra's
+            check_all(sys.argv[1:], config_name)
             main()
 
     return start

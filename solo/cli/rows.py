@@ -1,22 +1,15 @@
-"""Table rows as configurations, and which of them share a run."""
+"""Table rows as configurations."""
 
-import itertools
 import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
-from pathlib import Path
-
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from eval.tables.lines import load_reported
-from eval.tables.settings import row_settings
-from solo.cli.command import CONFIGS, PAPER_TABLES, check_experiments
-from solo.runs import run
+from solo.cli.command import PAPER_TABLES
+from solo.cli.compose import compose_config, expand
+from solo.runs.config import RunConfig
+from solo.runs.run import Run, make_run
 
 LAUNCHERS = {  # hydra/launcher=NAME: (module, package)
     "joblib": ("hydra_joblib_launcher", "hydra-joblib-launcher"),
@@ -27,13 +20,15 @@ LAUNCHERS = {  # hydra/launcher=NAME: (module, package)
 
 @dataclass(frozen=True)
 class Row:
-    """A row to run: its name, the overrides that apply to it, its resolved configuration, and a
-    label that tells it from the row's other runs of a sweep."""
+    """A row to run: its name, the overrides that apply to it, and its configuration."""
 
     name: str
     overrides: list[str]
-    config: dict
-    label: str
+    config: RunConfig
+
+    @property
+    def run(self) -> Run:
+        return make_run(self.config)
 
 
 def tables_named(name: str) -> list[str]:
@@ -47,15 +42,15 @@ def row_names(tables: Iterable[str], chosen: str | None) -> list[str]:
     Raises ValueError for an unknown one.
     """
     reported = load_reported()
-    known = [row["row"] for table in tables for row in reported[table]["rows"]]
+    rows = [row["row"] for table in tables for row in reported[table]["rows"]]
     if chosen is None:
-        return known
+        return rows
     names = []
     for part in chosen.split(","):
-        found = [row for row in known if part in (row, row.split("/", 1)[1])]
-        if not found:
-            raise ValueError(f"unknown row {part!r}; known: {', '.join(known)}")
-        names += found
+        matching = [row for row in rows if part in (row, row.split("/", 1)[1])]
+        if not matching:
+            raise ValueError(f"unknown row {part!r}; known: {', '.join(rows)}")
+        names += matching
     return names
 
 
@@ -64,26 +59,25 @@ def own_overrides(tables: Iterable[str]) -> dict[str, list[str]]:
     (the family on the demo's backbone): the table's, then the row's own."""
     own, reported = {}, load_reported()
     for table in tables:
-        given = reported[table].get("overrides", [])
-        for row in reported[table]["rows"] if given else []:
+        of_table = reported[table].get("overrides", [])
+        for row in reported[table]["rows"] if of_table else []:
             options = [f"{key}={value}" for key, value in row.get("demo", {}).items()]
-            own[row["row"]] = [*given, *options]
+            own[row["row"]] = [*of_table, *options]
     return own
 
 
-def compose_row(row: str, overrides: list[str]) -> dict:
-    """The resolved configuration of a table row. Raises ValueError for a bad override."""
-    check_experiments([row])
+def compose_row(row: str, overrides: Sequence[str]) -> RunConfig:
+    """The configuration of a table row. Raises ValueError for a bad override."""
     try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            cfg = compose("config", overrides=[f"experiment={row}", *overrides])
-            return OmegaConf.to_container(cfg, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(f"{row}: {' '.join(str(error).split())}") from error
+        return compose_config([f"experiment={row}", *overrides])
+    except ValueError as error:
+        raise ValueError(f"{row}: {error}") from error
 
 
 def compose_rows(
-    names: list[str], overrides: list[str], own: dict[str, list[str]] | None = None
+    names: Sequence[str],
+    overrides: Sequence[str],
+    own: Mapping[str, list[str]] | None = None,
 ) -> list[Row]:
     """Every row with every combination of the overrides (seed=1,2,3 makes three of each).
 
@@ -91,61 +85,44 @@ def compose_rows(
     error, as any other bad override is (ValueError). own: further overrides of single rows, which
     give way to `overrides`.
     """
+    own = own or {}
+    options = {name: _adapter_options(compose_row(name, own.get(name, ()))) for name in names}
     rows = []
     for combination in expand(overrides):
-        applies = {name: [o for o in combination if _applies(o, name)] for name in names}
+        applies = {n: [o for o in combination if _applies(o, options[n])] for n in names}
         unused = [o for o in combination if not any(o in kept for kept in applies.values())]
         for name, kept in applies.items():
             kept = [o for o in combination if o in kept or o in unused]  # the unused one is refused
-            label = " ".join([name, *(o for o in kept if o not in overrides)])
-            kept = [*(own or {}).get(name, ()), *kept]  # of two for one key the last counts
-            rows.append(Row(name, kept, compose_row(name, kept), label))
+            kept = [*own.get(name, ()), *kept]  # of two for one key the last counts
+            rows.append(Row(name, kept, compose_row(name, kept)))
     return rows
 
 
-def _applies(override: str, row: str) -> bool:
-    key = override.split("=", 1)[0]
-    group, _, option = key.partition(".")
-    return group != "adapter" or not option or option in row_settings(row)["adapter"]
+def _adapter_options(config: RunConfig) -> set[str]:
+    return {"name", *(option.name for option in fields(config.adapter))}
 
 
-def expand(overrides: list[str]) -> list[list[str]]:
-    """All combinations of the overrides, those with several values (a=1,2) taken one by one."""
-    choices = []
-    try:
-        for override in OverridesParser.create().parse_overrides(overrides):
-            values = override.sweep_string_iterator() if override.is_sweep_override() else None
-            key = override.get_key_element()
-            line = override.input_line
-            choices.append([line] if values is None else [f"{key}={value}" for value in values])
-    except HydraException as error:
-        raise ValueError(" ".join(str(error).split())) from error
-    return [list(combination) for combination in itertools.product(*choices)]
+def _applies(override: str, adapter_options: set[str]) -> bool:
+    group, _, option = override.split("=", 1)[0].partition(".")
+    return group != "adapter" or not option or option in adapter_options
 
 
-def by_directory(rows: list[Row]) -> dict[Path, list[Row]]:
-    """The rows that one run fills, by its directory: rows with the same configuration share it."""
-    shared: dict[Path, list[Row]] = {}
-    for row in rows:
-        directory = run.run_directory(row.config, run.identity(row.config))
-        shared.setdefault(directory, []).append(row)
-    return shared
-
-
-def split_launcher(overrides: list[str]) -> tuple[list[str], list[str]]:
+def split_launcher(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
     """(overrides of the rows, Hydra's own), with the launcher's plugin looked up.
 
     Raises ValueError for an option of Hydra without a launcher, and for a launcher whose plugin is
     not installed.
     """
-    hydra = [o for o in overrides if o.startswith(("hydra/", "hydra."))]
-    if hydra and not any(o.startswith("hydra/launcher=") for o in hydra):
-        raise ValueError(f"{hydra[0]} needs a launcher; add hydra/launcher=joblib, or leave it out")
-    check_launcher(hydra)
-    return [o for o in overrides if o not in hydra], hydra
+    of_hydra = [o for o in overrides if o.startswith(("hydra/", "hydra."))]
+    if of_hydra and not any(o.startswith("hydra/launcher=") for o in of_hydra):
+        raise ValueError(
+            f"{of_hydra[0]} needs a launcher; add hydra/launcher=joblib, or leave it out"
+        )
+    check_launcher(of_hydra)
+    return [o for o in overrides if o not in of_hydra], of_hydra
 
 
-def check_launcher(arguments: list[str]) -> None:
+def check_launcher(arguments: Sequence[str]) -> None:
     """ValueError if hydra/launcher=NAME among `arguments` needs a plugin that is not installed."""
     for argument in arguments:
         key, _, name = argument.partition("=")

@@ -3,7 +3,7 @@
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,14 +12,14 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
-from solo.adapters import make_config
 from solo.backbones.loading import FUSED, NO_DROPOUT, device
 from solo.backbones.shapes import SHAPES
 from solo.datasets.data import Example
-from solo.decoding import rules as decode
-from solo.runs import record, run
+from solo.decoding import rules
+from solo.runs import record
+from solo.runs.config import ModelConfig, RunConfig
+from solo.runs.run import Run, open_run
 from solo.training.loop import LOG, train
-from solo.training.recipe import TrainConfig
 
 LENGTHS = (35, 44, 51, 57, 73)  # tokens of training examples: mean 52, padded in fours as E2E is
 TARGETS = 0.46  # of them, completion and end token
@@ -38,9 +38,9 @@ class Speed:
     source: str
 
 
-def shape_of(model: dict) -> GPT2Config | None:
+def shape_of(model: ModelConfig) -> GPT2Config | None:
     """The shape of a configured backbone, its weights at hand or not; None if nothing tells it."""
-    path = model["path"]
+    path = model.path
     if (Path(path) / "config.json").is_file():
         return GPT2Config.from_pretrained(path)
     if path in SHAPES:
@@ -49,12 +49,12 @@ def shape_of(model: dict) -> GPT2Config | None:
     return GPT2Config.from_pretrained(Path(cached).parent) if isinstance(cached, str) else None
 
 
-def key_of(config: dict, shape) -> Key:
+def key_of(config: RunConfig, shape) -> Key:
     """What decides a run's speed on one machine; runs that share it share a Speed."""
-    recipe = TrainConfig(**config["train"])
     shape = (shape.n_layer, shape.n_embd, shape.n_head, shape.vocab_size)
-    beam = tuple(sorted(run.decode_settings(config).items()))
-    return shape, config["adapter"]["name"], recipe.batch_size, recipe.precision, beam
+    search = config.decode
+    beam = (search.beam, search.length_penalty, search.no_repeat_ngram, search.max_new_tokens)
+    return shape, config.method, config.train.batch_size, config.train.precision, beam
 
 
 def describe(key: Key) -> str:
@@ -70,28 +70,25 @@ def logged(runs_dir: Path) -> dict[Key, Speed]:
         try:
             training = files.read_json(path)["train"]
             if training["hardware"] == here and training.get("processes", 1) == 1:
-                key, speed = _logged(path.parent, here)
+                key, speed = _logged(open_run(path.parent), here)
                 speeds.setdefault(key, speed)
         except (ValueError, KeyError, TypeError, OSError, ArithmeticError):
             continue  # unfinished, damaged, or nothing trained
     return speeds
 
 
-def _logged(run_dir: Path, here: dict) -> tuple[Key, Speed]:
-    stages = files.read_json(run_dir / "environment.json")
-    known = files.read_json(run_dir / "identity.json")
-    lines, recorded = files.read_lines(run_dir / LOG), known["training"]
+def _logged(run: Run, here: dict) -> tuple[Key, Speed]:
+    backbone = record.stage_record(run.directory, "train")["backbone"]
+    lines = files.read_lines(run.directory / LOG)
     speed = statistics.median(e["tokens_per_s"] for e in lines if "tokens_per_s" in e)
-    decoded, per_mr = stages.get("decode"), None
+    decoded, per_mr = record.stage_record(run.decoding, "decode"), None
     if decoded and decoded["hardware"] == here:
         per_mr = decoded["seconds"] / decoded["n_predictions"]
-    shape = SimpleNamespace(**stages["train"]["backbone"]["shape"])
-    config = {"adapter": recorded["adapter"], "train": recorded["train"]}
-    key = key_of(config | {"decode": known["decode"]}, shape)
-    return key, Speed(speed, per_mr, f"log of {run_dir.name}")
+    key = key_of(run.config, SimpleNamespace(**backbone["shape"]))
+    return key, Speed(speed, per_mr, f"log of {run.directory.name}")
 
 
-def measure(keys: dict[Key, dict], shapes: dict[Key, GPT2Config]) -> dict[Key, Speed]:
+def measure(keys: dict[Key, RunConfig], shapes: dict[Key, GPT2Config]) -> dict[Key, Speed]:
     """Time a few training and decoding steps for every key, with random weights on this device.
 
     keys: a configuration for each key. A backbone is made, and its decoding timed, once for all
@@ -117,15 +114,14 @@ def random_backbone(shape: GPT2Config) -> GPT2LMHeadModel:
         return GPT2LMHeadModel(config).eval()
 
 
-def _tokens_per_s(model: GPT2LMHeadModel, config: dict) -> float:
+def _tokens_per_s(model: GPT2LMHeadModel, config: RunConfig) -> float:
     """Tokens a second in training, padding left out; infinity where nothing is trained."""
     draws, clock = torch.Generator().manual_seed(0), []
-    recipe = TrainConfig(**config["train"] | {"max_steps": STEPS})
+    recipe = replace(config.train, max_steps=STEPS)
     lengths = LENGTHS * recipe.batch_size * STEPS  # whole cycles: their mean is that of E2E
     ids = [torch.randint(model.config.vocab_size, (n,), generator=draws).tolist() for n in lengths]
     examples = [Example(tokens, round((1 - TARGETS) * len(tokens))) for tokens in ids]
-    method, adapter = make_config(config["adapter"])
-    attached = method.attach(model, adapter, 1)
+    attached = config.method_class.attach(model, config.adapter, 1)
     speed = float("inf")
     if attached.parameters:
         with tempfile.TemporaryDirectory() as directory:
@@ -140,15 +136,15 @@ def _tokens_per_s(model: GPT2LMHeadModel, config: dict) -> float:
     return speed
 
 
-def _seconds_per_mr(model: GPT2LMHeadModel, config: dict) -> float:
+def _seconds_per_mr(model: GPT2LMHeadModel, config: RunConfig) -> float:
     """Seconds for one context of 37 tokens (E2E's mean) and the longest output."""
-    settings = run.decode_settings(config) | {"batch_size": config["decode"]["batch_size"]}
-    prompts, times = [[k + 1] * 37 for k in range(settings["batch_size"])], {}
+    search = config.decode
+    prompts, times = [[k + 1] * 37 for k in range(search.batch_size)], {}
     model.eval()
     for length in (1, 1, 3):  # the first one warms up
-        short = decode.BeamConfig(**settings | {"max_new_tokens": length})
+        short = replace(search, max_new_tokens=length)
         start = time.monotonic()
-        decode.beam_search(model, prompts, short, (model.config.vocab_size - 1,))
+        rules.beam_search(model, prompts, short, (model.config.vocab_size - 1,))
         times[length] = time.monotonic() - start
     step = max(0.0, times[3] - times[1]) / 2
-    return (times[1] + (settings["max_new_tokens"] - 1) * step) / len(prompts)
+    return (times[1] + (search.max_new_tokens - 1) * step) / len(prompts)

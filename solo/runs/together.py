@@ -1,99 +1,84 @@
-"""The runs of a sweep, for the price of one where they can share a pass through the backbone."""
+"""Runs that share a pass through the backbone: which of them can, and their training together."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
 
-from solo import files
-from solo.adapters import make_config
-from solo.runs import checkpoint, record, run
-from solo.training.loop import OWN, Diverged, Progress, Run, train_runs
-from solo.training.recipe import TrainConfig
-
-T = TypeVar("T")
+from solo.files import config_hash
+from solo.runs import stages
+from solo.runs.run import Run
+from solo.runs.stages import Progress
+from solo.training import together
+from solo.training.state import STATE
 
 
-def groups(configs: list[dict]) -> list[list[dict]]:
-    """Configurations that have the backbone, the data, and the recipe but for OWN in common."""
-    found: dict[str, list[dict]] = {}
-    for config in configs:
-        known = run.identity(config)["training"]
-        recipe = {key: value for key, value in config["train"].items() if key not in OWN}
-        key = files.config_hash([known["model"], known["data"], recipe])
-        found.setdefault(key, []).append(config)
-    return list(found.values())
+def groups(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs that have the backbone, the data, and the recipe but for OWN in common."""
+    by_key: dict[str, list[Run]] = {}
+    for run in runs:
+        recipe = {k: v for k, v in asdict(run.config.train).items() if k not in together.OWN}
+        key = config_hash([run.identity["model"], run.identity["data"], recipe])
+        by_key.setdefault(key, []).append(run)
+    return list(by_key.values())
 
 
 def train_group(
-    configs: list[dict],
-    on_progress: Progress,
-    alone: Callable[[dict], T],
-    on_failure: Callable[[Exception], None] = lambda error: None,
-) -> list[T]:
-    """Train configurations of one group; returns what `alone` gives for each, in order.
+    runs: Sequence[Run], on_progress: Progress, on_failure: Callable[[Exception], None]
+) -> None:
+    """Train those runs of a group together that can and have come equally far.
 
-    Those that can, and have come equally far, train together. If the loss of one is not finite, the
-    others go on together from their last state; after any other error (a method or schedule that
-    does not fit, too little memory) none does. on_failure gets each error. In the end `alone` is
-    called for every configuration: it finds what is trained, and trains what is not.
+    If the loss of one is not finite, the others go on together from their last state; after any
+    other error (a method or schedule that does not fit, too little memory) none does. on_failure
+    gets each error. What is not trained in the end is left to be trained alone.
     """
     try:
-        for pending in _missing(configs):
+        for pending in _untrained(runs):
             while len(pending) > 1:
                 try:
-                    _train_together(pending, on_progress)
+                    _train_together(list(pending.values()), on_progress)
                     break
-                except Diverged as error:
+                except together.Diverged as error:
                     pending.pop(error.run_dir)
                     on_failure(error)
     except (ArithmeticError, ValueError, RuntimeError) as error:
         on_failure(error)
-    return [alone(config) for config in configs]
 
 
-def _missing(configs: list[dict]) -> list[dict[Path, tuple[dict, dict]]]:
-    """What is not trained yet, by where it stopped: {directory: (configuration, identity)} each."""
-    by_step: dict[int, dict[Path, tuple[dict, dict]]] = {}
-    for config in configs:
-        known = run.identity(config)
-        run_dir = run.run_directory(config, known)
-        with record.lock(run_dir):
-            if not run.trained(run_dir, known, config):
-                by_step.setdefault(_step(run_dir), {})[run_dir] = (config, known)
+def _untrained(runs: Sequence[Run]) -> list[dict[Path, Run]]:
+    """What is not trained yet, by the step where it stopped, by directory."""
+    by_step: dict[int, dict[Path, Run]] = {}
+    for run in runs:
+        state, step = run.state()
+        if state in ("missing", "interrupted"):
+            by_step.setdefault(step, {})[run.directory] = run
     return list(by_step.values())
 
 
-def _step(run_dir: Path) -> int:
-    path = run_dir / checkpoint.STATE
-    return checkpoint.read_counters(path)["step"] if path.exists() else 0
-
-
-def _train_together(pending: dict[Path, tuple[dict, dict]], on_progress: Progress) -> None:
-    first = next(iter(pending.values()))[0]
-    model, tokenizer, description = run.load_model(first["model"])
-    runs: dict[Path, Run] = {}
-    for run_dir, (config, known) in pending.items():
-        method, adapter = make_config(config["adapter"])
-        attached = method.attach(model, adapter, config["seed"])
-        attached.detach()
-        if attached.hooks is not None and attached.position_wise and attached.parameters:
-            recipe, digest = TrainConfig(**config["train"]), files.config_hash(known)
-            runs[run_dir] = Run(attached, recipe, run_dir, config["seed"], digest)
-    if len(runs) < 2:
+def _train_together(runs: list[Run], on_progress: Progress) -> None:
+    model, tokenizer, backbone = stages.load_model(runs[0].config.model)
+    members: dict[Path, tuple[Run, together.Run]] = {}
+    for run in runs:
+        config = run.config
+        method = config.method_class.attach(model, config.adapter, config.seed)
+        method.detach()
+        if method.hooks is not None and method.position_wise and method.parameters:
+            member = together.Run(method, config.train, run.directory, config.seed, run.name)
+            members[run.directory] = (run, member)
+    if len(members) < 2:
         return
-    examples = run.load_data(first, model, tokenizer)
+    examples = stages.load_data(runs[0].config, model, tokenizer)
     with ExitStack() as held:
-        for run_dir in runs:
-            held.enter_context(record.lock(run_dir))
-            run.open_run(run_dir, pending[run_dir][1], pending[run_dir][0])
-        entries = [held.enter_context(record.stage(run_dir, "train")) for run_dir in runs]
-        results = train_runs(model, list(runs.values()), *examples, on_progress)
-        for (run_dir, one), entry, result in zip(runs.items(), entries, results, strict=True):
-            config = pending[run_dir][0]
-            entry |= result | {"processes": 1, "together": len(runs), "backbone": description}
-            sha256, count = description["sha256"], len(examples[0])
-            entry |= run.finish(run_dir, config, one.attached, sha256, count)
-            entry["identity"] = one.identity
-    for run_dir in runs:
-        (run_dir / checkpoint.STATE).unlink(missing_ok=True)
+        for run, _ in members.values():
+            held.enter_context(run.lock())
+        entries = [held.enter_context(run.stage("train")) for run, _ in members.values()]
+        results = together.train_runs(
+            model, [member for _, member in members.values()], *examples, on_progress
+        )
+        for (run, member), entry, result in zip(members.values(), entries, results, strict=True):
+            entry |= result | {"processes": 1, "together": len(members)}
+            entry |= stages.finish(run, member.attached, backbone, len(examples[0]))
+            if run.config.row:
+                run.claim(run.config.row)
+    for directory in members:
+        (directory / STATE).unlink(missing_ok=True)

@@ -9,6 +9,7 @@ follows what is done of that. A run that was killed goes on from its last state.
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,53 +29,79 @@ SCHEDULES = ("cosine", "wsd")
 Progress = Callable[[int, int, dict], None]
 
 
-def check_config(config: dict) -> None:
-    """Raise ValueError for what is wrong in a recipe (configs/pretrain), before any work."""
-    check(
-        config["steps"] is not None or config["max_seconds"] is not None,
-        "pretrain.steps and pretrain.max_seconds are both null; set one, or both",
-    )
-    for name in ("steps", "max_seconds", "batch_size", "context", "log_every", "valid_windows"):
-        check(
-            config[name] is None or config[name] > 0,
-            f"pretrain.{name} is {config[name]}; it must be above 0",
-        )
-    check(
-        config["schedule"] in SCHEDULES,
-        f"pretrain.schedule is {config['schedule']!r}; known: {', '.join(SCHEDULES)}",
-    )
-    check(
-        0 < config["decay"] <= 1,
-        f"pretrain.decay is {config['decay']}; the last share of training, above 0 and at most 1",
-    )
-    check(
-        config["precision"] in ("fp32", "bf16"),
-        f"pretrain.precision is {config['precision']!r}; known: fp32, bf16",
-    )
-    check(
-        config["context"] <= config["shape"]["n_positions"],
-        f"pretrain.context is {config['context']}; the shape has {config['shape']['n_positions']} "
-        "positions (n_positions)",
-    )
+@dataclass(frozen=True)
+class Recipe:
+    """configs/pretrain says what each is for. Raises ValueError for what cannot be.
 
-
-def done_share(step: int, seconds: float, config: dict) -> float:
-    """How much of the training lies behind step number `step` (from 0) at `seconds`, 0 to 1."""
-    shares = [step / config["steps"]] if config["steps"] else []
-    shares += [seconds / config["max_seconds"]] if config["max_seconds"] else []
-    return min(1.0, max(shares))
-
-
-def learning_rate(step: int, done: float, config: dict) -> float:
-    """Linear warm-up over `warmup_steps`; then, by the share that is done of the training,
-
-    cosine: down to a tenth of `lr`;
-    wsd: `lr` (warm-up, stable, decay) until the last `decay` of it, there linearly down to 0.
+    It ends after `steps` or after `max_seconds`, whichever comes first; either may be None.
     """
-    warmup = min(1.0, (step + 1) / max(1, config["warmup_steps"]))
-    if config["schedule"] == "cosine":
-        return config["lr"] * warmup * (0.55 + 0.45 * math.cos(math.pi * done))
-    return config["lr"] * warmup * min(1.0, (1 - done) / config["decay"])
+
+    output_dir: str
+    stand_in: str
+    shape: dict[str, int]
+    tokenizer: str | None
+    vocab_size: int | None
+    corpus_dir: str
+    train_files: list[str]
+    valid_files: list[str]
+    steps: int | None
+    max_seconds: float | None
+    batch_size: int
+    context: int
+    lr: float
+    warmup_steps: int
+    schedule: str
+    decay: float
+    precision: str
+    compile: bool
+    log_every: int
+    save_seconds: float
+    valid_windows: int
+    seed: int
+
+    def __post_init__(self):
+        check(
+            self.steps is not None or self.max_seconds is not None,
+            "pretrain.steps and pretrain.max_seconds are both null; set one, or both",
+        )
+        for name in ("steps", "max_seconds", "batch_size", "context", "log_every", "valid_windows"):
+            value = getattr(self, name)
+            check(value is None or value > 0, f"pretrain.{name} is {value}; it must be above 0")
+        check(
+            self.schedule in SCHEDULES,
+            f"pretrain.schedule is {self.schedule!r}; known: {', '.join(SCHEDULES)}",
+        )
+        check(
+            0 < self.decay <= 1,
+            f"pretrain.decay is {self.decay}; the last share of training, above 0 and at most 1",
+        )
+        check(
+            self.precision in ("fp32", "bf16"),
+            f"pretrain.precision is {self.precision!r}; known: fp32, bf16",
+        )
+        positions = self.shape["n_positions"]
+        check(
+            self.context <= positions,
+            f"pretrain.context is {self.context}; the shape has {positions} positions "
+            "(n_positions)",
+        )
+
+    def done_share(self, step: int, seconds: float) -> float:
+        """How much of the training lies behind step number `step` (from 0) at `seconds`, 0 to 1."""
+        shares = [step / self.steps] if self.steps else []
+        shares += [seconds / self.max_seconds] if self.max_seconds else []
+        return min(1.0, max(shares))
+
+    def learning_rate(self, step: int, done: float) -> float:
+        """Linear warm-up over `warmup_steps`; then, by the share that is done of the training,
+
+        cosine: down to a tenth of `lr`;
+        wsd: `lr` (warm-up, stable, decay) until the last `decay` of it, there linearly down to 0.
+        """
+        warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
+        if self.schedule == "cosine":
+            return self.lr * warmup * (0.55 + 0.45 * math.cos(math.pi * done))
+        return self.lr * warmup * min(1.0, (1 - done) / self.decay)
 
 
 def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadModel:
@@ -93,34 +120,35 @@ def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadMod
     return GPT2LMHeadModel(config)
 
 
-def make_backbone(config: dict, cache_dir: Path, on_progress: Progress) -> dict:
-    """Pretrain by `config` (configs/pretrain) into `output_dir`; returns what its summary says.
+def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dict:
+    """Pretrain by `recipe` (configs/pretrain) into `output_dir`; returns what its summary says.
 
     The directory is in the hub's format, with SUMMARY (what it was trained on, validation loss,
     checksums) and LOG beside the weights. A finished one is left alone. Raises ValueError for a
     bad recipe, and if the directory holds a backbone of another.
     """
-    check_config(config)
-    out = Path(config["output_dir"])
+    out = Path(recipe.output_dir)
     if (out / SUMMARY).exists():
         summary = files.read_json(out / SUMMARY)
         check(
-            summary["config"] == config,
+            summary["config"] == asdict(recipe),
             f"{out} holds a backbone of another recipe; set pretrain.output_dir=DIR",
         )
         return summary
     began = time.monotonic()
-    folder = Path(config["corpus_dir"])
-    texts = [corpus.find_files(folder, config[f"{kind}_files"]) for kind in ("train", "valid")]
-    if config["tokenizer"]:
-        tokenizer = backbone.load_tokenizer(backbone.resolve(config["tokenizer"]))
+    folder = Path(recipe.corpus_dir)
+    texts = [
+        corpus.find_files(folder, getattr(recipe, f"{kind}_files")) for kind in ("train", "valid")
+    ]
+    if recipe.tokenizer:
+        tokenizer = backbone.load_tokenizer(backbone.resolve(recipe.tokenizer))
     else:
-        tokenizer = corpus.train_tokenizer(texts[0], config["vocab_size"])
+        tokenizer = corpus.train_tokenizer(texts[0], recipe.vocab_size)
     streams = [corpus.token_stream(some, tokenizer, cache_dir) for some in texts]
-    summary = {"config": config, "corpus_tokens": len(streams[0])}
+    summary = {"config": asdict(recipe), "corpus_tokens": len(streams[0])}
     summary |= {"preparation_seconds": round(time.monotonic() - began, 1)}
-    model = new_model(config["shape"], tokenizer, config["seed"], config["stand_in"])
-    summary |= pretrain(model, *streams, config, out, on_progress)
+    model = new_model(recipe.shape, tokenizer, recipe.seed, recipe.stand_in)
+    summary |= pretrain(model, *streams, recipe, out, on_progress)
     model.cpu().save_pretrained(out)
     tokenizer.save_pretrained(out)
     summary |= {"sha256": backbone.fingerprint(model)}
@@ -143,7 +171,7 @@ def pretrain(
     model: GPT2LMHeadModel,
     train_stream: np.ndarray,
     valid_stream: np.ndarray,
-    config: dict,
+    recipe: Recipe,
     directory: Path,
     on_progress: Progress = lambda done, total, info: None,
     clock: Callable[[], float] = time.monotonic,
@@ -158,20 +186,20 @@ def pretrain(
     """
     for name, stream in (("training", train_stream), ("validation", valid_stream)):
         check(
-            len(stream) > config["context"],
+            len(stream) > recipe.context,
             f"the {name} text has {len(stream)} tokens; one window needs "
-            f"pretrain.context + 1 = {config['context'] + 1}",
+            f"pretrain.context + 1 = {recipe.context + 1}",
         )
     model.to(backbone.device()).train()
-    optimizer = _optimizer(model, config)
-    decides = {k: v for k, v in config.items() if k not in NO_EFFECT}
+    optimizer = _optimizer(model, recipe)
+    decides = {k: v for k, v in asdict(recipe).items() if k not in NO_EFFECT}
     identity = files.config_hash([decides, len(train_stream)])
     state = directory / checkpoint.STATE
     step, before = _resume(state, model, optimizer, identity)
     log = record.Log(directory / LOG)
     log.keep_until(step)
-    advance = _step(model, optimizer, config)
-    per_step = config["batch_size"] * config["context"]
+    advance = _step(model, optimizer, recipe)
+    per_step = recipe.batch_size * recipe.context
     began = saved = now = clock()
     logged = (step, time.monotonic())  # where tokens_per_s counts from
 
@@ -183,27 +211,25 @@ def pretrain(
 
     while True:
         seconds = before + now - began
-        done = done_share(step, seconds, config)
-        if now - saved >= config["save_seconds"] or done >= 1:
-            valid = validation_loss(model, valid_stream, config)
+        done = recipe.done_share(step, seconds)
+        if now - saved >= recipe.save_seconds or done >= 1:
+            valid = validation_loss(model, valid_stream, recipe)
             write(valid_loss=valid, valid_ppl=math.exp(valid))
             if done >= 1:
                 break
             counters = {"step": step, "seconds": seconds, "identity": identity}
             _save(state, model, optimizer, counters)
             saved = now
-        rate = learning_rate(step, done, config)
-        rows = corpus.windows(
-            train_stream, config["batch_size"], config["context"], [config["seed"], step]
-        )
+        rate = recipe.learning_rate(step, done)
+        rows = corpus.windows(train_stream, recipe.batch_size, recipe.context, [recipe.seed, step])
         loss = advance(rows, rate)
         step += 1
-        if step % config["log_every"] == 0 or step == config["steps"]:
+        if step % recipe.log_every == 0 or step == recipe.steps:
             value, passed = loss.item(), time.monotonic() - logged[1]  # item waits for the device
             speed = round((step - logged[0]) * per_step / passed)
             logged = (step, time.monotonic())
             write(loss=value, lr=rate, tokens_per_s=speed)
-            total = (step, config["steps"]) if config["steps"] else (seconds, config["max_seconds"])
+            total = (step, recipe.steps) if recipe.steps else (seconds, recipe.max_seconds)
             on_progress(*map(int, total), {"loss": f"{value:.3f}", "tokens/s": speed})
         now = clock()
     return {
@@ -214,7 +240,7 @@ def pretrain(
     }
 
 
-def _step(model: GPT2LMHeadModel, optimizer, config: dict) -> Callable:
+def _step(model: GPT2LMHeadModel, optimizer, recipe: Recipe) -> Callable:
     """A function (windows (B, context + 1), rate) -> loss that makes one step.
 
     The trunk alone is compiled: the head is a few large products, whose loss goes chunk by chunk.
@@ -223,8 +249,8 @@ def _step(model: GPT2LMHeadModel, optimizer, config: dict) -> Callable:
     def trunk(ids: torch.Tensor) -> torch.Tensor:
         return model.transformer(ids, use_cache=False).last_hidden_state  # (B, context, d)
 
-    forward = torch.compile(trunk) if config["compile"] else trunk
-    low = config["precision"] == "bf16"
+    forward = torch.compile(trunk) if recipe.compile else trunk
+    low = recipe.precision == "bf16"
     dtype = torch.bfloat16 if low else torch.float32
 
     def advance(rows: torch.Tensor, rate: float) -> torch.Tensor:
@@ -245,11 +271,11 @@ def _step(model: GPT2LMHeadModel, optimizer, config: dict) -> Callable:
     return advance
 
 
-def _optimizer(model: GPT2LMHeadModel, config: dict) -> torch.optim.Optimizer:
+def _optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.Optimizer:
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     others = [p for p in model.parameters() if p.dim() < 2]
     groups = [{"params": matrices, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config["lr"], betas=(0.9, 0.95), fused=True)
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.95), fused=True)
 
 
 def _whole(model: GPT2LMHeadModel) -> Attached:
@@ -277,12 +303,12 @@ def _resume(path: Path, model, optimizer, identity: str) -> tuple[int, float]:
 
 
 @torch.no_grad()
-def validation_loss(model: GPT2LMHeadModel, stream: np.ndarray, config: dict) -> float:
+def validation_loss(model: GPT2LMHeadModel, stream: np.ndarray, recipe: Recipe) -> float:
     """Mean loss (nats, fp32) over at most `valid_windows` windows spread over the stream."""
     model.eval()
-    rows = corpus.spread_windows(stream, config["valid_windows"], config["context"])
+    rows = corpus.spread_windows(stream, recipe.valid_windows, recipe.context)
     total = 0.0
-    for some in rows.split(config["batch_size"]):
+    for some in rows.split(recipe.batch_size):
         some = some.to(model.device)
         hidden = model.transformer(some[:, :-1], use_cache=False).last_hidden_state
         targets, weight = some[:, 1:].flatten(), model.lm_head.weight

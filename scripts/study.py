@@ -1,0 +1,112 @@
+"""A study: many runs, each at a learning rate that a sweep chooses (configs/study).
+
+  python scripts/study.py write cpu [OVERRIDE ...]       configs/study/cpu.yaml, resolved
+  python scripts/study.py run data/study/cpu/study.json  the work; goes on where it was stopped
+  python scripts/study.py score cpu                      scores, table, pictures
+
+`run` needs neither Hydra nor `datasets`. It unpacks the data and pretrains the backbone where the
+study carries them; then, group by group, it tries rates, trains and decodes. Several processes can
+share the work, each with other --names. A study with `carry: true` is packed with its data, for a
+machine that gets the checkout and data/study/NAME alone.
+Overrides: pretrain.KEY=... of the backbone's recipe, any other of every run (train.max_steps=9).
+Options of run:
+  --seconds 560              stop by itself after so long
+  --groups a,b               only these; --names solo,lora: only these
+  --out DIR                  gather there what is worth keeping, as .tar files of at most 15 MiB
+"""
+
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from solo import files
+from solo.cli.command import one_line_errors, plain_parser
+from solo.options import make
+from solo.runs import carry
+from solo.runs.study import portions, read_study, work
+from solo.standin import plain
+
+
+class TimeUp(BaseException):
+    """--seconds are over: no error of a run, so nothing that goes on after those catches it."""
+
+
+def reporter(end: float):
+    """A maker of progress callbacks that print a line every 20 s and raise TimeUp after `end`."""
+
+    @contextmanager
+    def report_of(label: str, unit: str = "step"):
+        last = time.monotonic()
+
+        def report(done: int, total: int, info: dict | None = None) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now > end:
+                raise TimeUp
+            if now - last > 20 or done == total:
+                last = now
+                words = " ".join(f"{key} {value}" for key, value in (info or {}).items())
+                print(f"{label}: {done:,} of {total:,} {words}", flush=True)
+
+        yield report
+
+    return report_of
+
+
+def run(args, path: Path) -> None:
+    """Work a study off, as far as the time goes."""
+    study = read_study(path)
+    chosen = portions(study, args.groups, args.names)
+    report = reporter(time.monotonic() + args.seconds)
+    failures = []
+    try:
+        if study.carried:
+            carry.unpack(path.parent / "e2e")
+            with report("pretrain") as on_progress:
+                made = plain.make_backbone(
+                    make(plain.Recipe, study.pretrain, "pretrain"),
+                    files.ROOT / "data" / "cache",
+                    on_progress,
+                )
+            print(plain.in_words(made), flush=True)
+        failures = work(study, chosen, report)
+        print("all done", flush=True)
+    except TimeUp:
+        print("the time is up; the same command goes on from here", flush=True)
+    finally:
+        if args.out:
+            backbone = Path(study.pretrain["output_dir"])
+            also = [backbone / name for name in (plain.LOG, plain.SUMMARY, "config.json")]
+            print(*carry.bundle(study.home, also, args.out), sep="\n", flush=True)
+    if failures:
+        print("failed:", *failures, sep="\n  ", file=sys.stderr)
+        sys.exit(1)
+
+
+def main() -> None:
+    parser = plain_parser(__doc__)
+    parser.add_argument("what", choices=["write", "run", "score"])
+    parser.add_argument("study", help="a name of configs/study; for run, a file")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="(default: no end)")
+    parser.add_argument("--groups", help="comma-separated (default: all)")
+    parser.add_argument("--names", help="comma-separated (default: all)")
+    parser.add_argument("--out", type=Path, help="(default: nothing is gathered)")
+    parser.add_argument("overrides", nargs="*")
+    args = parser.parse_intermixed_args()
+    with one_line_errors():
+        if args.what == "run":
+            run(args, Path(args.study))
+            return
+        from solo.cli import studies  # here, since `run` works without Hydra
+
+        if args.what == "write":
+            print(studies.write(args.study, args.overrides))
+        else:
+            print(studies.score(args.study))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""The configuration's types, as Hydra's structured configs.
+
+Composition then refuses an unknown key and a value of another kind by itself. The types are those
+of solo/runs/config.py and of the methods' own Config classes; nothing is declared twice.
+"""
+
+import dataclasses
+from dataclasses import field, fields, make_dataclass
+from typing import Any, get_type_hints
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from solo.adapters import METHODS
+from solo.runs.config import GROUPS, Rest
+
+# What only the entry points read: the directory of a trained run, and an MR of one's own.
+OF_ENTRY_POINTS = {"run": (str | None, None), "mr": (str | None, None)}
+
+
+def schema_of(name: str, cls: type, extra: dict[str, tuple[Any, Any]] | None = None) -> type:
+    """A dataclass with the fields of `cls` and `extra` ones, {name: (type, default)}.
+
+    A copy that is not frozen, since OmegaConf would make a frozen class's configuration read-only.
+    A field without a default is missing until a file or the command line sets it.
+    """
+    hints = get_type_hints(cls)
+    members = [(key, kind, field(default=value)) for key, (kind, value) in (extra or {}).items()]
+    for member in fields(cls):
+        if member.default_factory is not dataclasses.MISSING:
+            default = field(default_factory=member.default_factory)
+        elif member.default is not dataclasses.MISSING:
+            default = field(default=member.default)
+        else:
+            default = field(default=MISSING)
+        members.append((member.name, hints[member.name], default))
+    return make_dataclass(name, members)
+
+
+def register() -> None:
+    """Register `run_schema`, the root with every group typed, and adapter/METHOD_schema."""
+    store = ConfigStore.instance()
+    groups = {name: schema_of(f"{name}_schema", cls) for name, cls in GROUPS.items()}
+    members = {name: (kind, field(default_factory=kind)) for name, kind in groups.items()}
+    root = make_dataclass(
+        "run_schema",
+        [
+            *[(name, kind, default) for name, (kind, default) in members.items()],
+            ("adapter", Any, field(default=MISSING)),
+        ],
+        bases=(schema_of("rest_schema", Rest, OF_ENTRY_POINTS),),
+    )
+    store.store(name="run_schema", node=root)
+    for method, cls in METHODS.items():
+        node = schema_of(f"{method}_schema", cls.Config, {"name": (str, method)})
+        store.store(group="adapter", name=f"{method}_schema", node=node)

@@ -1,0 +1,64 @@
+"""To a machine that gets the checkout alone, and back: data packed to take along, results to keep.
+
+Such a machine (a lent GPU) takes and returns little: everything is compressed, and what comes back
+is sorted by what is worth keeping.
+"""
+
+import lzma
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from solo.files import atomic
+from solo.runs.checkpoint import WEIGHTS
+
+BUNDLE, MOST = 15 * 2**20, 4  # bytes of a .tar file; how many of them
+
+
+def pack(copies: Mapping[Path, Path]) -> None:
+    """Copy {target: source}; a target with another suffix than its source is compressed."""
+    for target, source in copies.items():
+        opener = lzma.open if target.suffix != source.suffix else open
+        with atomic(target) as temporary, opener(temporary, "wb") as file:
+            file.write(source.read_bytes())
+
+
+def unpack(folder: Path) -> None:
+    """Write the compressed files below `folder` uncompressed beside themselves."""
+    for packed in sorted(folder.rglob("*.xz")):
+        if not packed.with_suffix("").exists():
+            with lzma.open(packed) as file, atomic(packed.with_suffix("")) as temporary:
+                temporary.write_bytes(file.read())
+
+
+def bundle(home: Path, also: Sequence[Path], out: Path) -> list[str]:
+    """Tar what is worth keeping of `home` and `also` into `out`; a line for each file written.
+
+    All but weights first, then adapters, those of full fine-tuning left out.
+    """
+    everything = [path for path in sorted(home.rglob("*")) if path.is_file()]
+    everything = [path for path in everything if path.name[0] != "."]
+    kept = [path for path in everything if path.suffix != ".safetensors"] + list(also)
+    kept += [
+        path
+        for path in everything
+        if path.name == WEIGHTS and path.match("runs/*/*") and "full-" not in str(path)
+    ]
+    parts: list[list[Path]] = []
+    size = BUNDLE
+    for path in filter(Path.is_file, kept):
+        room = 1024 + -(-path.stat().st_size // 512) * 512  # header, content in blocks
+        if size + room > BUNDLE:
+            parts.append([])
+            size = 10240  # the end of a .tar
+        parts[-1].append(path)
+        size += room
+    lines = []
+    for number, paths in enumerate(parts[:MOST]):
+        target = out / f"study_{number}.tar"
+        with atomic(target) as temporary, tarfile.open(temporary, "w") as tar:
+            for path in paths:
+                tar.add(path)
+        lines.append(f"{target}: {len(paths)} files, {target.stat().st_size / 2**20:.1f} MiB")
+    left = sum(map(len, parts[MOST:]))
+    return [*lines, f"{left} adapters left out" if left else "nothing left out"]

@@ -1,0 +1,125 @@
+"""Which run is it? What decides a run's numbers, and the short name that stands for it.
+
+The name is a hash of what differs from a table of defaults (defaults.json). The table is written
+down once for each version and does not follow the code: a new option enters it with the value that
+all earlier runs had without knowing it, so their names stay; and a default that changes in the code
+changes the names of the runs that get the new value, and of no others.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from solo.datasets.download import check_file
+from solo.files import config_hash, file_sha256, read_json
+from solo.options import check
+from solo.runs.config import RunConfig, data_file
+
+VERSION = 1
+DEFAULTS = Path(__file__).parent / "defaults.json"
+# Options of the recipe and of the decoding that change nothing but speed and files.
+NO_EFFECT = ("log_every", "save_every", "valid_batch_size", "compile")
+NO_EFFECT_ON_OUTPUTS = ("batch_size", "output")
+# Entries of a backbone's config.json that say nothing of what it computes.
+LABELS = ("_name_or_path", "architectures", "dtype", "stand_in", "torch_dtype",
+          "transformers_version")  # fmt: skip
+UNKNOWN = object()
+
+
+def training_identity(config: RunConfig, planned: bool = False) -> dict[str, Any]:
+    """What decides the trained weights, JSON-like.
+
+    With `planned`, a data file that is not there is taken to have the checksum that the
+    configuration names. Raises ValueError for a file that is not what the configuration says,
+    FileNotFoundError for one that is missing.
+    """
+    recipe = {k: v for k, v in asdict(config.train).items() if k not in NO_EFFECT}
+    return {
+        "model": model_identity(config.model.path, config.model.revision),
+        "data": {split: data_sha256(config, split, planned) for split in ("train", "valid")},
+        "adapter": {"name": config.method} | asdict(resolved(config.adapter)),
+        "train": recipe | {"betas": list(recipe["betas"])},
+        "seed": config.seed,
+    }
+
+
+def decoding_identity(config: RunConfig, planned: bool = False) -> dict[str, Any]:
+    """What decides the outputs of a trained run, JSON-like. Raises as training_identity does."""
+    options = {k: v for k, v in asdict(config.decode).items() if k not in NO_EFFECT_ON_OUTPUTS}
+    return {"decode": options, "test": data_sha256(config, "test", planned)}
+
+
+def resolved(adapter: Any) -> Any:
+    """A method's options with everything filled in that a preset of them leaves open."""
+    return adapter.resolved() if hasattr(adapter, "resolved") else adapter
+
+
+def data_sha256(config: RunConfig, split: str, planned: bool) -> str:
+    """The checksum of a split's file, which must be the expected one where one is named."""
+    path, expected = data_file(config, split), config.data.sha256.get(split)
+    if planned and expected and not path.exists():
+        return expected
+    check_file(path, expected)
+    return file_sha256(path)
+
+
+def model_identity(path: str, revision: str | None) -> dict[str, Any]:
+    """Weights, config and tokenizer of a local backbone by content; a hub's by name and commit."""
+    directory = Path(path)
+    if not directory.is_dir():
+        return {"path": path, "revision": revision}
+    weights = directory / "model.safetensors"
+    check(weights.is_file(), f"{path} has no model.safetensors; is it a GPT-2 checkpoint?")
+    shape = read_json(directory / "config.json")
+    return {
+        "weights": file_sha256(weights),
+        "config": config_hash({k: v for k, v in shape.items() if k not in LABELS}),
+        "tokenizer": config_hash([file_sha256(file) for file in _tokenizer_files(directory)]),
+    }
+
+
+def _tokenizer_files(directory: Path) -> list[Path]:
+    """The one file that holds a whole tokenizer or, in older checkpoints, the two that do."""
+    for names in (["tokenizer.json"], ["vocab.json", "merges.txt"]):
+        if all((directory / name).is_file() for name in names):
+            return [directory / name for name in names]
+    raise ValueError(
+        f"{directory} has no tokenizer; it needs tokenizer.json, or vocab.json and merges.txt"
+    )
+
+
+def short_name(identity: Mapping[str, Any]) -> str:
+    """Eight hex digits for an identity: a hash of its differences from the table of defaults."""
+    method = identity.get("adapter", {}).get("name")
+    defaults = dict(_flat(default_values(method)))
+    differences = {k: v for k, v in _flat(identity) if defaults.get(k, UNKNOWN) != v}
+    return config_hash({"version": VERSION} | differences)
+
+
+@cache
+def _table() -> dict[str, Any]:
+    table = read_json(DEFAULTS)
+    check(table["version"] == VERSION, f"{DEFAULTS.name} has version {table['version']}")
+    return table
+
+
+def default_values(method: str | None) -> dict[str, Any]:
+    """The table's part for a method: {"train": ..., "decode": ..., "adapter": ...}."""
+    table = _table()
+    return {
+        "train": table["train"],
+        "decode": table["decode"],
+        "adapter": table["adapter"].get(method, {}),
+    }
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, float) and value.is_integer():
+            yield f"{prefix}{key}", int(value)  # 1 and 1.0 are one rate
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,147 @@
+"""Many runs: shared where they are the same, skipped where they are done, failures collected.
+
+Tables, smoke runs, sweeps and studies are all lists of runs that are given to `run_all`.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from solo.files import read_json, write_json
+from solo.options import check
+from solo.runs import stages, together
+from solo.runs.run import STATES, Run
+
+DIVERGED = "diverged.json"  # in the directory of a run that would only diverge again
+Report = Callable[[str], AbstractContextManager[stages.Progress]]  # a label -> a progress callback
+Evaluate = Callable[[Sequence[Run]], list[dict]]  # scores of decoded runs, by metric
+
+
+@dataclass
+class Outcome:
+    """scores: of each evaluated run's decoding directory; failures: a line for each run that
+    failed."""
+
+    scores: dict[Path, dict] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+
+def say(text: str) -> None:
+    """A line on standard error, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def distinct(runs: Iterable[Run]) -> dict[Path, list[Run]]:
+    """The runs by what they decode to: those with the same settings share a run.
+
+    Raises ValueError if two configurations would end in one directory.
+    """
+    by_decoding: dict[Path, list[Run]] = {}
+    names: dict[Path, str] = {}
+    for run in runs:
+        first = names.setdefault(run.directory.absolute(), run.name)
+        check(
+            first == run.name,
+            f"{run.directory} would hold several runs; leave output_dir out, or train one run",
+        )
+        by_decoding.setdefault(run.decoding, []).append(run)
+    return by_decoding
+
+
+def run_all(
+    runs: Sequence[Run],
+    report: Report,
+    until: str = "done",
+    evaluate: Evaluate | None = None,
+    share_passes: bool = False,
+    at_once: bool = False,
+    on_done: Callable[[Run, dict | None], None] = lambda run, scores: None,
+) -> Outcome:
+    """Bring every run to the state `until` (trained, decoded or done); a failure stops no other.
+
+    evaluate: scores decoded runs, for `done`. share_passes: runs that can share a pass through the
+    backbone train together first. at_once: score all runs in one call in the end, which is cheaper;
+    otherwise each as soon as it is decoded. on_done is called for each run that arrived, with its
+    scores if there are some. Exceptions that are no Exception (an interrupt, the end of the time)
+    go through; what is done by then is not repeated by the next call.
+    """
+    check(until in STATES[2:], f"until={until!r}; known: {', '.join(STATES[2:])}")
+    outcome = Outcome()
+    shared = distinct(runs)
+    first = [members[0] for members in shared.values()]
+    if share_passes:
+        _train_groups([run for run in first if run.config.together], report)
+    decoded = []
+    for run in first:
+        members = shared[run.decoding]
+        try:
+            say(f"== {', '.join(dict.fromkeys(member.config.label for member in members))}")
+            advance(run, report, "decoded" if until == "done" else until)
+            for member in members:
+                if member.config.row:
+                    run.claim(member.config.row)
+            if until != "done":
+                on_done(run, None)
+            elif at_once:
+                decoded.append(run)
+            else:
+                _evaluated(outcome, [run], evaluate, on_done)
+        except Exception as error:
+            _failed(outcome, members, error)
+    if decoded:
+        try:
+            _evaluated(outcome, decoded, evaluate, on_done)
+        except Exception as error:
+            _failed(outcome, [m for run in decoded for m in shared[run.decoding]], error)
+    return outcome
+
+
+def advance(run: Run, report: Report, until: str) -> None:
+    """Train a run, and decode with it unless `until` is `trained`; what is done is skipped.
+
+    Raises FloatingPointError for a run that diverged, now or before.
+    """
+    _refuse_diverged(run)
+    try:
+        with report(f"train {run.config.label}") as on_progress:
+            stages.train_run(run, on_progress)
+    except FloatingPointError as error:
+        write_json(run.directory / DIVERGED, {"error": str(error)})
+        raise
+    if until == "decoded":
+        with report(f"decode {run.config.label}") as on_progress:
+            stages.decode_run(run, on_progress)
+
+
+def _refuse_diverged(run: Run) -> None:
+    path = run.directory / DIVERGED
+    if path.exists():
+        raise FloatingPointError(
+            f"{read_json(path)['error']} (it would diverge again; delete {path} to try)"
+        )
+
+
+def _train_groups(runs: Sequence[Run], report: Report) -> None:
+    def tell(error: Exception) -> None:
+        say(f"together: {type(error).__name__}: {error}; now one by one")
+
+    todo = [run for run in runs if not (run.directory / DIVERGED).exists()]
+    for group in together.groups(todo):
+        if len(group) > 1:
+            names = ", ".join(sorted({run.config.method for run in group}))
+            with report(f"train {len(group)} x {names}") as on_progress:
+                together.train_group(group, on_progress, tell)
+
+
+def _evaluated(outcome: Outcome, runs: Sequence[Run], evaluate: Evaluate, on_done) -> None:
+    for run, scores in zip(runs, evaluate(runs), strict=True):
+        outcome.scores[run.decoding] = scores
+        on_done(run, scores)
+
+
+def _failed(outcome: Outcome, members: Sequence[Run], error: Exception) -> None:
+    for run in members:
+        outcome.failures.append(f"{run.config.label}: {type(error).__name__}: {error}")
+    say(f"error: {outcome.failures[-1]}")

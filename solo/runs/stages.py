@@ -1,0 +1,154 @@
+"""The two stages of a run that need the model, train and decode. Files are all they share."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from solo.backbones import loading
+from solo.backbones.fast import frozen_products
+from solo.datasets import data
+from solo.decoding import rules
+from solo.files import file_sha256, write_text
+from solo.runs import checkpoint, record
+from solo.runs.config import ModelConfig, RunConfig
+from solo.runs.run import PREDICTIONS, Run
+from solo.training.loop import train
+from solo.training.state import STATE
+
+Progress = Callable[[int, int, dict], None]
+
+
+def train_run(run: Run, on_progress: Progress) -> None:
+    """Train a run, unless it is trained already; one that was interrupted goes on.
+
+    The configuration's `row`, if any, is noted in the directory. Under `accelerate launch` every
+    process calls this, and the main one decides and writes. Raises RuntimeError if another process
+    has the directory in use.
+    """
+    main = Accelerator().is_main_process
+    with run.lock() if main else nullcontext():
+        is_trained = [main and bool(record.stage_record(run.directory, "train"))]
+        if not broadcast_object_list(is_trained)[0]:
+            _train(run, on_progress)
+        if main and run.config.row:
+            run.claim(run.config.row)
+
+
+def _train(run: Run, on_progress: Progress) -> None:
+    processes, config = Accelerator(), run.config
+    model, tokenizer, description = load_model(config.model)
+    with processes.main_process_first():  # the others find the encoded data in the cache
+        examples = load_data(config, model, tokenizer)
+    method = config.method_class.attach(model, config.adapter, config.seed)
+    arguments = (model, method, *examples, config.train, run.directory, config.seed, run.name)
+    if not processes.is_main_process:
+        train(*arguments)
+        return
+    with run.stage("train") as entry:
+        entry |= train(*arguments, on_progress)
+        entry |= {"processes": processes.num_processes}
+        entry |= finish(run, method, description, len(examples[0]))
+    (run.directory / STATE).unlink(missing_ok=True)
+
+
+def load_data(config: RunConfig, model, tokenizer) -> tuple[list, list]:
+    """The training and validation examples of a configuration."""
+    n_positions = model.config.n_positions
+    return tuple(
+        data.load_examples(path, tokenizer, n_positions)
+        for path in (config.data.train_path, config.data.valid_path)
+    )
+
+
+def finish(run: Run, method, backbone: dict, n_examples: int) -> dict:
+    """Save what a run has trained; returns what its record says of it."""
+    config = run.config
+    checkpoint.save_adapter(
+        run.directory, config.method, config.adapter, method, config.seed, backbone["sha256"]
+    )
+    planned = replace(config.train, max_steps=None).total_steps(n_examples)
+    return {
+        "planned_steps": planned if method.parameters else 0,
+        "n_params": method.n_params,
+        "backbone": backbone,
+        "identity": run.name,
+    }
+
+
+def decode_run(run: Run, on_progress: Progress) -> Path:
+    """Decode the test set with a trained run, unless that is done already; returns the TSV.
+
+    Raises ValueError if the predictions were changed since, RuntimeError if another process has
+    the directory in use.
+    """
+    output = run.decoding / PREDICTIONS
+    with run.lock():
+        entry = record.stage_record(run.decoding, "decode")
+        if entry and output.exists():
+            if entry["sha256"] == file_sha256(output):
+                return output
+            raise ValueError(
+                f"{output} was changed since it was decoded; delete {run.decoding} to decode again"
+            )
+        with run.stage("decode") as entry:
+            predictions = decode_file(run.config, run.directory, on_progress)
+            write_predictions(output, predictions)
+            entry |= {"sha256": file_sha256(output), "n_predictions": len(predictions)}
+    return output
+
+
+def decode_file(
+    config: RunConfig, adapter_dir: Path | None, on_progress: Progress
+) -> list[tuple[str, str]]:
+    """(MR as read, text) for every distinct context of the test file, in order.
+
+    adapter_dir: of a trained run; None is the bare backbone.
+    """
+    prompts = data.read_prompts(config.data.test_path)
+    model, tokenizer, _ = load_model(config.model, adapter_dir)
+    contexts = [context for _, context in prompts]
+    texts = generate(model, tokenizer, contexts, config.decode, on_progress)
+    return [(mr, text) for (mr, _), text in zip(prompts, texts, strict=True)]
+
+
+def generate(
+    model, tokenizer, contexts: list[str], settings: rules.BeamConfig, on_progress: Progress
+) -> list[str]:
+    """The decoded text of each linearised context."""
+    prompts = data.encode_prompts(contexts, tokenizer)
+    ends = rules.end_tokens(tokenizer)
+
+    def report(done: int, total: int) -> None:
+        on_progress(done, total, {})
+
+    rows = settings.beam * settings.batch_size
+    with torch.no_grad(), frozen_products(model, model.dtype, rows):
+        outputs = rules.beam_search(model, prompts, settings, ends, report)
+    return [rules.prediction_text(tokenizer, ids) for ids in outputs]
+
+
+def load_model(model_config: ModelConfig, adapter_dir: Path | None = None):
+    """(model, tokenizer, description): in eval mode, on its device, adapter attached."""
+    directory = loading.resolve(model_config.path, model_config.revision)
+    model = loading.load_backbone(directory)
+    tokenizer = loading.load_tokenizer(directory)
+    description = loading.describe(model, model_config.path, directory)
+    if adapter_dir is not None:
+        checkpoint.load_adapter(adapter_dir, model, description["sha256"])
+    return model.to(loading.device()), tokenizer, description
+
+
+def write_predictions(path: Path, rows: list[tuple[str, str]]) -> None:
+    """Columns MR and output; a line break in an output becomes a space, an empty one is `""`."""
+    lines = ["MR\toutput"] + [f"{_field(mr)}\t{_field(text)}" for mr, text in rows]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _field(text: str) -> str:
+    text = " ".join(text.splitlines()).replace("\t", " ")  # also at form feeds and the like
+    return '"' + text.replace('"', '""') + '"' if text == "" or '"' in text else text

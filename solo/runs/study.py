@@ -1,0 +1,140 @@
+"""A study: runs in order of priority, each at a learning rate that a sweep of its own chooses.
+
+It is one JSON file with every configuration resolved, so that a machine without Hydra can work it
+off, in as many calls as it takes: what is done is not repeated, what was killed goes on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from solo.files import read_json, write_json
+from solo.options import check
+from solo.runs import rates, record
+from solo.runs.config import RunConfig, from_values, to_values
+from solo.runs.run import make_run
+from solo.runs.runner import Report, run_all, say
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run of a study. rate_of: the name whose sweep chooses its rate, if that has one."""
+
+    name: str
+    group: str
+    rate_of: str
+    config: RunConfig
+
+
+@dataclass(frozen=True)
+class Study:
+    """home: where runs, sweeps and chosen rates go. sweeps: by name, a run for each rate.
+
+    together: the runs of a group may share passes through the backbone. carried: the data is
+    packed with the study, and the backbone is pretrained by the recipe `pretrain` first.
+    """
+
+    home: Path
+    jobs: list[Job]
+    sweeps: dict[str, list[RunConfig]]
+    together: bool
+    carried: bool
+    pretrain: dict[str, Any]
+
+
+def write_study(path: Path, study: Study) -> None:
+    """Write a study as JSON."""
+    jobs = [
+        {"name": j.name, "group": j.group, "rate_of": j.rate_of, "config": to_values(j.config)}
+        for j in study.jobs
+    ]
+    write_json(
+        path,
+        {
+            "home": str(study.home),
+            "together": study.together,
+            "carried": study.carried,
+            "pretrain": study.pretrain,
+            "jobs": jobs,
+            "sweeps": {name: list(map(to_values, some)) for name, some in study.sweeps.items()},
+        },
+    )
+
+
+def read_study(path: Path) -> Study:
+    """Read what write_study wrote. Raises FileNotFoundError, or ValueError for what is wrong."""
+    values = read_json(path)
+    jobs = [Job(**job | {"config": from_values(job["config"])}) for job in values["jobs"]]
+    sweeps = {name: list(map(from_values, some)) for name, some in values["sweeps"].items()}
+    rest = {key: values[key] for key in ("together", "carried", "pretrain")}
+    return Study(Path(values["home"]), jobs, sweeps, **rest)
+
+
+def portions(study: Study, groups: str | None, names: str | None) -> list[list[Job]]:
+    """The jobs of the chosen groups and names (comma-separated), a group at a time or, where they
+    do not train together, one at a time. Raises ValueError for an unknown one."""
+    jobs = study.jobs
+    for kind, chosen in (("group", groups), ("name", names)):
+        choices = dict.fromkeys(getattr(job, kind) for job in study.jobs)
+        wanted = chosen.split(",") if chosen else list(choices)
+        for value in wanted:
+            check(
+                value in choices,
+                f"the study has no {kind} {value!r}; it has {', '.join(choices)}",
+            )
+        jobs = [job for job in jobs if getattr(job, kind) in wanted]
+    if not study.together:
+        return [[job] for job in jobs]
+    in_order = dict.fromkeys(job.group for job in jobs)
+    return [[job for job in jobs if job.group == group] for group in in_order]
+
+
+def work(study: Study, portions: Sequence[Sequence[Job]], report: Report) -> list[str]:
+    """Choose rates, train and decode, portion by portion; a line for each run that failed."""
+    failures = []
+    for jobs in portions:
+        for name in dict.fromkeys(job.rate_of for job in jobs):
+            if name in study.sweeps and not rates_file(study, name).exists():
+                failures += sweep(study, name, report)
+        runs = []
+        for job in jobs:
+            try:
+                runs.append(make_run(at_its_rate(study, job)))
+            except ValueError as error:
+                failures.append(f"{job.name}: {error}")
+        failures += run_all(runs, report, "decoded", share_passes=study.together).failures
+    return failures
+
+
+def sweep(study: Study, name: str, report: Report) -> list[str]:
+    """Train every rate of a name and write down the best; a line for each run that failed."""
+    runs = [make_run(config) for config in study.sweeps[name]]
+    failures = run_all(runs, report, "trained", share_passes=study.together).failures
+    entries = [record.stage_record(run.directory, "train") for run in runs]
+    losses: dict[float, list[float | None]] = {}
+    for run, entry in zip(runs, entries, strict=True):
+        losses.setdefault(run.config.train.lr, []).append(entry["valid_loss"] if entry else None)
+    if any(entries):
+        choice = rates.choose(losses)
+        values = {"best": choice.best, "valid_losses": list(choice.losses.items())}
+        write_json(rates_file(study, name), values)
+        say(f"{name}: {values}")
+    return failures
+
+
+def rates_file(study: Study, name: str) -> Path:
+    """Where the chosen rate of a name is written down."""
+    return study.home / "rates" / f"{name}.json"
+
+
+def at_its_rate(study: Study, job: Job) -> RunConfig:
+    """The job's configuration with the chosen rate. ValueError if its sweep gave none."""
+    chosen: Mapping | None = None
+    if rates_file(study, job.rate_of).exists():
+        chosen = read_json(rates_file(study, job.rate_of))
+    elif job.rate_of in study.sweeps:
+        raise ValueError("no rate trained to its end; try lower ones")
+    if chosen is None:
+        return job.config
+    return replace(job.config, train=replace(job.config.train, lr=chosen["best"]))

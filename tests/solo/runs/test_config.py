@@ -1,0 +1,80 @@
+"""Options are typed once, and what is wrong is one line with key, value and what is allowed."""
+
+import re
+from dataclasses import dataclass, fields, replace
+
+import pytest
+import yaml
+
+from solo import files
+from solo.options import make
+from solo.runs.config import from_values, to_values
+
+BAD = [  # (group, option, value, what the line says)
+    ("train", "batch_size", 1.5, "train.batch_size is 1.5; it must be a whole number"),
+    ("train", "batch_size", True, "train.batch_size is True; it must be a whole number"),
+    ("train", "lr", "fast", "train.lr is 'fast'; it must be a number"),
+    ("train", "lr", float("nan"), "train.lr is nan; it must be a finite number"),
+    ("train", "lr", float("inf"), "train.lr is inf; it must be a finite number"),
+    ("train", "epochs", 0, "train.epochs is 0; at least 1"),
+    ("train", "speed", 3, "train.speed is no option; the options are: batch_size, epochs,"),
+    ("decode", "beam", 0, "beam=0: give a whole number of at least 1"),
+    ("model", "path", 7, "model.path is 7; it must be text"),
+    ("adapter", "rank", 0, "adapter.rank is 0; it must be at least 1"),
+    ("adapter", "rank", None, "adapter.rank is None; it must be a whole number"),
+    ("adapter", "rnk", 8, "adapter solo has no option 'rnk'; its options: variant, rank"),
+    (None, "seed", 1.5, "seed is 1.5; it must be a whole number"),
+    (None, "seed", -1, "seed is -1; it must be from 0 to 4294967295"),
+    (None, "sede", 1, "sede is no option; the options are: seed, row, runs_dir"),
+    (None, "train", None, "train is None; it must be a mapping of options"),
+]
+
+
+@pytest.mark.parametrize(("group", "option", "value", "line"), BAD)
+def test_what_is_wrong_is_one_line(values, group, option, value, line):
+    target = values if group is None else values[group]
+    target[option] = value
+    with pytest.raises(ValueError, match=re.escape(line)) as caught:
+        from_values(values)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_value_and_a_missing_group(values):
+    del values["model"]["path"]
+    with pytest.raises(ValueError, match="model.path is missing; it has no default"):
+        from_values(values)
+    del values["model"]
+    with pytest.raises(ValueError, match="has no group 'model'; it needs all of them"):
+        from_values(values)
+
+
+def test_values_and_configuration_are_each_others_inverse(config, tmp_path):
+    again = from_values(to_values(config))
+    assert again == config and to_values(again) == to_values(config)
+    files.write_text(tmp_path / "config.yaml", files.to_yaml(to_values(config)))
+    assert from_values(yaml.safe_load((tmp_path / "config.yaml").read_text())) == config
+
+
+def test_every_option_of_the_configuration_is_in_its_values(config):
+    values = to_values(config)
+    for group in ("model", "data", "train", "decode", "evaluate", "adapter"):
+        names = {option.name for option in fields(getattr(config, group))}
+        assert names == set(values[group]) - {"name"} | ({"name"} & names), group
+    with pytest.raises(AttributeError):
+        config.seed = 3  # nothing changes a configuration on the way
+    assert replace(config, seed=3).seed == 3
+
+
+def test_kinds_by_type_hint():
+    @dataclass(frozen=True)
+    class Options:
+        names: tuple[str, ...] = ()
+        size: int | None = None
+        rate: float = 0.0
+        sums: dict[str, str | None] | None = None
+
+    made = make(Options, {"names": ["a"], "size": None, "rate": 1, "sums": {"a": None}}, "x")
+    assert made == Options(("a",), None, 1, {"a": None})
+    for name, value in (("size", "3"), ("size", False), ("rate", None), ("names", 3), ("sums", 1)):
+        with pytest.raises(ValueError, match=f"x.{name} is {value!r}; it must be"):
+            make(Options, {name: value}, "x")

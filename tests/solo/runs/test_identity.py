@@ -1,0 +1,123 @@
+"""A run's name stays where nothing that decides its numbers changes, and only there."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pytest
+
+from solo import adapters, files
+from solo.adapters import METHODS, make_config
+from solo.runs import identity
+from solo.runs.config import DecodeConfig
+from solo.runs.identity import default_values, resolved, short_name
+from solo.runs.run import make_run
+from solo.training.recipe import TrainConfig
+from tests.conftest import make_model
+from tests.solo.runs.conftest import changed
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 2}, {"adapter": {"rank": 5}}, {"adapter": {"start": 3}}, {"train": {"lr": 1e-3}},
+        {"train": {"max_steps": 2}}, {"train": {"precision": "bf16"}},
+        {"train": {"packed": False}},
+    ],
+)  # fmt: skip
+def test_what_decides_the_weights_names_another_directory(config, change):
+    assert make_run(changed(config, **change)).directory != make_run(config).directory
+
+
+def test_what_decides_nothing_keeps_the_directory(config):
+    run = make_run(config)
+    same = changed(
+        config,
+        adapter={"variant": "paper", "dropout": 0.1},  # the defaults, spelt out
+        train={"log_every": 7, "save_every": 3, "valid_batch_size": 5, "compile": True},
+        decode={"batch_size": 9, "output": "elsewhere.tsv"},
+        row="table1/solo_s",
+        together=False,
+    )
+    assert make_run(same).directory == run.directory
+    assert make_run(same).decoding == run.decoding
+
+
+def test_one_rate_has_one_name_however_it_is_written(config):
+    names = {make_run(changed(config, train={"lr": lr})).name for lr in (1, 1.0)}
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_another_backbone_is_another_run(config, checkpoint_dir, tmp_path, name, tokenizer):
+    """Other heads, another tokenizer, other weights: each alone."""
+    run = make_run(config)
+    other = shutil.copytree(checkpoint_dir, tmp_path / "other" / checkpoint_dir.name)
+    moved = changed(config, model={"path": str(other)})
+    assert make_run(moved).directory == run.directory  # the place does not matter
+    if name == "config.json":
+        shape = json.loads((other / name).read_text())
+        (other / name).write_text(json.dumps(shape | {"transformers_version": "9.9.9"}))
+        assert make_run(moved).directory == run.directory  # a label does not matter either
+        (other / name).write_text(json.dumps(shape | {"n_head": 4}))
+    elif name == "tokenizer.json":
+        text = (other / name).read_text(encoding="utf-8")
+        (other / name).write_text(text + " ", encoding="utf-8")
+    else:
+        make_model(seed=9, vocab_size=len(tokenizer)).save_pretrained(other)
+    assert make_run(moved).directory != run.directory
+
+
+def test_data_counts_by_content(config, tmp_path):
+    run = make_run(config)
+    path = Path(config.data.train_path)
+    copy = tmp_path / "elsewhere.txt"
+    shutil.copyfile(path, copy)
+    assert make_run(changed(config, data={"train_path": str(copy)})).directory == run.directory
+    copy.write_text(copy.read_text(encoding="utf-8") + "name : A||A .\n", encoding="utf-8")
+    assert make_run(changed(config, data={"train_path": str(copy)})).directory != run.directory
+
+
+def test_every_option_is_in_the_table_of_defaults():
+    """A new option enters the table with the value that earlier runs had without knowing it."""
+    for group, cls, free in (
+        ("train", TrainConfig, identity.NO_EFFECT),
+        ("decode", DecodeConfig, identity.NO_EFFECT_ON_OUTPUTS),
+    ):
+        options = {option.name for option in fields(cls)} - set(free)
+        assert options == set(default_values(None)[group]), group
+    for name in METHODS:
+        options = asdict(resolved(make_config({"name": name})[1]))
+        assert set(options) == set(default_values(name)["adapter"]), name
+
+
+def test_a_new_option_at_its_default_leaves_every_finished_run(config, monkeypatch):
+    finished = {name: make_run(changed(config, seed=seed)).name for name, seed in (("a", 1),)}
+    table = files.read_json(identity.DEFAULTS)
+    table["train"]["clip"] = None
+    table["adapter"]["solo"]["tilt"] = 0.0
+
+    @dataclass(frozen=True)
+    class NewSolo(METHODS["solo"].Config):
+        tilt: float = 0.0
+
+    monkeypatch.setattr(identity, "_table", lambda: table)
+    monkeypatch.setattr(METHODS["solo"], "Config", NewSolo)
+    new = changed(config)
+    _, adapter = make_config({"name": "solo", "rank": 4, "sparsity": 0.4})
+    new = changed(config, adapter=adapter)
+    assert {"a": make_run(new).name} == finished
+    _, adapter = make_config({"name": "solo", "rank": 4, "sparsity": 0.4, "tilt": 0.5})
+    assert make_run(changed(config, adapter=adapter)).name != finished["a"]
+
+
+def test_a_changed_default_moves_the_runs_that_get_it(config):
+    """The table, not the code, says what a short name leaves out."""
+    identity_now = make_run(config).identity
+    other = identity_now | {"train": identity_now["train"] | {"eps": 1e-8}}
+    assert short_name(other) != short_name(identity_now)
+
+
+def test_the_registry_has_no_method_outside_the_table():
+    assert set(files.read_json(identity.DEFAULTS)["adapter"]) == set(adapters.METHODS)

@@ -1,0 +1,180 @@
+"""Stages of a run: found again when done, refused where they would mix."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from solo import files
+from solo.datasets import data
+from solo.runs import record, stages
+from solo.runs.run import make_run, open_run
+from tests.conftest import make_model
+from tests.solo.runs.conftest import changed, never, quiet
+
+
+def trained(config, on_progress=quiet):
+    run = make_run(config)
+    stages.train_run(run, on_progress)
+    return run
+
+
+def test_train_then_decode_then_both_are_found_done(config):
+    run = make_run(config)
+    assert run.state() == ("missing", 0)
+    stages.train_run(run, quiet)
+    assert run.state() == ("trained", 3)
+    output = stages.decode_run(run, quiet)
+    assert run.state() == ("decoded", 3) and output.parent == run.decoding
+    assert {path.name for path in run.directory.iterdir()} == {
+        "config.yaml", "identity.json", "train_log.jsonl", "adapter.safetensors",
+        "adapter_config.json", "environment.json", "decode",
+    }  # fmt: skip
+    assert {path.name for path in run.decoding.iterdir()} == {
+        "identity.json", "environment.json", "predictions.tsv",
+    }  # fmt: skip
+    again = make_run(config)
+    stages.train_run(again, never)
+    assert stages.decode_run(again, never) == output
+    lines = output.read_text("utf-8").splitlines()
+    contexts = [mr for mr, _ in data.read_prompts(config.data.test_path)]
+    assert lines[0] == "MR\toutput"
+    assert [line.split("\t")[0] for line in lines[1:]] == contexts
+    entry = record.stage_record(run.directory, "train")
+    assert entry["steps"] == entry["planned_steps"] == 3
+    assert entry["versions"]["torch"] == torch.__version__ and entry["backbone"]["file_sha256"]
+
+
+def test_a_trained_run_is_opened_from_its_files(config):
+    run = trained(config)
+    assert open_run(run.directory).config == config
+    assert open_run(run.directory).name == run.name
+    with pytest.raises(FileNotFoundError, match="holds no trained run; train it first"):
+        open_run(run.directory / "nowhere")
+
+
+def test_an_interrupted_run_says_how_far_it_is(config):
+    def stop(done, total, info):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    run = make_run(changed(config, train={"save_every": 1}))
+    with pytest.raises(KeyboardInterrupt):
+        stages.train_run(run, stop)
+    assert run.state() == ("interrupted", 1)
+    stages.train_run(run, quiet)
+    assert run.state() == ("trained", 3)
+
+
+def test_other_decoding_is_another_directory_of_the_same_run(config):
+    run = trained(config)
+    first = stages.decode_run(run, quiet)
+    before = first.read_bytes()
+    other = make_run(changed(config, decode={"beam": 3}))
+    stages.train_run(other, never)
+    assert other.directory == run.directory
+    second = stages.decode_run(other, quiet)
+    assert second.parent != first.parent and first.read_bytes() == before
+    assert other.state() == ("decoded", 3)
+
+
+def test_changed_predictions_are_not_taken_for_decoded_ones(config):
+    run = trained(config)
+    output = stages.decode_run(run, quiet)
+    output.write_text(output.read_text().replace("output", "outputs", 1))
+    with pytest.raises(ValueError, match="predictions.tsv was changed since it was decoded; delet"):
+        stages.decode_run(run, quiet)
+
+
+def test_a_forced_directory_with_another_run(config, tmp_path):
+    config = changed(config, output_dir=str(tmp_path / "mine"))
+    trained(config)
+    before = (tmp_path / "mine" / "adapter.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="mine holds the run of another configuration; choose"):
+        make_run(changed(config, seed=2))
+    assert (tmp_path / "mine" / "adapter.safetensors").read_bytes() == before
+
+
+HOLDER = """
+import sys, filelock
+with filelock.FileLock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_that_another_process_has_in_use(config):
+    run = make_run(config)
+    run.directory.parent.mkdir()
+    command = [sys.executable, "-c", HOLDER, run.directory.parent / f".{run.directory.name}.lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        for stage in (stages.train_run, stages.decode_run):
+            with pytest.raises(RuntimeError, match="is in use by another process; wait until"):
+                stage(run, never)
+        assert not run.directory.exists()
+        holder.kill()  # a killed process leaves no lock behind
+        holder.wait()
+    stages.train_run(run, quiet)
+
+
+def test_a_lock_may_be_taken_again_by_its_holder(tmp_path):
+    with record.lock(tmp_path / "run"), record.lock(tmp_path / "run"):
+        pass
+    with record.lock(tmp_path / "run"):
+        pass
+
+
+def test_the_row_is_noted_once(config):
+    run = trained(changed(config, row="table1/solo_s"))
+    trained(changed(config, row="table2/solo_s_r128_sparse"), never)
+    trained(changed(config, row="table1/solo_s"), never)
+    rows = json.loads((run.directory / "rows.json").read_text())
+    assert rows == ["table1/solo_s", "table2/solo_s_r128_sparse"]
+
+
+def test_wrong_checksum_names_both_and_the_remedy(config):
+    with pytest.raises(
+        ValueError, match="valid.txt .* is damaged .*: expected sha256 abababab.*; delete"
+    ):
+        make_run(changed(config, data={"sha256": {"valid": "ab" * 32}}))
+
+
+def test_a_changed_backbone_is_refused_by_its_adapter(config, checkpoint_dir, tokenizer):
+    run = trained(config)
+    make_model(seed=4, vocab_size=len(tokenizer)).save_pretrained(checkpoint_dir)
+    with pytest.raises(ValueError, match="was trained on another backbone"):
+        stages.decode_run(run, quiet)
+
+
+def test_predictions_file(tmp_path):
+    rows = [("name : A", "An A ."), ("name : B", ""), ("name : C", 'say "C"\nand\x0cmore')]
+    stages.write_predictions(tmp_path / "p.tsv", rows)
+    assert (tmp_path / "p.tsv").read_text("utf-8") == (
+        'MR\toutput\nname : A\tAn A .\nname : B\t""\nname : C\t"say ""C"" and more"\n'
+    )
+
+
+def test_the_record_refuses_nan(tmp_path):
+    with pytest.raises(ValueError):
+        files.write_json(tmp_path / "a.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_machine_without_git_has_no_commit(monkeypatch):
+    assert len(record.environment()["commit"] or "0" * 40) == 40
+    monkeypatch.setenv("PATH", "")
+    environment = record.environment()
+    assert environment["commit"] is None and environment["dirty"] is None
+
+
+def test_a_failed_stage_leaves_no_entry(tmp_path):
+    with pytest.raises(RuntimeError), record.stage(tmp_path, "train"):
+        raise RuntimeError
+    assert record.stage_record(tmp_path, "train") is None
+    with record.stage(tmp_path, "train") as entry:
+        entry["steps"] = 3
+    saved = json.loads((tmp_path / "environment.json").read_text())
+    assert saved["train"]["steps"] == 3 and saved["train"]["hardware"]["cpu"]

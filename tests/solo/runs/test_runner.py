@@ -1,0 +1,146 @@
+"""Many runs: shared, skipped, resumed; a failure is a line and stops no other."""
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from solo.adapters import make_config
+from solo.runs import checkpoint, record, stages
+from solo.runs.run import STATES, make_run
+from solo.runs.runner import DIVERGED, run_all
+from solo.runs.together import groups
+from solo.training.state import STATE
+from tests.solo.runs.conftest import changed, never, quiet
+
+
+@contextmanager
+def silent(label):
+    yield quiet
+
+
+@contextmanager
+def nothing(label):
+    yield never
+
+
+def of(config, name: str, lr: float, seed: int = 1, **options):
+    _, adapter = make_config({"name": name, **options})
+    return make_run(changed(config, method=name, adapter=adapter, seed=seed, train={"lr": lr}))
+
+
+@pytest.fixture
+def runs(config):
+    return [
+        of(config, "solo", 1e-2, rank=4, sparsity=0.4, dropout=0.0),
+        of(config, "solo", 1e-3, 2, rank=7, dropout=0.0),
+        of(config, "lora", 1e-2, rank=2, dropout=0.0),
+        of(config, "full", 1e-3),
+        of(config, "none", 1e-3),
+    ]
+
+
+def test_runs_that_share_passes_are_what_they_are_alone(runs, config, tmp_path):
+    assert len(groups(runs)) == 1
+    outcome = run_all(runs, silent, "trained", share_passes=True)
+    assert outcome.failures == [] and [run.state()[0] for run in runs] == ["trained"] * 5
+    entries = [record.stage_record(run.directory, "train") for run in runs]
+    assert [entry.get("together") for entry in entries] == [3, 3, 3, None, None]
+    for run, entry in zip(runs, entries, strict=True):
+        alone = make_run(changed(run.config, runs_dir=str(tmp_path / "alone")))
+        stages.train_run(alone, quiet)
+        assert {p.name for p in run.directory.iterdir()} == {
+            p.name for p in alone.directory.iterdir()
+        }
+        expected = record.stage_record(alone.directory, "train")
+        for key in ("steps", "planned_steps", "n_params", "identity", "backbone"):
+            assert entry[key] == expected[key], key
+        assert entry["valid_loss"] == pytest.approx(expected["valid_loss"], rel=1e-4)
+        ours, theirs = (load_file(r.directory / checkpoint.WEIGHTS) for r in (run, alone))
+        assert ours.keys() == theirs.keys()
+        for name, tensor in theirs.items():
+            torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-5)
+    assert run_all(runs, nothing, "trained", share_passes=True).failures == []
+
+
+def test_what_differs_more_is_another_group(runs):
+    first, second = runs[:2]
+    for change in (
+        {"train": {"batch_size": 2}},
+        {"train": {"max_steps": 2}},
+        {"data": {"valid_path": first.config.data.train_path}},
+    ):
+        assert len(groups([first, make_run(changed(second.config, **change))])) == 2, change
+
+
+def test_shared_passes_go_on_where_they_were_killed(runs, tmp_path):
+    saving = [make_run(changed(run.config, train={"save_every": 1})) for run in runs[:3]]
+    whole = [make_run(changed(run.config, runs_dir=str(tmp_path / "whole"))) for run in saving]
+    run_all(whole, silent, "trained", share_passes=True)
+
+    @contextmanager
+    def killed(label):
+        def kill(done, total, info):
+            if done == 2:
+                raise KeyboardInterrupt
+
+        yield kill
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all(saving, killed, "trained", share_passes=True)
+    assert run_all(saving, silent, "trained", share_passes=True).failures == []
+    for run, other in zip(saving, whole, strict=True):
+        weights = [(r.directory / checkpoint.WEIGHTS).read_bytes() for r in (run, other)]
+        assert weights[0] == weights[1] and not (run.directory / STATE).exists()
+
+
+def test_one_that_diverges_leaves_the_others_and_is_not_tried_again(runs, monkeypatch):
+    bad = make_run(changed(runs[1].config, train={"lr": 1e30, "warmup_steps": 0}))
+    given = [make_run(changed(r.config, train={"warmup_steps": 0})) for r in (runs[0], runs[2])]
+    given.insert(1, bad)
+    [failure] = run_all(given, silent, "trained", share_passes=True).failures
+    assert failure.startswith("solo, lr 1e+30, seed 2: Diverged: the loss is")
+    entries = [record.stage_record(run.directory, "train") for run in (given[0], given[2])]
+    assert [entry["together"] for entry in entries] == [2, 2]
+    monkeypatch.setattr(stages, "train_run", lambda *args: None)
+    [failure] = run_all([bad], silent, "trained").failures
+    assert f"delete {bad.directory / DIVERGED} to try" in failure
+
+
+def test_a_schedule_that_does_not_fit_stops_its_run_alone(runs, config):
+    bad = of(config, "mergelor2c", 1e-2, rank=2, interval=1000)
+    [failure] = run_all([runs[0], bad, runs[2]], silent, "trained", share_passes=True).failures
+    assert "ValueError: the schedule does not fit: 1 times merge, every 1000 steps" in failure
+    assert [run.state()[0] for run in (runs[0], bad, runs[2])] == ["trained", "missing", "trained"]
+
+
+def test_rows_with_the_same_settings_share_a_run(config):
+    rows = [make_run(changed(config, row=row)) for row in ("table1/solo_s", "table6/solo_s")]
+    arrived = []
+    outcome = run_all(
+        rows, silent, "done", lambda some: [{"BLEU": 0.5} for _ in some],
+        on_done=lambda run, scores: arrived.append((run, scores)),
+    )  # fmt: skip
+    assert outcome.failures == [] and outcome.scores == {rows[0].decoding: {"BLEU": 0.5}}
+    assert arrived == [(rows[0], {"BLEU": 0.5})]
+    assert '"table1/solo_s",\n  "table6/solo_s"' in (rows[0].directory / "rows.json").read_text()
+
+
+def test_two_configurations_never_end_in_one_directory(config, tmp_path):
+    mine = str(tmp_path / "mine")
+    given = [make_run(changed(config, output_dir=mine, seed=seed)) for seed in (1, 2)]
+    with pytest.raises(ValueError, match="mine would hold several runs; leave output_dir out"):
+        run_all(given, nothing, "trained")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_failed_evaluation_is_a_failure_of_its_run(config):
+    def broken(runs):
+        raise RuntimeError("no Java")
+
+    run = make_run(config)
+    for at_once in (False, True):
+        outcome = run_all([run], silent, "done", broken, at_once=at_once)
+        assert outcome.failures == ["solo, lr 0.0002, seed 1: RuntimeError: no Java"]
+    assert run.state()[0] == "decoded" and STATES.index("decoded") == 3

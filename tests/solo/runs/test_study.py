@@ -1,0 +1,170 @@
+"""A study is done once, run by run at the rate that its sweep chose, in as many calls as needed."""
+
+import subprocess
+import sys
+import tarfile
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from solo import files
+from solo.runs import carry, record, runner, stages
+from solo.runs.run import make_run
+from solo.runs.study import Job, Study, portions, read_study, work, write_study
+from tests.solo.runs.conftest import changed, quiet
+from tests.solo.runs.test_runner import of, silent
+
+
+@pytest.fixture
+def study(config, tmp_path) -> Study:
+    """Two rates for Solo, one of which diverges, and two for LoRA; full takes LoRA's."""
+    home = tmp_path / "home"
+    options = {"solo": {"rank": 4, "dropout": 0.0}, "lora": {"rank": 2, "dropout": 0.0}}
+
+    def made(name: str, lr: float, folder: str = "runs"):
+        base = changed(
+            config, runs_dir=str(home / folder), train={"warmup_steps": 0, "save_every": 1}
+        )
+        return of(base, name, lr, **options.get(name, {})).config
+
+    rates = {"solo": [1e-2, 1e30], "lora": [1e-5, 1e-2]}
+    rate_of = {"solo": "solo", "lora": "lora", "full": "lora"}
+    jobs = [
+        Job(name, "b" if name == "full" else "a", rate_of[name], made(name, 1e-4))
+        for name in rate_of
+    ]
+    sweeps = {name: [made(name, lr, "sweep") for lr in some] for name, some in rates.items()}
+    return Study(home, jobs, sweeps, True, False, {"output_dir": str(tmp_path / "none")})
+
+
+def all_of(study: Study):
+    return portions(study, None, None)
+
+
+def reached(study: Study) -> dict:
+    """{method: (learning rate, decoded?)} of the runs that are trained."""
+    found = {}
+    for path in sorted(Path(study.home, "runs").glob("*/environment.json")):
+        identity = files.read_json(path.parent / "identity.json")["training"]
+        decoded = [
+            place
+            for place in (path.parent / "decode").glob("*")
+            if record.stage_record(place, "decode")
+        ]
+        found[identity["adapter"]["name"]] = (identity["train"]["lr"], bool(decoded))
+    return found
+
+
+def test_a_study_is_done_once(study, tmp_path, monkeypatch):
+    failures = work(study, all_of(study), silent)
+    losses = []
+    for config in study.sweeps["lora"]:  # LoRA's rates one by one, outside the study
+        run = make_run(changed(config, runs_dir=str(tmp_path / "alone")))
+        stages.train_run(run, quiet)
+        losses.append(record.stage_record(run.directory, "train")["valid_loss"])
+    best = [1e-5, 1e-2][losses.index(min(losses))]
+    assert reached(study) == {"solo": (1e-2, True), "lora": (best, True), "full": (best, True)}
+    chosen = files.read_json(study.home / "rates" / "lora.json")
+    assert [lr for lr, _ in chosen["valid_losses"]] == [1e-5, 1e-2]
+    assert [loss for _, loss in chosen["valid_losses"]] == pytest.approx(losses, rel=1e-4)
+    solo = files.read_json(study.home / "rates" / "solo.json")
+    assert solo["best"] == 1e-2 and solo["valid_losses"][1] == [1e30, None]
+    [failure] = failures
+    assert failure.startswith("solo, lr 1e+30, seed 1: Diverged")
+
+    def again(*args):
+        raise AssertionError("done a second time")
+
+    monkeypatch.setattr(stages, "_train", again)
+    monkeypatch.setattr(stages, "decode_file", again)
+    assert work(study, all_of(study), silent) == []
+    (study.home / "rates" / "solo.json").unlink()
+    [failure] = work(study, all_of(study), silent)  # what diverged is not trained again either
+    assert "it would diverge again" in failure
+
+
+def test_it_goes_on_when_the_time_was_up(study):
+    """Every call makes two steps of progress; the end is that of one call without a limit."""
+
+    class TimeUp(BaseException):
+        pass
+
+    study.sweeps["solo"].pop()
+    elsewhere = {
+        "jobs": [replace(job, config=moved(job.config)) for job in study.jobs],
+        "sweeps": {name: list(map(moved, some)) for name, some in study.sweeps.items()},
+    }
+    whole = replace(study, home=Path(f"{study.home}_whole"), **elsewhere)
+    work(whole, all_of(whole), silent)
+
+    @contextmanager
+    def two_steps(label):
+        count = 0
+
+        def report(done, total, info):
+            nonlocal count
+            count += 1
+            if count == 3:
+                raise TimeUp
+
+        yield report
+
+    calls = 0
+    while True:
+        calls += 1
+        try:
+            work(study, all_of(study), two_steps)
+            break
+        except TimeUp:
+            assert calls < 40
+    assert calls > 3 and reached(study) == reached(whole)
+    for path in Path(study.home, "runs").glob("*/adapter.safetensors"):
+        other = Path(whole.home, "runs", path.parent.name, path.name)
+        assert path.read_bytes() == other.read_bytes(), path
+
+
+def moved(config):
+    return replace(config, runs_dir=config.runs_dir.replace("/home/", "/home_whole/"))
+
+
+def test_a_study_is_what_was_written(study, tmp_path):
+    write_study(tmp_path / "study.json", study)
+    assert read_study(tmp_path / "study.json") == study
+
+
+def test_portions_and_bad_choices(study):
+    names = [[job.name for job in jobs] for jobs in portions(study, None, "lora,full")]
+    assert names == [["lora"], ["full"]]
+    apart = replace(study, together=False)
+    assert [len(jobs) for jobs in portions(apart, "a", None)] == [1, 1]
+    with pytest.raises(ValueError, match="the study has no group 'c'; it has a, b"):
+        portions(study, "a,c", None)
+
+
+def test_bundles_are_small_and_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(carry, "BUNDLE", 40_960)  # of tar, blocks of 10,240
+    monkeypatch.setattr(carry, "MOST", 9)
+    home, wanted = tmp_path / "home", {}
+    for i in range(60):
+        sizes = {f"runs/lora-{i}/predictions.tsv": 600, f"runs/lora-{i}/adapter.safetensors": 900}
+        sizes |= {f"runs/full-{i}/adapter.safetensors": 10, f"sweep/s{i}/adapter.safetensors": 10}
+        for name, size in sizes.items():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            (home / name).write_bytes(bytes([i]) * size)
+            wanted[str(home / name).lstrip("/")] = bytes([i]) * size
+    carry.bundle(home, [], tmp_path / "out")
+    contents = {}
+    for path in sorted((tmp_path / "out").iterdir()):
+        assert path.stat().st_size <= 40_960
+        with tarfile.open(path) as tar:
+            contents |= {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
+    assert contents == {k: v for k, v in wanted.items() if "/runs/lora-" in k}
+
+
+def test_a_study_runs_without_hydra_and_datasets():
+    missing = ("hydra", "omegaconf", "datasets", "evaluate", "nltk", "pycocoevalcap", "matplotlib")
+    code = f"import sys; sys.modules.update(dict.fromkeys({missing})); import scripts.study"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=files.ROOT)
+    assert runner.DIVERGED == "diverged.json"
