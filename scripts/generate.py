@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from solo.cli import stages
 from solo.cli.command import command
-from solo.datasets import data
+from solo.datasets.e2e_raw import linearise
 from solo.decoding import rules as decode
 from solo.runs import run
 
@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     if not cfg.mr:
         raise ValueError('no MR given; add mr="name[The Mill], eatType[pub], ..."')
     config, run_dir = stages.run_config(cfg)
-    context = data.linearise(cfg.mr) if "[" in cfg.mr else cfg.mr
+    context = linearise(cfg.mr) if "[" in cfg.mr else cfg.mr
     settings = decode.BeamConfig(**run.decode_settings(config))
     model, tokenizer, _ = run.load_model(config["model"], run_dir)
     [text] = run.generate(model, tokenizer, [context], settings, lambda *progress: None)

@@ -11,7 +11,6 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from accelerate import Accelerator
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +21,7 @@ from solo.cli import stages
 from solo.cli.command import command, one_line_errors
 from solo.cli.rows import check_launcher
 from solo.runs.run import identity
+from solo.training.processes import make_accelerator
 
 together: list[dict] = []  # configurations of this process's sweep
 
@@ -32,12 +32,12 @@ def main(cfg: DictConfig) -> None:
     sweeping = hydra.mode == RunMode.MULTIRUN
     with stages.others_go_on(stages.label(config)) if sweeping else nullcontext():
         in_process = sweeping and "BasicLauncher" in hydra.launcher._target_
-        if cfg.together and in_process and Accelerator().num_processes == 1:
+        if cfg.together and in_process and make_accelerator().num_processes == 1:
             identity(config)  # finds what is wrong with it, before any work
             together.append(config)
             return
         run_dir = stages.train(config)
-        if Accelerator().is_main_process:
+        if make_accelerator().is_main_process:
             print(run_dir)
 
 

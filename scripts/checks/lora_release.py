@@ -34,7 +34,7 @@ from solo.cli.command import RESULTS, ROOT, one_line_errors, progress_bar
 from solo.datasets import data
 from solo.decoding import rules as decode
 from solo.runs import run
-from solo.runs.checkpoint import copy_strictly
+from solo.tensors import copy_strictly
 
 PUBLISHED = 0.704  # BLEU
 KEY = re.compile(r"(?:module\.)?(?:transformer\.)?h\.(\d+)\.attn\.c_attn\.lora_([AB])")

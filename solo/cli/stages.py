@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
-from accelerate import Accelerator
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,9 +17,11 @@ from eval.metrics.statistics import save
 from eval.score import score_files
 from solo import files
 from solo.cli.command import progress_bar
-from solo.runs import checkpoint, record, run
+from solo.runs import record, run
 from solo.runs import together as sweep
 from solo.runs.run import PREDICTIONS
+from solo.training.processes import make_accelerator
+from solo.training.state import STATE, read_counters
 
 METRICS = "metrics.json"
 failures: list[str] = []  # of this process's sweep
@@ -110,7 +111,7 @@ def run_all(config: dict) -> dict | None:
     The run's directory is held in between: RuntimeError if another process has it in use. Under
     `accelerate launch` the main process alone decodes and scores; the others return None.
     """
-    main = Accelerator().is_main_process
+    main = make_accelerator().is_main_process
     run_dir = run.run_directory(config, run.identity(config))
     with record.lock(run_dir) if main else nullcontext():
         train(config)
@@ -142,12 +143,8 @@ def state(run_dir: Path) -> tuple[str, int]:
         reached = name
     if reached != "missing":
         return reached, record.stage_record(run_dir, "train")["steps"]
-    saved = run_dir / checkpoint.STATE
-    return (
-        ("interrupted", checkpoint.read_counters(saved)["step"])
-        if saved.exists()
-        else ("missing", 0)
-    )
+    saved = run_dir / STATE
+    return ("interrupted", read_counters(saved)["step"]) if saved.exists() else ("missing", 0)
 
 
 def run_config(cfg: DictConfig) -> tuple[dict, Path | None]:

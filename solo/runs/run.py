@@ -13,7 +13,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from solo import files
@@ -26,7 +25,9 @@ from solo.datasets.download import check_file
 from solo.decoding import rules as decode
 from solo.runs import checkpoint, record
 from solo.training.loop import LOG, train
+from solo.training.processes import make_accelerator
 from solo.training.recipe import TrainConfig
+from solo.training.state import STATE
 
 PREDICTIONS = "predictions.tsv"
 Progress = Callable[[int, int, dict], None]
@@ -91,7 +92,7 @@ def train_run(config: dict, on_progress: Progress) -> Path:
     """
     known = identity(config)
     run_dir = run_directory(config, known)
-    main = Accelerator().is_main_process
+    main = make_accelerator().is_main_process
     with record.lock(run_dir) if main else nullcontext():
         done = [main and trained(run_dir, known, config)]
         if not broadcast_object_list(done)[0]:
@@ -108,7 +109,7 @@ def trained(run_dir: Path, known: dict, config: dict) -> bool:
 
 
 def _train(config: dict, known: dict, run_dir: Path, on_progress: Progress) -> None:
-    processes = Accelerator()
+    processes = make_accelerator()
     main, digest = processes.is_main_process, files.config_hash(known)
     model, tokenizer, description = load_model(config["model"])
     with processes.main_process_first():  # the others find the encoded data in the cache
@@ -128,14 +129,14 @@ def _train(config: dict, known: dict, run_dir: Path, on_progress: Progress) -> N
         entry |= {"processes": processes.num_processes, "backbone": description}
         entry |= finish(run_dir, config, attached, description["sha256"], len(train_examples))
         entry["identity"] = digest
-    (run_dir / checkpoint.STATE).unlink(missing_ok=True)
+    (run_dir / STATE).unlink(missing_ok=True)
 
 
 def load_data(config: dict, model, tokenizer) -> tuple[list, list]:
     """The training and validation examples of a configuration."""
     paths, n_positions = config["data"], model.config.n_positions
     return tuple(
-        data.load_examples(paths[f"{split}_path"], tokenizer, n_positions)
+        data.load_examples(paths[f"{split}_path"], tokenizer, n_positions, paths.get("name"))
         for split in ("train", "valid")
     )
 
@@ -209,7 +210,7 @@ def decode_file(config: dict, run_dir: Path | None, on_progress: Progress) -> li
     settings = decode.BeamConfig(
         **decode_settings(config), batch_size=config["decode"]["batch_size"]
     )
-    prompts = data.read_prompts(config["data"]["test_path"])
+    prompts = data.read_prompts(config["data"]["test_path"], config["data"].get("name"))
     model, tokenizer, _ = load_model(config["model"], run_dir)
     texts = generate(model, tokenizer, [context for _, context in prompts], settings, on_progress)
     return [(mr, text) for (mr, _), text in zip(prompts, texts, strict=True)]

@@ -7,9 +7,11 @@ from typing import TypeVar
 
 from solo import files
 from solo.adapters import make_config
-from solo.runs import checkpoint, record, run
-from solo.training.loop import OWN, Diverged, Progress, Run, train_runs
+from solo.runs import record, run
+from solo.training.progress import Progress
 from solo.training.recipe import TrainConfig
+from solo.training.state import STATE, read_counters
+from solo.training.together import OWN, Diverged, Run, train_runs
 
 T = TypeVar("T")
 
@@ -65,8 +67,8 @@ def _missing(configs: list[dict]) -> list[dict[Path, tuple[dict, dict]]]:
 
 
 def _step(run_dir: Path) -> int:
-    path = run_dir / checkpoint.STATE
-    return checkpoint.read_counters(path)["step"] if path.exists() else 0
+    path = run_dir / STATE
+    return read_counters(path)["step"] if path.exists() else 0
 
 
 def _train_together(pending: dict[Path, tuple[dict, dict]], on_progress: Progress) -> None:
@@ -96,4 +98,4 @@ def _train_together(pending: dict[Path, tuple[dict, dict]], on_progress: Progres
             entry |= run.finish(run_dir, config, one.attached, sha256, count)
             entry["identity"] = one.identity
     for run_dir in runs:
-        (run_dir / checkpoint.STATE).unlink(missing_ok=True)
+        (run_dir / STATE).unlink(missing_ok=True)

@@ -6,9 +6,11 @@ from transformers import GPT2Config
 
 from scripts import plan
 from solo import files
+from solo.adapters.base import Attached
 from solo.cli import stages, timing
 from solo.cli.rows import compose_rows, expand, row_names, split_launcher, tables_named
-from solo.runs import checkpoint, record, run
+from solo.runs import record, run
+from solo.training.state import STATE, save_state
 
 NOWHERE = ["data.dir=nowhere/at/all"]
 
@@ -54,9 +56,9 @@ def test_states_and_what_is_left(tmp_path):
     directory = plan.directory_of(line.rows[0])
     directory.mkdir()
     weight = torch.nn.Parameter(torch.zeros(2))
-    attached = checkpoint.Attached({"w": weight}, detach=lambda: None)
-    optimizer, path = torch.optim.AdamW([weight]), directory / checkpoint.STATE
-    checkpoint.save_state(path, attached, optimizer, {"step": 5}, {})
+    attached = Attached({"w": weight}, detach=lambda: None)
+    optimizer, path = torch.optim.AdamW([weight]), directory / STATE
+    save_state(path, attached, optimizer, {"step": 5}, {})
     [line] = lines_of(["table1/solo_s"], *options)
     assert (line.state, line.done, line.steps) == ("interrupted", 5, 2)
     assert "interrupted at 5" in plan.report([line])

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from solo.runs import checkpoint, record, run
 from solo.runs import together as sweep
+from solo.training.state import STATE
 from tests.solo.test_run import config, never, quiet  # noqa: F401
 
 
@@ -79,7 +80,7 @@ def test_a_sweep_goes_on_where_it_was_killed(configs, tmp_path):
     paths = sweep.train_group(group, quiet, lambda one: run.train_run(one, never))
     for path, other in zip(paths, whole, strict=True):
         assert (path / checkpoint.WEIGHTS).read_bytes() == (other / checkpoint.WEIGHTS).read_bytes()
-        assert not (path / checkpoint.STATE).exists()
+        assert not (path / STATE).exists()
 
 
 def test_one_that_diverges_leaves_the_others_together(configs):
