@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from solo.cli.command import command
 from solo.cli.compose import config_of, run_of
-from solo.datasets import data
+from solo.datasets.e2e_raw import linearise
 from solo.runs import stages
 
 
@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError('no MR given; add mr="name[The Mill], eatType[pub], ..."')
     run = run_of(cfg)
     config = run.config if run else config_of(cfg)
-    context = data.linearise(cfg.mr) if "[" in cfg.mr else cfg.mr
+    context = linearise(cfg.mr) if "[" in cfg.mr else cfg.mr
     model, tokenizer, _ = stages.load_model(config.model, run.directory if run else None)
     [text] = stages.generate(model, tokenizer, [context], config.decode, lambda *progress: None)
     print(text)

@@ -8,7 +8,6 @@ Several GPUs for one run: accelerate launch scripts/run_row.py experiment=table1
 import sys
 from pathlib import Path
 
-from accelerate import Accelerator
 from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -20,6 +19,7 @@ from solo.cli.rows import check_launcher
 from solo.runs import stages
 from solo.runs.run import make_run
 from solo.runs.runner import run_all
+from solo.training.processes import make_accelerator
 
 failures: list[str] = []
 
@@ -27,7 +27,7 @@ failures: list[str] = []
 @command
 def main(cfg: DictConfig) -> None:
     run = make_run(config_of(cfg))
-    if Accelerator().num_processes > 1 and not Accelerator().is_main_process:
+    if make_accelerator().num_processes > 1 and not make_accelerator().is_main_process:
         stages.train_run(run, lambda *progress: None)  # the main process decodes and scores
         return
     failures.extend(run_all([run], progress_bar, evaluate=evaluate_runs).failures)

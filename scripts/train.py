@@ -10,7 +10,6 @@ A sweep over learning rates, to choose from with scripts/tune.py: sweep=lr
 import sys
 from pathlib import Path
 
-from accelerate import Accelerator
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -23,6 +22,7 @@ from solo.cli.rows import check_launcher
 from solo.runs.config import RunConfig
 from solo.runs.run import Run, make_run
 from solo.runs.runner import run_all
+from solo.training.processes import make_accelerator
 
 swept: list[RunConfig] = []  # configurations of this process's sweep, trained in the end
 failures: list[str] = []
@@ -32,7 +32,7 @@ def train(configs: list[RunConfig], share_passes: bool) -> None:
     """Train the configurations and print each run's directory."""
 
     def tell(run: Run, scores: None) -> None:
-        if Accelerator().is_main_process:
+        if make_accelerator().is_main_process:
             print(run.directory, flush=True)
 
     runs = [make_run(config) for config in configs]
@@ -44,7 +44,7 @@ def train(configs: list[RunConfig], share_passes: bool) -> None:
 def main(cfg: DictConfig) -> None:
     hydra, config = HydraConfig.get(), config_of(cfg)
     in_process = hydra.mode == RunMode.MULTIRUN and "BasicLauncher" in hydra.launcher._target_
-    if in_process and Accelerator().num_processes == 1:
+    if in_process and make_accelerator().num_processes == 1:
         swept.append(config)
     else:
         train([config], share_passes=False)

@@ -59,6 +59,37 @@ def read_lines(path: Path) -> list[dict]:
         raise ValueError(f"{path} is damaged ({error}); train this run again") from error
 
 
+class Log:
+    """A JSON-lines log: appended line by line, cut back when a run goes on from a state.
+
+    Of several processes only the main one (`main`) writes it.
+    """
+
+    def __init__(self, path: Path, main: bool = True):
+        self.path, self.main = path, main
+
+    def keep_until(self, step: int) -> None:
+        """Drop what was written after `step` (everything at step 0) and a line cut short."""
+        if not self.main:
+            return
+        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        kept = []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                break  # the line that a kill cut short
+            if entry["step"] <= step and step > 0:
+                kept.append(line + "\n")
+        write_text(self.path, "".join(kept))
+
+    def write(self, entry: dict) -> None:
+        """Append one entry."""
+        if self.main:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+
+
 def to_yaml(value) -> str:
     """`value` as YAML, keys in their order."""
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)

@@ -24,13 +24,14 @@ ENTRY_POINTS = {
 }
 # A file's path begins with the first; none of its imports may begin with any of the second.
 BELOW = (  # the door, solo/cli
-    "files.py", "adapters/", "backbones/", "datasets/", "decoding/", "runs/", "standin/",
-    "training/",
+    "files.py", "tensors.py", "adapters/", "backbones/", "datasets/", "decoding/", "runs/",
+    "standin/", "training/",
 )  # fmt: skip
 FORBIDDEN = [
     ("solo/", ("scripts", "tests")),
     *[(f"solo/{room}", ("hydra", "omegaconf", "eval", "tqdm", "solo.cli")) for room in BELOW],
     ("solo/files.py", ("solo",)),
+    ("solo/tensors.py", tuple(f"solo.{room}" for room in ("adapters", "backbones", "runs"))),
     *[
         (f"solo/{room}/", tuple(f"solo.{other}" for other in others.split()))
         for room, others in {

@@ -15,7 +15,8 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
 from scripts.bench.train import Batches, Program, clock
-from solo.datasets.data import IGNORED, collate
+from solo.datasets.data import Example
+from solo.training.batches import IGNORED, collate
 
 SEQ_LEN = 512  # to which LoRA's recipe pads every example
 
@@ -31,6 +32,10 @@ class _Clock(TrainerCallback):
 class _InOrder(Trainer):
     def _get_train_sampler(self, *args):
         return torch.utils.data.SequentialSampler(self.train_dataset)
+
+
+def _as_dict(examples: list[Example]) -> dict[str, torch.Tensor]:
+    return collate([examples])._asdict()
 
 
 def peft_trainer(model: GPT2LMHeadModel, precision: str) -> Program:
@@ -65,7 +70,7 @@ def peft_trainer(model: GPT2LMHeadModel, precision: str) -> Program:
                 dataloader_pin_memory=False,
             )
             examples = [example for batch in batches for example in batch]
-            trainer = _InOrder(wrapped, arguments, collate, examples, callbacks=[timer])
+            trainer = _InOrder(wrapped, arguments, _as_dict, examples, callbacks=[timer])
             trainer.train()
         return timer.times
 
@@ -100,10 +105,10 @@ def lora_recipe(nlg: Path, shape: GPT2Config) -> Program:
     def steps(batches: Batches) -> list[float]:
         times = []
         for batch in batches:
-            plain = collate(batch)
-            ids = nn.functional.pad(plain["input_ids"], (0, SEQ_LEN - plain["input_ids"].shape[1]))
+            plain = collate([batch])
+            ids = nn.functional.pad(plain.input_ids, (0, SEQ_LEN - plain.input_ids.shape[1]))
             labels = torch.full_like(ids, IGNORED)
-            labels[:, : plain["labels"].shape[1] - 1] = plain["labels"][:, 1:]
+            labels[:, : plain.labels.shape[1] - 1] = plain.labels[:, 1:]
             mask = (labels != IGNORED).float()
             given = (ids, labels.clamp(min=0), mask)
             ids, labels, mask = (tensor.to(device) for tensor in given)

@@ -18,9 +18,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from solo.adapters import make_config
 from solo.backbones.fast import Packed, can_pack
 from solo.cli.timing import random_backbone
-from solo.datasets.data import Example, epoch_batches
-from solo.training.loop import Run, train_runs
+from solo.datasets.data import Example
+from solo.training.batches import epoch_batches
 from solo.training.recipe import TrainConfig
+from solo.training.together import Run, train_runs
 
 SOLO = {"name": "solo", "rank": 128, "sparsity": 0.4}
 LORA = {"name": "lora", "rank": 8}

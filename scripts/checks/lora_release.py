@@ -34,8 +34,8 @@ from solo.cli.command import RESULTS, ROOT, one_line_errors, progress_bar
 from solo.datasets import data
 from solo.decoding import rules as decode
 from solo.runs import stages
-from solo.runs.checkpoint import copy_strictly
 from solo.runs.run import PREDICTIONS
+from solo.tensors import copy_strictly
 
 PUBLISHED = 0.704  # BLEU
 KEY = re.compile(r"(?:module\.)?(?:transformer\.)?h\.(\d+)\.attn\.c_attn\.lora_([AB])")

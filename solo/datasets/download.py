@@ -1,10 +1,8 @@
 """The E2E NLG files: where they are, what they must contain, and how to get them.
 
-The official CSVs come from tuetschek/e2e-dataset, the linearised and tokenised ones from
-microsoft/LoRA (examples/NLG/data/e2e); both are pinned to a commit and to a checksum.
+Each data set's module says where its files come from, pinned to a commit and to a checksum.
 """
 
-import csv
 import http.client
 import os
 import ssl
@@ -14,43 +12,15 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from solo.datasets import e2e, e2e_raw
+from solo.datasets.data import read_rows
 from solo.files import ROOT, file_sha256, write_text
 
 Progress = Callable[[int, int | None], None]  # bytes here, bytes in all (None: not announced)
 
-CSV_URL = (
-    "https://raw.githubusercontent.com/tuetschek/e2e-dataset/"
-    "ab0d967dd5729ce455ef14ba9ffafc456a335264"
-)
-LORA_URL = (
-    "https://raw.githubusercontent.com/microsoft/LoRA/"
-    "c4593f060e6a368d7bb5af5273b8e42810cdef90/examples/NLG/data/e2e"
-)
 E2E_FILES = {  # path below the data folder: (address, sha256)
-    "devset.csv": (
-        f"{CSV_URL}/devset.csv",
-        "fc26b78cdb849c80545f513b223d1e051138b43882eeb79e3eb153e689c864f9",
-    ),
-    "testset_w_refs.csv": (
-        f"{CSV_URL}/testset_w_refs.csv",
-        "edc8db685e39bb9824d5bd70c18b1c9b0412d14b527aa960e2d1c8251ee15ccd",
-    ),
-    "trainset.csv": (
-        f"{CSV_URL}/trainset.csv",
-        "f27d48df45815288ab15619d47a79028c300fbb7f42e373668aba0b98c1d57c6",
-    ),
-    "lora_format/test.txt": (
-        f"{LORA_URL}/test.txt",
-        "81b1bcd40c4f12845ec4eb61a77bf43765d112483cd9b2f91ef10bfc1b3d8f13",
-    ),
-    "lora_format/train.txt": (
-        f"{LORA_URL}/train.txt",
-        "eae319082237310913d9f37f6a891d48fb3f821f29d86870d2cb4f92ddd72c5a",
-    ),
-    "lora_format/valid.txt": (
-        f"{LORA_URL}/valid.txt",
-        "ba963113c8401d3d26216c0dc0a6dae1ea6ea927de3bf830e32c41f65401c80d",
-    ),
+    file.name: (file.url, file.sha256)
+    for file in sorted([*e2e.SOURCE.splits.values(), *e2e_raw.SOURCE.splits.values()])
 }
 E2E_SUMS = {name: sha256 for name, (_, sha256) in E2E_FILES.items()}
 
@@ -206,12 +176,7 @@ def prepare_e2e(
     return directory
 
 
-def count_examples(path: Path) -> tuple[int, int]:
-    """(rows, distinct MRs) of a CSV with a column `mr`, or of a file of lines `mr||text`."""
-    if path.suffix == ".csv":
-        with open(path, encoding="utf-8", newline="") as file:
-            mrs = [row["mr"] for row in csv.DictReader(file)]
-    else:
-        lines = path.read_text(encoding="utf-8").split("\n")
-        mrs = [line.split("||")[0].rstrip() for line in lines if "||" in line]
-    return len(mrs), len(set(mrs))
+def count_examples(path: Path, name: str | None = None) -> tuple[int, int]:
+    """(rows, distinct MRs) of a data file."""
+    rows = read_rows(path, name)
+    return len(rows), len({row.mr for row in rows})

@@ -1,25 +1,22 @@
 """What a run keeps: the trained parameters, and nothing of the backbone (full fine-tuning aside).
 
 `adapter.safetensors` holds exactly what is trained, `adapter_config.json` how to build the rest
-again: method, options, seed, checksums of the backbone and of the drawn tensors. A training state
-is one safetensors file (parameters, optimizer moments, random state) with its step in the header,
-replaced atomically. Nothing is unpickled.
+again: method, options, seed, checksums of the backbone and of the drawn tensors.
 """
 
 import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from solo.adapters import make_config
 from solo.adapters.base import Attached
-from solo.files import atomic, file_sha256, read_json, write_json
+from solo.files import file_sha256, read_json, write_json
+from solo.tensors import copy_strictly, save_tensors
 
-WEIGHTS, CONFIG, STATE = "adapter.safetensors", "adapter_config.json", "training_state.safetensors"
+WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
 
 
 def save_adapter(
@@ -27,7 +24,7 @@ def save_adapter(
 ) -> None:
     """Write the two adapter files; the JSON comes last and holds the weights' checksum."""
     directory = Path(directory)
-    _save(directory / WEIGHTS, dict(attached.parameters), {"format": "pt"})
+    save_tensors(directory / WEIGHTS, dict(attached.parameters), {"format": "pt"})
     write_json(
         directory / CONFIG,
         {
@@ -75,94 +72,6 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Attached:
         attached.detach()
         raise
     return attached
-
-
-def copy_strictly(tensors: dict, parameters: dict, source: Path) -> None:
-    """Copy `tensors` into `parameters`; ValueError unless names and shapes are the same."""
-    for problem, names in (
-        ("lacks", set(parameters) - set(tensors)),
-        ("has an unexpected", set(tensors) - set(parameters)),
-    ):
-        if names:
-            raise ValueError(f"{source} {problem} tensor {min(names)!r} ({len(names)} in all)")
-    for name, parameter in parameters.items():
-        if tensors[name].shape != parameter.shape:
-            raise ValueError(
-                f"{source}: tensor {name!r} has shape {tuple(tensors[name].shape)}, "
-                f"the adapter {tuple(parameter.shape)}"
-            )
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
-
-
-def random_state() -> dict[str, torch.Tensor]:
-    """The state of this process's random generators, (n,) bytes each."""
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    return state
-
-
-def save_state(
-    path: Path,
-    attached: Attached,
-    optimizer: torch.optim.Optimizer,
-    counters: dict,
-    random: dict[str, torch.Tensor],
-) -> None:
-    """Write everything that the rest of a training run depends on, atomically, into one file.
-
-    `counters` is a JSON-like dict (step, identity of the run, ...) and goes into the header;
-    `random` holds what random_state() gives, a row for each process: (processes, n). Raises
-    FloatingPointError, leaving the last good state, if a parameter is not finite.
-    """
-    tensors = {}
-    for name, parameter in attached.parameters.items():
-        if not torch.isfinite(parameter).all():
-            raise FloatingPointError(
-                f"{name} is not finite after step {counters['step']}; the state before is kept"
-            )
-        tensors[f"parameter/{name}"] = parameter
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer/{key}/{name}"] = value
-    tensors |= {f"schedule/{name}": tensor for name, tensor in attached.state.items()}
-    tensors |= {f"random/{kind}": rows for kind, rows in random.items()}
-    counters = counters | {"events": attached.events}
-    _save(path, tensors, {"counters": json.dumps(counters)})
-
-
-def read_counters(path: Path) -> dict:
-    """The counters of a training state, without reading its tensors."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["counters"])
-
-
-def load_state(
-    path: Path, attached: Attached, optimizer: torch.optim.Optimizer, process: int = 0
-) -> None:
-    """Put a saved state back: what a schedule has done, parameters, optimizer moments, and this
-    process's random state."""
-    tensors = load_file(path)
-    attached.replay(read_counters(path)["events"])
-    for prefix, into in (("parameter/", attached.parameters), ("schedule/", attached.state)):
-        saved = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        copy_strictly(saved, into, path)
-    for key, value in tensors.items():
-        if key.startswith("optimizer/"):
-            _, slot, name = key.split("/", 2)
-            parameter = attached.parameters[name]
-            value = value if slot == "step" else value.to(parameter.device)
-            optimizer.state[parameter][slot] = value
-    torch.set_rng_state(tensors["random/cpu"][process].clone())
-    if "random/cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random/cuda"][process].clone())
-
-
-def _save(path: Path, tensors: dict, metadata: dict[str, str]) -> None:
-    tensors = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
-    with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata)
 
 
 def _tensors_sha256(tensors: dict[str, torch.Tensor]) -> str:

@@ -6,7 +6,6 @@ read, and how long it took. Tables read it; nothing is inferred from file names.
 """
 
 import importlib.metadata
-import json
 import platform
 import subprocess
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from solo.files import ROOT, read_json, write_json, write_text
+from solo.files import ROOT, read_json, write_json
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "safetensors", "pycocoevalcap")
 
@@ -55,37 +54,6 @@ def stage(run_dir: Path, name: str):
     entry["seconds"] = round(time.monotonic() - start, 1)
     stages = read_json(path) if path.exists() else {}
     write_json(path, stages | {name: entry | environment()})
-
-
-class Log:
-    """A JSON-lines log: appended line by line, cut back when a run goes on from a state.
-
-    Of several processes only the main one (`main`) writes it.
-    """
-
-    def __init__(self, path: Path, main: bool = True):
-        self.path, self.main = path, main
-
-    def keep_until(self, step: int) -> None:
-        """Drop what was written after `step` (everything at step 0) and a line cut short."""
-        if not self.main:
-            return
-        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
-        kept = []
-        for line in lines:
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                break  # the line that a kill cut short
-            if entry["step"] <= step and step > 0:
-                kept.append(line + "\n")
-        write_text(self.path, "".join(kept))
-
-    def write(self, entry: dict) -> None:
-        """Append one entry."""
-        if self.main:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
 
 
 @contextmanager

@@ -1,12 +1,10 @@
 """The two stages of a run that need the model, train and decode. Files are all they share."""
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from solo.backbones import loading
@@ -18,9 +16,9 @@ from solo.runs import checkpoint, record
 from solo.runs.config import ModelConfig, RunConfig
 from solo.runs.run import PREDICTIONS, Run
 from solo.training.loop import train
+from solo.training.processes import make_accelerator
+from solo.training.progress import Progress
 from solo.training.state import STATE
-
-Progress = Callable[[int, int, dict], None]
 
 
 def train_run(run: Run, on_progress: Progress) -> None:
@@ -30,7 +28,7 @@ def train_run(run: Run, on_progress: Progress) -> None:
     process calls this, and the main one decides and writes. Raises RuntimeError if another process
     has the directory in use.
     """
-    main = Accelerator().is_main_process
+    main = make_accelerator().is_main_process
     with run.lock() if main else nullcontext():
         is_trained = [main and bool(record.stage_record(run.directory, "train"))]
         if not broadcast_object_list(is_trained)[0]:
@@ -40,7 +38,7 @@ def train_run(run: Run, on_progress: Progress) -> None:
 
 
 def _train(run: Run, on_progress: Progress) -> None:
-    processes, config = Accelerator(), run.config
+    processes, config = make_accelerator(), run.config
     model, tokenizer, description = load_model(config.model)
     with processes.main_process_first():  # the others find the encoded data in the cache
         examples = load_data(config, model, tokenizer)
@@ -60,7 +58,7 @@ def load_data(config: RunConfig, model, tokenizer) -> tuple[list, list]:
     """The training and validation examples of a configuration."""
     n_positions = model.config.n_positions
     return tuple(
-        data.load_examples(path, tokenizer, n_positions)
+        data.load_examples(path, tokenizer, n_positions, config.data.name)
         for path in (config.data.train_path, config.data.valid_path)
     )
 
@@ -109,7 +107,7 @@ def decode_file(
 
     adapter_dir: of a trained run; None is the bare backbone.
     """
-    prompts = data.read_prompts(config.data.test_path)
+    prompts = data.read_prompts(config.data.test_path, config.data.name)
     model, tokenizer, _ = load_model(config.model, adapter_dir)
     contexts = [context for _, context in prompts]
     texts = generate(model, tokenizer, contexts, config.decode, on_progress)

@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from random import Random
 
-from solo.datasets.data import SLOT_NAMES
 from solo.datasets.download import count_examples, write_sums
+from solo.datasets.e2e_raw import SLOT_NAMES
 from solo.files import file_sha256, write_text
 from solo.standin.grammar import OTHERS, RESTAURANT, Domain, Slot
 

@@ -19,9 +19,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from solo import files
 from solo.adapters.base import Attached, check
 from solo.backbones import loading as backbone
-from solo.runs import checkpoint, record
+from solo.runs import record
 from solo.standin import corpus
 from solo.standin.chunked_loss import head_cross_entropy
+from solo.training import state as training_state
 
 LOG, SUMMARY = "pretrain_log.jsonl", "pretraining.json"
 NO_EFFECT = ("log_every", "save_seconds", "valid_windows")  # on the weights
@@ -154,7 +155,7 @@ def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dic
     summary |= {"sha256": backbone.fingerprint(model)}
     summary |= {"corpus": {path.name: files.file_sha256(path) for path in texts[0] + texts[1]}}
     files.write_json(out / SUMMARY, summary | record.environment())
-    (out / checkpoint.STATE).unlink(missing_ok=True)
+    (out / training_state.STATE).unlink(missing_ok=True)
     return summary
 
 
@@ -194,9 +195,9 @@ def pretrain(
     optimizer = _optimizer(model, recipe)
     decides = {k: v for k, v in asdict(recipe).items() if k not in NO_EFFECT}
     identity = files.config_hash([decides, len(train_stream)])
-    state = directory / checkpoint.STATE
+    state = directory / training_state.STATE
     step, before = _resume(state, model, optimizer, identity)
-    log = record.Log(directory / LOG)
+    log = files.Log(directory / LOG)
     log.keep_until(step)
     advance = _step(model, optimizer, recipe)
     per_step = recipe.batch_size * recipe.context
@@ -284,21 +285,21 @@ def _whole(model: GPT2LMHeadModel) -> Attached:
 
 
 def _save(path: Path, model, optimizer, counters: dict) -> None:
-    random = {kind: state[None] for kind, state in checkpoint.random_state().items()}
-    checkpoint.save_state(path, _whole(model), optimizer, counters, random)
+    random = {kind: state[None] for kind, state in training_state.random_state().items()}
+    training_state.save_state(path, _whole(model), optimizer, counters, random)
 
 
 def _resume(path: Path, model, optimizer, identity: str) -> tuple[int, float]:
     """(steps, seconds) behind the saved state, which is loaded; zeros where there is none."""
     if not path.exists():
         return 0, 0.0
-    counters = checkpoint.read_counters(path)
+    counters = training_state.read_counters(path)
     check(
         counters["identity"] == identity,
         f"{path} is the state of another recipe or corpus; delete it, or set "
         "pretrain.output_dir=DIR",
     )
-    checkpoint.load_state(path, _whole(model), optimizer)
+    training_state.load_state(path, _whole(model), optimizer)
     return counters["step"], counters["seconds"]
 
 

@@ -17,12 +17,13 @@ from transformers import GPT2LMHeadModel
 from solo import files
 from solo.adapters.base import Attached, check
 from solo.backbones import loading as backbone
-from solo.runs import checkpoint, record
+from solo.runs import record
 from solo.standin import corpus, measures, names
 from solo.standin.chunked_loss import head_cross_entropy
 from solo.standin.mixture import IGNORED, KINDS, Mixture, real_words
 from solo.standin.plain import new_model
 from solo.standin.planted import plant, slow_parameters
+from solo.training import state as training_state
 
 LOG, SUMMARY = "pretrain_log.jsonl", "pretraining.json"
 Progress = Callable[[int, int, dict], None]
@@ -150,7 +151,7 @@ def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dic
     summary |= {"identity": recipe.identity, "recipe": recipe.deciding, "measures": measured}
     summary |= {"sha256": backbone.fingerprint(model), "corpus": sums}
     files.write_json(out / SUMMARY, summary | record.environment())
-    (out / checkpoint.STATE).unlink(missing_ok=True)
+    (out / training_state.STATE).unlink(missing_ok=True)
     return summary
 
 
@@ -219,10 +220,10 @@ def pretrain(
     directory = Path(recipe.output_dir)
     model.to(backbone.device()).train()
     optimizer = _optimizer(model, recipe)
-    state = directory / checkpoint.STATE
+    state = directory / training_state.STATE
     counters = _resume(state, model, optimizer, recipe.identity)
     step, tokens, before = counters["step"], counters["tokens"], counters["seconds"]
-    log = record.Log(directory / LOG)
+    log = files.Log(directory / LOG)
     log.keep_until(step)
     advance = make_step(model, optimizer, recipe)
     began = saved = logged = time.monotonic()
@@ -253,8 +254,8 @@ def pretrain(
             logged = time.monotonic()
         if time.monotonic() - saved >= recipe.save_seconds:
             counters = entry() | {"identity": recipe.identity}
-            random = {kind: row[None] for kind, row in checkpoint.random_state().items()}
-            checkpoint.save_state(state, _whole(model), optimizer, counters, random)
+            random = {kind: row[None] for kind, row in training_state.random_state().items()}
+            training_state.save_state(state, _whole(model), optimizer, counters, random)
             saved = logged = time.monotonic()
     return {"steps": step, "tokens_seen": tokens, "seconds": entry()["seconds"]}
 
@@ -314,10 +315,10 @@ def _resume(path: Path, model, optimizer, identity: str) -> dict:
     """The counters of the saved state, which is loaded; zeros where there is none."""
     if not path.exists():
         return {"step": 0, "tokens": 0, "seconds": 0.0}
-    counters = checkpoint.read_counters(path)
+    counters = training_state.read_counters(path)
     check(
         counters["identity"] == identity,
         f"{path} is the state of another recipe; delete it, or set pretrain.output_dir=DIR",
     )
-    checkpoint.load_state(path, _whole(model), optimizer)
+    training_state.load_state(path, _whole(model), optimizer)
     return counters

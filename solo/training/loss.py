@@ -1,45 +1,69 @@
 """The loss of a batch, and of the validation set, for any number of runs side by side."""
 
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
-from solo.backbones.fast import attention_by_example
-from solo.datasets.data import IGNORED, Example, collate
+from solo.backbones.fast import frozen_products
+from solo.datasets.data import Example
+from solo.training.batches import IGNORED, Batch, PackedBatch, collate, pack, pad, to_device
 from solo.training.recipe import TrainConfig
 
 CHUNK = 8  # rows of logits that stay in a core's cache together
+COMPILE_FROM = 2000  # steps that pay for a compilation
+Loss = Callable[[list[list[Example]]], Tensor]
 
 
-def target_logits(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """(logits, targets) at the positions that carry loss, (N, vocabulary) and (N,), row by row.
-
-    batch: of `collate`, `pad` or `pack`. The head, a third of GPT-2 S's work, runs at these
-    positions only.
-    """
-    if "index" not in batch:
-        hidden = model.transformer(batch["input_ids"], use_cache=False).last_hidden_state
-        targets = batch["labels"][:, 1:]  # (B, L - 1): position i predicts token i + 1
-        mask = targets != IGNORED
-        return model.lm_head(hidden[:, :-1][mask]), targets[mask]
-    packed = {key: batch[key] for key in ("position_ids", "places", "origin") if key in batch}
-    with attention_by_example(model) if packed else nullcontext():
-        out = model.transformer(batch["input_ids"], use_cache=False, **packed)
-    at_targets = out.last_hidden_state.flatten(0, 1)[batch["index"].flatten()]  # (K * N, d)
-    return model.lm_head(at_targets), batch["targets"].flatten()
-
-
-def summed_loss(model, batch: dict[str, torch.Tensor], runs: int, smoothing: float) -> torch.Tensor:
+def summed_loss(model, batch: Batch, runs: int, smoothing: float) -> Tensor:
     """Sum of the cross-entropy over the target tokens of each run, (runs,)."""
-    logits, targets = target_logits(model, batch)
-    if "places" in batch:
+    logits, targets = batch.target_logits(model)
+    if isinstance(batch, PackedBatch):
         each = cross_entropy(logits, targets, smoothing)
     else:
         each = F.cross_entropy(logits.float(), targets, reduction="none", label_smoothing=smoothing)
     return each.view(runs, -1).sum(1)
+
+
+@contextmanager
+def training_loss(model, config: TrainConfig, position_wise: bool, total: int) -> Iterator[Loss]:
+    """Within: a function from the batches of K runs to the summed loss of each, (K,).
+
+    It takes the cheapest way through the backbone that the method and the device allow; all give
+    the same but for rounding and the dropout's draws. On a CPU a batch is one row without padding,
+    and what never changes is prepared once. On an accelerator every example has a row, in few
+    shapes, so that a compiled step can be replayed. `packed: false` is the plain path that both are
+    tested against, and the one for methods that look at more than one position.
+
+    total: the steps of the run, which decide whether it pays to compile.
+    """
+    on_cpu, packed = model.device.type == "cpu", config.packed and position_wise
+    compiled = config.compile
+    if compiled is None:
+        compiled = not on_cpu and packed and total >= COMPILE_FROM
+    if not packed:
+        layout = collate
+    elif on_cpu and not compiled:
+        layout = pack
+    else:
+        layout = partial(pad, multiple=32 if compiled else 1)
+    function = summed_loss
+    if compiled:
+        mode = None if on_cpu else "reduce-overhead"
+        function = torch.compile(summed_loss, dynamic=True, mode=mode)
+
+    def loss(batches: list[list[Example]]) -> Tensor:
+        batch = to_device(layout(batches), model.device)
+        with autocast(model, config):
+            return function(model, batch, len(batches), config.label_smoothing)
+
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+    with frozen_products(model, dtype) if layout is pack else nullcontext():
+        yield loss
 
 
 @torch.no_grad()
@@ -52,7 +76,7 @@ def validation_losses(
     by_length = sorted(examples, key=lambda example: len(example.ids))  # little padding
     size, index = config.valid_batch_size, accelerator.process_index
     for i in range(index * size, len(by_length), accelerator.num_processes * size):
-        batch = to_device(collate(by_length[i : i + size] * runs), model.device)
+        batch = to_device(collate([by_length[i : i + size]] * runs), model.device)
         with autocast(model, config):
             total += summed_loss(model, batch, runs, 0.0).double().cpu()
     if accelerator.num_processes > 1:
@@ -63,10 +87,6 @@ def validation_losses(
 def autocast(model, config: TrainConfig):
     """Matrix products in bf16 where the recipe says so; parameters and loss stay in fp32."""
     return torch.autocast(model.device.type, torch.bfloat16, enabled=config.precision == "bf16")
-
-
-def to_device(batch: dict[str, torch.Tensor], device) -> dict[str, torch.Tensor]:
-    return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 class _SmoothedLoss(torch.autograd.Function):

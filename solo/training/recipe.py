@@ -98,3 +98,13 @@ def follow(optimizer: torch.optim.Optimizer, attached: Attached, step: int) -> N
     optimizer.param_groups = [
         options | {"params": members, "born": born} for born, members in groups.items()
     ]
+
+
+def after_step(attached: Attached, optimizer: torch.optim.Optimizer, step: int) -> list[dict]:
+    """Let a method do what follows update number `step`; returns what its schedule has done."""
+    before = len(attached.events)
+    attached.after_step(step)
+    events = attached.events[before:]
+    if events:
+        follow(optimizer, attached, step)
+    return events

@@ -6,9 +6,11 @@ from transformers import GPT2Config
 
 from scripts import plan
 from solo import files
+from solo.adapters.base import Attached
 from solo.cli import stages, timing
 from solo.cli.rows import compose_rows, expand, row_names, split_launcher, tables_named
-from solo.runs import checkpoint, record, run
+from solo.runs import record, run
+from solo.training.state import STATE, save_state
 
 NOWHERE = ["data.dir=nowhere/at/all"]
 
@@ -54,9 +56,9 @@ def test_states_and_what_is_left(tmp_path):
     directory = plan.directory_of(line.rows[0])
     directory.mkdir()
     weight = torch.nn.Parameter(torch.zeros(2))
-    attached = checkpoint.Attached({"w": weight}, detach=lambda: None)
-    optimizer, path = torch.optim.AdamW([weight]), directory / checkpoint.STATE
-    checkpoint.save_state(path, attached, optimizer, {"step": 5}, {})
+    attached = Attached({"w": weight}, detach=lambda: None)
+    optimizer, path = torch.optim.AdamW([weight]), directory / STATE
+    save_state(path, attached, optimizer, {"step": 5}, {})
     [line] = lines_of(["table1/solo_s"], *options)
     assert (line.state, line.done, line.steps) == ("interrupted", 5, 2)
     assert "interrupted at 5" in plan.report([line])
@@ -110,7 +112,7 @@ def test_speeds_of_earlier_runs_on_this_hardware(tmp_path):
         files.write_json(directory / "identity.json", known)
         speeds = (100, 300, 200) if name == "mine" else (9, 9, 9)
         for speed in speeds:
-            record.Log(directory / "train_log.jsonl").write({"step": 1, "tokens_per_s": speed})
+            files.Log(directory / "train_log.jsonl").write({"step": 1, "tokens_per_s": speed})
     files.write_json(tmp_path / "damaged" / "environment.json", [])  # looked at, passed over
     key = timing.key_of(row.config, GPT2Config(**shape))
     assert timing.logged(tmp_path) == {key: timing.Speed(200, 2.5, "log of mine")}

@@ -27,7 +27,7 @@ def make_run(
     training |= {"model": {"path": "gpt2"}, "data": {"train": "aa", "valid": "bb"}, "seed": seed}
     files.write_json(directory / "identity.json", {"training": training, "test": "cc"})
     files.write_json(directory / "rows.json", [f"table9/lora_r{rank}"])
-    log = record.Log(directory / "train_log.jsonl")
+    log = files.Log(directory / "train_log.jsonl")
     for step, loss in enumerate(losses, 1):
         log.write({"step": step, "loss": 0.01})
         log.write({"step": step, "valid_loss": loss})

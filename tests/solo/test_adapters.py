@@ -11,8 +11,9 @@ from transformers import GPT2LMHeadModel
 from solo.adapters import METHODS, make_config
 from solo.backbones.fast import frozen_products
 from solo.backbones.loading import fingerprint
-from solo.datasets.data import Example, collate, pack, pad
+from solo.datasets.data import Example
 from solo.runs import checkpoint
+from solo.training.batches import collate, pack, pad
 from solo.training.loss import summed_loss
 
 # Options worth a case of their own; a method that is not named runs with its defaults.
@@ -148,7 +149,7 @@ def test_examples_in_one_row_count_as_alone(model, ids, options, record_property
         Example(row[:length], 2) for row, length in zip(ids.tolist(), (9, 5, 7), strict=True)
     ]
     with torch.no_grad():
-        plain = summed_loss(model, collate(examples), 1, 0.1)
+        plain = summed_loss(model, collate([examples]), 1, 0.1)
         padded = summed_loss(model, pad([examples], 8), 1, 0.1)
         with frozen_products(model, torch.float32):
             packed = summed_loss(model, pack([examples]), 1, 0.1)

@@ -10,6 +10,7 @@ from solo.adapters import make_config
 from solo.backbones.loading import fingerprint
 from solo.files import file_sha256
 from solo.runs import checkpoint
+from solo.training.state import STATE, read_counters, save_state
 from tests.conftest import make_model
 
 OPTIONS = {"name": "solo", "rank": 4, "sparsity": 0.5}
@@ -81,10 +82,10 @@ def test_a_state_with_parameters_that_are_not_finite_is_not_written(tmp_path, mo
     method, config = make_config(OPTIONS)
     attached = method.attach(model, config, 1)
     optimizer = torch.optim.AdamW(attached.parameters.values())
-    path = tmp_path / checkpoint.STATE
-    checkpoint.save_state(path, attached, optimizer, {"step": 1}, {})
+    path = tmp_path / STATE
+    save_state(path, attached, optimizer, {"step": 1}, {})
     with torch.no_grad():
         attached.parameters["v"][0, 0] = torch.inf
     with pytest.raises(FloatingPointError, match="v is not finite after step 2; the state before"):
-        checkpoint.save_state(path, attached, optimizer, {"step": 2}, {})
-    assert checkpoint.read_counters(path) == {"step": 1, "events": []}
+        save_state(path, attached, optimizer, {"step": 2}, {})
+    assert read_counters(path) == {"step": 1, "events": []}

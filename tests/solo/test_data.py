@@ -7,6 +7,9 @@ import torch
 
 from solo.backbones.loading import load_tokenizer
 from solo.datasets import data
+from solo.datasets.data import Example
+from solo.datasets.e2e_raw import linearise
+from solo.training.batches import collate, epoch_batches, pack, pad
 
 LINE = "name : The Mill | Type : pub||The Mill is a pub . "
 MR = "name[The Mill], eatType[pub], priceRange[more than £30], familyFriendly[yes]"
@@ -29,7 +32,7 @@ def test_an_example_is_context_end_space_completion_end(tmp_path, tokenizer):
 
 
 def test_linearise():
-    assert data.linearise(MR) == (
+    assert linearise(MR) == (
         "name : The Mill | Type : pub | price : more than £ 30 | family friendly : yes"
     )
 
@@ -72,19 +75,19 @@ def test_an_empty_reference_is_an_empty_text(tmp_path):
 
 
 def test_order_is_a_function_of_seed_and_epoch():
-    first = data.epoch_batches(10, 4, seed=1, epoch=0)
+    first = epoch_batches(10, 4, seed=1, epoch=0)
     torch.rand(3)  # the global generator plays no part
-    assert first == data.epoch_batches(10, 4, seed=1, epoch=0)
+    assert first == epoch_batches(10, 4, seed=1, epoch=0)
     assert [len(batch) for batch in first] == [4, 4, 2]
     assert sorted(i for batch in first for i in batch) == list(range(10))
-    assert first != data.epoch_batches(10, 4, seed=1, epoch=1)
-    assert first != data.epoch_batches(10, 4, seed=2, epoch=0)
+    assert first != epoch_batches(10, 4, seed=1, epoch=1)
+    assert first != epoch_batches(10, 4, seed=2, epoch=0)
 
 
 def test_collate_pads_to_the_longest_and_marks_targets():
-    batch = data.collate([data.Example([5, 6, 7, 8], 2), data.Example([9, 10], 1)])
-    assert batch["input_ids"].tolist() == [[5, 6, 7, 8], [9, 10, 0, 0]]
-    assert batch["labels"].tolist() == [[-100, -100, 7, 8], [-100, 10, -100, -100]]
+    batch = collate([[Example([5, 6, 7, 8], 2), Example([9, 10], 1)]])
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8], [9, 10, 0, 0]]
+    assert batch.labels.tolist() == [[-100, -100, 7, 8], [-100, 10, -100, -100]]
 
 
 @pytest.mark.parametrize(
@@ -125,12 +128,12 @@ def test_example_longer_than_the_backbone(tmp_path, tokenizer):
         data.load_examples(path, tokenizer, 8)
 
 
-ONE, TWO, OTHER = (data.Example(ids, 1) for ids in ([5, 6, 7], [8, 9], [3, 4]))
+ONE, TWO, OTHER = (Example(ids, 1) for ids in ([5, 6, 7], [8, 9], [3, 4]))
 
 
 def test_a_packed_batch_by_hand():
-    packed = data.pack([[ONE, TWO], [OTHER]])
-    assert {name: rows.tolist() for name, rows in packed.items()} == {
+    packed = pack([[ONE, TWO], [OTHER]])
+    assert {name: rows.tolist() for name, rows in packed._asdict().items()} == {
         "input_ids": [[5, 6, 7, 8, 9], [3, 4, 0, 0, 0]],
         "position_ids": [[0, 1, 2, 0, 1], [0, 1, 0, 0, 0]],
         "places": [[0, 1, 2], [3, 4, 3], [5, 6, 5]],  # among 2 x 5 tokens
@@ -141,8 +144,8 @@ def test_a_packed_batch_by_hand():
 
 
 def test_a_padded_batch_by_hand():
-    padded = data.pad([[ONE, TWO], [OTHER]], 4)
-    assert {name: rows.tolist() for name, rows in padded.items()} == {
+    padded = pad([[ONE, TWO], [OTHER]], 4)
+    assert {name: rows.tolist() for name, rows in padded._asdict().items()} == {
         "input_ids": [[5, 6, 7, 0], [8, 9, 0, 0], [3, 4, 0, 0]],
         "index": [[0, 1, 4, 0], [8, 0, 0, 0]],
         "targets": [[6, 7, 9, -100], [4, -100, -100, -100]],

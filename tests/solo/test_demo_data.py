@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from solo.datasets import data
+from solo.datasets.e2e_raw import linearise
 from solo.standin import demo_data
 from solo.standin.demo_data import write_demo_data
 from solo.standin.grammar import OTHERS, RESTAURANT
@@ -144,7 +145,7 @@ def test_linearised_file_is_the_csv_tokenised(folder, csv_name):
         expected.append(f"{' | '.join(parts)}||{text} ")
     assert lines(folder / PAIRS[csv_name]) == expected
     contexts = [line.split("||")[0] for line in expected]  # the reader of the raw CSVs agrees
-    assert [data.linearise(mr) for mr, _ in rows(folder / csv_name)] == contexts
+    assert [linearise(mr) for mr, _ in rows(folder / csv_name)] == contexts
 
 
 def test_sizes_counts_and_references(folder, tmp_path):

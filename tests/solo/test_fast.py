@@ -6,7 +6,8 @@ import torch.nn.functional as F
 
 from solo.adapters import make_config
 from solo.backbones.fast import can_pack, frozen_products
-from solo.datasets.data import IGNORED, Example, collate, pack
+from solo.datasets.data import Example
+from solo.training.batches import IGNORED, collate, pack
 from solo.training.loss import cross_entropy, summed_loss
 from tests.solo.test_adapters import ALL
 
@@ -57,7 +58,7 @@ def test_gradients_of_a_fast_step_are_those_of_the_plain_one(model, options):
             parameter.grad = None
         return loss.detach(), found
 
-    plain = gradients(collate(examples))
+    plain = gradients(collate([examples]))
     with frozen_products(model, torch.float32):
         packs = can_pack(model.device, torch.float32)
         assert packs == any("forward" in vars(module) for module in model.modules())
@@ -68,7 +69,7 @@ def test_gradients_of_a_fast_step_are_those_of_the_plain_one(model, options):
         atol = 1e-4 * gradient.abs().max().item()
         torch.testing.assert_close(fast[1][name], gradient, rtol=1e-4, atol=atol)
     assert "forward" not in vars(model.lm_head)  # and everything is as it was
-    torch.testing.assert_close(gradients(collate(examples)), plain)
+    torch.testing.assert_close(gradients(collate([examples])), plain)
 
 
 def test_weights_that_are_trained_stay_as_they_are(model):

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from solo.backbones import loading as backbone
-from solo.runs.checkpoint import STATE
 from solo.standin import corpus
 from solo.standin import plain as pretrain
+from solo.training.state import STATE
 
 RECIPE = {
     "steps": 12, "max_seconds": None, "batch_size": 2, "context": 8, "lr": 1e-2, "warmup_steps": 3,

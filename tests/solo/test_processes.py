@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from solo.standin.demo_data import write_demo_data
-from solo.training import loop as training
+from solo.training.loop import LOG
+from solo.training.state import STATE, save_state
 from tests.solo import two_processes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -37,7 +38,7 @@ def launch(*arguments) -> str:
 
 
 def log_of(directory: Path) -> list[dict]:
-    lines = (directory / training.LOG).read_text("utf-8").splitlines()
+    lines = (directory / LOG).read_text("utf-8").splitlines()
     return [{k: v for k, v in json.loads(x).items() if k != "tokens_per_s"} for x in lines]
 
 
@@ -71,18 +72,18 @@ def test_a_run_killed_in_two_processes_ends_bit_for_bit_the_same(both):
         whole, again = (load_file(both / f"{n}.{rank}.safetensors") for n in ("whole", "killed"))
         assert all(torch.equal(whole[key], again[key]) for key in whole)
     assert log_of(both / "whole") == log_of(both / "killed")
-    states = load_file(both / "killed" / training.checkpoint.STATE)["random/cpu"]
+    states = load_file(both / "killed" / STATE)["random/cpu"]
     assert len(states) == 2 and not torch.equal(*states)
 
 
 @needs_gloo
 def test_another_number_of_processes_does_not_go_on(both, tmp_path):
-    state = tmp_path / training.checkpoint.STATE
+    state = tmp_path / STATE
     counters = {"identity": "a", "processes": 2, "step": 3}
     method, config = training_method()
     attached = method.attach(two_processes.make_model(), config, 1)
     optimizer = torch.optim.AdamW(attached.parameters.values())
-    training.checkpoint.save_state(state, attached, optimizer, counters, {})
+    save_state(state, attached, optimizer, counters, {})
     with pytest.raises(ValueError, match="was written by 2 processes, these are 1; start as many"):
         two_processes.run(tmp_path, two_processes.METHODS["lora"])
 

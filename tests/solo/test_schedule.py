@@ -5,7 +5,7 @@ import torch
 
 from solo.adapters import make_config
 from solo.adapters.shared.schedule import to_inject, to_merge
-from solo.datasets.data import pad
+from solo.training.batches import pad
 from solo.training.loop import train
 from solo.training.loss import summed_loss
 from solo.training.recipe import TrainConfig, follow, make_optimizer

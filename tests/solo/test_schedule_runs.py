@@ -8,9 +8,9 @@ import torch
 from solo.adapters import make_config
 from solo.backbones.loading import fingerprint
 from solo.runs import checkpoint
-from solo.runs.checkpoint import STATE
 from solo.training.loop import train
 from solo.training.recipe import TrainConfig
+from solo.training.state import STATE
 from tests.conftest import make_model
 from tests.solo.test_schedule import EVENTS, NAMES, made
 from tests.solo.test_together import read

@@ -8,8 +8,9 @@ import torch
 
 from solo.adapters import make_config
 from solo.adapters.base import Attached
-from solo.training.loop import LOG, Run, train, train_runs
+from solo.training.loop import LOG, train
 from solo.training.recipe import TrainConfig, follow, make_optimizer, set_step
+from solo.training.together import Run, train_runs
 from tests.conftest import make_model
 from tests.solo.test_train import RECIPE, TRAIN, VALID
 

@@ -9,13 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from solo.adapters import make_config
-from solo.datasets.data import Example, collate
-from solo.runs.checkpoint import STATE
-from solo.training import loop as training
-from solo.training import loss as losses
-from solo.training.loop import train
-from solo.training.loss import target_logits
+from solo.datasets.data import Example
+from solo.training.batches import PackedBatch, PlainBatch, collate, epoch_batches
+from solo.training.loop import LOG, train
 from solo.training.recipe import TrainConfig, learning_rate
+from solo.training.state import STATE, read_counters
 from tests.conftest import make_model
 
 DRAWS = torch.Generator().manual_seed(11)
@@ -48,7 +46,7 @@ def run(tmp_path, options=None, stop_at=None, identity="a", **recipe):
 
 
 def read_log(tmp_path):
-    return [json.loads(line) for line in (tmp_path / training.LOG).read_text().splitlines()]
+    return [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
 
 
 @pytest.mark.parametrize("options", [None, {"name": "lora", "rank": 2}, {"name": "full"}])
@@ -95,7 +93,7 @@ def test_update_is_loras_adamw(tmp_path):
     for step in range(1, 7):
         for name, p in attached.parameters.items():
             p.data, p.grad = parameters[name].clone(), None
-        batch = collate([TRAIN[i] for i in training.epoch_batches(21, 4, 1, 0)[step - 1]])
+        batch = collate([[TRAIN[i] for i in epoch_batches(21, 4, 1, 0)[step - 1]]])
         loss_by_hand(model, batch, 0.1).backward()
         lr = learning_rate(step - 1, 6, config)
         for name, p in attached.parameters.items():
@@ -108,10 +106,10 @@ def test_update_is_loras_adamw(tmp_path):
         torch.testing.assert_close(after[name].double(), p, rtol=2e-3, atol=2e-5)
 
 
-def loss_by_hand(model, batch, smoothing: float) -> torch.Tensor:
+def loss_by_hand(model, batch: PlainBatch, smoothing: float) -> torch.Tensor:
     """LoRA's label smoothing over all positions, masked to the targets (its model.py, forward)."""
-    logits = model(batch["input_ids"]).logits[:, :-1]
-    labels = batch["labels"][:, 1:]
+    logits = model(batch.input_ids).logits[:, :-1]
+    labels = batch.labels[:, 1:]
     mask = labels != -100
     log_p = torch.log_softmax(logits, -1)
     nll = -log_p.gather(-1, labels.clamp(min=0)[..., None])[..., 0]
@@ -120,8 +118,8 @@ def loss_by_hand(model, batch, smoothing: float) -> torch.Tensor:
 
 
 def test_loss_at_target_positions_is_the_whole_loss_masked(model):
-    batch = collate(TRAIN[:4])
-    logits, targets = target_logits(model, batch)
+    batch = collate([TRAIN[:4]])
+    logits, targets = batch.target_logits(model)
     assert len(targets) == sum(example.n_targets for example in TRAIN[:4])
     ours = F.cross_entropy(logits, targets, label_smoothing=0.1)
     torch.testing.assert_close(ours, loss_by_hand(model, batch, 0.1))
@@ -129,34 +127,34 @@ def test_loss_at_target_positions_is_the_whole_loss_masked(model):
 
 def test_padding_changes_nothing(model):
     """No attention mask: causal attention never looks at padding on the right."""
-    alone, _ = target_logits(model, collate([TRAIN[0]]))
+    alone, _ = collate([[TRAIN[0]]]).target_logits(model)
     longest = max(TRAIN, key=lambda example: len(example.ids))
-    padded, _ = target_logits(model, collate([TRAIN[0], longest]))
+    padded, _ = collate([[TRAIN[0], longest]]).target_logits(model)
     torch.testing.assert_close(padded[: len(alone)], alone, rtol=1e-5, atol=1e-5)
 
 
 def test_validation_loss_is_the_mean_over_tokens_without_smoothing(tmp_path):
     _, result = run(tmp_path, {"name": "none"})
     model = make_model()
-    total = sum(loss_by_hand(model, collate([e]), 0.0).item() * e.n_targets for e in VALID)
+    total = sum(loss_by_hand(model, collate([[e]]), 0.0).item() * e.n_targets for e in VALID)
     expected = total / sum(example.n_targets for example in VALID)
     assert result["steps"] == 0 and result["valid_loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tmp_path, monkeypatch):
-    original, calls = losses.target_logits, []
+    original, calls = PackedBatch.target_logits, []
 
-    def spoiled(model, batch):
-        logits, targets = original(model, batch)
+    def spoiled(batch, model):
+        logits, targets = original(batch, model)
         calls.append(model.training)
         return (logits * math.nan if sum(calls) == 5 and model.training else logits), targets
 
-    monkeypatch.setattr(losses, "target_logits", spoiled)
+    monkeypatch.setattr(PackedBatch, "target_logits", spoiled)
     with pytest.raises(FloatingPointError, match="the loss is nan at step 5; the last good state"):
         run(tmp_path, save_every=2)
-    state = training.checkpoint.read_counters(tmp_path / STATE)
+    state = read_counters(tmp_path / STATE)
     assert state["step"] == 4
-    monkeypatch.setattr(losses, "target_logits", original)
+    monkeypatch.setattr(PackedBatch, "target_logits", original)
     resumed, _ = run(tmp_path, save_every=2)
     whole, _ = run(tmp_path / "whole", save_every=2)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)

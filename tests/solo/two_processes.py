@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from solo.adapters import make_config
 from solo.training import loop as training
 from solo.training.loop import train
-from solo.training.recipe import TrainConfig
+from solo.training.processes import make_accelerator
+from solo.training.recipe import TrainConfig, set_step
 from tests.conftest import make_model
 from tests.solo.test_train import RECIPE, TRAIN, VALID
 
@@ -31,28 +32,26 @@ def run(directory: Path, options: dict, **recipe) -> dict:
 
 def stop_at(step: int) -> None:
     """Let every process fail before step `step`, as if all were killed."""
-    original = training._Loop.advance
 
-    def stopping(loop, number, batches):
+    def stopping(optimizer, number, lr, config):
         if number == step:
             raise KeyboardInterrupt
-        return original(loop, number, batches)
+        set_step(optimizer, number, lr, config)
 
-    training._Loop.advance = stopping
+    training.set_step = stopping
 
 
 def main() -> None:
-    out, rank = Path(sys.argv[1]), training.Accelerator().process_index
+    out, rank = Path(sys.argv[1]), make_accelerator().process_index
     for name, options in METHODS.items():
         dropout = {} if name == "full" else {"dropout": 0.0}
         save_file(run(out / name, options | dropout), out / f"{name}.{rank}.safetensors")
     save_file(run(out / "whole", METHODS["lora"]), out / f"whole.{rank}.safetensors")
-    advance = training._Loop.advance
     stop_at(8)
     try:
         run(out / "killed", METHODS["lora"], save_every=3)
     except KeyboardInterrupt:
-        training._Loop.advance = advance
+        training.set_step = set_step
     again = run(out / "killed", METHODS["lora"], save_every=3)
     save_file(again, out / f"killed.{rank}.safetensors")
 

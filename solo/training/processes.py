@@ -1,0 +1,46 @@
+"""Several processes under `accelerate launch` that share each batch; one process is the usual case.
+
+Process k takes every n-th example from the k-th on, the gradients are summed, and the loss is the
+mean over all target tokens of the batch, so the steps are those of one process but for dropout,
+which every process draws for itself.
+"""
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import GradientAccumulationPlugin
+
+from solo.adapters.base import Attached
+from solo.datasets.data import Example
+
+
+def make_accelerator() -> Accelerator:
+    """The processes and the device of this launch, and nothing else of accelerate.
+
+    Mixed precision and accumulation are the recipe's to decide. accelerate prefers the environment
+    (ACCELERATE_GRADIENT_ACCUMULATION_STEPS) to the plain argument, hence the plugin.
+    """
+    return Accelerator(
+        mixed_precision="no", gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1)
+    )
+
+
+def share_of(batch: list[Example], processes: Accelerator) -> tuple[list[Example], float]:
+    """(examples, weight): this process's part, and what its summed loss counts in the mean.
+
+    A process without a part of a short batch goes along with an example of weight zero.
+    """
+    share = batch[processes.process_index :: processes.num_processes]
+    weight = bool(share) / sum(example.n_targets for example in batch)
+    return share or batch[:1], weight
+
+
+def sum_gradients(attached: Attached, processes: Accelerator) -> None:
+    """Give every process the sum of all processes' gradients, in one exchange."""
+    if processes.num_processes == 1:
+        return
+    gradients = [p.grad for p in attached.parameters.values() if p.grad is not None]
+    total = processes.reduce(torch.cat([g.flatten() for g in gradients]), "sum")
+    for gradient, summed in zip(
+        gradients, total.split([g.numel() for g in gradients]), strict=True
+    ):
+        gradient.copy_(summed.view_as(gradient))

@@ -1,0 +1,78 @@
+"""What is told of the losses while runs train: their means, a line of the log, and divergence."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from solo.adapters.base import Attached
+from solo.datasets.data import Example
+
+Progress = Callable[[int, int, dict], None]  # steps done, steps in all, {"loss": text} or {}
+
+
+class Diverged(FloatingPointError):
+    """The loss of a run is not finite. run_dir: of which."""
+
+    def __init__(self, run_dir: Path, message: str):
+        super().__init__(message)
+        self.run_dir = run_dir
+
+
+def check_finite(losses: Sequence[float], run_dirs: Sequence[Path], step: int) -> None:
+    """Raise Diverged for the first run whose loss is not finite."""
+    for run_dir, loss in zip(run_dirs, losses, strict=True):
+        if not math.isfinite(loss):
+            raise Diverged(
+                run_dir,
+                f"the loss is {loss} at step {step}; the last good state of {run_dir} is kept: "
+                "lower train.lr, or look at this step's data",
+            )
+
+
+class RunningLoss:
+    """The losses of K runs since the last lines of their logs.
+
+    sums: (K,) in float64, on the device; to read them is to wait for it. count: how many steps.
+    """
+
+    def __init__(self, sums: Sequence[float], count: int, device: torch.device):
+        self.sums = torch.tensor(sums, dtype=torch.float64, device=device)
+        self.count, self.tokens, self.clock = count, 0, time.monotonic()
+
+    def add(self, losses: Tensor, batches: Sequence[list[Example]]) -> None:
+        """Count a step with `losses` (K,) on a batch of each run."""
+        self.sums += losses
+        self.count += 1
+        self.tokens += sum(len(example.ids) for batch in batches for example in batch)
+
+    def counters(self, step: int) -> list[dict]:
+        """Of each run, what its training state keeps after `step` to go on from."""
+        sums = self.sums.tolist()
+        return [{"step": step, "loss_sum": loss, "loss_count": self.count} for loss in sums]
+
+    def take(self) -> tuple[list[float], int]:
+        """(mean loss of each run, tokens per second) since the last call; begins anew."""
+        means = [loss / self.count for loss in self.sums.tolist()]
+        speed = round(self.tokens / (time.monotonic() - self.clock))
+        self.sums.zero_()
+        self.count, self.tokens, self.clock = 0, 0, time.monotonic()
+        return means, speed
+
+
+def log_entry(
+    step: int, epoch: float, loss: float, lr: float, speed: int, attached: Attached
+) -> dict:
+    """The line of a run's log: its mean loss since the last one, and what the method tells."""
+    entry = {"step": step, "epoch": epoch, "loss": loss, "lr": lr, "tokens_per_s": speed}
+    return entry | attached.scalars()
+
+
+def shown(losses: Tensor, step: int, log_every: int) -> dict[str, str]:
+    """What a progress bar shows of the losses, (K,), where reading them costs nothing extra."""
+    if losses.device.type != "cpu" and step % log_every:
+        return {}
+    return {"loss": f"{losses.mean().item():.3f}"}

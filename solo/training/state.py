@@ -1,0 +1,134 @@
+"""The training state: everything that the rest of a run depends on, in one safetensors file.
+
+Parameters, optimizer moments, a schedule's tensors and the random state of every process; the
+counters (step, identity of the run, ...) are JSON in the header. It is replaced atomically.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from solo.adapters.base import Attached, check
+from solo.tensors import copy_strictly, save_tensors
+from solo.training.recipe import follow
+
+STATE = "training_state.safetensors"
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """The state of this process's random generators, (n,) bytes each."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def random_states(processes: Accelerator) -> dict[str, torch.Tensor]:
+    """The random state of every process: (processes, n) bytes by kind. All have to call it."""
+    return {
+        kind: processes.gather(row[None].to(processes.device)).cpu()
+        for kind, row in random_state().items()
+    }
+
+
+def save_state(
+    path: Path,
+    attached: Attached,
+    optimizer: torch.optim.Optimizer,
+    counters: dict,
+    random: dict[str, torch.Tensor],
+) -> None:
+    """Write a state. `counters` is JSON-like and has the key step.
+
+    random: random_state() with a row for each process, as random_states gives it. Raises
+    FloatingPointError, leaving the last good state, if a parameter is not finite.
+    """
+    tensors = {}
+    for name, parameter in attached.parameters.items():
+        if not torch.isfinite(parameter).all():
+            raise FloatingPointError(
+                f"{name} is not finite after step {counters['step']}; the state before is kept"
+            )
+        tensors[f"parameter/{name}"] = parameter
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{key}/{name}"] = value
+    tensors |= {f"schedule/{name}": tensor for name, tensor in attached.state.items()}
+    tensors |= {f"random/{kind}": rows for kind, rows in random.items()}
+    counters = counters | {"events": attached.events}
+    save_tensors(path, tensors, {"counters": json.dumps(counters)})
+
+
+def read_counters(path: Path) -> dict:
+    """The counters of a state, without reading its tensors."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["counters"])
+
+
+def load_state(
+    path: Path, attached: Attached, optimizer: torch.optim.Optimizer, process: int = 0
+) -> None:
+    """Put a state back: what a schedule has done, parameters, optimizer moments, and this
+    process's random state. ValueError for a tensor that is missing, unexpected or misshapen."""
+    tensors = load_file(path)
+    attached.replay(read_counters(path)["events"])
+    for prefix, into in (("parameter/", attached.parameters), ("schedule/", attached.state)):
+        saved = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        copy_strictly(saved, into, path)
+    for key, value in tensors.items():
+        if key.startswith("optimizer/"):
+            _, slot, name = key.split("/", 2)
+            parameter = attached.parameters[name]
+            value = value if slot == "step" else value.to(parameter.device)
+            optimizer.state[parameter][slot] = value
+    torch.set_rng_state(tensors["random/cpu"][process].clone())
+    if "random/cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random/cuda"][process].clone())
+
+
+def resume(
+    path: Path,
+    attached: Attached,
+    optimizer: torch.optim.Optimizer,
+    identity: str,
+    processes: Accelerator,
+) -> dict:
+    """Load the state at `path`, if there is one; returns its counters, or those of a new run.
+
+    Raises ValueError for a state of another identity or of another number of processes.
+    """
+    if not path.exists():
+        return {"step": 0, "loss_sum": 0.0, "loss_count": 0}
+    counters = read_counters(path)
+    check(
+        counters["identity"] == identity,
+        f"{path} is the state of another configuration ({counters['identity']}, this one is "
+        f"{identity}); choose another output_dir, or delete the file",
+    )
+    check(
+        counters["processes"] == processes.num_processes,
+        f"{path} was written by {counters['processes']} processes, these are "
+        f"{processes.num_processes}; start as many as before, or delete the file to begin again",
+    )
+    load_state(path, attached, optimizer, processes.process_index)
+    if attached.events:
+        follow(optimizer, attached, counters["step"])
+    return counters
+
+
+def save(
+    path: Path,
+    attached: Attached,
+    optimizer: torch.optim.Optimizer,
+    identity: str,
+    processes: Accelerator,
+    counters: dict,
+) -> None:
+    """Write what `resume` loads: all processes call this, the main one writes."""
+    random = random_states(processes)
+    if processes.is_main_process:
+        known = {"identity": identity, "processes": processes.num_processes}
+        save_state(path, attached, optimizer, known | counters, random)
