@@ -17,7 +17,7 @@ from huggingface_hub import try_to_load_from_cache
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.adapters import full, make_config
+from solo.adapters import METHODS, make_config
 from solo.cli import stages, timing
 from solo.cli.command import TABLES, one_line_errors, plain_parser
 from solo.cli.rows import Row, compose_rows, own_overrides, row_names, tables_named
@@ -137,7 +137,8 @@ def absent(lines: list[Line]) -> list[str]:
             cached = try_to_load_from_cache(path, "model.safetensors", revision=revision)
         if not Path(path).is_dir() and not isinstance(cached, str):
             shape = timing.shape_of(config["model"])
-            size = "" if shape is None else f" ({4 * full.n_params(shape, None) / GB:.1f} GB)"
+            weights = None if shape is None else 4 * METHODS["full"].n_params(shape, None)
+            size = "" if weights is None else f" ({weights / GB:.1f} GB)"
             found[f"backbone {path}{size}: neither a directory nor in the hub's cache"] = None
         for split in ("train", "valid", "test"):
             file = Path(config["data"][f"{split}_path"])

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from solo.adapters.base import Attached, Hook, check, generator, install
+from solo.adapters.base import Hook, HookedMethod, check, generator
+from solo.backbones import backbone_of
 
-PLACES = ("attn", "mlp")
 STD = 0.01
 
 
@@ -48,27 +48,37 @@ class Bottleneck(nn.Module):
         return F.linear(z, self.up, self.up_bias)
 
 
-def attach(model, config: Config, seed: int) -> Attached:
+class Houlsby(HookedMethod):
     """Add both bottlenecks to every block. Step 0 is near the backbone, not equal to it."""
-    draws, d = generator(seed), model.config.n_embd
-    blocks = model.transformer.h
-    adapters = nn.ModuleList(
-        nn.ModuleDict({place: Bottleneck(d, config.size, draws) for place in PLACES})
-        for _ in blocks
-    )
-    hooks = [
-        _hook(block.get_submodule(place).c_proj, adapter[place])
-        for block, adapter in zip(blocks, adapters, strict=True)
-        for place in PLACES
-    ]
-    return install(model, adapters, hooks, identity_at_start=False)
+
+    Config = Config
+    label = "Houlsby adapters"
+    trains = "bottleneck of m"
+    where = "after attention, after MLP"
+    count = "2L(2dm+m+d)"
+    source = "arXiv 1902.00751"
+    identity_at_start = False
+
+    def __init__(self, model, config: Config, seed: int):
+        backbone, draws = backbone_of(model.config), generator(seed)
+        d, blocks = model.config.hidden_size, backbone.blocks(model)
+        adapters = nn.ModuleList(
+            nn.ModuleDict({place: Bottleneck(d, config.size, draws) for place in backbone.OUTPUTS})
+            for _ in blocks
+        )
+        hooks = [
+            _hook(backbone.projection(block, name), adapter[place])
+            for block, adapter in zip(blocks, adapters, strict=True)
+            for place, name in backbone.OUTPUTS.items()
+        ]
+        super().__init__(model, adapters, hooks)
+
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """Two bottlenecks of 2 d m + m + d per block."""
+        d, m = shape.hidden_size, config.size
+        return shape.num_hidden_layers * 2 * (2 * d * m + m + d)
 
 
 def _hook(linear: nn.Module, bottleneck: Bottleneck) -> Hook:
     return Hook(linear, after=lambda x, y: y + bottleneck(y))
-
-
-def n_params(model_config, config: Config) -> int:
-    """Two bottlenecks of 2 d m + m + d per block."""
-    d, m = model_config.n_embd, config.size
-    return model_config.n_layer * 2 * (2 * d * m + m + d)

@@ -16,14 +16,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from solo.adapters import make_config
-from solo.adapters.base import Attached
+from solo.adapters.base import Method
 from solo.files import atomic, file_sha256, read_json, write_json
 
 WEIGHTS, CONFIG, STATE = "adapter.safetensors", "adapter_config.json", "training_state.safetensors"
 
 
 def save_adapter(
-    directory: Path, name: str, config, attached: Attached, seed: int, backbone_sha256: str
+    directory: Path, name: str, config, attached: Method, seed: int, backbone_sha256: str
 ) -> None:
     """Write the two adapter files; the JSON comes last and holds the weights' checksum."""
     directory = Path(directory)
@@ -34,7 +34,7 @@ def save_adapter(
             "method": name,
             "options": asdict(config),
             "seed": seed,
-            "n_params": attached.n_params,
+            "n_params": attached.n_trained,
             "events": attached.events,
             "backbone_sha256": backbone_sha256,
             "fixed_sha256": _tensors_sha256(attached.fixed),
@@ -43,7 +43,7 @@ def save_adapter(
     )
 
 
-def load_adapter(directory: Path, model, backbone_sha256: str) -> Attached:
+def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
     """Attach the adapter saved in `directory` to `model`, strictly.
 
     Raises ValueError if it was trained on another backbone, if its weights are not those that were
@@ -106,7 +106,7 @@ def random_state() -> dict[str, torch.Tensor]:
 
 def save_state(
     path: Path,
-    attached: Attached,
+    attached: Method,
     optimizer: torch.optim.Optimizer,
     counters: dict,
     random: dict[str, torch.Tensor],
@@ -139,7 +139,7 @@ def read_counters(path: Path) -> dict:
 
 
 def load_state(
-    path: Path, attached: Attached, optimizer: torch.optim.Optimizer, process: int = 0
+    path: Path, attached: Method, optimizer: torch.optim.Optimizer, process: int = 0
 ) -> None:
     """Put a saved state back: what a schedule has done, parameters, optimizer moments, and this
     process's random state."""

@@ -147,7 +147,7 @@ def finish(run_dir: Path, config: dict, attached, backbone_sha256: str, n_exampl
     checkpoint.save_adapter(run_dir, name, adapter, attached, seed, backbone_sha256)
     planned = replace(TrainConfig(**config["train"]), max_steps=None).total_steps(n_examples)
     planned = planned if attached.parameters else 0
-    return {"planned_steps": planned, "n_params": attached.n_params}
+    return {"planned_steps": planned, "n_params": attached.n_trained}
 
 
 def open_run(run_dir: Path, known: dict, config: dict) -> None:

@@ -1,6 +1,6 @@
 """The training loop: LoRA's public E2E recipe (design: section 2), for any method.
 
-It sees a model, what is trained in it (`Attached`), and examples; it knows no method by name. A
+It sees a model, what is trained in it (`Method`), and examples; it knows no method by name. A
 run killed at any moment and started again ends with the same parameters, bit for bit on one
 machine: order is a function of seed and epoch, and the state holds the random generators.
 
@@ -30,7 +30,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from solo.adapters.base import Attached, check, stack
+from solo.adapters.base import Method, check, stack
 from solo.backbones.fast import frozen_products
 from solo.datasets.data import Example, collate, epoch_batches, pack, pad
 from solo.runs import checkpoint
@@ -56,7 +56,7 @@ class Diverged(FloatingPointError):
 class Run:
     """One of the runs that train together, in its own directory."""
 
-    attached: Attached
+    attached: Method
     config: TrainConfig
     run_dir: Path
     seed: int
@@ -65,7 +65,7 @@ class Run:
 
 def train(
     model,
-    attached: Attached,
+    attached: Method,
     train_examples: list[Example],
     valid_examples: list[Example],
     config: TrainConfig,
@@ -259,7 +259,7 @@ class _Loop:
             self._check_finite(values)
         loss = losses.sum()
         if accelerator.is_main_process:  # once: the gradients of all processes are summed
-            loss = loss + sum(run.attached.penalty() for run in self.runs if run.attached.penalty)
+            loss = loss + sum(run.attached.penalty() for run in self.runs)
         accelerator.backward(loss)
         for run, optimizer in zip(self.runs, self.optimizers, strict=True):
             _sum_gradients(run.attached, accelerator)
@@ -314,7 +314,7 @@ def _batches(n_examples: int, runs: Sequence[Run], done: int, total: int):
             yield step, [orders[run.seed][place] for run in runs]
 
 
-def _sum_gradients(attached: Attached, accelerator: Accelerator) -> None:
+def _sum_gradients(attached: Method, accelerator: Accelerator) -> None:
     """Give every process the sum of all processes' gradients, in one exchange."""
     if accelerator.num_processes == 1:
         return

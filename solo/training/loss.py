@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
+from solo.backbones import backbone_of
 from solo.backbones.fast import attention_by_example
 from solo.datasets.data import IGNORED, Example, collate
 from solo.training.recipe import TrainConfig
@@ -20,16 +21,18 @@ def target_logits(model, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, 
     batch: of `collate`, `pad` or `pack`. The head, a third of GPT-2 S's work, runs at these
     positions only.
     """
+    backbone = backbone_of(model.config)
+    trunk, head = backbone.trunk(model), backbone.head(model)
     if "index" not in batch:
-        hidden = model.transformer(batch["input_ids"], use_cache=False).last_hidden_state
+        hidden = trunk(batch["input_ids"], use_cache=False).last_hidden_state
         targets = batch["labels"][:, 1:]  # (B, L - 1): position i predicts token i + 1
         mask = targets != IGNORED
-        return model.lm_head(hidden[:, :-1][mask]), targets[mask]
+        return head(hidden[:, :-1][mask]), targets[mask]
     packed = {key: batch[key] for key in ("position_ids", "places", "origin") if key in batch}
     with attention_by_example(model) if packed else nullcontext():
-        out = model.transformer(batch["input_ids"], use_cache=False, **packed)
+        out = trunk(batch["input_ids"], use_cache=False, **packed)
     at_targets = out.last_hidden_state.flatten(0, 1)[batch["index"].flatten()]  # (K * N, d)
-    return model.lm_head(at_targets), batch["targets"].flatten()
+    return head(at_targets), batch["targets"].flatten()
 
 
 def summed_loss(model, batch: dict[str, torch.Tensor], runs: int, smoothing: float) -> torch.Tensor:

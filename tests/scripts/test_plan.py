@@ -54,7 +54,7 @@ def test_states_and_what_is_left(tmp_path):
     directory = plan.directory_of(line.rows[0])
     directory.mkdir()
     weight = torch.nn.Parameter(torch.zeros(2))
-    attached = checkpoint.Attached({"w": weight}, detach=lambda: None)
+    attached = checkpoint.Method({"w": weight})
     optimizer, path = torch.optim.AdamW([weight]), directory / checkpoint.STATE
     checkpoint.save_state(path, attached, optimizer, {"step": 5}, {})
     [line] = lines_of(["table1/solo_s"], *options)
