@@ -64,7 +64,7 @@ class Config(PeftConfig):
 
 
 class AdaLora(PeftMethod):
-    """Put AdaLoRA on the targets. At step 0 the output is unchanged."""
+    """LoRA whose budget of rank training shares out among the weights. Step 0 is unchanged."""
 
     Config = Config
     label = "AdaLoRA"
@@ -73,19 +73,16 @@ class AdaLora(PeftMethod):
     count = "L r₀ Σ(n_in+n_out+1)"
     source = "arXiv 2303.10512, peft"
     kind = "ADALORA"
-
-    @staticmethod
-    def options(config: Config, seed: int) -> dict:
-        return {
-            "init_r": config.init_rank,
-            "target_r": config.target_rank,
-            "lora_alpha": config.alpha,
-            "lora_dropout": config.dropout,
-            "deltaT": config.interval,
-            "beta1": config.beta1,
-            "beta2": config.beta2,
-            "total_step": 1,  # until `start` knows it
-        }
+    options = {
+        "init_r": "init_rank",
+        "target_r": "target_rank",
+        "lora_alpha": "alpha",
+        "lora_dropout": "dropout",
+        "deltaT": "interval",
+        "beta1": "beta1",
+        "beta2": "beta2",
+    }
+    settings = {"total_step": 1}  # until `start` knows it
 
     def __init__(self, model, config: Config, seed: int):
         super().__init__(model, config, seed)

@@ -10,7 +10,7 @@ from solo.backbones import backbone_of
 
 
 class BitFit(TrainedCopies):
-    """Train copies of the biases; `detach` puts the originals back."""
+    """Fine-tuning of the biases alone, on copies."""
 
     label = "BitFit"
     trains = "biases"

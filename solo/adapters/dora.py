@@ -23,7 +23,10 @@ class Config(PeftConfig):
 
 
 class Dora(PeftMethod):
-    """Put DoRA on the targets. Norms are computed anew: step 0 is unchanged up to rounding."""
+    """LoRA on the weights' directions, their columns' norms trained apart.
+
+    Norms are computed anew: step 0 is unchanged up to rounding.
+    """
 
     Config = Config
     label = "DoRA"
@@ -32,16 +35,9 @@ class Dora(PeftMethod):
     count = "L Σ(r(n_in+n_out)+n_out)"
     source = "arXiv 2402.09353, peft"
     kind = "LORA"
+    options = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"}
+    settings = {"use_dora": True}
     start_tolerance = 1e-5
-
-    @staticmethod
-    def options(config: Config, seed: int) -> dict:
-        return {
-            "r": config.rank,
-            "lora_alpha": config.alpha,
-            "lora_dropout": config.dropout,
-            "use_dora": True,
-        }
 
     @staticmethod
     def n_params(shape, config: Config) -> int:

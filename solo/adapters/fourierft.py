@@ -29,7 +29,10 @@ class Config(PeftConfig):
 
 
 class FourierFt(PeftMethod):
-    """Put the coefficients on the targets. ValueError if a weight has fewer places."""
+    """Updates of weights whose Fourier spectrum has few coefficients that are not zero.
+
+    Attaching raises ValueError if a weight has fewer places than there are coefficients.
+    """
 
     Config = Config
     label = "FourierFT"
@@ -38,15 +41,8 @@ class FourierFt(PeftMethod):
     count = "L n per target"
     source = "arXiv 2405.03003, peft"
     kind = "FOURIERFT"
-
-    @staticmethod
-    def options(config: Config, seed: int) -> dict:
-        return {
-            "n_frequency": config.frequencies,
-            "scaling": config.scaling,
-            "init_weights": config.zero_start,
-            "random_loc_seed": seed,
-        }
+    options = {"n_frequency": "frequencies", "scaling": "scaling", "init_weights": "zero_start"}
+    seed_option = "random_loc_seed"
 
     def __init__(self, model, config: Config, seed: int):
         super().__init__(model, config, seed)

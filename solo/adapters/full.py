@@ -6,7 +6,7 @@ from solo.backbones import backbone_of
 
 
 class FullFineTuning(TrainedCopies):
-    """Train copies of the weights; `detach` puts the originals back, so no reload is needed."""
+    """Full fine-tuning, on copies of the weights, so that `detach` needs no reload."""
 
     label = "Full fine-tuning"
     trains = "everything"

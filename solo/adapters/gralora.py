@@ -29,7 +29,7 @@ class Config(PeftConfig):
 
 
 class GraLora(PeftFactors):
-    """Put the blocks of factors on the targets. At step 0 the output is unchanged."""
+    """LoRA with factors of their own for each of k x k blocks of a weight. Step 0 is unchanged."""
 
     Config = Config
     label = "GraLoRA"
@@ -38,15 +38,7 @@ class GraLora(PeftFactors):
     count = "L r Σ(n_in+n_out)"
     source = "arXiv 2505.20355, peft"
     kind = "GRALORA"
-
-    @staticmethod
-    def options(config: Config, seed: int) -> dict:
-        return {
-            "r": config.rank,
-            "gralora_k": config.blocks,
-            "alpha": config.alpha,
-            "gralora_dropout": config.dropout,
-        }
+    options = {"r": "rank", "gralora_k": "blocks", "alpha": "alpha", "gralora_dropout": "dropout"}
 
     @staticmethod
     def check_target(config: Config, name: str, n_in: int, n_out: int) -> None:

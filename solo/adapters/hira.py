@@ -19,7 +19,7 @@ class Config(PeftConfig):
 
 
 class Hira(PeftFactors):
-    """Put the factors on the targets. At step 0 the output is unchanged."""
+    """The product, entry by entry, of a weight and a low-rank matrix. Step 0 is unchanged."""
 
     Config = Config
     label = "HiRA"
@@ -28,10 +28,4 @@ class Hira(PeftFactors):
     count = "L r Σ(n_in+n_out)"
     source = "ICLR 2025, peft"
     kind = "HIRA"
-
-    @staticmethod
-    def options(config: Config, seed: int) -> dict:
-        return {
-            "r": config.rank,
-            "hira_dropout": config.dropout,
-        }
+    options = {"r": "rank", "hira_dropout": "dropout"}

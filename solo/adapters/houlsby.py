@@ -49,7 +49,7 @@ class Bottleneck(nn.Module):
 
 
 class Houlsby(HookedMethod):
-    """Add both bottlenecks to every block. Step 0 is near the backbone, not equal to it."""
+    """Bottlenecks on the outputs of attention and MLP. Step 0 is near the backbone."""
 
     Config = Config
     label = "Houlsby adapters"

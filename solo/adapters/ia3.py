@@ -31,7 +31,7 @@ class Config(PeftConfig):
 
 
 class Ia3(PeftMethod):
-    """Scale the targets. At step 0 the output is unchanged."""
+    """Scales on the outputs or inputs of projections. Step 0 is unchanged."""
 
     Config = Config
     label = "(IA)³"
@@ -40,12 +40,7 @@ class Ia3(PeftMethod):
     count = "L(3d+h)"
     source = "arXiv 2205.05638, peft"
     kind = "IA3"
-
-    @staticmethod
-    def options(config: Config, seed: int) -> dict:
-        return {
-            "feedforward_modules": list(config.feedforward),
-        }
+    options = {"feedforward_modules": "feedforward"}
 
     @staticmethod
     def n_params(shape, config: Config) -> int:

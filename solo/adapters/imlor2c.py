@@ -37,7 +37,7 @@ class Config:
 
 
 class ImLor2c(ScheduledResiduals):
-    """Add a module to every block; neighbours become one, and LoRA takes the place of others."""
+    """LoR2C whose neighbouring connections merge, and that gives others up for LoRA."""
 
     Config = Config
     label = "IMLoR2C"

@@ -35,7 +35,7 @@ class Config:
 
 
 class InjectLor2c(ScheduledResiduals):
-    """Add a module to every block, and let LoRA take its place at intervals."""
+    """LoR2C that gives connections up for LoRA in training."""
 
     Config = Config
     label = "InjectLoR2C"

@@ -29,7 +29,7 @@ class Config:
 
 
 class LnTuning(PeftMethod):
-    """Train copies of the LayerNorms. At step 0 the output is unchanged."""
+    """Fine-tuning of the LayerNorms alone, on copies. Step 0 is unchanged."""
 
     Config = Config
     label = "LN tuning"
@@ -38,10 +38,6 @@ class LnTuning(PeftMethod):
     count = "2d(2L+1)"
     source = "arXiv 2312.11420, peft"
     kind = "LN_TUNING"
-
-    @staticmethod
-    def options(config: Config, seed: int) -> dict:
-        return {}
 
     @classmethod
     def check_sizes(cls, shape, config: Config) -> None:

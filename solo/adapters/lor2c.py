@@ -26,7 +26,7 @@ class Config:
 
 
 class Lor2c(Residuals):
-    """Add a connection to every block. At step 0 nothing changes: B is zero."""
+    """Low-rank residual connections around every block. Step 0 is unchanged: B is zero."""
 
     Config = Config
     label = "LoR2C"

@@ -74,7 +74,7 @@ def _check_choice(name: str, value, allowed) -> None:
 
 
 class Lora(HookedMethod):
-    """Add the updates to every block's targets. At step 0 nothing changes: B or D is zero."""
+    """Low-rank updates B A beside weights of projections. Step 0 is unchanged: B or D is zero."""
 
     Config = Config
     label = "LoRA"

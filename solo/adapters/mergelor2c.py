@@ -33,7 +33,7 @@ class Config:
 
 
 class MergeLor2c(ScheduledResiduals):
-    """Add a module to every block, and let neighbours become one at intervals."""
+    """LoR2C whose neighbouring connections merge in training."""
 
     Config = Config
     label = "MergeLoR2C"

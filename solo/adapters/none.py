@@ -4,7 +4,7 @@ from solo.adapters.base import Method, NoOptions, check_free, freeze
 
 
 class Bare(Method):
-    """Freeze the backbone and leave it as it is."""
+    """The frozen backbone as it is."""
 
     label = "The backbone as it is"
     trains = "nothing"

@@ -22,7 +22,7 @@ class Config(PeftConfig):
 
 
 class Pissa(PeftFactors):
-    """Move the principal part of the targets into the factors. Step 0 is unchanged to rounding."""
+    """LoRA that starts at the principal part of each weight. Step 0 is unchanged up to rounding."""
 
     Config = Config
     label = "PiSSA"
@@ -31,17 +31,10 @@ class Pissa(PeftFactors):
     count = "L r Σ(n_in+n_out)"
     source = "arXiv 2404.02948, peft"
     kind = "LORA"
+    options = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"}
+    settings = {"init_lora_weights": "pissa"}
     changes_weights = True
     start_tolerance = 1e-4
-
-    @staticmethod
-    def options(config: Config, seed: int) -> dict:
-        return {
-            "r": config.rank,
-            "lora_alpha": config.alpha,
-            "lora_dropout": config.dropout,
-            "init_lora_weights": "pissa",
-        }
 
     @staticmethod
     def check_target(config: Config, name: str, n_in: int, n_out: int) -> None:

@@ -36,7 +36,7 @@ class Prefix(nn.Module):
 
 
 class PrefixTuning(PrefixMethod):
-    """Put trained keys and values before every layer's input."""
+    """Trained keys and values before the input of every layer."""
 
     Config = Config
     label = "Prefix tuning"

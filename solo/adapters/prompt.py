@@ -51,7 +51,7 @@ class Prompt(nn.Module):
 
 
 class PromptTuning(PrefixMethod):
-    """Put trained embeddings before every input."""
+    """Trained embeddings before the input."""
 
     Config = Config
     label = "Prompt tuning"

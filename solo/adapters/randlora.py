@@ -24,7 +24,7 @@ class Config(PeftConfig):
 
 
 class RandLora(PeftMethod):
-    """Draw the bases from the seed and put the scales on the targets. Step 0 is unchanged."""
+    """Trained scales of frozen random matrices that all weights share. Step 0 is unchanged."""
 
     Config = Config
     label = "RandLoRA"
@@ -33,15 +33,8 @@ class RandLora(PeftMethod):
     count = "L Σ⌈m/r⌉(r+m), m=min(n_in,n_out)"
     source = "arXiv 2502.00987, peft"
     kind = "RANDLORA"
-
-    @staticmethod
-    def options(config: Config, seed: int) -> dict:
-        return {
-            "r": config.rank,
-            "randlora_alpha": config.alpha,
-            "randlora_dropout": config.dropout,
-            "projection_prng_key": seed,
-        }
+    options = {"r": "rank", "randlora_alpha": "alpha", "randlora_dropout": "dropout"}
+    seed_option = "projection_prng_key"
 
     @staticmethod
     def n_params(shape, config: Config) -> int:

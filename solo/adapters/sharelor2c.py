@@ -39,7 +39,7 @@ def _group_size(shape, config: Config) -> int:
 
 
 class ShareLor2c(Residuals):
-    """Add a connection to every block; neighbours share A. At step 0 nothing changes: B is zero."""
+    """LoR2C with A shared by groups of neighbouring blocks. Step 0 is unchanged: B is zero."""
 
     Config = Config
     label = "ShareLoR2C"

@@ -257,7 +257,10 @@ class SoloConnections(nn.Module):
 
 
 class Solo(HookedMethod):
-    """Add the connections. Step 0 is unchanged only where v or lambda starts at zero."""
+    """Connections around blocks that share a sparse encoder and decoder, gated by lambda.
+
+    Step 0 is unchanged only where v or lambda starts at zero.
+    """
 
     Config = Config
     label = "Solo"

@@ -10,7 +10,7 @@ from solo.adapters.shared.scaling import Scales
 
 
 class Ssb(Scales):
-    """Scale both sides of every target."""
+    """Trained scales on both sides of each weight."""
 
     label = "SSB"
     trains = "scales a and b"

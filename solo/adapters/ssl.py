@@ -14,7 +14,7 @@ from solo.adapters.shared.scaling import Scales
 
 
 class Ssl(Scales):
-    """Scale the input side of every target."""
+    """A trained scale on the input side of each weight."""
 
     label = "SSL"
     trains = "input scale a"

@@ -34,7 +34,10 @@ class Config(PeftConfig):
 
 
 class VbLora(PeftMethod):
-    """Put the mixtures on the targets. Step 0 is near the backbone: the bank starts small."""
+    """LoRA with factors mixed out of a bank of vectors that all weights share.
+
+    Step 0 is near the backbone: the bank starts small.
+    """
 
     Config = Config
     label = "VB-LoRA"
@@ -43,17 +46,14 @@ class VbLora(PeftMethod):
     count = "hb + L r h Σ(n_in+n_out)/b"
     source = "arXiv 2405.15179, peft"
     kind = "VBLORA"
+    options = {
+        "r": "rank",
+        "num_vectors": "vectors",
+        "vector_length": "length",
+        "topk": "top",
+        "vblora_dropout": "dropout",
+    }
     identity_at_start = False
-
-    @staticmethod
-    def options(config: Config, seed: int) -> dict:
-        return {
-            "r": config.rank,
-            "num_vectors": config.vectors,
-            "vector_length": config.length,
-            "topk": config.top,
-            "vblora_dropout": config.dropout,
-        }
 
     @staticmethod
     def check_target(config: Config, name: str, n_in: int, n_out: int) -> None:

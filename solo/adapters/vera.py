@@ -22,7 +22,7 @@ class Config(PeftConfig):
 
 
 class Vera(PeftMethod):
-    """Draw the shared matrices from the seed and put the vectors on the targets."""
+    """Trained vectors around frozen random matrices that all weights share. Step 0 is unchanged."""
 
     Config = Config
     label = "VeRA"
@@ -31,15 +31,8 @@ class Vera(PeftMethod):
     count = "L Σ(n_out+r)"
     source = "arXiv 2310.11454, peft"
     kind = "VERA"
-
-    @staticmethod
-    def options(config: Config, seed: int) -> dict:
-        return {
-            "r": config.rank,
-            "vera_dropout": config.dropout,
-            "d_initial": config.d_initial,
-            "projection_prng_key": seed,
-        }
+    options = {"r": "rank", "vera_dropout": "dropout", "d_initial": "d_initial"}
+    seed_option = "projection_prng_key"
 
     @staticmethod
     def n_params(shape, config: Config) -> int:

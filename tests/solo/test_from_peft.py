@@ -45,10 +45,7 @@ class PlainLora(PeftMethod):
 
     Config = namedtuple("Config", "targets")
     kind = "LORA"
-
-    @staticmethod
-    def options(config, seed):
-        return {"r": 3, "lora_alpha": 6}
+    settings = {"r": 3, "lora_alpha": 6}
 
 
 @pytest.mark.parametrize("target", ["attn.c_proj", "c_fc", "mlp.c_proj", "c_attn"])

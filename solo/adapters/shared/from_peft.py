@@ -36,24 +36,26 @@ class PeftConfig(ProjectionTargets):
 class PeftMethod(Method):
     """peft puts the method `kind` on the modules named in a Config's `targets`.
 
-    kind: the name in peft's PeftType. changes_weights: peft changes the backbone's own weights,
-    which `detach` must put back. `module` is peft's tuner. Everything is drawn on the CPU from the
-    seed; the global generator is left as it was. Attaching raises RuntimeError without peft, and
-    ValueError where peft refuses the options.
+    kind: the name in peft's PeftType. options: peft's, each with the option of ours that it takes;
+    settings: peft's that have one value; seed_option: peft's that takes the seed. changes_weights:
+    peft changes the backbone's own weights, which `detach` must put back.
+
+    `module` is peft's tuner. Everything is drawn on the CPU from the seed; the global generator is
+    left as it was. Attaching raises RuntimeError without peft, and ValueError where peft refuses
+    the options.
     """
 
     kind: str
+    options: dict[str, str] = {}
+    settings: dict = {}
+    seed_option: str | None = None
     changes_weights = False
     cannot_merge = None
 
     def __init__(self, model, config, seed: int):
         check_free(model)
         self.check_sizes(model.config, config)
-        options = {"target_modules": list(config.targets)} | self.options(config, seed)
-        backbone = backbone_of(model.config)
-        if backbone.INPUTS_FIRST and not set(config.targets) - set(backbone.PROJECTIONS):
-            options["fan_in_fan_out"] = True
-        peft_config, tuner_class = _peft(self.kind, options)
+        peft_config, tuner_class = _peft(self.kind, self._peft_options(model, config, seed))
         freeze(model)
         device, training = model.device, model.training
         layers, parameters = dict(model.named_modules()), list(model.parameters())
@@ -77,10 +79,15 @@ class PeftMethod(Method):
         }
         self.fixed = {short(n): b for n, b in model.named_buffers() if id(b) not in buffers}
 
-    @staticmethod
-    def options(config, seed: int) -> dict:
-        """Those of peft's config, the targets and the order of a weight's sides left out."""
-        raise NotImplementedError
+    def _peft_options(self, model, config, seed: int) -> dict:
+        values = {"target_modules": config.targets} | self.settings
+        values |= {theirs: getattr(config, ours) for theirs, ours in self.options.items()}
+        if self.seed_option is not None:
+            values[self.seed_option] = seed
+        backbone = backbone_of(model.config)
+        if backbone.INPUTS_FIRST and not set(config.targets) - set(backbone.PROJECTIONS):
+            values["fan_in_fan_out"] = True
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     @classmethod
     def check_sizes(cls, shape, config) -> None:

@@ -94,11 +94,8 @@ class BlockUpdates(nn.Module):
         nonlinear: bool = False,
     ):
         super().__init__()
-        self.targets, self.scale, self.parts = (
-            tuple(targets),
-            alpha / rank,
-            backbone_of(shape).PARTS,
-        )
+        self.targets, self.scale = tuple(targets), alpha / rank
+        self.parts = backbone_of(shape).PARTS
         self.middle, self.nonlinear = middle, nonlinear
         self.dropout = nn.Dropout(dropout)
         for target in targets:
