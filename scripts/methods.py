@@ -1,9 +1,9 @@
-"""What is written of the methods -> docs/methods.md and docs/contract.md
+"""What follows from the registry of methods -> docs/methods.md, docs/contract.md, family rows
 
 docs/methods.md between its two marks: what the classes of the methods say of themselves, and their
 counts on GPT-2 S with the options of configs/adapter. docs/contract.md: the properties that every
-method was tested for, of a run of the contract test. Both follow from the registry: a new method
-needs no words elsewhere.
+method was tested for, of a run of the contract test. configs/experiment/family/NAME.yaml, the
+method's row in the family table, where there is none: with those options.
 """
 
 import sys
@@ -22,6 +22,15 @@ from solo.backbones.shapes import SHAPES
 from solo.cli.command import CONFIGS, ROOT, plain_parser
 
 MARKS = ("<!-- python scripts/methods.py writes from here -->\n\n", "\n<!-- to here -->")
+FAMILY_ROW = """\
+# @package _global_
+# Defaults of configs/adapter/{name}.yaml.
+# python scripts/train.py experiment=family/{name}
+defaults:
+  - override /model: gpt2_small
+  - override /adapter: {name}
+row: family/{name}
+"""
 HEAD = """\
 | method | trains | where | count | GPT-2 S | source |
 |---|---|---|---|---:|---|
@@ -29,10 +38,10 @@ HEAD = """\
 
 
 def described(configs: Path) -> str:
-    """The part of docs/methods.md that follows from the classes and from configs/NAME.yaml."""
+    """The part of docs/methods.md that follows from the classes and from configs/adapter."""
     rows, sentences = [], []
     for name, method in METHODS.items():
-        _, config = make_config(yaml.safe_load((configs / f"{name}.yaml").read_text()))
+        _, config = make_config(yaml.safe_load((configs / f"adapter/{name}.yaml").read_text()))
         count = method.n_params(SHAPES["openai-community/gpt2"], config)
         cells = (name, method.trains, method.where, method.count, f"{count:,}", method.source)
         rows.append(f"| {' | '.join(cells)} |\n".replace("|  |", "| |"))
@@ -63,11 +72,15 @@ def rewritten(page: str, configs: Path) -> str:
 
 def main() -> None:
     parser = plain_parser(__doc__)
-    parser.add_argument("--configs", type=Path, default=CONFIGS / "adapter", help="options")
+    parser.add_argument("--configs", type=Path, default=CONFIGS, help="the tree of options")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where the pages are")
     args = parser.parse_args()
     page = args.docs / "methods.md"
     replace_text(page, rewritten(page.read_text(encoding="utf-8"), args.configs))
+    for name in METHODS:
+        row = args.configs / f"experiment/family/{name}.yaml"
+        if not row.exists():
+            replace_text(row, FAMILY_ROW.format(name=name))
     sys.exit(write_contract(args.docs / "contract.md"))
 
 

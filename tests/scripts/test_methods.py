@@ -56,35 +56,53 @@ class Shift(HookedMethod):
 
     @staticmethod
     def n_params(shape, config):
-        return shape.hidden_size + WRONG
+        return shape.hidden_size
+
+
+class Miscounted(Shift):
+    """The same with a wrong count."""
+
+    @staticmethod
+    def n_params(shape, config):
+        return shape.hidden_size + 1
 '''
 RUN = """
 import sys
 sys.path[:0] = [{root!r}, {home!r}]
-from shift import Shift
+from shift import Miscounted, Shift
 from solo.adapters import METHODS
-METHODS["shift"] = Shift
+METHODS.update(shift=Shift, bad_shift=Miscounted)
 from eval.tables.lines import load_reported
 from scripts import methods
 methods.main()
 """
 
 
-def run_pages(home: Path, wrong: int) -> subprocess.CompletedProcess:
-    """scripts/methods.py on a registry with the method; the contract test for it alone."""
-    shutil.copytree(CONFIGS / "adapter", home / "configs")
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """Where scripts/methods.py ran on a registry with both; the contract test for them alone."""
+    home = tmp_path_factory.mktemp("methods")
+    shutil.copytree(CONFIGS, home / "configs")
     shutil.copytree(ROOT / "docs", home / "docs")
-    (home / "shift.py").write_text(METHOD.replace("WRONG", str(wrong)), encoding="utf-8")
-    (home / "configs/shift.yaml").write_text("name: shift\nscale: 3.0\n")
+    (home / "shift.py").write_text(METHOD, encoding="utf-8")
+    for name in ("shift", "bad_shift"):
+        (home / f"configs/adapter/{name}.yaml").write_text(f"name: {name}\nscale: 3.0\n")
     (home / "run.py").write_text(RUN.format(root=str(ROOT), home=str(home)))
     options = ["--configs", str(home / "configs"), "--docs", str(home / "docs")]
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, str(home / "run.py"), *options],
         env=os.environ | {"PYTEST_ADDOPTS": "-k shift"},
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
+    assert done.returncode == 1, done.stdout + done.stderr  # one has a wrong count
+    return home
+
+
+def contract_of(home: Path, name: str) -> dict[str, str]:
+    page = home / "docs/contract.md"
+    return dict(zip(cells(page, "method"), cells(page, name), strict=True))
 
 
 def cells(page: Path, name: str) -> list[str]:
@@ -92,32 +110,36 @@ def cells(page: Path, name: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_a_new_method_is_on_both_pages_and_tested_unasked(tmp_path):
-    done = run_pages(tmp_path, wrong=0)
-    assert done.returncode == 0, done.stdout + done.stderr
-    page = tmp_path / "docs/methods.md"
+def test_a_new_method_is_on_the_page(home):
+    page = home / "docs/methods.md"
     row = ["shift", "a vector", "the embeddings", "d", "768", "this test"]
     assert cells(page, "shift") == row
     text = page.read_text(encoding="utf-8")
     assert "- Thrown away (`shift`): A trained shift of the embeddings.\n" in text
-    assert "`shift` compute beside the weights and cannot be merged" in " ".join(text.split())
-    properties, held = (cells(tmp_path / "docs/contract.md", name) for name in ("method", "shift"))
-    table = dict(zip(properties, held, strict=True))
-    assert table.pop("merged model gives the same logits") == "–"
-    assert table.pop("method") == "shift" and set(table.values()) == {"1"}
-    assert len(table) == 13  # all but what is about targets, or sizes by hand
+    assert "`shift`, `bad_shift` compute beside the weights" in " ".join(text.split())
 
 
-def test_a_new_method_with_a_wrong_count_fails(tmp_path):
-    assert run_pages(tmp_path, wrong=1).returncode == 1
-    properties, held = (cells(tmp_path / "docs/contract.md", name) for name in ("method", "shift"))
-    failed = [p for p, cell in zip(properties, held, strict=True) if cell == "FAILED"]
+def test_a_new_method_is_tested_unasked(home):
+    held = contract_of(home, "shift")
+    assert held.pop("merged model gives the same logits") == "–"
+    assert held.pop("method") == "shift" and set(held.values()) == {"1"}
+    assert len(held) == 13  # all but targets that the backbone lacks, and sizes that do not fit
+
+
+def test_a_new_method_with_a_wrong_count_fails(home):
+    failed = [name for name, cell in contract_of(home, "bad_shift").items() if cell == "FAILED"]
     assert failed == ["count is the closed form"]
+
+
+def test_a_new_method_has_a_row_in_the_family(home):
+    rows = home / "configs/experiment/family"
+    wanted = (rows / "ssl.yaml").read_text().replace("ssl", "shift")
+    assert (rows / "shift.yaml").read_text() == wanted
 
 
 def test_the_page_at_hand_is_what_the_classes_say():
     page = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
-    assert methods.rewritten(page, CONFIGS / "adapter") == page
+    assert methods.rewritten(page, CONFIGS) == page
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -132,4 +154,4 @@ def test_a_class_says_all_of_itself(name):
 
 def test_a_page_without_marks_is_refused():
     with pytest.raises(ValueError, match="docs/methods.md has lost a mark; it needs"):
-        methods.rewritten("# Methods\n", CONFIGS / "adapter")
+        methods.rewritten("# Methods\n", CONFIGS)
