@@ -33,15 +33,13 @@ class Config:
 class Bottleneck(nn.Module):
     """(B, L, d) -> (B, L, d) through m features."""
 
-    def __init__(self, n_embd: int, size: int, draws: torch.Generator):
+    def __init__(self, width: int, size: int, draws: torch.Generator):
         super().__init__()
-        self.down, self.up = (
-            nn.Parameter(torch.empty(s)) for s in ((size, n_embd), (n_embd, size))
-        )
+        self.down, self.up = (nn.Parameter(torch.empty(s)) for s in ((size, width), (width, size)))
         for weight in (self.down, self.up):
             nn.init.trunc_normal_(weight, std=STD, a=-2 * STD, b=2 * STD, generator=draws)
         self.down_bias = nn.Parameter(torch.zeros(size))
-        self.up_bias = nn.Parameter(torch.zeros(n_embd))
+        self.up_bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, y: Tensor) -> Tensor:
         z = F.gelu(F.linear(y, self.down, self.down_bias), approximate="tanh")  # (B, L, m)

@@ -28,9 +28,9 @@ class Config:
 class Prefix(nn.Module):
     """keys and values, (n_layer, P, d) each."""
 
-    def __init__(self, n_layer: int, length: int, n_embd: int, draws: torch.Generator):
+    def __init__(self, n_layer: int, length: int, width: int, draws: torch.Generator):
         super().__init__()
-        shape = (n_layer, length, n_embd)
+        shape = (n_layer, length, width)
         self.keys = nn.Parameter(torch.randn(shape, generator=draws))
         self.values = nn.Parameter(torch.randn(shape, generator=draws))
 
@@ -47,9 +47,8 @@ class PrefixTuning(PrefixMethod):
 
     def __init__(self, model, config: Config, seed: int):
         n_layer, width = model.config.num_hidden_layers, model.config.hidden_size
-        super().__init__(
-            model, Prefix(n_layer, config.length, width, generator(seed)), config.length
-        )
+        prefix = Prefix(n_layer, config.length, width, generator(seed))
+        super().__init__(model, prefix, config.length)
 
     def of_layer(self, i: int) -> tuple[Tensor, Tensor]:
         return self.module.keys[i], self.module.values[i]

@@ -199,17 +199,17 @@ def _initialise(weight: torch.Tensor, kind: str, draws: torch.Generator) -> None
 class SoloConnections(nn.Module):
     """All connections of a model: shared encoder and decoder, and e, v, lambda of each."""
 
-    def __init__(self, n_embd: int, ends: list[tuple[int, int]], config: Config, seed: int):
+    def __init__(self, width: int, ends: list[tuple[int, int]], config: Config, seed: int):
         super().__init__()
         self.config, self.ends = config, ends
         draws = generator(seed)
         mask_draws = generator(seed if config.mask_seed is None else config.mask_seed)
         self.dropout = nn.Dropout(config.dropout)
-        self.encoder = SharedLinear(n_embd, config.rank, config, draws, mask_draws)
-        self.decoder = SharedLinear(config.rank, n_embd, config, draws, mask_draws)
+        self.encoder = SharedLinear(width, config.rank, config, draws, mask_draws)
+        self.decoder = SharedLinear(config.rank, width, config, draws, mask_draws)
         start = 1.0 if config.encoding == "scale" else 0.0
         self.e = nn.Parameter(torch.full((len(ends), config.rank), start))
-        v = torch.zeros(len(ends), n_embd)
+        v = torch.zeros(len(ends), width)
         if config.vector_init == "normal":
             v.normal_(generator=draws)
         self.v = nn.Parameter(v)

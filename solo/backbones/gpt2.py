@@ -6,9 +6,11 @@ peft library finds the same modules by them.
 """
 
 from torch import Tensor, nn
+from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
 TITLE = "GPT-2"
+MODEL, CONFIG = GPT2LMHeadModel, GPT2Config
 LINEAR = Conv1D  # the class of the projections
 INPUTS_FIRST = True  # their weights are (n_in, n_out)
 PROJECTIONS = {  # name: path in a block
@@ -21,6 +23,16 @@ PARTS = {"c_attn": ("q", "k", "v")}  # equal parts of a fused projection's outpu
 OUTPUTS = {"attn": "attn.c_proj", "mlp": "mlp.c_proj"}  # what joins the residual stream
 NORMS = ("ln_1", "ln_2")  # of every block
 FINAL_NORM = "ln_f"
+DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
+FUSED = {"gelu_new": "gelu_pytorch_tanh"}  # one function, in one kernel instead of eight
+
+
+def as_adapted(shape):
+    """`shape` itself, from now on without dropout and with its activation in one kernel."""
+    for name in DROPOUTS:
+        setattr(shape, name, 0.0)
+    shape.activation_function = FUSED.get(shape.activation_function, shape.activation_function)
+    return shape
 
 
 def trunk(model) -> nn.Module:

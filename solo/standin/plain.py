@@ -17,6 +17,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
 from solo.adapters.base import Method, check
+from solo.backbones import gpt2
 from solo.backbones import loading as backbone
 from solo.runs import checkpoint, record
 from solo.standin import corpus
@@ -83,14 +84,12 @@ def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadMod
     end = tokenizer.eos_token_id
     config = GPT2Config(
         **shape,
-        **backbone.NO_DROPOUT,
         vocab_size=len(tokenizer),
         bos_token_id=end,
         eos_token_id=end,
     )
     config.stand_in = stand_in
-    config.activation_function = backbone.FUSED[config.activation_function]
-    return GPT2LMHeadModel(config)
+    return GPT2LMHeadModel(gpt2.as_adapted(config))
 
 
 def make_backbone(config: dict, cache_dir: Path, on_progress: Progress) -> dict:
