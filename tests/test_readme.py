@@ -88,8 +88,8 @@ def test_how_each_table_reads_s():
 
 
 def test_the_list_of_methods_has_every_count():
-    """results/methods.md against the closed forms, with the defaults of configs/adapter."""
-    text = (ROOT / "results/methods.md").read_text(encoding="utf-8")
+    """docs/methods.md against the closed forms, with the defaults of configs/adapter."""
+    text = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
     found = {row[0].strip("| "): int(row[4].replace(",", "")) for row in rows}
     expected = {}

@@ -26,7 +26,7 @@ comes about, with s as the paper's label has it; a misfit has the count of every
 """
 OUTSIDE = """## Rows outside the paper's tables
 
-By the closed forms of `results/methods.md`; `with_lambdas` is what is trained.
+By the closed forms of `docs/methods.md`; `with_lambdas` is what is trained.
 """
 
 

@@ -1,20 +1,17 @@
-"""The contract test's matrix, a line for each method -> results/contract.md
+"""The contract test's matrix, a line for each method; scripts/methods.py writes it.
 
 A cell has the number of cases (sets of options) in which the property holds, "–" where the method
 promises none (and the test checks that it says so), FAILED where one fails.
 """
 
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from eval.files import replace_text
 from solo.adapters import METHODS
-from solo.cli.command import RESULTS, ROOT, plain_parser
+from solo.cli.command import ROOT
 
 TESTS = [ROOT / "tests/solo/test_adapters.py", ROOT / "tests/solo/test_bad_options.py"]
 INTRO = """\
@@ -22,7 +19,7 @@ INTRO = """\
 
 What `tests/solo/test_adapters.py` and `tests/solo/test_bad_options.py` hold every method to, on a
 GPT-2 of 6 x 16: the number of cases in which it holds; –: not promised, and the method says so.
-Made by `python scripts/checks/contract.py`.
+Made by `python scripts/methods.py`.
 
 """
 
@@ -64,18 +61,10 @@ def cell(outcomes: list[str]) -> str:
     return str(held) if held else "–" if outcomes else ""
 
 
-def main() -> None:
-    parser = plain_parser(__doc__)
-    parser.add_argument("--out", type=Path, default=RESULTS / "contract.md", help="where to")
-    args = parser.parse_args()
+def write_contract(path: Path) -> int:
+    """Run the contract test and write its matrix; the exit status of the run."""
     recorder = Recorder()
     options = ["-q", "--disable-warnings", "-p", "no:cacheprovider"]
     status = pytest.main([*options, *map(str, TESTS)], plugins=[recorder])
-    text = INTRO + matrix(recorder.results)
-    replace_text(args.out, text)
-    print(text)
-    sys.exit(int(status))
-
-
-if __name__ == "__main__":
-    main()
+    replace_text(path, INTRO + matrix(recorder.results))
+    return int(status)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from eval.score import METRICS, score_files
 from solo import files
-from solo.adapters import lora
+from solo.adapters.lora import Config, Lora
 from solo.backbones import loading as backbone
 from solo.cli.command import RESULTS, ROOT, one_line_errors, progress_bar
 from solo.datasets import data
@@ -93,8 +93,8 @@ def our_parameters(saved: dict[str, torch.Tensor], d: int, rank: int) -> dict[st
 def attach_release(model, path: Path, rank: int, alpha: float) -> None:
     """Put a published file onto `model` with LoRA's own scale, alpha / rank."""
     ours = our_parameters(read_release(path), model.config.n_embd, rank)
-    config = lora.Config(rank=rank, alpha=alpha, dropout=0.0)
-    attached = lora.attach(model, config, seed=0)
+    config = Config(rank=rank, alpha=alpha, dropout=0.0)
+    attached = Lora.attach(model, config, seed=0)
     try:
         copy_strictly(ours, attached.parameters, path)
     except ValueError:

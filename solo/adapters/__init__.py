@@ -1,64 +1,42 @@
 """The registry of methods: a new one is a file, a line below, and configs/adapter/NAME.yaml."""
 
+from importlib import import_module
 from types import NoneType
 from typing import get_args, get_origin, get_type_hints
 
-from solo.adapters import (
-    adalora,
-    bitfit,
-    dora,
-    fourierft,
-    full,
-    gralora,
-    hira,
-    houlsby,
-    ia3,
-    imlor2c,
-    injectlor2c,
-    ln_tuning,
-    lor2c,
-    lora,
-    mergelor2c,
-    none,
-    pissa,
-    prefix,
-    prompt,
-    randlora,
-    sharelor2c,
-    solo,
-    ssb,
-    ssl,
-    vblora,
-    vera,
-)
+from solo.adapters.base import Method
 
-METHODS = {
-    "none": none,
-    "full": full,
-    "lora": lora,
-    "solo": solo,
-    "adalora": adalora,
-    "bitfit": bitfit,
-    "dora": dora,
-    "fourierft": fourierft,
-    "gralora": gralora,
-    "hira": hira,
-    "houlsby": houlsby,
-    "ia3": ia3,
-    "imlor2c": imlor2c,
-    "injectlor2c": injectlor2c,
-    "ln_tuning": ln_tuning,
-    "lor2c": lor2c,
-    "mergelor2c": mergelor2c,
-    "pissa": pissa,
-    "prefix": prefix,
-    "prompt": prompt,
-    "randlora": randlora,
-    "sharelor2c": sharelor2c,
-    "ssb": ssb,
-    "ssl": ssl,
-    "vblora": vblora,
-    "vera": vera,
+CLASSES = {  # name, which is its file's, too: class; in the order of the pages in docs/
+    "none": "Bare",
+    "full": "FullFineTuning",
+    "solo": "Solo",
+    "lora": "Lora",
+    "lor2c": "Lor2c",
+    "sharelor2c": "ShareLor2c",
+    "mergelor2c": "MergeLor2c",
+    "injectlor2c": "InjectLor2c",
+    "imlor2c": "ImLor2c",
+    "ssl": "Ssl",
+    "ssb": "Ssb",
+    "bitfit": "BitFit",
+    "houlsby": "Houlsby",
+    "prefix": "PrefixTuning",
+    "prompt": "PromptTuning",
+    "adalora": "AdaLora",
+    "dora": "Dora",
+    "pissa": "Pissa",
+    "vera": "Vera",
+    "ia3": "Ia3",
+    "ln_tuning": "LnTuning",
+    "fourierft": "FourierFt",
+    "hira": "Hira",
+    "gralora": "GraLora",
+    "randlora": "RandLora",
+    "vblora": "VbLora",
+}
+METHODS: dict[str, type[Method]] = {
+    name: getattr(import_module(f"solo.adapters.{name}"), of_file)
+    for name, of_file in CLASSES.items()
 }
 
 
@@ -72,15 +50,15 @@ KINDS = {  # of options: (types of the values that fit, in words)
 }
 
 
-def get_method(name: str):
-    """The module of a method. Raises ValueError that lists the known ones."""
+def get_method(name: str) -> type[Method]:
+    """The class of a method. Raises ValueError that lists the known ones."""
     if name not in METHODS:
         raise ValueError(f"unknown adapter {name!r}; known: {', '.join(sorted(METHODS))}")
     return METHODS[name]
 
 
 def make_config(options: dict):
-    """(module, checked Config) of `{"name": METHOD, option: value, ...}`.
+    """(class, checked Config) of `{"name": METHOD, option: value, ...}`.
 
     Raises ValueError for an unknown method, for an option that the method lacks or a value of
     another kind than it takes, and for whatever the method's own checks refuse.

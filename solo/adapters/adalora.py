@@ -10,15 +10,17 @@ weight is what the method finds. Masked values stay parameters, so the count is 
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from solo.adapters.base import Attached, check
-from solo.adapters.shared.from_peft import ADAPTER, inject
-from solo.adapters.shared.layers import check_low_rank, count_low_rank
-from solo.adapters.shared.targets import check_targets
+from solo.adapters.base import check
+from solo.adapters.shared.from_peft import ADAPTER, PeftConfig, PeftMethod
+from solo.adapters.shared.layers import count_low_rank
+
+AVERAGES = ("exp_avg_ipt", "exp_avg_unc")  # importance and its uncertainty, as peft names them
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PeftConfig):
     """init_rank, target_rank: average ranks per weight at the start and at the end.
 
     alpha, dropout: the update's scale is alpha / init_rank. warmup, final: shares of the steps in
@@ -40,7 +42,7 @@ class Config:
     targets: tuple[str, ...] = ("c_attn",)
 
     def __post_init__(self):
-        check_low_rank(self)
+        super().__post_init__()
         check(
             1 <= self.target_rank < self.init_rank,
             f"adapter.target_rank is {self.target_rank} and adapter.init_rank {self.init_rank}; "
@@ -59,36 +61,45 @@ class Config:
             self.orthogonality >= 0,
             f"adapter.orthogonality is {self.orthogonality}; it must be at least 0",
         )
-        object.__setattr__(self, "targets", check_targets(self.targets))
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Put AdaLoRA on the targets. At step 0 the output is unchanged."""
+class AdaLora(PeftMethod):
+    """LoRA whose budget of rank training shares out among the weights. Step 0 is unchanged."""
+
+    Config = Config
+    label = "AdaLoRA"
+    trains = "B diag(E) A, rank shared out"
+    where = "c_attn"
+    count = "L r₀ Σ(n_in+n_out+1)"
+    source = "arXiv 2303.10512, peft"
+    kind = "ADALORA"
     options = {
-        "init_r": config.init_rank,
-        "target_r": config.target_rank,
-        "lora_alpha": config.alpha,
-        "lora_dropout": config.dropout,
-        "deltaT": config.interval,
-        "beta1": config.beta1,
-        "beta2": config.beta2,
-        "total_step": 1,  # until `start` knows it
+        "init_r": "init_rank",
+        "target_r": "target_rank",
+        "lora_alpha": "alpha",
+        "lora_dropout": "dropout",
+        "deltaT": "interval",
+        "beta1": "beta1",
+        "beta2": "beta2",
     }
-    attached = inject(model, "ADALORA", config.targets, options, seed)
-    tuner, parameters = attached.module, attached.parameters
-    schedule = tuner.peft_config[ADAPTER]
-    attached.state = _empty_state(tuner)
-    # A (r, n_in) and B' (r, n_out): the rows of each should be orthonormal.
-    factors = [(p, name.endswith("lora_B")) for name, p in parameters.items() if name[-1] in "AB"]
+    settings = {"total_step": 1}  # until `start` knows it
 
-    def penalty() -> torch.Tensor:
+    def __init__(self, model, config: Config, seed: int):
+        super().__init__(model, config, seed)
+        self.config, self.schedule = config, self.module.peft_config[ADAPTER]
+        self.state = _empty_state(self.module)
+
+    def penalty(self) -> Tensor:
         """The mean over all factors of the Frobenius norm of A A' - I, of B' B - I."""
-        rows = [p.T if transposed else p for p, transposed in factors]
-        eye = torch.eye(config.init_rank, device=rows[0].device)
+        factors = {name: p for name, p in self.parameters.items() if name[-1] in "AB"}
+        # A (r, n_in) and B' (r, n_out): the rows of each should be orthonormal.
+        rows = [p.T if name.endswith("lora_B") else p for name, p in factors.items()]
+        eye = torch.eye(self.config.init_rank, device=rows[0].device)
         norms = [torch.linalg.norm(row @ row.T - eye) for row in rows]
-        return config.orthogonality * torch.stack(norms).mean()
+        return self.config.orthogonality * torch.stack(norms).mean()
 
-    def start(total_steps: int) -> None:
+    def start(self, total_steps: int) -> None:
+        config, schedule = self.config, self.schedule
         final = round(config.final * total_steps)
         check(
             total_steps - final >= 2,
@@ -98,23 +109,23 @@ def attach(model, config: Config, seed: int) -> Attached:
         schedule.total_step, schedule.tfinal = total_steps, final
         schedule.tinit = min(round(config.warmup * total_steps), total_steps - final - 1)
 
-    def after_step(step: int) -> None:
+    def after_step(self, step: int) -> None:
+        schedule = self.schedule
         if schedule.total_step == 1:
             raise RuntimeError("adalora's schedule was not started: call start(total_steps) first")
-        _lend_state(tuner, attached.state, final=step > schedule.total_step - schedule.tfinal)
-        tuner.update_and_allocate(step)
-        _keep_state(tuner, attached.state)
+        _lend_state(self.module, self.state, final=step > schedule.total_step - schedule.tfinal)
+        self.module.update_and_allocate(step)
+        _keep_state(self.module, self.state)
 
-    def scalars() -> dict[str, float]:
-        ranks = [(p != 0).sum().item() for name, p in parameters.items() if name[-1] == "E"]
-        return {"rank": sum(ranks) / len(ranks)}
+    def scalars(self) -> dict[str, float]:
+        values = [p for name, p in self.parameters.items() if name[-1] == "E"]
+        return {"rank": sum((p != 0).sum().item() for p in values) / len(values)}
 
-    attached.penalty, attached.start = penalty, start
-    attached.after_step, attached.scalars = after_step, scalars
-    return attached
-
-
-AVERAGES = ("exp_avg_ipt", "exp_avg_unc")  # importance and its uncertainty, as peft names them
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """init_rank (n_in + n_out + 1) per target and block, masked singular values included."""
+        factors = count_low_rank(shape, config.targets, config.init_rank)
+        return factors + shape.num_hidden_layers * len(config.targets) * config.init_rank
 
 
 def _factors(tuner) -> dict[str, torch.nn.Parameter]:
@@ -153,9 +164,3 @@ def _keep_state(tuner, state: dict[str, torch.Tensor]) -> None:
             state[f"{average}/{name}"].copy_(values)
     for name, kept in (tuner.peft_config[ADAPTER].rank_pattern or {}).items():
         state[f"kept/{name}"].copy_(torch.tensor(kept, dtype=torch.float32)[:, None])
-
-
-def n_params(model_config, config: Config) -> int:
-    """init_rank (n_in + n_out + 1) per target and block, masked singular values included."""
-    factors = count_low_rank(model_config, config.targets, config.init_rank)
-    return factors + model_config.n_layer * len(config.targets) * config.init_rank

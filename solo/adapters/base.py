@@ -1,33 +1,17 @@
 """The interface of a PEFT method, and the few helpers that methods share.
 
-A method is one module with three names:
-
-- `Config`: a dataclass of its options, checked when made (ValueError with one clear line); where
-  presets leave options open, `resolved()` gives the same config with everything filled in;
-- `attach(model, config, seed) -> Attached`: freeze the backbone, put the method in, hand back what
-  is trained. `model` is a transformers GPT2LMHeadModel in eval mode;
-- `n_params(model_config, config) -> int`: the number of trainable parameters in closed form.
-
-Everything else (training, checkpoints, decoding) sees only `Attached`.
+A method is one file with a class of `Method`. Everything else (training, checkpoints, decoding)
+sees only what this class has.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 MODULE_NAME = "adapter"  # under this name a method's module becomes part of the model
-
-
-def cannot_merge(why: str) -> Callable[[], None]:
-    """What `Attached.merge` is for a method that has no merge: it raises ValueError, saying why."""
-
-    def merge() -> None:
-        raise ValueError(f"this method cannot be merged into the backbone's weights: {why}")
-
-    return merge
 
 
 class Hook(NamedTuple):
@@ -42,55 +26,131 @@ class Hook(NamedTuple):
     before: Callable[[Tensor], Tensor] | None = None
 
 
-@dataclass
-class Attached:
-    """A method at work in a backbone.
+@dataclass(frozen=True)
+class NoOptions:
+    """The Config of a method without options."""
 
-    parameters: exactly what is trained, counted and saved, by name. Only after_step may change
-        which they are.
-    detach: takes the method out again; the backbone is what it was.
-    module, hooks: what computes, and where; hooks is None for a method that works by other means.
-    penalty: a scalar that training adds to the loss.
-    start: called with the number of steps before the first one; raises ValueError where a schedule
-        does not fit into them.
-    after_step: called with the number of each step (from 1) when the optimizer has made it, the
-        gradients still there (projections, schedules).
-    events: what a schedule has done so far, JSON-like, the step included; replay(events) does the
-        same to a method just attached, up to the values of its parameters.
-    state: tensors that a schedule carries from step to step beside the parameters. An exact resume
-        needs them back (copied into these); the saved adapter does not.
-    scalars: figures worth a place in the training log, read at log steps only.
-    fixed: tensors that are drawn rather than learned (masks, random frozen matrices). They are not
-        saved; a checksum is, so that a run never goes on with other ones unnoticed.
-    identity_at_start: the method promises that the model's output is unchanged at step 0, to the
-        bit, or but for a rounding error in the logits of `start_tolerance`.
+
+class Method:
+    """A method at work in a backbone. A class of it says what differs from what stands here.
+
+    Of the class:
+
+    Config: a frozen dataclass of its options, checked when made (ValueError with one clear line);
+        where presets leave options open, `resolved()` gives the same with everything filled in.
+    label, trains, where, count, source: its name in tables, and its cells in docs/methods.md.
+    identity_at_start: the model's output is unchanged at step 0, to the bit, or but for a rounding
+        error in the logits of `start_tolerance`.
     position_wise: it looks at one position at a time and leaves attention as it is, so that several
         examples may stand in one row.
-    merge: folds what is trained into the backbone's weights and takes the method out: the same
-        model without its cost, up to rounding. Raises ValueError where that cannot be. What
-        `detach` gave back is lost.
+    cannot_merge: why no weight of the backbone can hold what is trained; None where one can.
+
+    Of an instance, which may have its own of the three above, too:
+
+    parameters: exactly what is trained, counted and saved, by name. Only after_step and replay may
+        change which they are.
+    module, hooks: what computes, and where; hooks is None for a method that works by other means.
+    events: what a schedule has done so far, JSON-like, the step included.
+    state: tensors that a schedule carries from step to step beside the parameters. An exact resume
+        needs them back (copied into these); the saved adapter does not.
+    fixed: tensors that are drawn rather than learned (masks, random frozen matrices). They are not
+        saved; a checksum is, so that a run never goes on with other ones unnoticed.
     """
 
-    parameters: dict[str, nn.Parameter]
-    detach: Callable[[], None]
-    module: nn.Module | None = None
-    hooks: list[Hook] | None = None
-    penalty: Callable[[], Tensor] | None = None
-    start: Callable[[int], None] = lambda total_steps: None
-    after_step: Callable[[int], None] = lambda step: None
-    events: list[dict] = field(default_factory=list)
-    replay: Callable[[list[dict]], None] = lambda events: None
-    state: dict[str, Tensor] = field(default_factory=dict)
-    scalars: Callable[[], dict[str, float]] = dict
-    fixed: dict[str, Tensor] = field(default_factory=dict)
+    Config: type = NoOptions
+    label: str
+    trains: str
+    where: str
+    count: str
+    source: str = ""
     identity_at_start: bool = True
     start_tolerance: float = 0.0
     position_wise: bool = True
-    merge: Callable[[], None] = cannot_merge("it computes beside them, and no weight can hold that")
+    cannot_merge: str | None = "it computes beside them, and no weight can hold that"
+
+    def __init__(self, parameters: dict[str, nn.Parameter]):
+        self.parameters = parameters
+        self.module: nn.Module | None = None
+        self.hooks: list[Hook] | None = None
+        self.events: list[dict] = []
+        self.state: dict[str, Tensor] = {}
+        self.fixed: dict[str, Tensor] = {}
+
+    @classmethod
+    def attach(cls, model: nn.Module, config, seed: int) -> "Method":
+        """Freeze the backbone and put the method in; everything is drawn from `seed`.
+
+        model: a causal language model of transformers in eval mode. Raises ValueError if it has an
+        adapter already or the options do not fit its sizes.
+        """
+        return cls(model, config, seed)
+
+    @staticmethod
+    def n_params(shape, config) -> int:
+        """The number of trained parameters in closed form; `shape` is a transformers config."""
+        raise NotImplementedError
 
     @property
-    def n_params(self) -> int:
+    def n_trained(self) -> int:
+        """The number of trained parameters, counted."""
         return sum(parameter.numel() for parameter in self.parameters.values())
+
+    def detach(self) -> None:
+        """Take the method out again; the backbone is what it was."""
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Fold what is trained into the backbone's weights and take the method out.
+
+        The same model without the method's cost, up to rounding. What `detach` gave back is lost.
+        Raises ValueError where that cannot be.
+        """
+        if self.cannot_merge is not None:
+            raise ValueError(
+                "this method cannot be merged into the backbone's weights: " + self.cannot_merge
+            )
+        self.detach()
+        self.fold()
+
+    def fold(self) -> None:
+        """`merge` without the removal: change the weights of the bare backbone."""
+
+    def penalty(self) -> Tensor | float:
+        """What training adds to the loss, a scalar."""
+        return 0.0
+
+    def start(self, total_steps: int) -> None:
+        """Before the first step. Raises ValueError where a schedule does not fit into the steps."""
+
+    def after_step(self, step: int) -> None:
+        """After the optimizer's step `step` (from 1), with the gradients still there."""
+
+    def replay(self, events: list[dict]) -> None:
+        """Do to a method just attached what `events` say, up to the parameters' values."""
+
+    def scalars(self) -> dict[str, float]:
+        """Figures worth a place in the training log; read at log steps only."""
+        return {}
+
+
+class HookedMethod(Method):
+    """A method whose `module`, part of the model from now on, acts through hooks.
+
+    What is trained is what has a gradient in `module`. The module moves to the model's device.
+    """
+
+    def __init__(self, model: nn.Module, module: nn.Module, hooks: Sequence[Hook]):
+        check_free(model)
+        freeze(model)
+        model.add_module(MODULE_NAME, module.to(model.device).train(model.training))
+        super().__init__({name: p for name, p in module.named_parameters() if p.requires_grad})
+        self.model, self.module, self.hooks = model, module, list(hooks)
+        self.handles = [handle for hook in hooks for handle in _register(hook)]
+
+    def detach(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+        delattr(self.model, MODULE_NAME)
 
 
 def freeze(model: nn.Module) -> None:
@@ -102,40 +162,6 @@ def freeze(model: nn.Module) -> None:
 def check_free(model: nn.Module) -> None:
     """Raise ValueError if the model has an adapter already."""
     check(not hasattr(model, MODULE_NAME), "this model has an adapter already; detach it first")
-
-
-def install(
-    model: nn.Module,
-    module: nn.Module,
-    hooks: Sequence[Hook],
-    fold: Callable[[], None] | None = None,
-    **rest,
-) -> Attached:
-    """Make `module` part of the frozen `model`, acting through `hooks`; `rest` fills Attached.
-
-    What is trained is what has a gradient in `module`. The module moves to the model's device.
-    `fold` writes what is trained into the backbone's weights: Attached.merge, without the hooks'
-    removal. Raises ValueError if the model has an adapter already.
-    """
-    check_free(model)
-    freeze(model)
-    model.add_module(MODULE_NAME, module.to(model.device).train(model.training))
-    handles = [handle for hook in hooks for handle in _register(hook)]
-
-    def detach() -> None:
-        for handle in handles:
-            handle.remove()
-        delattr(model, MODULE_NAME)
-
-    @torch.no_grad()
-    def merge() -> None:
-        detach()
-        fold()
-
-    if fold is not None:
-        rest["merge"] = merge
-    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    return Attached(parameters, detach, module, list(hooks), **rest)
 
 
 def _register(hook: Hook) -> list:
@@ -168,23 +194,23 @@ def check(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def stack(model: nn.Module, attached: Sequence[Attached]) -> Callable[[], None]:
+def stack(model: nn.Module, methods: Sequence[Method]) -> Callable[[], None]:
     """Let K methods, attached to `model` and detached again, work in it together.
 
     The rows of a batch are K equal shares, one after the other; method k sees share k only.
     Returns the function that takes them out again. Raises ValueError for a method without hooks.
     """
     check(
-        all(one.hooks is not None for one in attached),
+        all(method.hooks is not None for method in methods),
         "a method that works by other means than hooks cannot share a backbone; train it alone",
     )
     share: dict[nn.Module, list[tuple[int, Hook]]] = {}
-    for k, one in enumerate(attached):
-        for hook in one.hooks:
+    for k, method in enumerate(methods):
+        for hook in method.hooks:
             share.setdefault(hook.module, []).append((k, hook))
-    hooks = [_shared(module, of_module, len(attached)) for module, of_module in share.items()]
-    modules = nn.ModuleList(one.module for one in attached if one.module is not None)
-    return install(model, modules, hooks).detach
+    hooks = [_shared(module, of_module, len(methods)) for module, of_module in share.items()]
+    modules = nn.ModuleList(method.module for method in methods if method.module is not None)
+    return HookedMethod(model, modules, hooks).detach
 
 
 def _shared(module: nn.Module, hooks: list[tuple[int, Hook]], count: int) -> Hook:

@@ -4,25 +4,25 @@ All of them: of the projections and of the LayerNorms, in every block and at the
 embeddings and its head have none.)
 """
 
-from dataclasses import dataclass
-
-from solo.adapters.base import Attached
-from solo.adapters.shared.layers import train_copies
-
-
-@dataclass(frozen=True)
-class Config:
-    """No options."""
+from solo.adapters.base import NoOptions
+from solo.adapters.shared.copies import TrainedCopies
+from solo.backbones import backbone_of
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Train copies of the biases; `detach` puts the originals back."""
-    biases = {name: p for name, p in model.named_parameters() if name.endswith(".bias")}
-    return train_copies(model, biases)
+class BitFit(TrainedCopies):
+    """Fine-tuning of the biases alone, on copies."""
 
+    label = "BitFit"
+    trains = "biases"
+    where = "everywhere"
+    count = "L(7d+h)+d"
+    source = "arXiv 2106.10199"
 
-def n_params(model_config, config: Config) -> int:
-    """Per block 3d + d (attention), h + d (MLP) and 2d (LayerNorms), and d for the last one."""
-    d = model_config.n_embd
-    inner = model_config.n_inner or 4 * d
-    return model_config.n_layer * (7 * d + inner) + d
+    def __init__(self, model, config: NoOptions, seed: int):
+        biases = {name: p for name, p in model.named_parameters() if name.endswith(".bias")}
+        super().__init__(model, biases)
+
+    @staticmethod
+    def n_params(shape, config: NoOptions) -> int:
+        """The biases of projections and LayerNorms."""
+        return backbone_of(shape).n_biases(shape)

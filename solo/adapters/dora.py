@@ -7,14 +7,13 @@ query, key and value.
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached
-from solo.adapters.shared.from_peft import inject
-from solo.adapters.shared.layers import check_low_rank, count_low_rank
-from solo.adapters.shared.targets import check_targets, projection_shape
+from solo.adapters.shared.from_peft import PeftConfig, PeftMethod
+from solo.adapters.shared.layers import count_low_rank
+from solo.adapters.shared.targets import target_shape
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PeftConfig):
     """rank r, alpha (the update's scale is alpha / rank), dropout on its input, targets."""
 
     rank: int = 4
@@ -22,24 +21,26 @@ class Config:
     dropout: float = 0.1
     targets: tuple[str, ...] = ("c_attn",)
 
-    def __post_init__(self):
-        check_low_rank(self)
-        object.__setattr__(self, "targets", check_targets(self.targets))
 
+class Dora(PeftMethod):
+    """LoRA on the weights' directions, their columns' norms trained apart.
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Put DoRA on the targets. Norms are computed anew: step 0 is unchanged up to rounding."""
-    options = {
-        "r": config.rank,
-        "lora_alpha": config.alpha,
-        "lora_dropout": config.dropout,
-        "use_dora": True,
-    }
-    return inject(model, "LORA", config.targets, options, seed, start_tolerance=1e-5)
+    Norms are computed anew: step 0 is unchanged up to rounding.
+    """
 
+    Config = Config
+    label = "DoRA"
+    trains = "B A and column norms"
+    where = "c_attn"
+    count = "L Σ(r(n_in+n_out)+n_out)"
+    source = "arXiv 2402.09353, peft"
+    kind = "LORA"
+    options = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"}
+    settings = {"use_dora": True}
+    start_tolerance = 1e-5
 
-def n_params(model_config, config: Config) -> int:
-    """r (n_in + n_out) + n_out per target and block."""
-    norms = sum(projection_shape(model_config, name)[1] for name in config.targets)
-    factors = count_low_rank(model_config, config.targets, config.rank)
-    return factors + model_config.n_layer * norms
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """r (n_in + n_out) + n_out per target and block."""
+        norms = sum(target_shape(shape, name)[1] for name in config.targets)
+        return count_low_rank(shape, config.targets, config.rank) + shape.num_hidden_layers * norms

@@ -6,14 +6,12 @@ LoRA of rank r.
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached, check
-from solo.adapters.shared.from_peft import inject
-from solo.adapters.shared.layers import check_low_rank, count_low_rank
-from solo.adapters.shared.targets import check_targets, projection_shape
+from solo.adapters.base import check
+from solo.adapters.shared.from_peft import PeftConfig, PeftFactors
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PeftConfig):
     """rank r, blocks k per side (it divides r, n_in and n_out), alpha, dropout, targets."""
 
     rank: int = 32
@@ -23,31 +21,29 @@ class Config:
     targets: tuple[str, ...] = ("c_attn",)
 
     def __post_init__(self):
-        check_low_rank(self)
+        super().__post_init__()
         check(
             self.blocks >= 1 and self.rank % self.blocks == 0,
             f"adapter.blocks is {self.blocks}; it must divide adapter.rank ({self.rank})",
         )
-        object.__setattr__(self, "targets", check_targets(self.targets))
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Put the blocks on the targets. At step 0 the output is unchanged."""
-    for name in config.targets:
-        shape = projection_shape(model.config, name)
+class GraLora(PeftFactors):
+    """LoRA with factors of their own for each of k x k blocks of a weight. Step 0 is unchanged."""
+
+    Config = Config
+    label = "GraLoRA"
+    trains = "k×k blocks of factors"
+    where = "c_attn"
+    count = "L r Σ(n_in+n_out)"
+    source = "arXiv 2505.20355, peft"
+    kind = "GRALORA"
+    options = {"r": "rank", "gralora_k": "blocks", "alpha": "alpha", "gralora_dropout": "dropout"}
+
+    @staticmethod
+    def check_target(config: Config, name: str, n_in: int, n_out: int) -> None:
         check(
-            not any(width % config.blocks for width in shape),
-            f"adapter.blocks is {config.blocks}; it must divide both sides of {name}, {shape}",
+            n_in % config.blocks == n_out % config.blocks == 0,
+            f"adapter.blocks is {config.blocks}; it must divide both sides of {name}, "
+            f"{(n_in, n_out)}",
         )
-    options = {
-        "r": config.rank,
-        "gralora_k": config.blocks,
-        "alpha": config.alpha,
-        "gralora_dropout": config.dropout,
-    }
-    return inject(model, "GRALORA", config.targets, options, seed)
-
-
-def n_params(model_config, config: Config) -> int:
-    """r (n_in + n_out) per target and block of the model."""
-    return count_low_rank(model_config, config.targets, config.rank)

@@ -6,34 +6,26 @@ B (n_out, r) zero.
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached
-from solo.adapters.shared.from_peft import inject
-from solo.adapters.shared.layers import check_low_rank, count_low_rank
-from solo.adapters.shared.targets import check_targets
+from solo.adapters.shared.from_peft import PeftConfig, PeftFactors
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PeftConfig):
     """rank r (peft's default), dropout on the update's input, targets."""
 
     rank: int = 32
     dropout: float = 0.0
     targets: tuple[str, ...] = ("c_attn",)
 
-    def __post_init__(self):
-        check_low_rank(self)
-        object.__setattr__(self, "targets", check_targets(self.targets))
 
+class Hira(PeftFactors):
+    """The product, entry by entry, of a weight and a low-rank matrix. Step 0 is unchanged."""
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Put the factors on the targets. At step 0 the output is unchanged."""
-    options = {
-        "r": config.rank,
-        "hira_dropout": config.dropout,
-    }
-    return inject(model, "HIRA", config.targets, options, seed)
-
-
-def n_params(model_config, config: Config) -> int:
-    """r (n_in + n_out) per target and block."""
-    return count_low_rank(model_config, config.targets, config.rank)
+    Config = Config
+    label = "HiRA"
+    trains = "W∘(B A)"
+    where = "c_attn"
+    count = "L r Σ(n_in+n_out)"
+    source = "ICLR 2025, peft"
+    kind = "HIRA"
+    options = {"r": "rank", "hira_dropout": "dropout"}

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from solo.adapters.base import Attached, Hook, check, generator, install
+from solo.adapters.base import Hook, HookedMethod, check, generator
+from solo.backbones import backbone_of
 
-PLACES = ("attn", "mlp")
 STD = 0.01
 
 
@@ -33,42 +33,50 @@ class Config:
 class Bottleneck(nn.Module):
     """(B, L, d) -> (B, L, d) through m features."""
 
-    def __init__(self, n_embd: int, size: int, draws: torch.Generator):
+    def __init__(self, width: int, size: int, draws: torch.Generator):
         super().__init__()
-        self.down, self.up = (
-            nn.Parameter(torch.empty(s)) for s in ((size, n_embd), (n_embd, size))
-        )
+        self.down, self.up = (nn.Parameter(torch.empty(s)) for s in ((size, width), (width, size)))
         for weight in (self.down, self.up):
             nn.init.trunc_normal_(weight, std=STD, a=-2 * STD, b=2 * STD, generator=draws)
         self.down_bias = nn.Parameter(torch.zeros(size))
-        self.up_bias = nn.Parameter(torch.zeros(n_embd))
+        self.up_bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, y: Tensor) -> Tensor:
         z = F.gelu(F.linear(y, self.down, self.down_bias), approximate="tanh")  # (B, L, m)
         return F.linear(z, self.up, self.up_bias)
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Add both bottlenecks to every block. Step 0 is near the backbone, not equal to it."""
-    draws, d = generator(seed), model.config.n_embd
-    blocks = model.transformer.h
-    adapters = nn.ModuleList(
-        nn.ModuleDict({place: Bottleneck(d, config.size, draws) for place in PLACES})
-        for _ in blocks
-    )
-    hooks = [
-        _hook(block.get_submodule(place).c_proj, adapter[place])
-        for block, adapter in zip(blocks, adapters, strict=True)
-        for place in PLACES
-    ]
-    return install(model, adapters, hooks, identity_at_start=False)
+class Houlsby(HookedMethod):
+    """Bottlenecks on the outputs of attention and MLP. Step 0 is near the backbone."""
+
+    Config = Config
+    label = "Houlsby adapters"
+    trains = "bottleneck of m"
+    where = "after attention, after MLP"
+    count = "2L(2dm+m+d)"
+    source = "arXiv 1902.00751"
+    identity_at_start = False
+
+    def __init__(self, model, config: Config, seed: int):
+        backbone, draws = backbone_of(model.config), generator(seed)
+        d, blocks = model.config.hidden_size, backbone.blocks(model)
+        adapters = nn.ModuleList(
+            nn.ModuleDict({place: Bottleneck(d, config.size, draws) for place in backbone.OUTPUTS})
+            for _ in blocks
+        )
+        hooks = [
+            _hook(backbone.projection(block, name), adapter[place])
+            for block, adapter in zip(blocks, adapters, strict=True)
+            for place, name in backbone.OUTPUTS.items()
+        ]
+        super().__init__(model, adapters, hooks)
+
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """Two bottlenecks of 2 d m + m + d per block."""
+        d, m = shape.hidden_size, config.size
+        return shape.num_hidden_layers * 2 * (2 * d * m + m + d)
 
 
 def _hook(linear: nn.Module, bottleneck: Bottleneck) -> Hook:
     return Hook(linear, after=lambda x, y: y + bottleneck(y))
-
-
-def n_params(model_config, config: Config) -> int:
-    """Two bottlenecks of 2 d m + m + d per block."""
-    d, m = model_config.n_embd, config.size
-    return model_config.n_layer * 2 * (2 * d * m + m + d)

@@ -7,20 +7,20 @@ GPT-2 peft scales all of the fused c_attn, the query too, and the input of mlp.c
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached, check
-from solo.adapters.shared.from_peft import inject
-from solo.adapters.shared.targets import check_targets, projection_shape
+from solo.adapters.base import check
+from solo.adapters.shared.from_peft import PeftConfig, PeftMethod
+from solo.adapters.shared.targets import target_shape
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PeftConfig):
     """targets, and those of them whose input is scaled rather than their output."""
 
     targets: tuple[str, ...] = ("c_attn", "mlp.c_proj")
     feedforward: tuple[str, ...] = ("mlp.c_proj",)
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", check_targets(self.targets))
+        super().__post_init__()
         object.__setattr__(self, "feedforward", tuple(self.feedforward))
         strange = [name for name in self.feedforward if name not in self.targets]
         check(
@@ -30,15 +30,22 @@ class Config:
         )
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Scale the targets. At step 0 the output is unchanged."""
-    options = {"feedforward_modules": list(config.feedforward)}
-    return inject(model, "IA3", config.targets, options, seed)
+class Ia3(PeftMethod):
+    """Scales on the outputs or inputs of projections. Step 0 is unchanged."""
 
+    Config = Config
+    label = "(IA)³"
+    trains = "scales"
+    where = "c_attn's output, mlp.c_proj's input"
+    count = "L(3d+h)"
+    source = "arXiv 2205.05638, peft"
+    kind = "IA3"
+    options = {"feedforward_modules": "feedforward"}
 
-def n_params(model_config, config: Config) -> int:
-    """n_out per target and block, n_in for one of `feedforward`."""
-    return model_config.n_layer * sum(
-        projection_shape(model_config, name)[0 if name in config.feedforward else 1]
-        for name in config.targets
-    )
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """n_out per target and block, n_in for one of `feedforward`."""
+        return shape.num_hidden_layers * sum(
+            target_shape(shape, name)[0 if name in config.feedforward else 1]
+            for name in config.targets
+        )

@@ -6,9 +6,8 @@ solo/adapters/shared/schedule.py has the rules and their source. Start, rank and
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached
 from solo.adapters.shared.layers import check_low_rank
-from solo.adapters.shared.schedule import attach_scheduled, check_schedule
+from solo.adapters.shared.schedule import ScheduledResiduals, check_schedule
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,12 @@ class Config:
         check_schedule(self)
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Add a module to every block. At step 0 nothing changes: B is zero."""
-    return attach_scheduled(model, config, seed)
+class ImLor2c(ScheduledResiduals):
+    """LoR2C whose neighbouring connections merge, and that gives others up for LoRA."""
 
-
-def n_params(model_config, config: Config) -> int:
-    """2 d r per block at the start.
-
-    Every merge takes 2 d r, every injection adds 4 d lora_rank - 2 d r.
-    """
-    return model_config.n_layer * 2 * model_config.n_embd * config.rank
+    Config = Config
+    label = "IMLoR2C"
+    trains = "lor2c that does both"
+    where = "as both"
+    count = "L·2dr, at the end (L-m-i)·2dr + i·4dr'"
+    source = "arXiv 2503.00572"

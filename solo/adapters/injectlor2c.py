@@ -7,9 +7,8 @@ Start, rank and alpha are LoR2C's.
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached
 from solo.adapters.shared.layers import check_low_rank
-from solo.adapters.shared.schedule import attach_scheduled, check_schedule
+from solo.adapters.shared.schedule import ScheduledResiduals, check_schedule
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,12 @@ class Config:
         check_schedule(self)
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Add a module to every block. At step 0 nothing changes: B is zero."""
-    return attach_scheduled(model, config, seed)
+class InjectLor2c(ScheduledResiduals):
+    """LoR2C that gives connections up for LoRA in training."""
 
-
-def n_params(model_config, config: Config) -> int:
-    """2 d r per block at the start; every injection adds 4 d lora_rank - 2 d r.
-
-    With half the rank, the default, that is nothing.
-    """
-    return model_config.n_layer * 2 * model_config.n_embd * config.rank
+    Config = Config
+    label = "InjectLoR2C"
+    trains = "lor2c whose i largest give way to lora of rank r'"
+    where = "every block, later query and value thirds of i"
+    count = "L·2dr, at the end (L-i)·2dr + i·4dr'"
+    source = "arXiv 2503.00572"

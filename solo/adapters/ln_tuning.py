@@ -6,38 +6,50 @@ ln_1 and ln_2 of every block and the last one, ln_f).
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached, check
-from solo.adapters.shared.from_peft import ADAPTER, inject
-
-KNOWN = ("ln_1", "ln_2", "ln_f")
+from solo.adapters.base import check
+from solo.adapters.shared.from_peft import ADAPTER, PeftMethod
+from solo.backbones import BACKBONES, backbone_of
 
 
 @dataclass(frozen=True)
 class Config:
     """targets: out of ln_1, ln_2 (of every block) and ln_f (the last)."""
 
-    targets: tuple[str, ...] = KNOWN
+    targets: tuple[str, ...] = ("ln_1", "ln_2", "ln_f")
 
     def __post_init__(self):
         object.__setattr__(self, "targets", tuple(self.targets))
-        strange = [name for name in self.targets if name not in KNOWN]
+        known = {b.TITLE: (*b.NORMS, b.FINAL_NORM) for b in BACKBONES.values()}
+        strange = set(self.targets).difference(*known.values())
+        allowed = "; ".join(f"{title}'s LayerNorms: {', '.join(n)}" for title, n in known.items())
         check(
             bool(self.targets) and not strange,
-            f"adapter.targets is {list(self.targets)}; GPT-2's LayerNorms: {', '.join(KNOWN)}",
+            f"adapter.targets is {list(self.targets)}; {allowed}",
         )
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Train copies of the LayerNorms. At step 0 the output is unchanged."""
-    return inject(model, "LN_TUNING", config.targets, {}, seed, weights=_weights)
+class LnTuning(PeftMethod):
+    """Fine-tuning of the LayerNorms alone, on copies. Step 0 is unchanged."""
 
+    Config = Config
+    label = "LN tuning"
+    trains = "LayerNorms"
+    where = "ln_1, ln_2, ln_f"
+    count = "2d(2L+1)"
+    source = "arXiv 2312.11420, peft"
+    kind = "LN_TUNING"
 
-def _weights(layer):
-    trained = layer.ln_tuning_layers[ADAPTER]
-    return trained.weight, trained.bias
+    @classmethod
+    def check_sizes(cls, shape, config: Config) -> None:
+        """LayerNorms have one size, which fits."""
 
+    def affine(self, layer):
+        trained = layer.ln_tuning_layers[ADAPTER]
+        return trained.weight, trained.bias
 
-def n_params(model_config, config: Config) -> int:
-    """2 d per LayerNorm."""
-    blocks = model_config.n_layer * len(set(config.targets) - {"ln_f"})
-    return 2 * model_config.n_embd * (blocks + ("ln_f" in config.targets))
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """2 d per LayerNorm."""
+        backbone, norms = backbone_of(shape), set(config.targets)
+        blocks = shape.num_hidden_layers * len(norms & set(backbone.NORMS))
+        return 2 * shape.hidden_size * (blocks + (backbone.FINAL_NORM in norms))

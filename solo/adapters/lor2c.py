@@ -9,8 +9,8 @@ is that of its script for Llama (GLUE: 0.1).
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached, generator
-from solo.adapters.shared.layers import attach_residuals, check_low_rank, residuals
+from solo.adapters.base import generator
+from solo.adapters.shared.layers import Residuals, check_low_rank, residuals
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,21 @@ class Config:
         check_low_rank(self)
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Add a connection to every block. At step 0 nothing changes: B is zero."""
-    factors = (config.rank, config.alpha, config.dropout, generator(seed))
-    return attach_residuals(model, residuals(model.config, *factors))
+class Lor2c(Residuals):
+    """Low-rank residual connections around every block. Step 0 is unchanged: B is zero."""
 
+    Config = Config
+    label = "LoR2C"
+    trains = "B A around a block"
+    where = "every block"
+    count = "L·2dr"
+    source = "arXiv 2503.00572"
 
-def n_params(model_config, config: Config) -> int:
-    """2 d r per block."""
-    return model_config.n_layer * 2 * model_config.n_embd * config.rank
+    def __init__(self, model, config: Config, seed: int):
+        factors = (config.rank, config.alpha, config.dropout, generator(seed))
+        super().__init__(model, residuals(model.config, *factors))
+
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """2 d r per block."""
+        return shape.num_hidden_layers * 2 * shape.hidden_size * config.rank

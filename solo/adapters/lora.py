@@ -29,9 +29,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from solo.adapters.base import Attached, cannot_merge, check, generator, install
-from solo.adapters.shared.layers import THIRDS, BlockUpdates, check_low_rank, count_low_rank
-from solo.adapters.shared.targets import PROJECTIONS, check_targets
+from solo.adapters.base import HookedMethod, check, generator
+from solo.adapters.shared.layers import BlockUpdates, check_low_rank, count_low_rank
+from solo.adapters.shared.targets import check_targets
+from solo.backbones import backbone_of
 
 MIDDLES = (None, "diagonal", "full")
 CONSTRAINTS = {None: MIDDLES, "o": (None, "diagonal"), "d": (None,), "n": (None,)}
@@ -55,10 +56,7 @@ class Config:
 
     def __post_init__(self):
         check_low_rank(self)
-        targets = check_targets(self.targets, (*THIRDS, *PROJECTIONS))
-        clash = "c_attn" in targets and set(targets) & set(THIRDS)
-        check(not clash, "adapter.targets has c_attn and a third of it; choose c_attn, or q, k, v")
-        object.__setattr__(self, "targets", targets)
+        object.__setattr__(self, "targets", check_targets(self.targets, parts=True))
         _check_choice("middle", self.middle, MIDDLES)
         _check_choice("constraint", self.constraint, CONSTRAINTS)
         check(
@@ -75,45 +73,58 @@ def _check_choice(name: str, value, allowed) -> None:
     check(value in allowed, f"adapter.{name} is {value!r}; known: {known}")
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Add the updates to every block's targets. At step 0 nothing changes: B or D is zero."""
-    draws, factors = generator(seed), (config.targets, config.rank, config.alpha, config.dropout)
-    nonlinear = config.constraint == "n"
-    blocks = model.transformer.h
-    updates = nn.ModuleList(
-        BlockUpdates(model.config, *factors, draws, config.middle, nonlinear) for _ in blocks
-    )
-    places = [  # (the block's updates, projection, its name)
-        (update, *place)
-        for block, update in zip(blocks, updates, strict=True)
-        for place in update.places(block)
-    ]
+class Lora(HookedMethod):
+    """Low-rank updates B A beside weights of projections. Step 0 is unchanged: B or D is zero."""
 
-    def penalty() -> Tensor:
-        values = [
-            _penalty(update.factor(target, "a"), update.factor(target, "b"), config.constraint)
-            for update in updates
-            for target in config.targets
+    Config = Config
+    label = "LoRA"
+    trains = "B A beside the weight"
+    where = "query and value thirds of c_attn"
+    count = "L·4dr"
+    source = "arXiv 2106.09685"
+    cannot_merge = None
+
+    def __init__(self, model, config: Config, seed: int):
+        backbone, draws, self.config = backbone_of(model.config), generator(seed), config
+        factors = (config.targets, config.rank, config.alpha, config.dropout)
+        nonlinear, blocks = config.constraint == "n", backbone.blocks(model)
+        updates = nn.ModuleList(
+            BlockUpdates(model.config, *factors, draws, config.middle, nonlinear) for _ in blocks
+        )
+        self.places = [  # (the block's updates, projection, its name)
+            (update, *place)
+            for block, update in zip(blocks, updates, strict=True)
+            for place in update.places(backbone, block)
         ]
-        return config.constraint_weight * torch.stack(values).mean()
+        hooks = [update.hook(linear, name) for update, linear, name in self.places]
+        super().__init__(model, updates, hooks)
+        if nonlinear:
+            self.cannot_merge = "constraint n puts a ReLU between A and B"
 
-    def fold() -> None:
-        for update, linear, name in places:
-            was_training = update.training
-            identity = torch.eye(linear.weight.shape[0]).to(linear.weight)
-            linear.weight += update.eval()(name, identity)  # (n_in, n_out): the update is linear
+    def penalty(self) -> Tensor | float:
+        if self.config.constraint not in ("o", "d"):
+            return 0.0
+        values = [
+            _penalty(update.factor(target, "a"), update.factor(target, "b"), self.config.constraint)
+            for update in self.module
+            for target in self.config.targets
+        ]
+        return self.config.constraint_weight * torch.stack(values).mean()
+
+    def fold(self) -> None:
+        for update, linear, name in self.places:
+            weight, was_training = backbone_of(self.model.config).matrix(linear), update.training
+            identity = torch.eye(len(weight)).to(weight)
+            weight += update.eval()(name, identity)  # (n_in, n_out): the update is linear
             update.train(was_training)
 
-    attached = install(
-        model,
-        updates,
-        [update.hook(linear, name) for update, linear, name in places],
-        fold,
-        penalty=penalty if config.constraint in ("o", "d") else None,
-    )
-    if nonlinear:
-        attached.merge = cannot_merge("constraint n puts a ReLU between A and B")
-    return attached
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """r (n_in + n_out) per target and block, and r for a diagonal, r^2 for a full middle."""
+        r = config.rank
+        middle = {None: 0, "diagonal": r, "full": r * r}[config.middle]
+        factors = count_low_rank(shape, config.targets, r)
+        return factors + shape.num_hidden_layers * len(config.targets) * middle
 
 
 def _penalty(a: Tensor, b: Tensor, constraint: str) -> Tensor:
@@ -122,11 +133,3 @@ def _penalty(a: Tensor, b: Tensor, constraint: str) -> Tensor:
     one = torch.eye(len(gram_a), device=gram_a.device, dtype=gram_a.dtype)
     wanted = one if constraint == "o" else gram_b.diag().diag()
     return (gram_a - one).square().sum() + (gram_b - wanted).square().sum()
-
-
-def n_params(model_config, config: Config) -> int:
-    """r (n_in + n_out) per target and block, and r for a diagonal, r^2 for a full middle."""
-    r = config.rank
-    middle = {None: 0, "diagonal": r, "full": r * r}[config.middle]
-    factors = count_low_rank(model_config, config.targets, r)
-    return factors + model_config.n_layer * len(config.targets) * middle

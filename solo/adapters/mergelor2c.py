@@ -6,9 +6,8 @@ solo/adapters/shared/schedule.py has the rules and their source. Start, rank and
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached
 from solo.adapters.shared.layers import check_low_rank
-from solo.adapters.shared.schedule import attach_scheduled, check_schedule
+from solo.adapters.shared.schedule import ScheduledResiduals, check_schedule
 
 
 @dataclass(frozen=True)
@@ -33,11 +32,12 @@ class Config:
         check_schedule(self)
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Add a module to every block. At step 0 nothing changes: B is zero."""
-    return attach_scheduled(model, config, seed)
+class MergeLor2c(ScheduledResiduals):
+    """LoR2C whose neighbouring connections merge in training."""
 
-
-def n_params(model_config, config: Config) -> int:
-    """2 d r per block at the start, and 2 d r less after every merge."""
-    return model_config.n_layer * 2 * model_config.n_embd * config.rank
+    Config = Config
+    label = "MergeLoR2C"
+    trains = "lor2c whose m smallest pairs of neighbours become one"
+    where = "every block, later ranges of blocks"
+    count = "L·2dr, at the end (L-m)·2dr"
+    source = "arXiv 2503.00572"

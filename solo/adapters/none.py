@@ -1,22 +1,24 @@
 """The bare backbone: nothing is trained. The floor of every table."""
 
-from dataclasses import dataclass
-
-from solo.adapters.base import Attached, check_free, freeze
+from solo.adapters.base import Method, NoOptions, check_free, freeze
 
 
-@dataclass(frozen=True)
-class Config:
-    """No options."""
+class Bare(Method):
+    """The frozen backbone as it is."""
 
+    label = "The backbone as it is"
+    trains = "nothing"
+    where = "–"
+    count = "0"
+    cannot_merge = None
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Freeze the backbone and leave it as it is."""
-    check_free(model)
-    freeze(model)
-    return Attached(parameters={}, detach=lambda: None, hooks=[], merge=lambda: None)
+    def __init__(self, model, config: NoOptions, seed: int):
+        check_free(model)
+        freeze(model)
+        super().__init__({})
+        self.hooks = []
 
-
-def n_params(model_config, config: Config) -> int:
-    """Zero."""
-    return 0
+    @staticmethod
+    def n_params(shape, config: NoOptions) -> int:
+        """Zero."""
+        return 0

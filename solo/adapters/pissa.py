@@ -7,14 +7,12 @@ is computed anew when a saved adapter is loaded, and comes out the same up to ro
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached, check
-from solo.adapters.shared.from_peft import inject
-from solo.adapters.shared.layers import check_low_rank, count_low_rank
-from solo.adapters.shared.targets import check_targets, projection_shape
+from solo.adapters.base import check
+from solo.adapters.shared.from_peft import PeftConfig, PeftFactors
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PeftConfig):
     """rank r, alpha (the paper has alpha = r), dropout on the update's input (none), targets."""
 
     rank: int = 4
@@ -22,30 +20,26 @@ class Config:
     dropout: float = 0.0
     targets: tuple[str, ...] = ("c_attn",)
 
-    def __post_init__(self):
-        check_low_rank(self)
-        object.__setattr__(self, "targets", check_targets(self.targets))
 
+class Pissa(PeftFactors):
+    """LoRA that starts at the principal part of each weight. Step 0 is unchanged up to rounding."""
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Move the principal part of the targets into the factors. Step 0 is unchanged to rounding."""
-    for name in config.targets:
-        largest = min(projection_shape(model.config, name))
+    Config = Config
+    label = "PiSSA"
+    trains = "principal B A"
+    where = "c_attn"
+    count = "L r Σ(n_in+n_out)"
+    source = "arXiv 2404.02948, peft"
+    kind = "LORA"
+    options = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"}
+    settings = {"init_lora_weights": "pissa"}
+    changes_weights = True
+    start_tolerance = 1e-4
+
+    @staticmethod
+    def check_target(config: Config, name: str, n_in: int, n_out: int) -> None:
+        largest = min(n_in, n_out)
         check(
             config.rank <= largest,
             f"adapter.rank is {config.rank}; {name} has only {largest} singular values",
         )
-    options = {
-        "r": config.rank,
-        "lora_alpha": config.alpha,
-        "lora_dropout": config.dropout,
-        "init_lora_weights": "pissa",
-    }
-    return inject(
-        model, "LORA", config.targets, options, seed, changes_weights=True, start_tolerance=1e-4
-    )
-
-
-def n_params(model_config, config: Config) -> int:
-    """r (n_in + n_out) per target and block."""
-    return count_low_rank(model_config, config.targets, config.rank)

@@ -9,10 +9,10 @@ prefix is a past that the caller has to hand over: see prefixes.py.
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from solo.adapters.base import Attached, check, generator
-from solo.adapters.shared.prefixes import attach_prefix
+from solo.adapters.base import check, generator
+from solo.adapters.shared.prefixes import PrefixMethod
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,32 @@ class Config:
 class Prefix(nn.Module):
     """keys and values, (n_layer, P, d) each."""
 
-    def __init__(self, n_layer: int, length: int, n_embd: int, draws: torch.Generator):
+    def __init__(self, n_layer: int, length: int, width: int, draws: torch.Generator):
         super().__init__()
-        shape = (n_layer, length, n_embd)
+        shape = (n_layer, length, width)
         self.keys = nn.Parameter(torch.randn(shape, generator=draws))
         self.values = nn.Parameter(torch.randn(shape, generator=draws))
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Put the prefix before every layer's input."""
-    n_layer = model.config.n_layer
-    prefix = Prefix(n_layer, config.length, model.config.n_embd, generator(seed))
-    states = [lambda i=i: (prefix.keys[i], prefix.values[i]) for i in range(n_layer)]
-    return attach_prefix(model, prefix, config.length, states)
+class PrefixTuning(PrefixMethod):
+    """Trained keys and values before the input of every layer."""
 
+    Config = Config
+    label = "Prefix tuning"
+    trains = "P keys and values"
+    where = "every attention"
+    count = "2LPd"
+    source = "arXiv 2101.00190"
 
-def n_params(model_config, config: Config) -> int:
-    """2 P d per block."""
-    return model_config.n_layer * 2 * config.length * model_config.n_embd
+    def __init__(self, model, config: Config, seed: int):
+        n_layer, width = model.config.num_hidden_layers, model.config.hidden_size
+        prefix = Prefix(n_layer, config.length, width, generator(seed))
+        super().__init__(model, prefix, config.length)
+
+    def of_layer(self, i: int) -> tuple[Tensor, Tensor]:
+        return self.module.keys[i], self.module.values[i]
+
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """2 P d per block."""
+        return shape.num_hidden_layers * 2 * config.length * shape.hidden_size

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from solo.adapters.base import Attached, check, generator
-from solo.adapters.shared.prefixes import attach_prefix
+from solo.adapters.base import check, generator
+from solo.adapters.shared.prefixes import PrefixMethod
+from solo.backbones import backbone_of
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ class Prompt(nn.Module):
         self.states: list[tuple[Tensor, Tensor]] | None = None
         self.busy = False
 
-    def read(self, transformer: nn.Module, args) -> None:
+    def read(self, trunk: nn.Module, args) -> None:
         """Before a pass of the model: run the prompt through it, without itself before it."""
         if self.busy:
             return
         self.states, self.busy = None, True
-        cache = transformer(inputs_embeds=self.embeddings[None], use_cache=True).past_key_values
+        cache = trunk(inputs_embeds=self.embeddings[None], use_cache=True).past_key_values
         self.busy = False
         # (1, heads, P, d / heads) -> (P, d)
         self.states = [
@@ -49,27 +50,28 @@ class Prompt(nn.Module):
         ]
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Put the prompt before every input. ValueError if it takes all of the model's positions."""
-    tokens = torch.randint(model.config.vocab_size, (config.length,), generator=generator(seed))
-    table = model.transformer.wte.weight
-    prompt = Prompt(table.detach()[tokens.to(table.device)].clone())
+class PromptTuning(PrefixMethod):
+    """Trained embeddings before the input."""
 
-    def states(i: int):
-        return None if prompt.states is None else prompt.states[i]
+    Config = Config
+    label = "Prompt tuning"
+    trains = "P embeddings"
+    where = "before the input"
+    count = "Pd"
+    source = "arXiv 2104.08691"
 
-    of_layers = [lambda i=i: states(i) for i in range(model.config.n_layer)]
-    attached = attach_prefix(model, prompt, config.length, of_layers)
-    handle, take_out = model.transformer.register_forward_pre_hook(prompt.read), attached.detach
+    def __init__(self, model, config: Config, seed: int):
+        backbone, draws = backbone_of(model.config), generator(seed)
+        tokens = torch.randint(model.config.vocab_size, (config.length,), generator=draws)
+        table = backbone.token_embeddings(model).weight
+        prompt = Prompt(table.detach()[tokens.to(table.device)].clone())
+        super().__init__(model, prompt, config.length)
+        self.handles.append(backbone.trunk(model).register_forward_pre_hook(prompt.read))
 
-    def detach() -> None:
-        handle.remove()
-        take_out()
+    def of_layer(self, i: int) -> tuple[Tensor, Tensor] | None:
+        return None if self.module.states is None else self.module.states[i]
 
-    attached.detach = detach
-    return attached
-
-
-def n_params(model_config, config: Config) -> int:
-    """P d."""
-    return config.length * model_config.n_embd
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """P d."""
+        return config.length * shape.hidden_size

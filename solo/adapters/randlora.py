@@ -9,14 +9,12 @@ than this sum has, which makes no difference to random ones.)
 import math
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached
-from solo.adapters.shared.from_peft import inject
-from solo.adapters.shared.layers import check_low_rank
-from solo.adapters.shared.targets import check_targets, projection_shape
+from solo.adapters.shared.from_peft import PeftConfig, PeftMethod
+from solo.adapters.shared.targets import target_shape
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PeftConfig):
     """rank r of a base (a larger one means fewer parameters), alpha (peft: 20 r), targets."""
 
     rank: int = 32
@@ -24,24 +22,23 @@ class Config:
     dropout: float = 0.0
     targets: tuple[str, ...] = ("c_attn",)
 
-    def __post_init__(self):
-        check_low_rank(self)
-        object.__setattr__(self, "targets", check_targets(self.targets))
 
+class RandLora(PeftMethod):
+    """Trained scales of frozen random matrices that all weights share. Step 0 is unchanged."""
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Draw the bases from the seed and put the scales on the targets. Step 0 is unchanged."""
-    options = {
-        "r": config.rank,
-        "randlora_alpha": config.alpha,
-        "randlora_dropout": config.dropout,
-        "projection_prng_key": seed,
-    }
-    return inject(model, "RANDLORA", config.targets, options, seed)
+    Config = Config
+    label = "RandLoRA"
+    trains = "scales of random bases"
+    where = "c_attn"
+    count = "L Σ⌈m/r⌉(r+m), m=min(n_in,n_out)"
+    source = "arXiv 2502.00987, peft"
+    kind = "RANDLORA"
+    options = {"r": "rank", "randlora_alpha": "alpha", "randlora_dropout": "dropout"}
+    seed_option = "projection_prng_key"
 
-
-def n_params(model_config, config: Config) -> int:
-    """N (r + m) per target and block, m = min(n_in, n_out), N = ceil(m / r)."""
-    narrow = [min(projection_shape(model_config, name)) for name in config.targets]
-    each = [math.ceil(m / config.rank) * (config.rank + m) for m in narrow]
-    return model_config.n_layer * sum(each)
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """N (r + m) per target and block, m = min(n_in, n_out), N = ceil(m / r)."""
+        narrow = [min(target_shape(shape, name)) for name in config.targets]
+        each = [math.ceil(m / config.rank) * (config.rank + m) for m in narrow]
+        return shape.num_hidden_layers * sum(each)

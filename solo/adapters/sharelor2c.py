@@ -8,8 +8,8 @@ given groups of any blocks; here a group is `group_size` neighbours. Start and d
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached, check, generator
-from solo.adapters.shared.layers import attach_residuals, check_low_rank, residuals
+from solo.adapters.base import check, generator
+from solo.adapters.shared.layers import Residuals, check_low_rank, residuals
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Config:
         check_low_rank(self)
 
 
-def _group_size(model_config, config: Config) -> int:
-    n_layer = model_config.n_layer
+def _group_size(shape, config: Config) -> int:
+    n_layer = shape.num_hidden_layers
     size = n_layer if config.group_size is None else config.group_size
     check(
         size >= 1 and n_layer % size == 0,
@@ -38,15 +38,23 @@ def _group_size(model_config, config: Config) -> int:
     return size
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Add a connection to every block. At step 0 nothing changes: B is zero."""
-    factors = (config.rank, config.alpha, config.dropout, generator(seed))
-    group_size = _group_size(model.config, config)
-    return attach_residuals(model, residuals(model.config, *factors, group_size))
+class ShareLor2c(Residuals):
+    """LoR2C with A shared by groups of neighbouring blocks. Step 0 is unchanged: B is zero."""
 
+    Config = Config
+    label = "ShareLoR2C"
+    trains = "B around a block, A shared by g blocks"
+    where = "every block"
+    count = "(L/g + L)dr"
+    source = "arXiv 2503.00572"
 
-def n_params(model_config, config: Config) -> int:
-    """d r per group and d r per block."""
-    n_layer = model_config.n_layer
-    groups = n_layer // _group_size(model_config, config)
-    return (groups + n_layer) * model_config.n_embd * config.rank
+    def __init__(self, model, config: Config, seed: int):
+        factors = (config.rank, config.alpha, config.dropout, generator(seed))
+        group_size = _group_size(model.config, config)
+        super().__init__(model, residuals(model.config, *factors, group_size))
+
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """d r per group and d r per block."""
+        groups = shape.num_hidden_layers // _group_size(shape, config)
+        return (groups + shape.num_hidden_layers) * shape.hidden_size * config.rank

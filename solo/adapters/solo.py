@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from solo.adapters.base import Attached, Hook, check, generator, install
+from solo.adapters.base import Hook, HookedMethod, check, generator
+from solo.backbones import backbone_of
 
 CHOICES = {
     "variant": ("paper", "devcode"),
@@ -198,17 +199,17 @@ def _initialise(weight: torch.Tensor, kind: str, draws: torch.Generator) -> None
 class SoloConnections(nn.Module):
     """All connections of a model: shared encoder and decoder, and e, v, lambda of each."""
 
-    def __init__(self, n_embd: int, ends: list[tuple[int, int]], config: Config, seed: int):
+    def __init__(self, width: int, ends: list[tuple[int, int]], config: Config, seed: int):
         super().__init__()
         self.config, self.ends = config, ends
         draws = generator(seed)
         mask_draws = generator(seed if config.mask_seed is None else config.mask_seed)
         self.dropout = nn.Dropout(config.dropout)
-        self.encoder = SharedLinear(n_embd, config.rank, config, draws, mask_draws)
-        self.decoder = SharedLinear(config.rank, n_embd, config, draws, mask_draws)
+        self.encoder = SharedLinear(width, config.rank, config, draws, mask_draws)
+        self.decoder = SharedLinear(config.rank, width, config, draws, mask_draws)
         start = 1.0 if config.encoding == "scale" else 0.0
         self.e = nn.Parameter(torch.full((len(ends), config.rank), start))
-        v = torch.zeros(len(ends), n_embd)
+        v = torch.zeros(len(ends), width)
         if config.vector_init == "normal":
             v.normal_(generator=draws)
         self.v = nn.Parameter(v)
@@ -223,7 +224,7 @@ class SoloConnections(nn.Module):
         z = self.decoder(z) * self.v[i]  # (B, L, d)
         return z if self.lambda_ is None else z * self.lambda_[i]
 
-    def project(self, step: int) -> None:
+    def project(self) -> None:
         """Bring lambda back to [0, 1]; a clamp in the forward pass would lose its gradient."""
         if self.lambda_ is not None and self.config.lambda_bounded:
             with torch.no_grad():
@@ -255,30 +256,41 @@ class SoloConnections(nn.Module):
         return [Hook(blocks[n - 1], after=hook(n)) for n in sorted(starts | set(entering))]
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Add the connections. Step 0 is unchanged only where v or lambda starts at zero."""
-    c = config.resolved()
-    ends = connections(model.config.n_layer, c)
-    module = SoloConnections(model.config.n_embd, ends, c, seed)
-    fixed = dict(module.named_buffers())
-    fixed |= {name: p.data for name, p in module.named_parameters() if not p.requires_grad}
-    return install(
-        model,
-        module,
-        module.connect(model.transformer.h),
-        after_step=module.project,
-        scalars=module.scalars,
-        fixed=fixed,
-        identity_at_start=c.vector_init == "zeros" or (c.homotopy and c.lambda_init == 0),
-    )
+class Solo(HookedMethod):
+    """Connections around blocks that share a sparse encoder and decoder, gated by lambda.
 
+    Step 0 is unchanged only where v or lambda starts at zero.
+    """
 
-def n_params(model_config, config: Config) -> int:
-    """Paper, appendix B: (1-s) d r 2 + T (r + d), plus T lambdas, plus r + d for biases."""
-    c = config.resolved()
-    d, r = model_config.n_embd, c.rank
-    T = len(connections(model_config.n_layer, c))
-    sparse = c.sparsity > 0 and c.mask == "random"
-    kept = round((1 - c.sparsity) * d * r) if sparse else d * r
-    matrices = 2 * kept + (r + d if c.bias else 0)
-    return (matrices if c.trainable_matrices else 0) + T * (r + d + (1 if c.homotopy else 0))
+    Config = Config
+    label = "Solo"
+    trains = "connections around blocks: shared sparse encoder and decoder; e, v, lambda of each"
+    where = "outputs of blocks"
+    count = "2 round((1-s)dr) + T(r+d+1)"
+    source = "arXiv 2507.14353"
+
+    def __init__(self, model, config: Config, seed: int):
+        c = config.resolved()
+        ends = connections(model.config.num_hidden_layers, c)
+        module = SoloConnections(model.config.hidden_size, ends, c, seed)
+        super().__init__(model, module, module.connect(backbone_of(model.config).blocks(model)))
+        self.fixed = dict(module.named_buffers())
+        self.fixed |= {name: p.data for name, p in module.named_parameters() if not p.requires_grad}
+        self.identity_at_start = c.vector_init == "zeros" or (c.homotopy and c.lambda_init == 0)
+
+    def after_step(self, step: int) -> None:
+        self.module.project()
+
+    def scalars(self) -> dict[str, float]:
+        return self.module.scalars()
+
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """Paper, appendix B: (1-s) d r 2 + T (r + d), plus T lambdas, plus r + d for biases."""
+        c = config.resolved()
+        d, r = shape.hidden_size, c.rank
+        T = len(connections(shape.num_hidden_layers, c))
+        sparse = c.sparsity > 0 and c.mask == "random"
+        kept = round((1 - c.sparsity) * d * r) if sparse else d * r
+        matrices = 2 * kept + (r + d if c.bias else 0)
+        return (matrices if c.trainable_matrices else 0) + T * (r + d + (1 if c.homotopy else 0))

@@ -10,29 +10,15 @@ projections and the first of the MLP. GPT-2 fuses query, key and value; the defa
 projection.
 """
 
-from dataclasses import dataclass
-
-from solo.adapters.base import Attached
-from solo.adapters.shared.scaling import attach_scales
-from solo.adapters.shared.targets import PROJECTIONS, check_targets, projection_shape
+from solo.adapters.shared.scaling import Scales
 
 
-@dataclass(frozen=True)
-class Config:
-    """targets: the projections that are scaled, out of c_attn, attn.c_proj, c_fc, mlp.c_proj."""
+class Ssl(Scales):
+    """A trained scale on the input side of each weight."""
 
-    targets: tuple[str, ...] = tuple(PROJECTIONS)
-
-    def __post_init__(self):
-        object.__setattr__(self, "targets", check_targets(self.targets))
-
-
-def attach(model, config: Config, seed: int) -> Attached:
-    """Scale the input side of every target."""
-    return attach_scales(model, config.targets, output_side=False)
-
-
-def n_params(model_config, config: Config) -> int:
-    """n_in per target and block."""
-    widths = [projection_shape(model_config, name)[0] for name in config.targets]
-    return model_config.n_layer * sum(widths)
+    label = "SSL"
+    trains = "input scale a"
+    where = "all four projections"
+    count = "L Σ n_in"
+    source = "arXiv 2407.05417"
+    output_side = False

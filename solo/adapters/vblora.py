@@ -6,14 +6,13 @@ the k of the h vectors of one shared bank whose trained logits are largest.
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached, check
-from solo.adapters.shared.from_peft import inject
-from solo.adapters.shared.layers import check_low_rank
-from solo.adapters.shared.targets import check_targets, projection_shape
+from solo.adapters.base import check
+from solo.adapters.shared.from_peft import PeftConfig, PeftMethod
+from solo.adapters.shared.targets import target_shape
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PeftConfig):
     """rank r, vectors h in the bank, length b of each (it divides n_in and n_out), top k."""
 
     rank: int = 4
@@ -24,7 +23,7 @@ class Config:
     targets: tuple[str, ...] = ("c_attn",)
 
     def __post_init__(self):
-        check_low_rank(self)
+        super().__post_init__()
         for name in ("vectors", "length"):
             value = getattr(self, name)
             check(value >= 1, f"adapter.{name} is {value}; it must be at least 1")
@@ -32,29 +31,41 @@ class Config:
             1 <= self.top <= self.vectors,
             f"adapter.top is {self.top}; it must be from 1 to adapter.vectors ({self.vectors})",
         )
-        object.__setattr__(self, "targets", check_targets(self.targets))
 
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Put the mixtures on the targets. Step 0 is near the backbone: the bank starts small."""
-    for name in config.targets:
-        shape = projection_shape(model.config, name)
-        check(
-            not any(width % config.length for width in shape),
-            f"adapter.length is {config.length}; it must divide both sides of {name}, {shape}",
-        )
+class VbLora(PeftMethod):
+    """LoRA with factors mixed out of a bank of vectors that all weights share.
+
+    Step 0 is near the backbone: the bank starts small.
+    """
+
+    Config = Config
+    label = "VB-LoRA"
+    trains = "bank h×b and logits"
+    where = "c_attn"
+    count = "hb + L r h Σ(n_in+n_out)/b"
+    source = "arXiv 2405.15179, peft"
+    kind = "VBLORA"
     options = {
-        "r": config.rank,
-        "num_vectors": config.vectors,
-        "vector_length": config.length,
-        "topk": config.top,
-        "vblora_dropout": config.dropout,
+        "r": "rank",
+        "num_vectors": "vectors",
+        "vector_length": "length",
+        "topk": "top",
+        "vblora_dropout": "dropout",
     }
-    return inject(model, "VBLORA", config.targets, options, seed, identity_at_start=False)
+    identity_at_start = False
 
+    @staticmethod
+    def check_target(config: Config, name: str, n_in: int, n_out: int) -> None:
+        check(
+            n_in % config.length == n_out % config.length == 0,
+            f"adapter.length is {config.length}; it must divide both sides of {name}, "
+            f"{(n_in, n_out)}",
+        )
 
-def n_params(model_config, config: Config) -> int:
-    """The bank, h b, and the logits: r h (n_in + n_out) / b per target and block."""
-    widths = [sum(projection_shape(model_config, name)) for name in config.targets]
-    logits = config.rank * config.vectors * sum(widths) // config.length
-    return config.vectors * config.length + model_config.n_layer * logits
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """The bank, h b, and the logits: r h (n_in + n_out) / b per target and block."""
+        widths = [sum(target_shape(shape, name)) for name in config.targets]
+        logits = config.rank * config.vectors * sum(widths) // config.length
+        return config.vectors * config.length + shape.num_hidden_layers * logits

@@ -7,14 +7,12 @@ to one weight.
 
 from dataclasses import dataclass
 
-from solo.adapters.base import Attached
-from solo.adapters.shared.from_peft import inject
-from solo.adapters.shared.layers import check_low_rank
-from solo.adapters.shared.targets import check_targets, projection_shape
+from solo.adapters.shared.from_peft import PeftConfig, PeftMethod
+from solo.adapters.shared.targets import target_shape
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PeftConfig):
     """rank r (1024: on E2E with GPT-2 M; peft's default is 256), d_initial, dropout, targets."""
 
     rank: int = 1024
@@ -22,23 +20,22 @@ class Config:
     dropout: float = 0.0
     targets: tuple[str, ...] = ("c_attn",)
 
-    def __post_init__(self):
-        check_low_rank(self)
-        object.__setattr__(self, "targets", check_targets(self.targets))
 
+class Vera(PeftMethod):
+    """Trained vectors around frozen random matrices that all weights share. Step 0 is unchanged."""
 
-def attach(model, config: Config, seed: int) -> Attached:
-    """Draw the shared matrices from the seed and put the vectors on the targets."""
-    options = {
-        "r": config.rank,
-        "vera_dropout": config.dropout,
-        "d_initial": config.d_initial,
-        "projection_prng_key": seed,
-    }
-    return inject(model, "VERA", config.targets, options, seed)
+    Config = Config
+    label = "VeRA"
+    trains = "two vectors; A and B frozen"
+    where = "c_attn"
+    count = "L Σ(n_out+r)"
+    source = "arXiv 2310.11454, peft"
+    kind = "VERA"
+    options = {"r": "rank", "vera_dropout": "dropout", "d_initial": "d_initial"}
+    seed_option = "projection_prng_key"
 
-
-def n_params(model_config, config: Config) -> int:
-    """n_out + r per target and block."""
-    widths = [projection_shape(model_config, name)[1] + config.rank for name in config.targets]
-    return model_config.n_layer * sum(widths)
+    @staticmethod
+    def n_params(shape, config: Config) -> int:
+        """n_out + r per target and block."""
+        widths = [target_shape(shape, name)[1] + config.rank for name in config.targets]
+        return shape.num_hidden_layers * sum(widths)

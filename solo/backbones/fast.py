@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
-from transformers.pytorch_utils import Conv1D
+
+from solo.backbones import backbone_of
 
 ATTENTION = "solo_by_example"  # its name among transformers' attention implementations
 
@@ -70,26 +71,27 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
 
 @contextmanager
 def frozen_products(model: nn.Module, dtype: torch.dtype, tokens: int = 256) -> Iterator[None]:
-    """Within: every Conv1D and the head multiply with packed copies of their weights in `dtype`.
+    """Within: projections and the head multiply with packed copies of their weights in `dtype`.
 
     Only where the processor can and the weight is frozen, or nothing is trained (torch.no_grad);
     those weights must not change meanwhile.
     tokens: how many rows the products usually have. The copies take as much memory as the weights
     (twice, above the first adapted block).
     """
-    patched = []
+    matrices = {}  # (n_in, n_out), by module
     if can_pack(model.device, dtype):
-        patched = [module for module in model.modules() if isinstance(module, Conv1D)]
-        patched.append(model.lm_head)
+        backbone = backbone_of(model.config)
+        linears = [module for module in model.modules() if isinstance(module, backbone.LINEAR)]
+        matrices = {module: backbone.matrix(module) for module in linears}
+        matrices[backbone.head(model)] = backbone.head(model).weight.t()
     if torch.is_grad_enabled():
-        patched = [module for module in patched if not module.weight.requires_grad]
-    for module in patched:
-        weight = module.weight if isinstance(module, Conv1D) else module.weight.t()
+        matrices = {m: weight for m, weight in matrices.items() if not m.weight.requires_grad}
+    for module, weight in matrices.items():
         module.forward = _product(Packed(weight, dtype, tokens), module)
     try:
         yield
     finally:
-        for module in patched:
+        for module in matrices:
             del module.forward
 
 

@@ -1,17 +1,16 @@
-"""The frozen GPT-2 that every method adapts: loaded strictly, without dropout, fingerprinted."""
+"""The frozen backbone that every method adapts: loaded strictly, without dropout, fingerprinted."""
 
 import hashlib
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from solo.backbones import BACKBONES
 from solo.files import file_sha256, read_json
 
 HUB_FILES = ("config.json", "model.safetensors", "tokenizer*", "vocab.json", "merges.txt")
-FUSED = {"gelu_new": "gelu_pytorch_tanh"}  # one function, in one kernel instead of eight
-NO_DROPOUT = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 
 
 def resolve(path: str, revision: str | None = None) -> Path:
@@ -34,8 +33,8 @@ def resolve(path: str, revision: str | None = None) -> Path:
         ) from error
 
 
-def load_backbone(directory: Path) -> GPT2LMHeadModel:
-    """Load GPT-2 from a directory in float32, with every dropout at 0, in eval mode.
+def load_backbone(directory: Path) -> PreTrainedModel:
+    """Load a backbone from a directory in float32, with every dropout at 0, in eval mode.
 
     Raises FileNotFoundError for a missing file, ValueError for another architecture, for a
     truncated file, and for the first key that is missing, unexpected, or of another shape.
@@ -45,14 +44,16 @@ def load_backbone(directory: Path) -> GPT2LMHeadModel:
         if not (directory / name).is_file():
             raise FileNotFoundError(f"{directory} has no {name}; is it a GPT-2 checkpoint?")
     kind = read_json(directory / "config.json").get("model_type")
-    if kind != "gpt2":
-        raise ValueError(f"{directory} holds a model of type {kind!r}; only 'gpt2' is supported")
-    config = GPT2Config.from_pretrained(directory, **NO_DROPOUT)
-    config.activation_function = FUSED.get(config.activation_function, config.activation_function)
+    if kind not in BACKBONES:
+        raise ValueError(
+            f"{directory} holds a model of type {kind!r}; supported: {', '.join(BACKBONES)}"
+        )
+    backbone = BACKBONES[kind]
+    config = backbone.as_adapted(backbone.CONFIG.from_pretrained(directory))
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what it would warn of is an error below
     try:
-        model, report = GPT2LMHeadModel.from_pretrained(
+        model, report = backbone.MODEL.from_pretrained(
             directory,
             config=config,
             dtype=torch.float32,
@@ -61,7 +62,7 @@ def load_backbone(directory: Path) -> GPT2LMHeadModel:
         )
     except Exception as error:
         raise ValueError(
-            f"{directory}/model.safetensors cannot be loaded as GPT-2 ({error}); "
+            f"{directory}/model.safetensors cannot be loaded as {backbone.TITLE} ({error}); "
             "fetch or write the checkpoint again"
         ) from error
     finally:
@@ -107,7 +108,7 @@ def fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-def describe(model: GPT2LMHeadModel, path: str, directory: Path) -> dict:
+def describe(model: PreTrainedModel, path: str, directory: Path) -> dict:
     """What a run records of its backbone. `stand_in`: the label that pretraining left, or None."""
     config = model.config
     shape = {key: getattr(config, key) for key in ("n_layer", "n_embd", "n_head", "vocab_size")}

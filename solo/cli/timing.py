@@ -1,5 +1,6 @@
 """How fast this machine trains and decodes: from the logs of earlier runs, or timed on the spot."""
 
+import copy
 import statistics
 import tempfile
 import time
@@ -12,7 +13,7 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
-from solo.backbones.loading import FUSED, NO_DROPOUT, device
+from solo.backbones.loading import device
 from solo.backbones.shapes import SHAPES
 from solo.datasets.data import Example
 from solo.decoding import rules
@@ -107,11 +108,10 @@ def measure(keys: dict[Key, RunConfig], shapes: dict[Key, GPT2Config]) -> dict[K
 
 
 def random_backbone(shape: GPT2Config) -> GPT2LMHeadModel:
-    """A GPT-2 of that shape as solo/backbones/loading.py would load it, its weights random."""
-    config = GPT2Config(**shape.to_dict() | NO_DROPOUT)
-    config.activation_function = FUSED.get(config.activation_function, config.activation_function)
+    """A backbone of that shape as solo/backbones/loading.py would load it, its weights random."""
+    backbone = backbone_of(shape)
     with device():
-        return GPT2LMHeadModel(config).eval()
+        return backbone.MODEL(backbone.as_adapted(copy.deepcopy(shape))).eval()
 
 
 def _tokens_per_s(model: GPT2LMHeadModel, config: RunConfig) -> float:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, GPT2LMHeadModel
 
+from solo.backbones import backbone_of
+
 NEVER = float("-inf")  # the sum of a beam that has left, and of one that never was
 PRUNE_EVERY = 8  # steps between two clearances of the cache
 HEAD_ENTRIES = 2**25  # logits held at a time, whatever the number of rows
@@ -35,6 +37,8 @@ def search_batch(
 
     N below is the number of contexts in the cache; those that are done leave at the next clearance.
     """
+    backbone = backbone_of(model.config)
+    trunk, head = backbone.trunk(model), backbone.head(model)
     hidden, cache, position = _prefill(model, prompts, beam)  # (N, beam, width), ..., (N, 1)
     ends = torch.tensor(end_ids, device=hidden.device, dtype=torch.long)
     precision = torch.promote_types(hidden.dtype, torch.float32)
@@ -48,7 +52,7 @@ def search_batch(
 
     for length in range(1, max_new_tokens + 1):
         live = hidden.flatten(0, 1)[rows], history.flatten(0, 1)[rows]
-        log_p, tokens = _top_log_p(model.lm_head, *live, no_repeat_ngram, beam, precision)
+        log_p, tokens = _top_log_p(head, *live, no_repeat_ngram, beam, precision)
         sums, parents, tokens = _best_candidates(sums, rows, log_p, tokens)  # (N, beam) each
         history = torch.cat([_follow(history, parents), tokens[:, :, None]], dim=2)
         ended = torch.isin(tokens, ends)  # (N, beam)
@@ -70,7 +74,7 @@ def search_batch(
             )
             cache.prune(keep, sums > NEVER)
             rows = _live_rows(sums)
-        hidden = model.transformer(
+        hidden = trunk(
             tokens,
             attention_mask=cache.grow(),
             position_ids=(position + length).expand_as(tokens),
@@ -98,8 +102,10 @@ def _prefill(model: GPT2LMHeadModel, prompts: list[list[int]], beam: int):
     ids, last = ids.to(model.device), (lengths - 1).to(model.device)[:, None]
     real = torch.arange(ids.shape[1], device=ids.device) <= last  # (N, L)
     # The mask is for models in which padding would count; attention is causal anyway.
-    out = model.transformer(ids, attention_mask=real.long(), use_cache=True)
-    hidden = out.last_hidden_state.gather(1, last[:, :, None].expand(-1, 1, model.config.n_embd))
+    out = backbone_of(model.config).trunk(model)(ids, attention_mask=real.long(), use_cache=True)
+    hidden = out.last_hidden_state.gather(
+        1, last[:, :, None].expand(-1, 1, model.config.hidden_size)
+    )
     layers = [(layer.keys, layer.values) for layer in out.past_key_values.layers]
     return hidden.expand(-1, beam, -1), TreeCache(layers, real, beam), last
 

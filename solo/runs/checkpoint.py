@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from solo.adapters import make_config
-from solo.adapters.base import Attached
+from solo.adapters.base import Method
 from solo.files import file_sha256, read_json, write_json
 from solo.tensors import copy_strictly, save_tensors
 
@@ -20,7 +20,7 @@ WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
 
 
 def save_adapter(
-    directory: Path, name: str, config, attached: Attached, seed: int, backbone_sha256: str
+    directory: Path, name: str, config, attached: Method, seed: int, backbone_sha256: str
 ) -> None:
     """Write the two adapter files; the JSON comes last and holds the weights' checksum."""
     directory = Path(directory)
@@ -40,7 +40,7 @@ def save_adapter(
     )
 
 
-def load_adapter(directory: Path, model, backbone_sha256: str) -> Attached:
+def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
     """Attach the adapter saved in `directory` to `model`, strictly.
 
     Raises ValueError if it was trained on another backbone, if its weights are not those that were

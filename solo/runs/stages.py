@@ -72,7 +72,7 @@ def finish(run: Run, method, backbone: dict, n_examples: int) -> dict:
     planned = replace(config.train, max_steps=None).total_steps(n_examples)
     return {
         "planned_steps": planned if method.parameters else 0,
-        "n_params": method.n_params,
+        "n_params": method.n_trained,
         "backbone": backbone,
         "identity": run.name,
     }

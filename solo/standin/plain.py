@@ -17,7 +17,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
-from solo.adapters.base import Attached, check
+from solo.adapters.base import Method, check
+from solo.backbones import gpt2
 from solo.backbones import loading as backbone
 from solo.runs import record
 from solo.standin import corpus
@@ -111,14 +112,12 @@ def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadMod
     end = tokenizer.eos_token_id
     config = GPT2Config(
         **shape,
-        **backbone.NO_DROPOUT,
         vocab_size=len(tokenizer),
         bos_token_id=end,
         eos_token_id=end,
     )
     config.stand_in = stand_in
-    config.activation_function = backbone.FUSED[config.activation_function]
-    return GPT2LMHeadModel(config)
+    return GPT2LMHeadModel(gpt2.as_adapted(config))
 
 
 def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dict:
@@ -279,9 +278,9 @@ def _optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.95), fused=True)
 
 
-def _whole(model: GPT2LMHeadModel) -> Attached:
+def _whole(model: GPT2LMHeadModel) -> Method:
     """The whole model as something that is trained: its state is saved as any other's."""
-    return Attached(dict(model.named_parameters()), detach=lambda: None)
+    return Method(dict(model.named_parameters()))
 
 
 def _save(path: Path, model, optimizer, counters: dict) -> None:

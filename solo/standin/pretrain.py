@@ -15,7 +15,7 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from solo import files
-from solo.adapters.base import Attached, check
+from solo.adapters.base import Method, check
 from solo.backbones import loading as backbone
 from solo.runs import record
 from solo.standin import corpus, measures, names
@@ -306,9 +306,9 @@ def _optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.99), fused=True)
 
 
-def _whole(model: GPT2LMHeadModel) -> Attached:
+def _whole(model: GPT2LMHeadModel) -> Method:
     """The whole model as something that is trained: its state is saved as any other's."""
-    return Attached(dict(model.named_parameters()), detach=lambda: None)
+    return Method(dict(model.named_parameters()))
 
 
 def _resume(path: Path, model, optimizer, identity: str) -> dict:

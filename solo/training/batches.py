@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from solo.backbones import head_of, trunk_of
 from solo.backbones.fast import attention_by_example
 from solo.datasets.data import Example
 
@@ -29,10 +30,10 @@ class PlainBatch(NamedTuple):
 
     def target_logits(self, model) -> tuple[Tensor, Tensor]:
         """(logits, targets) where there is loss, (N, vocabulary) and (N,): the head runs there."""
-        hidden = model.transformer(self.input_ids, use_cache=False).last_hidden_state
+        hidden = trunk_of(model)(self.input_ids, use_cache=False).last_hidden_state
         targets = self.labels[:, 1:]  # (B, L - 1): position i predicts token i + 1
         mask = targets != IGNORED
-        return model.lm_head(hidden[:, :-1][mask]), targets[mask]
+        return head_of(model)(hidden[:, :-1][mask]), targets[mask]
 
 
 class PaddedBatch(NamedTuple):
@@ -44,7 +45,7 @@ class PaddedBatch(NamedTuple):
 
     def target_logits(self, model) -> tuple[Tensor, Tensor]:
         """(logits, targets), (K * N, vocabulary) and (K * N,)."""
-        hidden = model.transformer(self.input_ids, use_cache=False).last_hidden_state
+        hidden = trunk_of(model)(self.input_ids, use_cache=False).last_hidden_state
         return _head(model, hidden, self.index), self.targets.flatten()
 
 
@@ -64,7 +65,7 @@ class PackedBatch(NamedTuple):
     def target_logits(self, model) -> tuple[Tensor, Tensor]:
         """(logits, targets), (K * N, vocabulary) and (K * N,)."""
         with attention_by_example(model):
-            hidden = model.transformer(
+            hidden = trunk_of(model)(
                 self.input_ids,
                 use_cache=False,
                 position_ids=self.position_ids,
@@ -79,7 +80,7 @@ Batch = PlainBatch | PaddedBatch | PackedBatch
 
 def _head(model, hidden: Tensor, index: Tensor) -> Tensor:
     """The head's logits at the places `index` (K, N) of `hidden`: (K * N, vocabulary)."""
-    return model.lm_head(hidden.flatten(0, 1)[index.flatten()])
+    return head_of(model)(hidden.flatten(0, 1)[index.flatten()])
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:

@@ -1,6 +1,6 @@
 """The training loop: LoRA's public E2E recipe (learning rate, AdamW, loss), for any method.
 
-It sees a model, what is trained in it (`Attached`), and examples; it knows no method by name. A
+It sees a model, what is trained in it (`Method`), and examples; it knows no method by name. A
 run killed at any moment and started again ends with the same parameters, bit for bit on one
 machine: order is a function of seed and epoch, and the state holds the random generators.
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from solo.adapters.base import Attached
+from solo.adapters.base import Method
 from solo.datasets.data import Example
 from solo.files import Log
 from solo.training.batches import batches_from
@@ -29,7 +29,7 @@ LOG = "train_log.jsonl"
 
 def train(
     model,
-    attached: Attached,
+    attached: Method,
     train_examples: list[Example],
     valid_examples: list[Example],
     config: TrainConfig,
@@ -80,7 +80,7 @@ def train(
             values = processes.reduce(loss.detach(), "sum")
             if device.type == "cpu":  # elsewhere to read a loss is to wait for the device
                 check_finite(values.tolist(), [run_dir], step)
-            if main and attached.penalty:  # once: the gradients of all processes are summed
+            if main:  # once: the gradients of all processes are summed
                 loss = loss + attached.penalty()
             loss.sum().backward()
             sum_gradients(attached, processes)

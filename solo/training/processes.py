@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin
 
-from solo.adapters.base import Attached
+from solo.adapters.base import Method
 from solo.datasets.data import Example
 
 
@@ -34,7 +34,7 @@ def share_of(batch: list[Example], processes: Accelerator) -> tuple[list[Example
     return share or batch[:1], weight
 
 
-def sum_gradients(attached: Attached, processes: Accelerator) -> None:
+def sum_gradients(attached: Method, processes: Accelerator) -> None:
     """Give every process the sum of all processes' gradients, in one exchange."""
     if processes.num_processes == 1:
         return

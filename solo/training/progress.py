@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from solo.adapters.base import Attached
+from solo.adapters.base import Method
 from solo.datasets.data import Example
 
 Progress = Callable[[int, int, dict], None]  # steps done, steps in all, {"loss": text} or {}
@@ -64,7 +64,7 @@ class RunningLoss:
 
 
 def log_entry(
-    step: int, epoch: float, loss: float, lr: float, speed: int, attached: Attached
+    step: int, epoch: float, loss: float, lr: float, speed: int, attached: Method
 ) -> dict:
     """The line of a run's log: its mean loss since the last one, and what the method tells."""
     entry = {"step": step, "epoch": epoch, "loss": loss, "lr": lr, "tokens_per_s": speed}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from solo.adapters.base import Attached, check
+from solo.adapters.base import Method, check
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def learning_rate(step: int, total: int, config: TrainConfig) -> float:
     return config.lr * max(0.0, (total - step) / max(1, total - config.warmup_steps))
 
 
-def make_optimizer(attached: Attached, config: TrainConfig) -> torch.optim.Optimizer:
+def make_optimizer(attached: Method, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW over everything trained, weight decay included (LoRA: examples/NLG/src/optimizer.py).
 
     LoRA's version adds eps before the bias correction; `set_step` sets the equivalent eps. It
@@ -81,7 +81,7 @@ def set_step(optimizer: torch.optim.Optimizer, step: int, lr: float, config: Tra
         group["eps"] = config.eps / math.sqrt(1 - config.betas[1] ** own)
 
 
-def follow(optimizer: torch.optim.Optimizer, attached: Attached, step: int) -> None:
+def follow(optimizer: torch.optim.Optimizer, attached: Method, step: int) -> None:
     """Let the optimizer train what `attached` names after `step` steps.
 
     What stays keeps its moments, what left loses them, what is new starts afresh.
@@ -100,7 +100,7 @@ def follow(optimizer: torch.optim.Optimizer, attached: Attached, step: int) -> N
     ]
 
 
-def after_step(attached: Attached, optimizer: torch.optim.Optimizer, step: int) -> list[dict]:
+def after_step(attached: Method, optimizer: torch.optim.Optimizer, step: int) -> list[dict]:
     """Let a method do what follows update number `step`; returns what its schedule has done."""
     before = len(attached.events)
     attached.after_step(step)

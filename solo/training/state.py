@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from solo.adapters.base import Attached, check
+from solo.adapters.base import Method, check
 from solo.tensors import copy_strictly, save_tensors
 from solo.training.recipe import follow
 
@@ -37,7 +37,7 @@ def random_states(processes: Accelerator) -> dict[str, torch.Tensor]:
 
 def save_state(
     path: Path,
-    attached: Attached,
+    attached: Method,
     optimizer: torch.optim.Optimizer,
     counters: dict,
     random: dict[str, torch.Tensor],
@@ -69,7 +69,7 @@ def read_counters(path: Path) -> dict:
 
 
 def load_state(
-    path: Path, attached: Attached, optimizer: torch.optim.Optimizer, process: int = 0
+    path: Path, attached: Method, optimizer: torch.optim.Optimizer, process: int = 0
 ) -> None:
     """Put a state back: what a schedule has done, parameters, optimizer moments, and this
     process's random state. ValueError for a tensor that is missing, unexpected or misshapen."""
@@ -91,7 +91,7 @@ def load_state(
 
 def resume(
     path: Path,
-    attached: Attached,
+    attached: Method,
     optimizer: torch.optim.Optimizer,
     identity: str,
     processes: Accelerator,
@@ -121,7 +121,7 @@ def resume(
 
 def save(
     path: Path,
-    attached: Attached,
+    attached: Method,
     optimizer: torch.optim.Optimizer,
     identity: str,
     processes: Accelerator,

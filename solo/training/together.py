@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from solo.adapters.base import Attached, check, stack
+from solo.adapters.base import Method, check, stack
 from solo.datasets.data import Example
 from solo.files import Log
 from solo.training.batches import batches_from
@@ -40,7 +40,7 @@ OWN = ("lr", "warmup_steps", "weight_decay", "betas", "eps")  # may differ betwe
 class Run:
     """One of the runs that train together, in its own directory."""
 
-    attached: Attached
+    attached: Method
     config: TrainConfig
     run_dir: Path
     seed: int
@@ -113,7 +113,7 @@ def _train(model, runs, train_examples, valid_examples, processes, on_progress) 
             losses = losses * torch.tensor(weights).to(device, non_blocking=True)
             if device.type == "cpu":
                 check_finite(losses.tolist(), run_dirs, step)
-            penalties = [run.attached.penalty() for run in runs if run.attached.penalty]
+            penalties = [run.attached.penalty() for run in runs]
             (losses.sum() + sum(penalties)).backward()
             for run, optimizer, log in members:
                 optimizer.step()

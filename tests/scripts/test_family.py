@@ -50,7 +50,7 @@ def n_attached(model, adapter: dict) -> int:
     method, config = make_config(adapter)
     attached = method.attach(model, config, 1)
     attached.detach()
-    return attached.n_params
+    return attached.n_trained
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_in_miniature_a_row_fits_the_demos_backbone_and_schedule(in_miniature, r
     method, adapter = make_config(config["adapter"])
     attached = method.attach(GPT2LMHeadModel(shape), adapter, 1)
     attached.start(config["train"]["max_steps"])
-    assert attached.n_params == method.n_params(shape, adapter)
+    assert attached.n_trained == method.n_params(shape, adapter)
 
 
 def test_what_the_user_says_counts_more_than_a_tables_own_overrides():

@@ -6,7 +6,7 @@ from transformers import GPT2Config
 
 from scripts import plan
 from solo import files
-from solo.adapters.base import Attached
+from solo.adapters.base import Method
 from solo.cli import stages, timing
 from solo.cli.rows import compose_rows, expand, row_names, split_launcher, tables_named
 from solo.runs import record, run
@@ -56,7 +56,7 @@ def test_states_and_what_is_left(tmp_path):
     directory = plan.directory_of(line.rows[0])
     directory.mkdir()
     weight = torch.nn.Parameter(torch.zeros(2))
-    attached = Attached({"w": weight}, detach=lambda: None)
+    attached = Method({"w": weight})
     optimizer, path = torch.optim.AdamW([weight]), directory / STATE
     save_state(path, attached, optimizer, {"step": 5}, {})
     [line] = lines_of(["table1/solo_s"], *options)

@@ -78,8 +78,7 @@ def train_a_little(model, attached, ids, steps: int = 4) -> None:
     for step in range(1, steps + 1):
         out = model(ids).logits
         loss = F.cross_entropy(out[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
-        if attached.penalty is not None:
-            loss = loss + attached.penalty()
+        loss = loss + attached.penalty()
         loss.backward()
         optimizer.step()
         attached.after_step(step)
@@ -120,7 +119,7 @@ def test_count_is_the_closed_form(model, options):
     method, config = make_config(options)
     attached = method.attach(model, config, 3)
     counted = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    assert attached.n_params == counted == method.n_params(model.config, config)
+    assert attached.n_trained == counted == method.n_params(model.config, config)
 
 
 @every_method
@@ -134,7 +133,7 @@ def test_save_and_load_give_the_same_logits_to_the_bit(model, ids, options, tmp_
     checkpoint.load_adapter(tmp_path, fresh, fingerprint(fresh))
     assert torch.equal(logits(fresh, ids), logits(model, ids))
     saved = (tmp_path / checkpoint.WEIGHTS).stat().st_size
-    assert saved < 4 * attached.n_params + 20_000  # what is trained and a header, no more
+    assert saved < 4 * attached.n_trained + 20_000  # what is trained and a header, no more
 
 
 @every_method

@@ -67,7 +67,7 @@ def test_truncated_file(checkpoint_dir):
 
 def test_another_architecture(checkpoint_dir):
     (checkpoint_dir / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(ValueError, match="holds a model of type 'llama'; only 'gpt2'"):
+    with pytest.raises(ValueError, match="holds a model of type 'llama'; supported: gpt2"):
         backbone.load_backbone(checkpoint_dir)
 
 

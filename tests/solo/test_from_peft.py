@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from collections import namedtuple
 
 import peft
 import pytest
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from solo.adapters import make_config
-from solo.adapters.shared.from_peft import inject
+from solo.adapters.shared.from_peft import PeftMethod
 
 PATHS = {
     "c_attn": "attn.c_attn",
@@ -39,13 +40,21 @@ def loss_of(model, ids):
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
 
 
+class PlainLora(PeftMethod):
+    """peft's own LoRA, which is no method of ours."""
+
+    Config = namedtuple("Config", "targets")
+    kind = "LORA"
+    settings = {"r": 3, "lora_alpha": 6}
+
+
 @pytest.mark.parametrize("target", ["attn.c_proj", "c_fc", "mlp.c_proj", "c_attn"])
 def test_pefts_lora_trains_as_ours(model, target):
     """Same initial weights, same batches, same losses. As target c_attn both have one A for query,
     key and value; our default, the thirds q and v with an A each, is another method."""
     other = copy.deepcopy(model)
     ours = attach(model, "lora", rank=3, alpha=6, dropout=0.0, targets=[target])
-    theirs = inject(other, "LORA", [target], {"r": 3, "lora_alpha": 6}, seed=2)
+    theirs = PlainLora.attach(other, PlainLora.Config([target]), seed=2)
     name = target.replace(".", "_")
     pairs = [
         (ours.parameters[f"{i}.{name}_{factor.lower()}"], theirs.parameters[key])
@@ -287,7 +296,7 @@ def test_adalora_trains_as_pefts_own_model(model, ids):
 
 @pytest.mark.parametrize("stop", [3, 5, 7])  # in the warm-up's end, the budget's fall, the end
 def test_adalora_resumes_exactly_with_its_state(model, ids, stop):
-    """Parameters, optimizer and Attached.state are all that a resumed run needs."""
+    """Parameters, optimizer and Method.state are all that a resumed run needs."""
     other = copy.deepcopy(model)
     first = attach(model, "adalora", **ADALORA)
     first.start(10)

@@ -107,7 +107,7 @@ def test_constraint_n_is_a_parallel_adapter(model, ids):
         a, b = values["0.c_fc_a"], values["0.c_fc_b"]
         wanted = before + 2.0 * torch.clamp(x @ a.T, min=0) @ b.T
         torch.testing.assert_close(linear(x), wanted, rtol=1e-4, atol=1e-4)
-    assert attached.penalty is None
+    assert attached.penalty() == 0.0
     with pytest.raises(ValueError, match="weights: constraint n puts a ReLU between A and B"):
         attached.merge()
 

@@ -182,12 +182,12 @@ def test_the_count_after_all_events(name):
         counts = EVENTS[name] | options
         merges, injections = (counts.get(kind, 0) for kind in ("merges", "injections"))
         assert all(event["blocks"] for event in attached.events)
-        assert attached.n_params == 6 * 96 - merges * 96 + injections * change
+        assert attached.n_trained == 6 * 96 - merges * 96 + injections * change
     even = made(make_model(), "injectlor2c", rank=4)
     even.start(10)
-    before = even.n_params
+    before = even.n_trained
     even.after_step(1)
-    assert len(even.events) == 1 and even.n_params == before
+    assert len(even.events) == 1 and even.n_trained == before
 
 
 @pytest.mark.parametrize("name", NAMES)

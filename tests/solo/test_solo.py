@@ -98,7 +98,7 @@ def test_counts_of_the_papers_rows(shape, options, formula, printed):
     method, config = make_config({"name": "solo", **options})
     T = len(connections(shape["n_layer"], config))
     assert method.n_params(model.config, config) == formula + T
-    assert method.attach(model, config, 1).n_params == formula + T
+    assert method.attach(model, config, 1).n_trained == formula + T
 
 
 @pytest.mark.parametrize("sparsity", [0.0, 0.4])
@@ -202,4 +202,4 @@ def test_no_block_left(model, options):
 
 
 def test_rank_above_the_width_is_legal(model):
-    assert attach(model, rank=40).n_params == 2 * 40 * 16 + 2 * (40 + 16 + 1)
+    assert attach(model, rank=40).n_trained == 2 * 40 * 16 + 2 * (40 + 16 + 1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from solo.adapters import make_config
-from solo.adapters.base import Attached
+from solo.adapters.base import Method
 from solo.training.loop import LOG, train
 from solo.training.recipe import TrainConfig, follow, make_optimizer, set_step
 from solo.training.together import Run, train_runs
@@ -37,7 +37,7 @@ def make_runs(model, folder, runs=RUNS, **recipe) -> list[Run]:
     return made
 
 
-def alone(folder, runs=RUNS, **recipe) -> list[tuple[Attached, dict]]:
+def alone(folder, runs=RUNS, **recipe) -> list[tuple[Method, dict]]:
     results = []
     for number, (options, seed, own) in enumerate(runs):
         model = make_model()
@@ -118,7 +118,7 @@ def test_an_optimizer_follows_its_parameters():
     """Survivors keep their moments, new ones begin with the recipe's first step."""
     config = TrainConfig(lr=0.1, eps=1e-3, weight_decay=0.0)
     stays, leaves, comes = (torch.nn.Parameter(torch.ones(3)) for _ in range(3))
-    attached = Attached({"stays": stays, "leaves": leaves}, lambda: None)
+    attached = Method({"stays": stays, "leaves": leaves}, lambda: None)
     optimizer = make_optimizer(attached, config)
     gradient = torch.tensor([1.0, -2.0, 1e-4])
 
@@ -143,10 +143,10 @@ def test_an_optimizer_follows_its_parameters():
     torch.testing.assert_close(comes.data, 1 - update, rtol=1e-5, atol=1e-6)
 
 
-def scheduled(model) -> Attached:
+def scheduled(model) -> Method:
     """A made-up method: at step 5 parameter `b` is replaced by `c`; a tensor counts the steps."""
     values = {name: torch.nn.Parameter(torch.zeros(16)) for name in "abc"}
-    attached = Attached({"a": values["a"], "b": values["b"]}, lambda: None)
+    attached = Method({"a": values["a"], "b": values["b"]}, lambda: None)
     count = torch.zeros(())
 
     def swap(events: list[dict]) -> None:
@@ -170,7 +170,7 @@ def scheduled(model) -> Attached:
     return attached
 
 
-def run_scheduled(folder, stop_at=None) -> Attached:
+def run_scheduled(folder, stop_at=None) -> Method:
     def on_progress(done, total, info):
         if done == stop_at:
             raise KeyboardInterrupt

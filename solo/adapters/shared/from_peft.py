@@ -1,8 +1,8 @@
-"""Methods of Hugging Face's peft library under this project's contract; what their modules share.
+"""Methods of Hugging Face's peft library under this project's contract; what their classes share.
 
 peft replaces a layer of the model by one of its own that holds the original; the model stays the
-same object, so training and decoding see GPT-2 as ever. Each method keeps its file: a Config, a
-call of `inject`, and its count. peft is imported when one of them is attached, not before.
+same object, so training and decoding see it as ever. Each method keeps its file: a Config, peft's
+options for it, and its count. peft is imported when one of them is attached, not before.
 
 Two kinds of layer are adapted here: GPT-2's Conv1D projections, and (LN tuning) its LayerNorms. In
 peft 0.21.2 LoHa, LoKr, OFT, BOFT, HRA, C3A, SHiRA, RoAd, MiSS, DeLoRA, GLoRA, PSOFT, LILY, PEANuT
@@ -10,81 +10,137 @@ and others refuse Conv1D, so they are not here.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
-from solo.adapters.base import MODULE_NAME, Attached, check_free, freeze
-from solo.adapters.shared.targets import PROJECTIONS
+from solo.adapters.base import MODULE_NAME, Method, check_free, freeze
+from solo.adapters.shared.layers import check_low_rank, count_low_rank
+from solo.adapters.shared.targets import ProjectionTargets, target_shape
+from solo.backbones import backbone_of
 
 ADAPTER = "default"  # peft's name for the only adapter of a model
 
 
-def inject(
-    model,
-    kind: str,
-    targets: Sequence[str],
-    options: dict,
-    seed: int,
-    weights: Callable = None,
-    changes_weights: bool = False,
-    **rest,
-) -> Attached:
-    """Let peft put the method `kind` (PeftType's name) on the modules named `targets`.
+class PeftConfig(ProjectionTargets):
+    """What the Configs of peft's methods check: targets; rank, alpha and dropout if they have them.
 
-    options: of its config, the targets and the order of a weight's sides left out.
-    Everything is drawn on the CPU from `seed`; the global generator is left as it was. `weights`
-    gives (weight, bias) of what merging leaves of a layer of peft's; changes_weights: peft changes
-    the backbone's own weights, which `detach` must put back; `rest` fills Attached. `module` is
-    peft's tuner. Raises RuntimeError without peft, ValueError if the model has an adapter already
-    or where peft refuses the options.
+    It has no fields, so that `targets` may come last.
     """
-    check_free(model)
-    options = {"target_modules": list(targets)} | options
-    if not set(targets) - set(PROJECTIONS):
-        options["fan_in_fan_out"] = True  # Conv1D's weight is (n_in, n_out)
-    config, tuner_class = _peft(kind, options)
-    freeze(model)
-    device, training = model.device, model.training
-    layers, parameters = dict(model.named_modules()), dict(model.named_parameters())
-    copies = {p: p.detach().clone() for p in parameters.values()} if changes_weights else {}
-    buffers = {id(buffer) for buffer in model.buffers()}
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns of layers that it handles
-        torch.default_generator.manual_seed(seed)
-        tuner = tuner_class(model.cpu(), config, ADAPTER)
-    model.add_module(MODULE_NAME, nn.Module())  # peft's layers sit where the originals were
-    model.to(device).train(training)
-    replaced = [name for name, layer in layers.items() if model.get_submodule(name) is not layer]
 
-    def detach() -> None:
-        for name in replaced:
+    def __post_init__(self):
+        check_low_rank(self)
+        super().__post_init__()
+
+
+class PeftMethod(Method):
+    """peft puts the method `kind` on the modules named in a Config's `targets`.
+
+    kind: the name in peft's PeftType. options: peft's, each with the option of ours that it takes;
+    settings: peft's that have one value; seed_option: peft's that takes the seed. changes_weights:
+    peft changes the backbone's own weights, which `detach` must put back.
+
+    `module` is peft's tuner. Everything is drawn on the CPU from the seed; the global generator is
+    left as it was. Attaching raises RuntimeError without peft, and ValueError where peft refuses
+    the options.
+    """
+
+    kind: str
+    options: dict[str, str] = {}
+    settings: dict = {}
+    seed_option: str | None = None
+    changes_weights = False
+    cannot_merge = None
+
+    def __init__(self, model, config, seed: int):
+        check_free(model)
+        self.check_sizes(model.config, config)
+        peft_config, tuner_class = _peft(self.kind, self._peft_options(model, config, seed))
+        freeze(model)
+        device, training = model.device, model.training
+        layers, parameters = dict(model.named_modules()), list(model.parameters())
+        self.copies = {p: p.detach().clone() for p in parameters} if self.changes_weights else {}
+        buffers = {id(buffer) for buffer in model.buffers()}
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of layers that it handles
+            torch.default_generator.manual_seed(seed)
+            tuner = tuner_class(model.cpu(), peft_config, ADAPTER)
+        model.add_module(MODULE_NAME, nn.Module())  # peft's layers sit where the originals were
+        model.to(device).train(training)
+
+        def short(name: str) -> str:
+            name = name.removeprefix(f"{model.base_model_prefix}.")
+            return name.replace(f".{ADAPTER}", "")
+
+        super().__init__({short(n): p for n, p in model.named_parameters() if p.requires_grad})
+        self.model, self.module = model, tuner
+        self.originals = {
+            name: layer for name, layer in layers.items() if model.get_submodule(name) is not layer
+        }
+        self.fixed = {short(n): b for n, b in model.named_buffers() if id(b) not in buffers}
+
+    def _peft_options(self, model, config, seed: int) -> dict:
+        values = {"target_modules": config.targets} | self.settings
+        values |= {theirs: getattr(config, ours) for theirs, ours in self.options.items()}
+        if self.seed_option is not None:
+            values[self.seed_option] = seed
+        backbone = backbone_of(model.config)
+        if backbone.INPUTS_FIRST and not set(config.targets) - set(backbone.PROJECTIONS):
+            values["fan_in_fan_out"] = True
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+    @classmethod
+    def check_sizes(cls, shape, config) -> None:
+        """Raise ValueError where the options do not fit a target; see check_target."""
+        for name in config.targets:
+            cls.check_target(config, name, *target_shape(shape, name))
+
+    @staticmethod
+    def check_target(config, name: str, n_in: int, n_out: int) -> None:
+        """Raise ValueError where the options do not fit the target `name` of these sizes."""
+
+    def affine(self, layer: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+        """(W (n_in, n_out), b) that merging leaves of a layer of peft's.
+
+        Found by what the layer, which does x W + b, does to the identity.
+        """
+        weight = backbone_of(self.model.config).matrix(layer.base_layer)
+        identity = torch.eye(len(weight)).to(weight)
+        bias = layer(torch.zeros_like(identity[None, :1]))  # (1, 1, n_out)
+        return (layer(identity[None]) - bias)[0], bias[0, 0]
+
+    def detach(self) -> None:
+        for name, layer in self.originals.items():
             parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, layers[name])
-        delattr(model, MODULE_NAME)
-        del model.peft_config
+            setattr(self.model.get_submodule(parent), child, layer)
+        delattr(self.model, MODULE_NAME)
+        del self.model.peft_config
         with torch.no_grad():
-            for parameter, values in copies.items():
+            for parameter, values in self.copies.items():
                 parameter.copy_(values)
-        for name in replaced:
-            layers[name].train(model.training)
+        for layer in self.originals.values():
+            layer.train(self.model.training)
 
     @torch.no_grad()
-    def merge() -> None:
-        training = model.training
-        model.eval()  # dropout is no part of the weights
-        folded = {name: (weights or affine_weights)(model.get_submodule(name)) for name in replaced}
-        model.train(training)
-        detach()
-        for name, (weight, bias) in folded.items():
-            layers[name].weight.copy_(weight)
-            layers[name].bias.copy_(bias)
+    def merge(self) -> None:
+        training = self.model.training
+        self.model.eval()  # dropout is no part of the weights
+        folded = [self.affine(self.model.get_submodule(name)) for name in self.originals]
+        self.model.train(training)
+        self.detach()
+        matrix = backbone_of(self.model.config).matrix
+        for layer, (weight, bias) in zip(self.originals.values(), folded, strict=True):
+            matrix(layer).copy_(weight)
+            layer.bias.copy_(bias)
 
-    trained = {_short(name): p for name, p in model.named_parameters() if p.requires_grad}
-    drawn = {_short(n): b for n, b in model.named_buffers() if id(b) not in buffers}
-    rest["fixed"] = drawn | rest.get("fixed", {})
-    return Attached(trained, detach, tuner, merge=merge, **rest)
+
+class PeftFactors(PeftMethod):
+    """One whose trained parameters are factors A (r, n_in) and B (n_out, r) of each target."""
+
+    @staticmethod
+    def n_params(shape, config) -> int:
+        """r (n_in + n_out) per target and block."""
+        return count_low_rank(shape, config.targets, config.rank)
 
 
 def _peft(kind: str, options: dict):
@@ -100,15 +156,3 @@ def _peft(kind: str, options: dict):
         peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind](**options),
         peft.PEFT_TYPE_TO_TUNER_MAPPING[kind],
     )
-
-
-def _short(name: str) -> str:
-    return name.removeprefix("transformer.").replace(f".{ADAPTER}", "")
-
-
-def affine_weights(layer: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
-    """(W (n_in, n_out), b) of a layer that does x W + b, found by what it does to the identity."""
-    weight = layer.base_layer.weight
-    identity = torch.eye(weight.shape[0]).to(weight)
-    bias = layer(torch.zeros_like(identity[None, :1]))  # (1, 1, n_out)
-    return (layer(identity[None]) - bias)[0], bias[0, 0]

@@ -1,16 +1,15 @@
-"""What methods share: checks of sizes, low-rank modules and their counts, copies of weights."""
+"""What methods share: checks of sizes, low-rank modules and their counts."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from solo.adapters.base import Attached, Hook, check, check_free, freeze, install
-from solo.adapters.shared.targets import projection, projection_shape
-
-THIRDS = ("q", "k", "v")  # of c_attn's output, in this order
+from solo.adapters.base import Hook, HookedMethod, check
+from solo.adapters.shared.targets import target_shape, whole_of
+from solo.backbones import backbone_of
 
 
 def check_low_rank(config) -> None:
@@ -22,29 +21,10 @@ def check_low_rank(config) -> None:
     check(fits, f"adapter.dropout is {dropout}; it must be in [0, 1)")
 
 
-def count_low_rank(model_config, targets: Sequence[str], rank: int) -> int:
+def count_low_rank(shape, targets: Sequence[str], rank: int) -> int:
     """Parameters of factors A (r, n_in) and B (n_out, r) on targets of every block."""
-    widths = [sum(target_shape(model_config, target)) for target in targets]
-    return model_config.n_layer * rank * sum(widths)
-
-
-def train_copies(model: nn.Module, parameters: Mapping[str, nn.Parameter]) -> Attached:
-    """Train those `parameters` of the frozen model, as copies; `detach` puts the originals back."""
-    check_free(model)
-    freeze(model)
-    originals = {name: parameter.data for name, parameter in parameters.items()}
-    for parameter in parameters.values():
-        parameter.data = parameter.data.clone()
-        parameter.requires_grad_(True)
-
-    def detach() -> None:
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.data = originals[name].to(parameter.device)
-        freeze(model)
-
-    # What is trained is the backbone's already: nothing to fold, nothing left to train.
-    return Attached(dict(parameters), detach, merge=lambda: freeze(model))
+    widths = [sum(target_shape(shape, target)) for target in targets]
+    return shape.num_hidden_layers * rank * sum(widths)
 
 
 def kaiming(values: Tensor, draws: torch.Generator) -> Tensor:
@@ -65,7 +45,7 @@ class LowRank(nn.Module):
 
 
 def residuals(
-    model_config,
+    shape,
     rank: int,
     alpha: float,
     dropout: float,
@@ -73,18 +53,21 @@ def residuals(
     group_size: int = 1,
 ) -> list[LowRank]:
     """A module d -> d for every block, B zero; `group_size` neighbours share one A."""
-    d, made = model_config.n_embd, []
-    for block in range(model_config.n_layer):
+    d, made = shape.hidden_size, []
+    for block in range(shape.num_hidden_layers):
         if block % group_size == 0:
             a = nn.Parameter(kaiming(torch.empty(rank, d), draws))
         made.append(LowRank(a, nn.Parameter(torch.zeros(d, rank)), alpha, dropout))
     return made
 
 
-def attach_residuals(model, made: Sequence[LowRank]) -> Attached:
+class Residuals(HookedMethod):
     """y = Block(x) + made[i](x) for every block i. An A that is shared is named once."""
-    hooks = [_around(*pair) for pair in zip(model.transformer.h, made, strict=True)]
-    return install(model, nn.ModuleList(made), hooks)
+
+    def __init__(self, model, made: Sequence[LowRank]):
+        blocks = backbone_of(model.config).blocks(model)
+        hooks = [_around(*pair) for pair in zip(blocks, made, strict=True)]
+        super().__init__(model, nn.ModuleList(made), hooks)
 
 
 def _around(block: nn.Module, connection: LowRank) -> Hook:
@@ -94,14 +77,14 @@ def _around(block: nn.Module, connection: LowRank) -> Hook:
 class BlockUpdates(nn.Module):
     """LoRA on one block: parameters TARGET_a (r, n_in), TARGET_b (n_out, r), TARGET_d.
 
-    targets: thirds of c_attn (THIRDS), each with its own factors, and projections. middle: null, or
-    a trained factor D between A and B, diagonal (r,) or full (r, r), which starts at zero; without
-    it B does. nonlinear: a ReLU between A and B.
+    targets: parts of a fused projection, each with its own factors, and projections. middle: null,
+    or a trained factor D between A and B, diagonal (r,) or full (r, r), which starts at zero;
+    without it B does. nonlinear: a ReLU between A and B.
     """
 
     def __init__(
         self,
-        model_config,
+        shape,
         targets: Sequence[str],
         rank: int,
         alpha: float,
@@ -112,10 +95,11 @@ class BlockUpdates(nn.Module):
     ):
         super().__init__()
         self.targets, self.scale = tuple(targets), alpha / rank
+        self.parts = backbone_of(shape).PARTS
         self.middle, self.nonlinear = middle, nonlinear
         self.dropout = nn.Dropout(dropout)
         for target in targets:
-            n_in, n_out = target_shape(model_config, target)
+            n_in, n_out = target_shape(shape, target)
             b = torch.zeros(n_out, rank)
             self._add(target, "a", kaiming(torch.empty(rank, n_in), draws))
             self._add(target, "b", b if middle is None else kaiming(b, draws))
@@ -145,23 +129,17 @@ class BlockUpdates(nn.Module):
         x = self.dropout(x)
         if name in self.targets:
             return self.update(name, x)
-        thirds = {t: self.update(t, x) for t in THIRDS if t in self.targets}
-        nothing = torch.zeros_like(next(iter(thirds.values())))
-        return torch.cat([thirds.get(third, nothing) for third in THIRDS], dim=-1)  # (B, L, 3d)
+        updates = {part: self.update(part, x) for part in self.parts[name] if part in self.targets}
+        nothing = torch.zeros_like(next(iter(updates.values())))
+        return torch.cat([updates.get(part, nothing) for part in self.parts[name]], dim=-1)
 
-    def places(self, block: nn.Module) -> list[tuple[nn.Module, str]]:
+    def places(self, backbone, block: nn.Module) -> list[tuple[nn.Module, str]]:
         """The projections of `block` that have updates, with their names."""
-        names = dict.fromkeys("c_attn" if t in THIRDS else t for t in self.targets)
-        return [(projection(block, name), name) for name in names]
+        names = dict.fromkeys(whole_of(backbone, target) for target in self.targets)
+        return [(backbone.projection(block, name), name) for name in names]
 
     def hook(self, linear: nn.Module, name: str) -> Hook:
         return Hook(linear, after=lambda x, y: y + self(name, x))
-
-
-def target_shape(model_config, target: str) -> tuple[int, int]:
-    """(n_in, n_out) of a projection or of a third of c_attn."""
-    d = model_config.n_embd
-    return (d, d) if target in THIRDS else projection_shape(model_config, target)
 
 
 def singular_values(a: Tensor, b: Tensor) -> Tensor:

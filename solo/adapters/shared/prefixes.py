@@ -1,13 +1,13 @@
 """Keys and values that stand before every input in the attention; prefix and prompt tuning.
 
 peft does this by a past (prefix tuning) or by longer inputs (prompt tuning), both of which it hands
-to the model from outside. Here the model itself must do it: `model.transformer(ids)` in training
+to the model from outside. Here the model itself must do it: the trunk's call in training
 and `model(ids, past_key_values=cache, ...)` in decoding know nothing of a prefix, masks and
 positions included. So the prefix never enters the cache: it joins the keys and values in the
 attention function, and the positions of the input move up by its length, as they do with peft.
 """
 
-from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -16,45 +16,52 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from solo.adapters.base import Attached, check, install
+from solo.adapters.base import HookedMethod, check
+from solo.backbones import backbone_of
 
 ATTENTION = "sdpa_behind_prefix"  # transformers' name for the function below
-States = Callable[[], tuple[Tensor, Tensor] | None]  # keys and values of a layer, each (P, d)
 
 
-def attach_prefix(model, module: nn.Module, length: int, states: list[States]) -> Attached:
+class PrefixMethod(HookedMethod):
     """Put `length` keys and values before the input of every layer; `module` is what is trained.
 
-    states[i]() gives those of layer i, or None for a pass that is to go without them. Raises
-    ValueError if they take all of the model's positions.
+    Raises ValueError if they take all of the model's positions.
     """
-    places = model.config.n_positions
-    check(length < places, f"adapter.length is {length}; the model has {places} positions in all")
-    attached = install(model, module, [], identity_at_start=False)
-    attached.hooks = None  # it works in the attention, not at modules
-    attached.position_wise = False
-    before = model.config._attn_implementation
-    AttentionInterface.register(ATTENTION, _attention)
-    AttentionMaskInterface.register(ATTENTION, _mask)
-    model.config._attn_implementation = ATTENTION
-    layers = [block.attn for block in model.transformer.h]
-    for layer, of_layer in zip(layers, states, strict=True):
-        layer.prefix = of_layer
 
-    def shift(embedding, args):
-        return args if states[0]() is None else (args[0] + length,)
+    identity_at_start = False
+    position_wise = False
 
-    handle, take_out = model.transformer.wpe.register_forward_pre_hook(shift), attached.detach
+    def __init__(self, model, module: nn.Module, length: int):
+        places = model.config.max_position_embeddings
+        check(
+            length < places, f"adapter.length is {length}; the model has {places} positions in all"
+        )
+        super().__init__(model, module, [])
+        self.hooks = None  # it works in the attention, not at modules
+        self.before = model.config._attn_implementation
+        AttentionInterface.register(ATTENTION, _attention)
+        AttentionMaskInterface.register(ATTENTION, _mask)
+        model.config._attn_implementation = ATTENTION
+        backbone = backbone_of(model.config)
+        self.layers = [backbone.attention(block) for block in backbone.blocks(model)]
+        for i, layer in enumerate(self.layers):
+            layer.prefix = partial(self.of_layer, i)
+        embeddings = backbone.position_embeddings(model)
 
-    def detach() -> None:
-        take_out()
-        handle.remove()
-        model.config._attn_implementation = before
-        for layer in layers:
+        def shift(embedding, args):
+            return args if self.of_layer(0) is None else (args[0] + length,)
+
+        self.handles.append(embeddings.register_forward_pre_hook(shift))
+
+    def of_layer(self, i: int) -> tuple[Tensor, Tensor] | None:
+        """Keys and values (P, d) before layer i; None for a pass that is to go without them."""
+        raise NotImplementedError
+
+    def detach(self) -> None:
+        super().detach()
+        self.model.config._attn_implementation = self.before
+        for layer in self.layers:
             del layer.prefix
-
-    attached.detach = detach
-    return attached
 
 
 def _attention(layer, query: Tensor, key: Tensor, value: Tensor, attention_mask, **options):

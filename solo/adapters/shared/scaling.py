@@ -1,40 +1,62 @@
 """Trained scales on the two sides of a projection's weight; what SSL and SSB share.
 
-y = x diag(a) W diag(b) + c with GPT-2's W of shape (n_in, n_out): a scales the rows of W, its input
-side, b the columns, its output side; the bias c is not scaled. All scales start at one.
+y = x diag(a) W diag(b) + c with W of shape (n_in, n_out): a scales the rows of W, its input side, b
+the columns, its output side; the bias c is not scaled. All scales start at one.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from solo.adapters.base import Attached, Hook, install
-from solo.adapters.shared.targets import projection, projection_shape
+from solo.adapters.base import Hook, HookedMethod
+from solo.adapters.shared.targets import ProjectionTargets, target_shape
+from solo.backbones import backbone_of
 
 
-def attach_scales(model, targets: tuple[str, ...], output_side: bool) -> Attached:
-    """Train a (n_in,), and with `output_side` b (n_out,), on the `targets` of every block.
+@dataclass(frozen=True)
+class Config(ProjectionTargets):
+    """targets: the projections that are scaled, out of c_attn, attn.c_proj, c_fc, mlp.c_proj."""
+
+    targets: tuple[str, ...] = ("c_attn", "attn.c_proj", "c_fc", "mlp.c_proj")
+
+
+class Scales(HookedMethod):
+    """Train a (n_in,), and with `output_side` b (n_out,), on the targets of every block.
 
     At step 0 the output is unchanged to the bit.
     """
-    scales, hooks, folds = nn.ModuleDict(), [], []
-    for i, block in enumerate(model.transformer.h):
-        scales[str(i)] = nn.ModuleDict()
-        for name in targets:
-            n_in, n_out = projection_shape(model.config, name)
-            scale = nn.ParameterDict({"a": torch.ones(n_in)})
-            if output_side:
-                scale["b"] = torch.ones(n_out)
-            scales[str(i)][name.replace(".", "_")] = scale
-            hooks.append(_hook(projection(block, name), scale))
-            folds.append((projection(block, name).weight, scale))
 
-    def fold() -> None:
-        for weight, scale in folds:  # (n_in, n_out)
+    Config = Config
+    output_side: bool
+    cannot_merge = None
+
+    def __init__(self, model, config: Config, seed: int):
+        backbone, scales, self.scaled = backbone_of(model.config), nn.ModuleDict(), []
+        for i, block in enumerate(backbone.blocks(model)):
+            scales[str(i)] = nn.ModuleDict()
+            for name in config.targets:
+                n_in, n_out = target_shape(model.config, name)
+                scale = nn.ParameterDict({"a": torch.ones(n_in)})
+                if self.output_side:
+                    scale["b"] = torch.ones(n_out)
+                scales[str(i)][name.replace(".", "_")] = scale
+                self.scaled.append((backbone.projection(block, name), scale))
+        super().__init__(model, scales, [_hook(*pair) for pair in self.scaled])
+
+    def fold(self) -> None:
+        for linear, scale in self.scaled:
+            weight = backbone_of(self.model.config).matrix(linear)  # (n_in, n_out)
             weight.mul_(scale["a"][:, None])
-            if output_side:
+            if self.output_side:
                 weight.mul_(scale["b"])
 
-    return install(model, scales, hooks, fold)
+    @classmethod
+    def n_params(cls, shape, config: Config) -> int:
+        """n_in, and with the output side n_out, per target and block."""
+        sides = 2 if cls.output_side else 1
+        widths = [sum(target_shape(shape, name)[:sides]) for name in config.targets]
+        return shape.num_hidden_layers * sum(widths)
 
 
 def _hook(linear: nn.Module, scale: nn.ParameterDict) -> Hook:

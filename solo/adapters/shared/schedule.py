@@ -34,9 +34,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from solo.adapters.base import Attached, Hook, check, generator, install
+from solo.adapters.base import Hook, HookedMethod, check, generator
 from solo.adapters.shared.layers import BlockUpdates, LowRank, feature_space, residuals
-from solo.adapters.shared.targets import projection
+from solo.backbones import backbone_of
 
 LEAST = {"merges": 1, "injections": 1, "lora_rank": 1, "max_span": 2, "interval": 1}
 
@@ -111,12 +111,14 @@ class Connections(nn.Module):
         self.lora = nn.ModuleDict()
         self.to_inject = list(to_inject)  # in a list they are no part of the module yet
 
-    def hooks(self, blocks: Sequence[nn.Module]) -> list[Hook]:
+    def hooks(self, backbone, model) -> list[Hook]:
         """Hooks at every block, which look up at each call what there is at their place."""
+        blocks = backbone.blocks(model)
         pending: dict[int, Tensor] = {}  # what the output of a block is to get, by block
         hooks = [Hook(block, after=self._around(i, pending)) for i, block in enumerate(blocks)]
-        for i, _ in enumerate(self.to_inject):
-            hooks.append(Hook(projection(blocks[i], "c_attn"), after=self._inside(str(i))))
+        for i, lora in enumerate(self.to_inject):
+            for linear, name in lora.places(backbone, blocks[i]):
+                hooks.append(Hook(linear, after=self._inside(str(i), name)))
         return hooks
 
     def _around(self, block: int, pending: dict[int, Tensor]):
@@ -127,9 +129,9 @@ class Connections(nn.Module):
 
         return after
 
-    def _inside(self, block: str):
+    def _inside(self, block: str, name: str):
         def after(x: Tensor, y: Tensor) -> Tensor:
-            return y + self.lora[block]("c_attn", x) if block in self.lora else y
+            return y + self.lora[block](name, x) if block in self.lora else y
 
         return after
 
@@ -174,61 +176,65 @@ def to_inject(end: dict[int, int], spaces: dict[int, float]) -> list[int] | None
     return [max(single, key=spaces.get)] * 2 if single else None
 
 
-def connect(model_config, config, plan: Plan, seed: int) -> Connections:
+def connect(shape, config, plan: Plan, seed: int) -> Connections:
     """A connection for every block, and where the plan injects, a LoRA that waits."""
     draws = generator(seed)
-    residual = residuals(model_config, config.rank, config.alpha, config.dropout, draws)
+    residual = residuals(shape, config.rank, config.alpha, config.dropout, draws)
     if plan.injections == 0:
         return Connections(residual)
     rank = config.lora_rank or max(1, config.rank // 2)
     factors = (rank, config.lora_alpha, config.dropout)
-    lora = [BlockUpdates(model_config, ("q", "v"), *factors, draws) for _ in residual]
+    lora = [BlockUpdates(shape, ("q", "v"), *factors, draws) for _ in residual]
     return Connections(residual, lora)
 
 
-def attach_scheduled(model, config, seed: int) -> Attached:
+class ScheduledResiduals(HookedMethod):
     """LoR2C with the schedule of a Config (see make_plan). At step 0 nothing changes: B is zero."""
-    plan = make_plan(model.config.n_layer, config)
-    connections = connect(model.config, config, plan, seed)
-    intervals: dict[str, int] = {}
-    attached = install(
-        model,
-        connections,
-        connections.hooks(model.transformer.h),
-        scalars=lambda: {"modules": len(connections.end), "lora_blocks": len(connections.lora)},
-    )
 
-    def start(total_steps: int) -> None:
-        for kind, count in plan.counts.items():
-            interval = plan.interval or max(1, total_steps // (4 * max(1, count)))
+    def __init__(self, model, config, seed: int):
+        self.plan = make_plan(model.config.num_hidden_layers, config)
+        connections = connect(model.config, config, self.plan, seed)
+        super().__init__(model, connections, connections.hooks(backbone_of(model.config), model))
+        self.intervals: dict[str, int] = {}
+
+    def scalars(self) -> dict[str, float]:
+        return {"modules": len(self.module.end), "lora_blocks": len(self.module.lora)}
+
+    def start(self, total_steps: int) -> None:
+        for kind, count in self.plan.counts.items():
+            interval = self.plan.interval or max(1, total_steps // (4 * max(1, count)))
             check(
                 count * interval < total_steps,
                 f"the schedule does not fit: {count} times {kind}, every {interval} steps, takes "
                 f"more than {count * interval} steps and the run has {total_steps}; lower their "
                 "number or adapter.interval, or train longer",
             )
-            intervals[kind] = interval
+            self.intervals[kind] = interval
 
-    def perform(event: dict) -> None:
-        connections.perform(event)
-        attached.events.append(event)
-        attached.parameters = dict(connections.named_parameters())
-
-    def after_step(step: int) -> None:
-        if not intervals:
+    def after_step(self, step: int) -> None:
+        if not self.intervals:
             raise RuntimeError("the schedule was not started: call start(total_steps) first")
-        for kind, count in plan.counts.items():  # the merge first
-            if step % intervals[kind] or step > count * intervals[kind]:
+        for kind, count in self.plan.counts.items():  # the merge first
+            if step % self.intervals[kind] or step > count * self.intervals[kind]:
                 continue
-            end, spaces = connections.end, connections.feature_spaces(plan.top_k)
-            merge = kind == "merge"
-            blocks = to_merge(end, spaces, plan.max_span) if merge else to_inject(end, spaces)
+            end, spaces = self.module.end, self.module.feature_spaces(self.plan.top_k)
+            if kind == "merge":
+                blocks = to_merge(end, spaces, self.plan.max_span)
+            else:
+                blocks = to_inject(end, spaces)
             named = {str(first): space for first, space in spaces.items()}
-            perform({"step": step, "kind": kind, "blocks": blocks, "feature_spaces": named})
+            self._perform({"step": step, "kind": kind, "blocks": blocks, "feature_spaces": named})
 
-    def replay(events: list[dict]) -> None:
+    def replay(self, events: list[dict]) -> None:
         for event in events:
-            perform(event)
+            self._perform(event)
 
-    attached.start, attached.after_step, attached.replay = start, after_step, replay
-    return attached
+    def _perform(self, event: dict) -> None:
+        self.module.perform(event)
+        self.events.append(event)
+        self.parameters = dict(self.module.named_parameters())
+
+    @staticmethod
+    def n_params(shape, config) -> int:
+        """2 d r per block at the start; what events change: the method's `count`."""
+        return shape.num_hidden_layers * 2 * shape.hidden_size * config.rank

@@ -1,49 +1,57 @@
-"""The projections of a GPT-2 block that methods can adapt, under plain names.
-
-GPT-2's projections are transformers' `Conv1D`: y = x W + b with W of shape (n_in, n_out), the
-transpose of `nn.Linear`'s weight. The names are those that end their path in a block, so the peft
-library finds the same modules by them.
-"""
+"""Targets: the projections of a block that an option names, and their sizes."""
 
 from collections.abc import Iterable
 
-from torch import nn
-
 from solo.adapters.base import check
-
-PROJECTIONS = {
-    "c_attn": "attn.c_attn",  # query, key and value, fused: d -> 3d
-    "attn.c_proj": "attn.c_proj",  # d -> d
-    "c_fc": "mlp.c_fc",  # d -> h
-    "mlp.c_proj": "mlp.c_proj",  # h -> d
-}
+from solo.backbones import BACKBONES, backbone_of
 
 
-def check_targets(targets: Iterable[str], known: Iterable[str] = PROJECTIONS) -> tuple[str, ...]:
-    """`targets` as a tuple; ValueError if it is empty, has a name twice or one not in `known`."""
-    if isinstance(targets, str):
-        targets = [targets]
-    names, known = tuple(targets), tuple(known)
-    allowed = f"a GPT-2 block has: {', '.join(known)}"
+class ProjectionTargets:
+    """A Config whose `targets` are projections; without fields, so that they may come last."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "targets", check_targets(self.targets))
+
+
+def check_targets(targets: Iterable[str], parts: bool = False) -> tuple[str, ...]:
+    """`targets` as a tuple; ValueError if it is empty, has a name twice or one of no backbone.
+
+    parts: whether parts of fused projections are targets, too; not one beside its whole.
+    """
+    names = (targets,) if isinstance(targets, str) else tuple(targets)
+    known = {backbone.TITLE: _targets(backbone, parts) for backbone in BACKBONES.values()}
+    allowed = "; ".join(f"a {title} block has: {', '.join(of)}" for title, of in known.items())
     for name in names:
-        check(name in known, f"adapter.targets has {name!r}; {allowed}")
+        check(any(name in of for of in known.values()), f"adapter.targets has {name!r}; {allowed}")
         check(names.count(name) == 1, f"adapter.targets has {name!r} twice; {allowed}")
     check(bool(names), f"adapter.targets is empty; {allowed}")
+    for whole, of_whole in ((w, p) for b in BACKBONES.values() for w, p in b.PARTS.items()):
+        check(
+            whole not in names or not set(names) & set(of_whole),
+            f"adapter.targets has {whole} and a third of it; choose {whole}, or "
+            f"{', '.join(of_whole)}",
+        )
     return names
 
 
-def projection(block: nn.Module, name: str) -> nn.Module:
-    """The Conv1D of a block, by its name in PROJECTIONS."""
-    return block.get_submodule(PROJECTIONS[name])
+def _targets(backbone, parts: bool) -> tuple[str, ...]:
+    of_wholes = [part for each in backbone.PARTS.values() for part in each] if parts else []
+    return (*of_wholes, *backbone.PROJECTIONS)
 
 
-def projection_shape(model_config, name: str) -> tuple[int, int]:
-    """(n_in, n_out) of a projection."""
-    d = model_config.n_embd
-    inner = model_config.n_inner or 4 * d
-    return {
-        "c_attn": (d, 3 * d),
-        "attn.c_proj": (d, d),
-        "c_fc": (d, inner),
-        "mlp.c_proj": (inner, d),
-    }[name]
+def whole_of(backbone, target: str) -> str:
+    """The projection that a target is, or is a part of."""
+    return next((whole for whole, parts in backbone.PARTS.items() if target in parts), target)
+
+
+def target_shape(shape, target: str) -> tuple[int, int]:
+    """(n_in, n_out) of a projection, or of a part of one. ValueError if the backbone lacks it."""
+    backbone = backbone_of(shape)
+    known = _targets(backbone, parts=True)
+    check(
+        target in known,
+        f"adapter.targets has {target!r}; a {backbone.TITLE} block has: {', '.join(known)}",
+    )
+    whole = whole_of(backbone, target)
+    n_in, n_out = backbone.projection_shape(shape, whole)
+    return (n_in, n_out) if target == whole else (n_in, n_out // len(backbone.PARTS[whole]))

@@ -1,0 +1,88 @@
+"""What follows from the registry of methods -> docs/methods.md, docs/contract.md, family rows
+
+docs/methods.md between its two marks: what the classes of the methods say of themselves, and their
+counts on GPT-2 S with the options of configs/adapter. docs/contract.md: the properties that every
+method was tested for, of a run of the contract test. configs/experiment/family/NAME.yaml, the
+method's row in the family table, where there is none: with those options.
+"""
+
+import sys
+from pathlib import Path
+from textwrap import fill
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from eval.files import replace_text
+from scripts.checks.contract import write_contract
+from solo.adapters import METHODS, make_config
+from solo.adapters.base import Method
+from solo.backbones.shapes import SHAPES
+from solo.cli.command import CONFIGS, ROOT, plain_parser
+
+MARKS = ("<!-- python scripts/methods.py writes from here -->\n\n", "\n<!-- to here -->")
+FAMILY_ROW = """\
+# @package _global_
+# Defaults of configs/adapter/{name}.yaml.
+# python scripts/train.py experiment=family/{name}
+defaults:
+  - override /model: gpt2_small
+  - override /adapter: {name}
+row: family/{name}
+"""
+HEAD = """\
+| method | trains | where | count | GPT-2 S | source |
+|---|---|---|---|---:|---|
+"""
+
+
+def described(configs: Path) -> str:
+    """The part of docs/methods.md that follows from the classes and from configs/adapter."""
+    rows, sentences = [], []
+    for name, method in METHODS.items():
+        _, config = make_config(yaml.safe_load((configs / f"adapter/{name}.yaml").read_text()))
+        count = method.n_params(SHAPES["openai-community/gpt2"], config)
+        cells = (name, method.trains, method.where, method.count, f"{count:,}", method.source)
+        rows.append(f"| {' | '.join(cells)} |\n".replace("|  |", "| |"))
+        sentences.append(f"- {method.label} (`{name}`): {first_sentence(method)}\n")
+    beside = [f"`{name}`" for name, method in METHODS.items() if method.cannot_merge]
+    inside = [f"`{name}`" for name, method in METHODS.items() if not method.position_wise]
+    note = (
+        f"{', '.join(beside)} compute beside the weights and cannot be merged into them; every "
+        "other method can (`Method.merge`), to 1e-4 in the logits. "
+        f"{', '.join(inside)} act inside attention and train alone, on padded batches."
+    )
+    return f"{HEAD}{''.join(rows)}\n{''.join(sentences)}\n{fill(note, 100)}\n"
+
+
+def first_sentence(method: type[Method]) -> str:
+    """Of the class's docstring."""
+    return " ".join(method.__doc__.split()).split(". ")[0].rstrip(".") + "."
+
+
+def rewritten(page: str, configs: Path) -> str:
+    """A page with the part between its marks made anew."""
+    before, _, rest = page.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not end:
+        raise ValueError(f"docs/methods.md has lost a mark; it needs {MARKS[0]!r} and {MARKS[1]!r}")
+    return before + MARKS[0] + described(configs) + end + after
+
+
+def main() -> None:
+    parser = plain_parser(__doc__)
+    parser.add_argument("--configs", type=Path, default=CONFIGS, help="the tree of options")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where the pages are")
+    args = parser.parse_args()
+    page = args.docs / "methods.md"
+    replace_text(page, rewritten(page.read_text(encoding="utf-8"), args.configs))
+    for name in METHODS:
+        row = args.configs / f"experiment/family/{name}.yaml"
+        if not row.exists():
+            replace_text(row, FAMILY_ROW.format(name=name))
+    sys.exit(write_contract(args.docs / "contract.md"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""Methods that train the backbone's own parameters."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from solo.adapters.base import Method, check_free, freeze
+
+
+class TrainedCopies(Method):
+    """Train `parameters` of the frozen model, as copies; `detach` puts the originals back."""
+
+    cannot_merge = None
+
+    def __init__(self, model: nn.Module, parameters: Mapping[str, nn.Parameter]):
+        check_free(model)
+        freeze(model)
+        self.model = model
+        self.originals = {name: parameter.data for name, parameter in parameters.items()}
+        for parameter in parameters.values():
+            parameter.data = parameter.data.clone()
+            parameter.requires_grad_(True)
+        super().__init__(dict(parameters))
+
+    def detach(self) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.data = self.originals[name].to(parameter.device)
+        freeze(self.model)
+
+    def merge(self) -> None:
+        """What is trained is the backbone's already: nothing to fold, nothing left to train."""
+        freeze(self.model)

@@ -1,0 +1,157 @@
+"""The pages on the methods; a new method is a file, a config and a line of the registry."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import GPT2Config
+
+from eval.tables.lines import load_reported
+from scripts import methods
+from solo.adapters import METHODS
+from solo.cli.command import CONFIGS, ROOT
+
+METHOD = '''
+"""A method that this test throws away."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from solo.adapters.base import Hook, HookedMethod, check
+
+
+@dataclass(frozen=True)
+class Config:
+    """scale of the shift."""
+
+    scale: float = 2.0
+
+    def __post_init__(self):
+        check(self.scale > 0, f"adapter.scale is {self.scale}; it must be above 0")
+
+
+class Shift(HookedMethod):
+    """A trained shift of the embeddings. It starts at zero."""
+
+    Config = Config
+    label = "Thrown away"
+    trains = "a vector"
+    where = "the embeddings"
+    count = "d"
+    source = "this test"
+
+    def __init__(self, model, config, seed):
+        module = nn.ParameterDict({"shift": torch.zeros(model.config.hidden_size)})
+        hook = Hook(model.get_input_embeddings(), after=lambda x, y: self.shifted(y))
+        super().__init__(model, module, [hook])
+        self.scale = config.scale
+
+    def shifted(self, y):
+        return y + self.scale * self.module["shift"]
+
+    @staticmethod
+    def n_params(shape, config):
+        return shape.hidden_size
+
+
+class Miscounted(Shift):
+    """The same with a wrong count."""
+
+    @staticmethod
+    def n_params(shape, config):
+        return shape.hidden_size + 1
+'''
+RUN = """
+import sys
+sys.path[:0] = [{root!r}, {home!r}]
+from shift import Miscounted, Shift
+from solo.adapters import METHODS
+METHODS.update(shift=Shift, bad_shift=Miscounted)
+from eval.tables.lines import load_reported
+from scripts import methods
+methods.main()
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    """Where scripts/methods.py ran on a registry with both; the contract test for them alone."""
+    home = tmp_path_factory.mktemp("methods")
+    shutil.copytree(CONFIGS, home / "configs")
+    shutil.copytree(ROOT / "docs", home / "docs")
+    (home / "shift.py").write_text(METHOD, encoding="utf-8")
+    for name in ("shift", "bad_shift"):
+        (home / f"configs/adapter/{name}.yaml").write_text(f"name: {name}\nscale: 3.0\n")
+    (home / "run.py").write_text(RUN.format(root=str(ROOT), home=str(home)))
+    options = ["--configs", str(home / "configs"), "--docs", str(home / "docs")]
+    done = subprocess.run(
+        [sys.executable, str(home / "run.py"), *options],
+        env=os.environ | {"PYTEST_ADDOPTS": "-k shift"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr  # one has a wrong count
+    return home
+
+
+def contract_of(home: Path, name: str) -> dict[str, str]:
+    page = home / "docs/contract.md"
+    return dict(zip(cells(page, "method"), cells(page, name), strict=True))
+
+
+def cells(page: Path, name: str) -> list[str]:
+    [line] = [x for x in page.read_text(encoding="utf-8").splitlines() if f"| {name} |" in x]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_new_method_is_on_the_page(home):
+    page = home / "docs/methods.md"
+    row = ["shift", "a vector", "the embeddings", "d", "768", "this test"]
+    assert cells(page, "shift") == row
+    text = page.read_text(encoding="utf-8")
+    assert "- Thrown away (`shift`): A trained shift of the embeddings.\n" in text
+    assert "`shift`, `bad_shift` compute beside the weights" in " ".join(text.split())
+
+
+def test_a_new_method_is_tested_unasked(home):
+    held = contract_of(home, "shift")
+    assert held.pop("merged model gives the same logits") == "–"
+    assert held.pop("method") == "shift" and set(held.values()) == {"1"}
+    assert len(held) == 13  # all but targets that the backbone lacks, and sizes that do not fit
+
+
+def test_a_new_method_with_a_wrong_count_fails(home):
+    failed = [name for name, cell in contract_of(home, "bad_shift").items() if cell == "FAILED"]
+    assert failed == ["count is the closed form"]
+
+
+def test_a_new_method_has_a_row_in_the_family(home):
+    rows = home / "configs/experiment/family"
+    wanted = (rows / "ssl.yaml").read_text().replace("ssl", "shift")
+    assert (rows / "shift.yaml").read_text() == wanted
+
+
+def test_the_page_at_hand_is_what_the_classes_say():
+    page = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
+    assert methods.rewritten(page, CONFIGS) == page
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_class_says_all_of_itself(name):
+    """The family table's row of each method begins with its label."""
+    method = METHODS[name]
+    assert methods.first_sentence(method) != methods.first_sentence(method.__bases__[0])
+    assert method.n_params(GPT2Config(), method.Config()) >= 0
+    labels = {row["row"]: row["label"] for row in load_reported()["family"]["rows"]}
+    assert labels[f"family/{name}"].startswith(method.label)
+
+
+def test_a_page_without_marks_is_refused():
+    with pytest.raises(ValueError, match="docs/methods.md has lost a mark; it needs"):
+        methods.rewritten("# Methods\n", CONFIGS)

@@ -1,0 +1,65 @@
+"""The seam for backbones: every file in it says the same things, and they are so."""
+
+from types import FunctionType
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig
+
+from solo.adapters.shared.targets import target_shape
+from solo.backbones import BACKBONES, backbone_of, gpt2
+
+WIDE = GPT2Config(n_layer=2, n_embd=8, n_head=2, n_inner=24, vocab_size=11, n_positions=7)
+
+
+def names(backbone) -> set[str]:
+    """The constants and functions that a file defines."""
+    return {
+        name
+        for name, value in vars(backbone).items()
+        if name.isupper() or (type(value) is FunctionType and value.__module__ == backbone.__name__)
+    }
+
+
+@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
+def test_every_backbone_says_what_gpt2_does(backbone):
+    assert names(backbone) >= names(gpt2)
+    assert backbone_of(backbone.CONFIG()) is backbone
+
+
+def test_an_architecture_without_a_file():
+    with pytest.raises(ValueError, match="the backbone is of type 'llama'; supported: gpt2"):
+        backbone_of(LlamaConfig())
+
+
+def test_parts_of_gpt2_are_where_they_are_said_to_be(ids):
+    """The whole model out of its parts, of an inner width that is not 4 d."""
+    model = GPT2LMHeadModel(gpt2.as_adapted(WIDE)).eval()
+    ids = ids[:, :7] % 11
+    with torch.no_grad():
+        assert torch.equal(gpt2.head(model)(gpt2.trunk(model)(ids)[0]), model(ids).logits)
+        x = gpt2.token_embeddings(model)(ids) + gpt2.position_embeddings(model)(torch.arange(7))
+        for block in gpt2.blocks(model):
+            x = block(x)
+        x = gpt2.trunk(model).get_submodule(gpt2.FINAL_NORM)(x)
+        torch.testing.assert_close(gpt2.head(model)(x), model(ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_sizes_of_gpt2_are_those_of_a_model():
+    model = GPT2LMHeadModel(WIDE)
+    for block in gpt2.blocks(model):
+        for name in gpt2.PROJECTIONS:
+            linear = gpt2.projection(block, name)
+            assert isinstance(linear, gpt2.LINEAR)
+            assert gpt2.matrix(linear).shape == gpt2.projection_shape(WIDE, name)
+            assert linear.bias.shape == gpt2.matrix(linear).shape[1:]
+    parameters = dict(model.named_parameters())
+    assert gpt2.n_parameters(WIDE) == sum(p.numel() for p in parameters.values())
+    biases = [p.numel() for name, p in parameters.items() if name.endswith("bias")]
+    assert gpt2.n_biases(WIDE) == sum(biases)
+
+
+def test_a_target_that_this_backbone_lacks():
+    assert target_shape(WIDE, "q") == (8, 8) and target_shape(WIDE, "c_attn") == (8, 24)
+    with pytest.raises(ValueError, match="targets has 'q_proj'; a GPT-2 block has: q, k, v, c_a"):
+        target_shape(WIDE, "q_proj")
