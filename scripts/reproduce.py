@@ -20,12 +20,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.tables.report import write_figures, write_table
 from solo.backbones.loading import device
-from solo.cli.command import TABLES, one_line_errors, plain_parser, progress_bar
+from solo.cli.command import TABLES, one_line_errors, plain_parser, progress_bar, say
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.launch import launch
 from solo.cli.rows import compose_rows, own_overrides, row_names, split_launcher, tables_named
 from solo.runs.run import Run
-from solo.runs.runner import run_all, say
+from solo.runs.runner import run_all
 
 
 def tell(run: Run, scores: dict) -> None:
@@ -56,7 +56,7 @@ def main() -> None:
             runs = [row.run for row in rows]
             share_passes = device().type != "cpu"
             failures = run_all(
-                runs, progress_bar, "done", evaluate_runs, share_passes, on_done=tell
+                runs, progress_bar, "done", evaluate_runs, share_passes, on_done=tell, say=say
             ).failures
     try:
         with one_line_errors():

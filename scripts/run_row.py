@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.cli.command import command, one_line_errors, progress_bar
+from solo.cli.command import command, one_line_errors, progress_bar, say
 from solo.cli.compose import config_of
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.rows import check_launcher
@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     if make_accelerator().num_processes > 1 and not make_accelerator().is_main_process:
         stages.train_run(run, lambda *progress: None)  # the main process decodes and scores
         return
-    failures.extend(run_all([run], progress_bar, evaluate=evaluate_runs).failures)
+    failures.extend(run_all([run], progress_bar, evaluate=evaluate_runs, say=say).failures)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from solo import files
-from solo.cli.command import one_line_errors, plain_parser
+from solo.cli.command import one_line_errors, plain_parser, say
 from solo.options import make
 from solo.runs import carry
 from solo.runs.study import portions, read_study, work
@@ -72,7 +72,7 @@ def run(args, path: Path) -> None:
                     on_progress,
                 )
             print(plain.in_words(made), flush=True)
-        failures = work(study, chosen, report)
+        failures = work(study, chosen, report, say)
         print("all done", flush=True)
     except TimeUp:
         print("the time is up; the same command goes on from here", flush=True)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.cli.command import command, one_line_errors, progress_bar
+from solo.cli.command import command, one_line_errors, progress_bar, say
 from solo.cli.compose import config_of
 from solo.cli.rows import check_launcher
 from solo.runs.config import RunConfig
@@ -36,7 +36,9 @@ def train(configs: list[RunConfig], share_passes: bool) -> None:
             print(run.directory, flush=True)
 
     runs = [make_run(config) for config in configs]
-    outcome = run_all(runs, progress_bar, "trained", share_passes=share_passes, on_done=tell)
+    outcome = run_all(
+        runs, progress_bar, "trained", share_passes=share_passes, on_done=tell, say=say
+    )
     failures.extend(outcome.failures)
 
 

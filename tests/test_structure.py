@@ -13,7 +13,9 @@ from omegaconf import OmegaConf
 from eval.tables.lines import load_reported
 from eval.tables.settings import GROUPS, row_settings
 from solo.adapters import METHODS, make_config
-from solo.runs.run import identity, run_directory
+from solo.cli.compose import without_entry_options
+from solo.runs.config import from_values
+from solo.runs.run import make_run
 from solo.training.recipe import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -94,10 +96,9 @@ def test_nothing_is_printed_or_unpickled_in_the_library():
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_has_a_config_with_its_keys(name):
     options = yaml.safe_load((ROOT / f"configs/adapter/{name}.yaml").read_text())
+    assert options.pop("defaults") == [f"{name}_schema", "_self_"]
     assert list(options) == ["name", *(f.name for f in fields(METHODS[name].Config))]
-    method, config = make_config(
-        yaml.safe_load((ROOT / f"configs/adapter/{name}.yaml").read_text())
-    )
+    method, config = make_config(options)
     assert method is METHODS[name]
     if name != "solo":  # whose file has the paper's sparsity
         assert config == method.Config()
@@ -153,15 +154,15 @@ def test_every_experiment_composes_and_fills_a_known_row(experiments):
 def test_rows_with_the_same_config_are_one_run(experiments, tmp_path, variant):
     """The 37 rows of the paper's tables are 30 runs."""
     (tmp_path / "any.txt").write_text("name : A||A .\n")
-    paths = {f"{split}_path": str(tmp_path / "any.txt") for split in ("train", "valid", "test")}
+    paths = {f"{s}_path": str(tmp_path / "any.txt") for s in ("train", "valid", "test")}
     rows_of_run = defaultdict(set)
     for name, cfg in experiments.items():
         if name.startswith("table"):
-            changes = {"data": paths}
+            changes = {"data": cfg["data"] | paths | {"sha256": {}}}
             if cfg["adapter"]["name"] == "solo":
                 changes["adapter"] = cfg["adapter"] | {"variant": variant}
-            cfg = cfg | changes
-            rows_of_run[run_directory(cfg, identity(cfg)).name].add(name)
+            run = make_run(from_values(without_entry_options(cfg | changes)))
+            rows_of_run[run.directory.name].add(name)
     assert sum(map(len, rows_of_run.values())) == 37
     assert len(rows_of_run) == 30
     shared = [rows for rows in rows_of_run.values() if len(rows) > 1]

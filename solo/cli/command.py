@@ -54,6 +54,11 @@ def table_arguments(doc: str, out: str) -> argparse.Namespace:
     return args
 
 
+def say(text: str) -> None:
+    """A line on standard error, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
 @contextmanager
 def one_line_errors():
     """Turn an error into one line, `error: ...`, and exit code 1.

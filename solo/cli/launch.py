@@ -6,9 +6,10 @@ import sys
 from collections.abc import Sequence
 from itertools import groupby
 
+from solo.cli.command import say
 from solo.cli.rows import Row
 from solo.files import ROOT
-from solo.runs.runner import distinct, say
+from solo.runs.runner import distinct
 
 
 def launch(rows: Sequence[Row], launcher: Sequence[str]) -> list[str]:

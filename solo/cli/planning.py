@@ -157,7 +157,7 @@ def report(lines: list[Line]) -> str:
         time = "-" if line.state == "done" else number(line.hours, "{:.2f}")
         figures = f"{number(line.steps):>11}{time:>9}"
         figures += f"{number(size, '{:,.1f} MB'):>13}"
-        out.append(f"{line.rows[0].label:{width}}{state:22}{figures}")
+        out.append(f"{line.rows[0].config.label:{width}}{state:22}{figures}")
         out += [f"{row.config.label:{width}}the same run" for row in line.rows[1:]]
     states = Counter(line.state for line in lines)
     n_rows = sum(len(line.rows) for line in lines)

@@ -13,6 +13,7 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
+from solo.backbones import backbone_of
 from solo.backbones.loading import device
 from solo.backbones.shapes import SHAPES
 from solo.datasets.data import Example

@@ -3,7 +3,6 @@
 Tables, smoke runs, sweeps and studies are all lists of runs that are given to `run_all`.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from solo.runs.run import STATES, Run
 
 DIVERGED = "diverged.json"  # in the directory of a run that would only diverge again
 Report = Callable[[str], AbstractContextManager[stages.Progress]]  # a label -> a progress callback
+Say = Callable[[str], None]  # what becomes of a line for the user
 Evaluate = Callable[[Sequence[Run]], list[dict]]  # scores of decoded runs, by metric
 
 
@@ -26,11 +26,6 @@ class Outcome:
 
     scores: dict[Path, dict] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
-
-
-def say(text: str) -> None:
-    """A line on standard error, at once."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def distinct(runs: Iterable[Run]) -> dict[Path, list[Run]]:
@@ -58,21 +53,23 @@ def run_all(
     share_passes: bool = False,
     at_once: bool = False,
     on_done: Callable[[Run, dict | None], None] = lambda run, scores: None,
+    say: Say = lambda text: None,
 ) -> Outcome:
     """Bring every run to the state `until` (trained, decoded or done); a failure stops no other.
 
     evaluate: scores decoded runs, for `done`. share_passes: runs that can share a pass through the
     backbone train together first. at_once: score all runs in one call in the end, which is cheaper;
     otherwise each as soon as it is decoded. on_done is called for each run that arrived, with its
-    scores if there are some. Exceptions that are no Exception (an interrupt, the end of the time)
-    go through; what is done by then is not repeated by the next call.
+    scores if there are some; `say` gets a line for each run that begins or fails. Exceptions that
+    are no Exception (an interrupt, the end of the time) go through; what is done by then is not
+    repeated by the next call.
     """
     check(until in STATES[2:], f"until={until!r}; known: {', '.join(STATES[2:])}")
     outcome = Outcome()
     shared = distinct(runs)
     first = [members[0] for members in shared.values()]
     if share_passes:
-        _train_groups([run for run in first if run.config.together], report)
+        _train_groups([run for run in first if run.config.together], report, say)
     decoded = []
     for run in first:
         members = shared[run.decoding]
@@ -89,12 +86,12 @@ def run_all(
             else:
                 _evaluated(outcome, [run], evaluate, on_done)
         except Exception as error:
-            _failed(outcome, members, error)
+            _failed(outcome, members, error, say)
     if decoded:
         try:
             _evaluated(outcome, decoded, evaluate, on_done)
         except Exception as error:
-            _failed(outcome, [m for run in decoded for m in shared[run.decoding]], error)
+            _failed(outcome, [m for run in decoded for m in shared[run.decoding]], error, say)
     return outcome
 
 
@@ -123,7 +120,7 @@ def _refuse_diverged(run: Run) -> None:
         )
 
 
-def _train_groups(runs: Sequence[Run], report: Report) -> None:
+def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> None:
     def tell(error: Exception) -> None:
         say(f"together: {type(error).__name__}: {error}; now one by one")
 
@@ -141,7 +138,7 @@ def _evaluated(outcome: Outcome, runs: Sequence[Run], evaluate: Evaluate, on_don
         on_done(run, scores)
 
 
-def _failed(outcome: Outcome, members: Sequence[Run], error: Exception) -> None:
+def _failed(outcome: Outcome, members: Sequence[Run], error: Exception, say: Say) -> None:
     for run in members:
         outcome.failures.append(f"{run.config.label}: {type(error).__name__}: {error}")
     say(f"error: {outcome.failures[-1]}")

@@ -14,7 +14,7 @@ from solo.options import check
 from solo.runs import rates, record
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.run import make_run
-from solo.runs.runner import Report, run_all, say
+from solo.runs.runner import Report, Say, run_all
 
 
 @dataclass(frozen=True)
@@ -90,27 +90,33 @@ def portions(study: Study, groups: str | None, names: str | None) -> list[list[J
     return [[job for job in jobs if job.group == group] for group in in_order]
 
 
-def work(study: Study, portions: Sequence[Sequence[Job]], report: Report) -> list[str]:
+def work(
+    study: Study,
+    portions: Sequence[Sequence[Job]],
+    report: Report,
+    say: Say = lambda text: None,
+) -> list[str]:
     """Choose rates, train and decode, portion by portion; a line for each run that failed."""
     failures = []
     for jobs in portions:
         for name in dict.fromkeys(job.rate_of for job in jobs):
             if name in study.sweeps and not rates_file(study, name).exists():
-                failures += sweep(study, name, report)
+                failures += sweep(study, name, report, say)
         runs = []
         for job in jobs:
             try:
                 runs.append(make_run(at_its_rate(study, job)))
             except ValueError as error:
                 failures.append(f"{job.name}: {error}")
-        failures += run_all(runs, report, "decoded", share_passes=study.together).failures
+        outcome = run_all(runs, report, "decoded", share_passes=study.together, say=say)
+        failures += outcome.failures
     return failures
 
 
-def sweep(study: Study, name: str, report: Report) -> list[str]:
+def sweep(study: Study, name: str, report: Report, say: Say) -> list[str]:
     """Train every rate of a name and write down the best; a line for each run that failed."""
     runs = [make_run(config) for config in study.sweeps[name]]
-    failures = run_all(runs, report, "trained", share_passes=study.together).failures
+    failures = run_all(runs, report, "trained", share_passes=study.together, say=say).failures
     entries = [record.stage_record(run.directory, "train") for run in runs]
     losses: dict[float, list[float | None]] = {}
     for run, entry in zip(runs, entries, strict=True):

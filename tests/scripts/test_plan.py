@@ -4,12 +4,14 @@ import pytest
 import torch
 from transformers import GPT2Config
 
-from scripts import plan
 from solo import files
 from solo.adapters.base import Method
-from solo.cli import stages, timing
-from solo.cli.rows import compose_rows, expand, row_names, split_launcher, tables_named
-from solo.runs import record, run
+from solo.cli import planning as plan
+from solo.cli import timing
+from solo.cli.compose import expand
+from solo.cli.rows import compose_rows, row_names, split_launcher, tables_named
+from solo.runs import record
+from solo.runs.run import make_run
 from solo.training.state import STATE, save_state
 
 NOWHERE = ["data.dir=nowhere/at/all"]
@@ -39,8 +41,8 @@ def test_the_paper_without_weights_or_data(tmp_path):
 def test_without_data_a_run_has_the_directory_that_it_has_with_them(real):
     [with_data] = compose_rows(["table1/solo_s"], [f"data.dir={real('E2E_DATA_DIR')}"])
     [without] = compose_rows(["table1/solo_s"], NOWHERE)
-    expected = run.run_directory(with_data.config, run.identity(with_data.config))
-    assert plan.directory_of(without) == expected
+    with_data, without = make_run(with_data.config), plan.planned_run(without)
+    assert without.directory == with_data.directory and without.decoding == with_data.decoding
 
 
 def finish(directory, *names):
@@ -53,22 +55,22 @@ def test_states_and_what_is_left(tmp_path):
     options = [f"runs_dir={tmp_path}", "train.max_steps=7"]
     [line] = lines_of(["table1/solo_s"], *options)
     assert (line.state, line.steps) == ("missing", 7)
-    directory = plan.directory_of(line.rows[0])
-    directory.mkdir()
+    run = plan.planned_run(line.rows[0])
+    run.directory.mkdir()
     weight = torch.nn.Parameter(torch.zeros(2))
     attached = Method({"w": weight})
-    optimizer, path = torch.optim.AdamW([weight]), directory / STATE
+    optimizer, path = torch.optim.AdamW([weight]), run.directory / STATE
     save_state(path, attached, optimizer, {"step": 5}, {})
     [line] = lines_of(["table1/solo_s"], *options)
     assert (line.state, line.done, line.steps) == ("interrupted", 5, 2)
     assert "interrupted at 5" in plan.report([line])
     path.unlink()
     for stage, state in (("train", "trained"), ("decode", "decoded"), ("evaluate", "done")):
-        finish(directory, stage)
+        finish(run.directory if stage == "train" else run.decoding, stage)
         lines = lines_of(["table1/solo_s", "table1/lora_s"], *options)
         assert [line.state for line in lines] == ["missing", state]  # what is missing comes first
         assert (lines[1].steps, lines[1].size) == (0, 0)
-    assert stages.state(directory) == ("done", 7)
+    assert run.state() == ("done", 7)
 
 
 def test_hours_by_hand(tmp_path):
@@ -93,29 +95,29 @@ def test_a_machine_is_timed_with_random_weights():
     assert timing.describe(key) == "GPT-2 2 x 16, lora, batch 4, fp32"
 
 
-def test_speeds_of_earlier_runs_on_this_hardware(tmp_path):
-    [row] = compose_rows(["table1/lora_s"], NOWHERE)
-    shape = {"n_layer": 2, "n_embd": 16, "n_head": 2, "vocab_size": 50}
-    known = {"training": {key: row.config[key] for key in ("adapter", "train")}}
-    known["decode"] = run.decode_settings(row.config)
-    for name, cpu in (("mine", None), ("other", "another machine")):
-        directory = tmp_path / name
-        with record.stage(directory, "train") as entry:
+def test_speeds_of_earlier_runs_on_this_hardware(tmp_path, real):
+    names, data = [], f"data.dir={real('E2E_DATA_DIR')}"
+    for seed, cpu in ((1, None), (2, "another machine")):
+        [row] = compose_rows(["table1/lora_s"], [data, f"runs_dir={tmp_path}", f"seed={seed}"])
+        run = make_run(row.config)
+        shape = {"n_layer": 2, "n_embd": 16, "n_head": 2, "vocab_size": 50}
+        with run.stage("train") as entry:
             entry["backbone"] = {"shape": shape}
-        with record.stage(directory, "decode") as entry:
+        with run.stage("decode") as entry:
             entry["n_predictions"] = 10
-        environment = files.read_json(directory / "environment.json")
-        environment["decode"]["seconds"] = 25.0
-        if cpu:
-            environment["train"]["hardware"]["cpu"] = cpu
-        files.write_json(directory / "environment.json", environment)
-        files.write_json(directory / "identity.json", known)
-        speeds = (100, 300, 200) if name == "mine" else (9, 9, 9)
-        for speed in speeds:
-            files.Log(directory / "train_log.jsonl").write({"step": 1, "tokens_per_s": speed})
+        for folder, stage in ((run.directory, "train"), (run.decoding, "decode")):
+            environment = files.read_json(folder / "environment.json")
+            environment[stage]["seconds"] = 25.0
+            if cpu:
+                environment[stage]["hardware"]["cpu"] = cpu
+            files.write_json(folder / "environment.json", environment)
+        for speed in (100, 300, 200) if cpu is None else (9, 9, 9):
+            entry = {"step": 1, "tokens_per_s": speed}
+            files.Log(run.directory / "train_log.jsonl").write(entry)
+        names.append(run.directory.name)
     files.write_json(tmp_path / "damaged" / "environment.json", [])  # looked at, passed over
     key = timing.key_of(row.config, GPT2Config(**shape))
-    assert timing.logged(tmp_path) == {key: timing.Speed(200, 2.5, "log of mine")}
+    assert timing.logged(tmp_path) == {key: timing.Speed(200, 2.5, f"log of {names[0]}")}
 
 
 def test_several_values_make_several_runs():
@@ -124,17 +126,16 @@ def test_several_values_make_several_runs():
         ["seed=2", "train.lr=1e-3", "adapter.rank=[1,2]"],
     ]
     rows = compose_rows(["table1/lora_s", "table1/solo_s"], ["seed=1,2"])
-    assert [row.label for row in rows] == [
-        f"table1/{name} seed={seed}" for seed in (1, 2) for name in ("lora_s", "solo_s")
+    assert [row.config.label for row in rows] == [
+        f"table1/{name}, lr 0.0002, seed {seed}" for seed in (1, 2) for name in ("lora_s", "solo_s")
     ]
-    assert [row.config["seed"] for row in rows] == [1, 1, 2, 2]
 
 
 def test_an_adapters_option_goes_to_the_rows_that_have_it():
     rows = compose_rows(["table1/lora_s", "table1/solo_s"], ["adapter.variant=devcode"])
     assert [row.overrides for row in rows] == [[], ["adapter.variant=devcode"]]
-    assert rows[1].config["adapter"]["variant"] == "devcode"
-    with pytest.raises(ValueError, match="Could not override 'adapter.rnak'"):
+    assert rows[1].config.adapter.variant == "devcode"
+    with pytest.raises(ValueError, match="lora_s: adapter.rnak is no option"):
         compose_rows(["table1/lora_s", "table1/solo_s"], ["adapter.rnak=1"])
 
 
