@@ -66,13 +66,13 @@ def make_config(options: dict):
     options = dict(options)
     name = options.pop("name", None)
     method = get_method(name)
-    known = get_type_hints(method.Config)
-    unknown = sorted(set(options) - set(known))
+    hints = get_type_hints(method.Config)
+    unknown = sorted(set(options) - set(hints))
     if unknown:
-        allowed = ", ".join(known) or "(none)"
+        allowed = ", ".join(hints) or "(none)"
         raise ValueError(f"adapter {name} has no option {unknown[0]!r}; its options: {allowed}")
     for option, value in options.items():
-        _check_kind(option, value, known[option])
+        _check_kind(option, value, hints[option])
     return method, method.Config(**options)
 
 

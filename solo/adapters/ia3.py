@@ -22,10 +22,10 @@ class Config(PeftConfig):
     def __post_init__(self):
         super().__post_init__()
         object.__setattr__(self, "feedforward", tuple(self.feedforward))
-        strange = [name for name in self.feedforward if name not in self.targets]
+        others = [name for name in self.feedforward if name not in self.targets]
         check(
-            not strange,
-            f"adapter.feedforward has {strange and strange[0]!r}, which is none of adapter.targets "
+            not others,
+            f"adapter.feedforward has {others and others[0]!r}, which is none of adapter.targets "
             f"({', '.join(self.targets)})",
         )
 

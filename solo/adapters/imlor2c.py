@@ -6,7 +6,6 @@ solo/adapters/shared/schedule.py has the rules and their source. Start, rank and
 
 from dataclasses import dataclass
 
-from solo.adapters.shared.layers import check_low_rank
 from solo.adapters.shared.schedule import ScheduledResiduals, check_schedule
 
 
@@ -32,7 +31,6 @@ class Config:
     interval: int | None = None
 
     def __post_init__(self):
-        check_low_rank(self)
         check_schedule(self)
 
 

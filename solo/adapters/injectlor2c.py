@@ -7,7 +7,6 @@ Start, rank and alpha are LoR2C's.
 
 from dataclasses import dataclass
 
-from solo.adapters.shared.layers import check_low_rank
 from solo.adapters.shared.schedule import ScheduledResiduals, check_schedule
 
 
@@ -30,7 +29,6 @@ class Config:
     interval: int | None = None
 
     def __post_init__(self):
-        check_low_rank(self)
         check_schedule(self)
 
 

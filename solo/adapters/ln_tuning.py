@@ -19,11 +19,11 @@ class Config:
 
     def __post_init__(self):
         object.__setattr__(self, "targets", tuple(self.targets))
-        known = {b.TITLE: (*b.NORMS, b.FINAL_NORM) for b in BACKBONES.values()}
-        strange = set(self.targets).difference(*known.values())
-        allowed = "; ".join(f"{title}'s LayerNorms: {', '.join(n)}" for title, n in known.items())
+        norms = {b.TITLE: (*b.NORMS, b.FINAL_NORM) for b in BACKBONES.values()}
+        unknown = set(self.targets).difference(*norms.values())
+        allowed = "; ".join(f"{title}'s LayerNorms: {', '.join(n)}" for title, n in norms.items())
         check(
-            bool(self.targets) and not strange,
+            bool(self.targets) and not unknown,
             f"adapter.targets is {list(self.targets)}; {allowed}",
         )
 

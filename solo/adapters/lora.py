@@ -130,6 +130,6 @@ class Lora(HookedMethod):
 def _penalty(a: Tensor, b: Tensor, constraint: str) -> Tensor:
     """The constraint's penalty of one weight, a scalar, of A (r, n_in) and B (n_out, r)."""
     gram_a, gram_b = a @ a.T, b.T @ b  # (r, r), the paper's A'A and BB'
-    one = torch.eye(len(gram_a), device=gram_a.device, dtype=gram_a.dtype)
-    wanted = one if constraint == "o" else gram_b.diag().diag()
-    return (gram_a - one).square().sum() + (gram_b - wanted).square().sum()
+    identity = torch.eye(len(gram_a), device=gram_a.device, dtype=gram_a.dtype)
+    wanted = identity if constraint == "o" else gram_b.diag().diag()
+    return (gram_a - identity).square().sum() + (gram_b - wanted).square().sum()

@@ -35,7 +35,13 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from solo.adapters.base import Hook, HookedMethod, check, generator
-from solo.adapters.shared.layers import BlockUpdates, LowRank, feature_space, residuals
+from solo.adapters.shared.layers import (
+    BlockUpdates,
+    LowRank,
+    check_low_rank,
+    feature_space,
+    residuals,
+)
 from solo.backbones import backbone_of
 
 LEAST = {"merges": 1, "injections": 1, "lora_rank": 1, "max_span": 2, "interval": 1}
@@ -61,7 +67,8 @@ class Plan:
 
 
 def check_schedule(config) -> None:
-    """Raise ValueError unless a Config's options of the schedule make sense."""
+    """Raise ValueError unless a Config's options make sense, those of the schedule included."""
+    check_low_rank(config)
     for name, least in LEAST.items():
         value = getattr(config, name, None)
         check(

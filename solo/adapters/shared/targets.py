@@ -19,18 +19,22 @@ def check_targets(targets: Iterable[str], parts: bool = False) -> tuple[str, ...
     parts: whether parts of fused projections are targets, too; not one beside its whole.
     """
     names = (targets,) if isinstance(targets, str) else tuple(targets)
-    known = {backbone.TITLE: _targets(backbone, parts) for backbone in BACKBONES.values()}
-    allowed = "; ".join(f"a {title} block has: {', '.join(of)}" for title, of in known.items())
+    backbones = BACKBONES.values()
+    targets_of = {backbone.TITLE: _targets(backbone, parts) for backbone in backbones}
+    allowed = "; ".join(f"a {title} block has: {', '.join(t)}" for title, t in targets_of.items())
     for name in names:
-        check(any(name in of for of in known.values()), f"adapter.targets has {name!r}; {allowed}")
+        check(
+            any(name in t for t in targets_of.values()), f"adapter.targets has {name!r}; {allowed}"
+        )
         check(names.count(name) == 1, f"adapter.targets has {name!r} twice; {allowed}")
     check(bool(names), f"adapter.targets is empty; {allowed}")
-    for whole, of_whole in ((w, p) for b in BACKBONES.values() for w, p in b.PARTS.items()):
-        check(
-            whole not in names or not set(names) & set(of_whole),
-            f"adapter.targets has {whole} and a third of it; choose {whole}, or "
-            f"{', '.join(of_whole)}",
-        )
+    for backbone in backbones:
+        for whole, of_whole in backbone.PARTS.items():
+            check(
+                whole not in names or not set(names) & set(of_whole),
+                f"adapter.targets has {whole} and a third of it; choose {whole}, or "
+                f"{', '.join(of_whole)}",
+            )
     return names
 
 
@@ -47,10 +51,10 @@ def whole_of(backbone, target: str) -> str:
 def target_shape(shape, target: str) -> tuple[int, int]:
     """(n_in, n_out) of a projection, or of a part of one. ValueError if the backbone lacks it."""
     backbone = backbone_of(shape)
-    known = _targets(backbone, parts=True)
+    of_block = _targets(backbone, parts=True)
     check(
-        target in known,
-        f"adapter.targets has {target!r}; a {backbone.TITLE} block has: {', '.join(known)}",
+        target in of_block,
+        f"adapter.targets has {target!r}; a {backbone.TITLE} block has: {', '.join(of_block)}",
     )
     whole = whole_of(backbone, target)
     n_in, n_out = backbone.projection_shape(shape, whole)
