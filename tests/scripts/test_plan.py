@@ -112,7 +112,7 @@ def test_speeds_of_earlier_runs_on_this_hardware(tmp_path):
         files.write_json(directory / "identity.json", known)
         speeds = (100, 300, 200) if name == "mine" else (9, 9, 9)
         for speed in speeds:
-            record.Log(directory / "train_log.jsonl").write({"step": 1, "tokens_per_s": speed})
+            files.Log(directory / "train_log.jsonl").write({"step": 1, "tokens_per_s": speed})
     files.write_json(tmp_path / "damaged" / "environment.json", [])  # looked at, passed over
     key = timing.key_of(row.config, GPT2Config(**shape))
     assert timing.logged(tmp_path) == {key: timing.Speed(200, 2.5, "log of mine")}
