@@ -40,7 +40,7 @@ FORBIDDEN = [
             "backbones": "adapters datasets training decoding runs standin",
             "datasets": "adapters backbones training decoding runs standin",
             "adapters": "datasets training decoding runs standin",
-            "training": "decoding standin",
+            "training": "decoding runs standin",
             "decoding": "adapters datasets training runs standin",
             "runs": "standin",
         }.items()

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from random import Random
 
-from solo.datasets.download import count_examples, write_sums
+from solo.datasets.download import write_sums
 from solo.datasets.e2e_raw import SLOT_NAMES
 from solo.files import file_sha256, write_text
 from solo.standin.grammar import OTHERS, RESTAURANT, Domain, Slot
@@ -204,17 +204,21 @@ def write_demo_data(
         ("devset.csv", "valid.txt"): _task_rows(rng, known, valid_rows, 2, seen),
         ("testset_w_refs.csv", "test.txt"): test,
     }
-    texts = {}
+    texts, counts = {}, {}
     for (csv_name, lora_name), rows in splits.items():
         texts[csv_name] = _csv_text(rows)
         texts[f"lora_format/{lora_name}"] = "".join(
             f"{linearise(mr)}||{tokenise(text)} \n" for mr, text in rows
         )
+        mrs = [linearise(mr) for mr, _ in rows]
+        counts[csv_name] = counts[f"lora_format/{lora_name}"] = (len(mrs), len(set(mrs)))
     held_out = _pretrain_lines(rng, pretrain_valid_lines, set())
     contexts = {line.split(" || ")[0] for line in held_out}
-    texts["pretrain.txt"] = _documents(_pretrain_lines(rng, pretrain_lines, contexts))
-    texts["pretrain_valid.txt"] = _documents(held_out)
+    pretrain = _pretrain_lines(rng, pretrain_lines, contexts)
+    for name, lines in (("pretrain.txt", pretrain), ("pretrain_valid.txt", held_out)):
+        texts[name] = _documents(lines)
+        counts[name] = (len(lines), len({line.split(" || ")[0] for line in lines}))
     for name, text in texts.items():
         write_text(out_dir / name, text)
     write_sums(out_dir, {name: file_sha256(out_dir / name) for name in texts})
-    return {name: count_examples(out_dir / name) for name in texts}
+    return counts

@@ -86,18 +86,7 @@ def _train(model, runs, train_examples, valid_examples, processes, on_progress) 
     for run in runs:
         run.attached.start(total)
     torch.manual_seed(runs[0].seed)
-    counters = [
-        resume(run.run_dir / STATE, run.attached, optimizer, run.identity, processes)
-        for run, optimizer, _ in members
-    ]
-    done = counters[0]["step"]
-    check(
-        all(c["step"] == done for c in counters),
-        "these runs stopped at different steps; let each go on alone",
-    )
-    for log in logs:
-        log.keep_until(done)
-    running = RunningLoss([c["loss_sum"] for c in counters], counters[0]["loss_count"], device)
+    done, running = _resume(members, processes)
     orders = [
         batches_from(train_examples, config.batch_size, run.seed, done, total) for run in runs
     ]
@@ -139,6 +128,23 @@ def _train(model, runs, train_examples, valid_examples, processes, on_progress) 
                     path = run.run_dir / STATE
                     save(path, run.attached, optimizer, run.identity, processes, own)
     return [{"steps": total, "valid_loss": loss} for loss in valid]
+
+
+def _resume(members: list[tuple], processes: Accelerator) -> tuple[int, RunningLoss]:
+    """(steps done, their losses since the last line of the log) of runs that go on together."""
+    counters = [
+        resume(run.run_dir / STATE, run.attached, optimizer, run.identity, processes)
+        for run, optimizer, _ in members
+    ]
+    done = counters[0]["step"]
+    check(
+        all(c["step"] == done for c in counters),
+        "these runs stopped at different steps; let each go on alone",
+    )
+    for _, _, log in members:
+        log.keep_until(done)
+    sums = [c["loss_sum"] for c in counters]
+    return done, RunningLoss(sums, counters[0]["loss_count"], processes.device)
 
 
 def _check_together(runs: Sequence[Run], processes: Accelerator) -> None:

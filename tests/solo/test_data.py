@@ -1,13 +1,18 @@
 """Encoding, batching and the data's errors; on the real data, its published counts."""
 
+import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from solo.backbones.loading import load_tokenizer
-from solo.datasets import data
+from solo.datasets import DATASETS, data, source_of
+from solo.datasets.base import OFFICIAL_METRICS, Row, Source, read_text
 from solo.datasets.data import Example
+from solo.datasets.download import count_examples
 from solo.datasets.e2e_raw import linearise
 from solo.training.batches import collate, epoch_batches, pack, pad
 
@@ -165,3 +170,68 @@ def test_without_datasets_a_text_file_is_read_alike(tokenizer, tmp_path, monkeyp
     (tmp_path / "a.csv").write_text("mr,ref\nname[A],A .\n")
     with pytest.raises(ValueError, match="needs the package datasets"):
         data.read_pairs(tmp_path / "a.csv")
+
+
+def parse_triple(row: dict) -> Row:
+    """`The Mill | food | Thai => The Mill serves Thai .`"""
+    triple, separator, text = row["text"].partition(" => ")
+    if not separator:
+        raise ValueError(f"no ' => ' in {row['text']!r}")
+    return Row(triple, triple.replace(" | ", " : "), text)
+
+
+def lines_of(records: list[dict]) -> list[str]:
+    return [f"{' | '.join(record['triple'])} => {record['text']}" for record in records]
+
+
+def read_json(path):
+    """One JSON list of records, which no reader of base.py knows."""
+    records = json.loads(Path(path).read_text())
+    return {"text": lines_of(records)}
+
+
+@pytest.mark.parametrize("read", [read_text, read_json])
+def test_another_data_set_is_a_source_and_a_line(tmp_path, tokenizer, monkeypatch, read):
+    source = Source(read, parse_triple, suffixes=(".nt",), metrics=("BLEU",))
+    monkeypatch.setitem(DATASETS, "triples", source)
+    records = [{"triple": ["The Mill", "food", food], "text": f"{food} ."} for food in "ABA"]
+    text = json.dumps(records) if read is read_json else "\n".join(lines_of(records))
+    path = write(tmp_path / "train.nt", text)
+    a, b = "The Mill | food | A", "The Mill | food | B"
+    contexts = ["The Mill : food : A", "The Mill : food : B"]
+    for name in ("triples", None):  # named, or guessed from the suffix
+        assert data.read_prompts(path, name) == list(zip((a, b), contexts, strict=True))
+    assert count_examples(path, "triples") == (3, 2)
+    pairs = [(contexts[0], "A ."), (contexts[1], "B ."), (contexts[0], "A .")]
+    assert data.load_examples(path, tokenizer, 192, "triples") == data.encode(pairs, tokenizer)
+    if read is read_text:
+        write(path, f"{text}\nno arrow\n")
+        with pytest.raises(ValueError, match="train.nt, row 4: no ' => ' in 'no arrow'"):
+            data.load_examples(path, tokenizer, 192, "triples")
+
+
+def test_a_files_suffix_decides_where_it_is_another_data_sets(monkeypatch):
+    e2e, raw = DATASETS["e2e"], DATASETS["e2e_raw"]
+    assert [source_of(f"x{suffix}") for suffix in (".txt", ".csv", ".dat")] == [e2e, raw, e2e]
+    assert source_of("x.csv", "e2e") is raw and source_of("x.txt", "e2e_raw") is e2e
+    assert source_of("x.dat", "e2e_raw") is raw
+    mine = Source(read_text, parse_triple, suffixes=(".csv",))
+    monkeypatch.setitem(DATASETS, "mine", mine)
+    assert source_of("x.csv", "mine") is mine and source_of("x.csv") is raw
+    with pytest.raises(ValueError, match="data.name is 'e2f'; known: e2e, e2e_raw, mine"):
+        source_of("x.txt", "e2f")
+
+
+def test_configs_say_what_the_data_sets_say():
+    folder = Path(__file__).resolve().parents[2] / "configs" / "data"
+    paths = sorted(folder.glob("*.yaml"))
+    assert [path.stem for path in paths] == ["demo", "e2e", "e2e_raw"]
+    for path in paths:
+        options = yaml.safe_load(path.read_text())
+        source = DATASETS[options["name"]]
+        assert source.metrics == OFFICIAL_METRICS
+        for split, file in source.splits.items():
+            assert options[f"{split}_path"] == f"${{data.dir}}/{file.name}"
+            if path.stem != "demo":  # made, not fetched
+                assert options["sha256"][split] == file.sha256
+        assert options["references_path"] == f"${{data.{source.references}_path}}"

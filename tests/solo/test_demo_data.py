@@ -82,7 +82,7 @@ def examples(folder, name):
 def test_same_seed_same_bytes_in_another_process_too(tmp_path):
     first, _ = made(tmp_path / "a", seed=3)
     code = (
-        f"from solo.demo_data import write_demo_data as w; from pathlib import Path;"
+        f"from solo.standin.demo_data import write_demo_data as w; from pathlib import Path;"
         f"w(Path({str(tmp_path / 'b')!r}), seed=3, **{SMALL!r})"
     )
     root = Path(data.__file__).resolve().parents[2]

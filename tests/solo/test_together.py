@@ -6,10 +6,12 @@ import math
 import pytest
 import torch
 
+from solo import files
 from solo.adapters import make_config
 from solo.adapters.base import Method
 from solo.training.loop import LOG, train
 from solo.training.recipe import TrainConfig, follow, make_optimizer, set_step
+from solo.training.state import STATE, read_counters
 from solo.training.together import Run, train_runs
 from tests.conftest import make_model
 from tests.solo.test_train import RECIPE, TRAIN, VALID
@@ -64,6 +66,12 @@ def test_runs_together_end_as_they_do_alone(tmp_path):
         assert results[number]["valid_loss"] == pytest.approx(expected["valid_loss"], rel=1e-3)
         losses = [read(tmp_path / kind / str(number), "loss") for kind in ("together", "alone")]
         assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+        steps, names = ([], []), ([], [])
+        for kind, of, keys in zip(("together", "alone"), steps, names, strict=True):
+            for line in files.read_lines(tmp_path / kind / str(number) / LOG):
+                of.append(line["step"])
+                keys.append(list(line))
+        assert steps[0] == steps[1] and names[0] == names[1]
         for name, parameter in attached.parameters.items():
             torch.testing.assert_close(
                 runs[number].attached.parameters[name], parameter, rtol=5e-3, atol=5e-4
@@ -90,6 +98,38 @@ def test_runs_together_go_on_where_they_were_killed(tmp_path):
     for run, other in zip(whole, again, strict=True):
         for name, parameter in run.attached.parameters.items():
             assert torch.equal(parameter, other.attached.parameters[name]), name
+
+
+def test_a_state_goes_on_behind_either_door(tmp_path):
+    """Written by several runs together and taken up by each alone, and the other way round."""
+
+    def kill(done, total, info):
+        if done == 7:
+            raise KeyboardInterrupt
+
+    runs, recipe = [RUNS[0], RUNS[2]], {"save_every": 2}
+    single = alone(tmp_path / "whole", runs, **recipe)
+    model = make_model()
+    with pytest.raises(KeyboardInterrupt):
+        train_runs(model, make_runs(model, tmp_path / "t", runs, **recipe), TRAIN, VALID, kill)
+    from_together = alone(tmp_path / "t", runs, **recipe)
+    for run in make_runs(make_model(), tmp_path / "a", runs, **recipe):
+        model = make_model()
+        method, config = make_config(runs[int(run.run_dir.name)][0])
+        attached = method.attach(model, config, run.seed)
+        with pytest.raises(KeyboardInterrupt):
+            rest = (run.config, run.run_dir, run.seed, run.identity)
+            train(model, attached, TRAIN, VALID, *rest, kill)
+        assert read_counters(run.run_dir / STATE)["step"] == 6
+    model = make_model()
+    from_alone = make_runs(model, tmp_path / "a", runs, **recipe)
+    seen = []
+    train_runs(model, from_alone, TRAIN, VALID, lambda done, total, info: seen.append(done))
+    assert seen == list(range(7, 13))
+    for number, (attached, _) in enumerate(single):
+        for name, parameter in attached.parameters.items():
+            for other in (from_together[number][0], from_alone[number].attached):
+                torch.testing.assert_close(other.parameters[name], parameter, rtol=5e-3, atol=5e-4)
 
 
 def test_what_cannot_train_together(tmp_path):

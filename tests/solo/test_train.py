@@ -7,11 +7,13 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate.state import AcceleratorState, GradientState
 
 from solo.adapters import make_config
 from solo.datasets.data import Example
 from solo.training.batches import PackedBatch, PlainBatch, collate, epoch_batches
 from solo.training.loop import LOG, train
+from solo.training.processes import make_accelerator
 from solo.training.recipe import TrainConfig, learning_rate
 from solo.training.state import STATE, read_counters
 from tests.conftest import make_model
@@ -43,6 +45,28 @@ def run(tmp_path, options=None, stop_at=None, identity="a", **recipe):
     recipe = TrainConfig(**RECIPE | recipe)
     result = train(model, attached, TRAIN, VALID, recipe, tmp_path, 1, identity, on_progress)
     return {name: p.detach().clone() for name, p in attached.parameters.items()}, result
+
+
+def fresh_accelerate() -> None:
+    """Forget what accelerate has read of the environment; its state is global."""
+    AcceleratorState._reset_state(True)
+    GradientState._reset_state()
+
+
+def test_the_environment_of_accelerate_changes_nothing(tmp_path, monkeypatch):
+    expected, result = run(tmp_path / "a")
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    fresh_accelerate()
+    try:
+        processes = make_accelerator()
+        assert (processes.mixed_precision, processes.gradient_accumulation_steps) == ("no", 1)
+        found, same = run(tmp_path / "b")
+    finally:
+        monkeypatch.undo()
+        fresh_accelerate()
+    assert result == same
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 def read_log(tmp_path):
