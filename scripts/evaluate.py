@@ -1,4 +1,4 @@
-"""Score a run's predictions with the official E2E metrics: scripts/evaluate.py run=DIR"""
+"""Score a run's predictions by the registry's metrics: scripts/evaluate.py run=DIR"""
 
 import sys
 from pathlib import Path
@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.metrics import METRICS
 from solo.cli import stages
 from solo.cli.command import command
 
@@ -15,8 +16,9 @@ from solo.cli.command import command
 def main(cfg: DictConfig) -> None:
     config, run_dir = stages.run_config(cfg)
     scores = stages.evaluate(config, run_dir)
-    for name in ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr"):
-        print(f"{name:8s} {scores[name]:.4f}")
+    for name in METRICS:
+        if name in scores:  # a run scored before a metric was added lacks it
+            print(f"{name:8s} {scores[name]:.4f}")
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from solo.cli.rows import (
     split_launcher,
     tables_named,
 )
+from solo.cli.tables import table_of
 from solo.runs import record
 
 
@@ -121,8 +122,9 @@ def main() -> None:
             for table in tables:
                 runs_dir = Path(rows[0].config["runs_dir"])
                 out_dir, pictures = (args.out or place for place in TABLES[table][1:])
-                markdown = write_table(table, runs_dir, out_dir)
-                write_figures(table, runs_dir, pictures)
+                filled = table_of(table, runs_dir)
+                markdown = write_table(filled, out_dir)
+                write_figures(filled, pictures)
                 print(markdown if len(tables) == 1 else f"{table}: {out_dir}")
     finally:
         if failed:

@@ -15,10 +15,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.tables.report import write_table
-from eval.tables.settings import row_settings
 from solo.cli import stages
 from solo.cli.command import RESULTS, one_line_errors, plain_parser
-from solo.cli.rows import by_directory, compose_rows, row_names, tables_named
+from solo.cli.rows import by_directory, compose_rows, row_names, row_settings, tables_named
+from solo.cli.tables import table_of
 from solo.runs import record, run
 from solo.standin import corpus
 from solo.standin import plain as pretrain
@@ -50,8 +50,9 @@ def smoke(out: Path, names: list[str], overrides: list[str]) -> tuple[int, list[
     """Run `names` under `out`; returns the number of runs and a line for each row that failed."""
     prepare(out)
     rows, failed, decoded = [], [], []
+    settings = row_settings(names)
     depths = {
-        name: 24 if row_settings(name)["model"]["path"].endswith("medium") else 12 for name in names
+        name: 24 if settings[name]["model"]["path"].endswith("medium") else 12 for name in names
     }
     for n_layer in sorted(set(depths.values())):
         paths = [f"model.path={backbone_of(out, n_layer)}", f"data.dir={out}/data"]
@@ -87,7 +88,7 @@ def main() -> None:
         shutil.rmtree(out, ignore_errors=True)
         runs, failed = smoke(out, names, args.overrides)
         for table in sorted({name.split("/")[0] for name in names}):
-            write_table(table, out / "runs", out / "tables")
+            write_table(table_of(table, out / "runs"), out / "tables")
     seconds = time.monotonic() - start
     print(f"{len(names)} rows, {runs} runs, {len(failed)} rows failed, {seconds:.0f} s: {out}")
     if failed:

@@ -28,6 +28,7 @@ from solo import files
 from solo.cli import stages
 from solo.cli.command import CONFIGS, one_line_errors, plain_parser
 from solo.cli.rows import compose_row
+from solo.cli.tables import table_of
 from solo.datasets.download import check_file
 from solo.runs import record, run
 from solo.standin import corpus
@@ -144,8 +145,9 @@ def score(home: Path, references: str) -> None:
                 config["evaluate"]["references"] = references
             decoded.append((config, path.parent))
     stages.evaluate_all(decoded)
-    print(write_table("standin", home / "runs", home))
-    write_figures("standin", home / "runs", home)
+    table = table_of("standin", home / "runs")
+    print(write_table(table, home))
+    write_figures(table, home)
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from eval.tables.lines import load_reported
-from eval.tables.settings import GROUPS, row_settings
 from solo.adapters import METHODS, make_config
+from solo.cli.rows import SETTINGS, row_settings
 from solo.runs.run import identity, run_directory
 from solo.training.recipe import TrainConfig
 
@@ -167,11 +167,11 @@ def test_rows_with_the_same_config_are_one_run(experiments, tmp_path, variant):
     assert sorted(map(sorted, shared)) == sorted(map(sorted, SHARED))
 
 
-def test_tables_read_the_experiments_as_hydra_does(experiments):
-    for name, cfg in experiments.items():
-        assert row_settings(name) == {group: cfg[group] for group in GROUPS}, name
-    with pytest.raises(FileNotFoundError, match="no experiment file for row 'table1/nope'"):
-        row_settings("table1/nope")
+def test_tables_get_the_experiments_as_hydra_composes_them(experiments):
+    for name, settings in row_settings(["table1/solo_s", "family/vera", "demo/lora"]).items():
+        assert settings == {group: experiments[name][group] for group in SETTINGS}, name
+    with pytest.raises(ValueError, match="unknown experiment 'table1/nope'; known: "):
+        row_settings(["table1/nope"])
 
 
 def test_an_experiment_file_says_its_launch_line(experiments):

@@ -1,5 +1,6 @@
 """Table rows as configurations, and which of them share a run."""
 
+import functools
 import itertools
 import shutil
 from collections.abc import Iterable
@@ -14,7 +15,6 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from eval.tables.lines import load_reported
-from eval.tables.settings import row_settings
 from solo.cli.command import CONFIGS, PAPER_TABLES, check_experiments
 from solo.runs import run
 
@@ -23,6 +23,7 @@ LAUNCHERS = {  # hydra/launcher=NAME: (module, package)
     "submitit_slurm": ("hydra_submitit_launcher", "hydra-submitit-launcher"),
     "submitit_local": ("hydra_submitit_launcher", "hydra-submitit-launcher"),
 }
+SETTINGS = ("model", "data", "adapter", "train", "decode")  # that a row decides
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,23 @@ def compose_row(row: str, overrides: list[str]) -> dict:
         raise ValueError(f"{row}: {' '.join(str(error).split())}") from error
 
 
+def row_settings(names: Iterable[str]) -> dict[str, dict]:
+    """{row: {"model": {...}, "data": ..., "adapter": ..., "train": ..., "decode": ...}}: what the
+    experiment files ask of these rows, interpolations as written.
+
+    Raises ValueError for an unknown row.
+    """
+    return {name: _row_settings(name) for name in names}
+
+
+@functools.cache
+def _row_settings(name: str) -> dict:
+    check_experiments([name])
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = OmegaConf.to_container(compose("config", overrides=[f"experiment={name}"]))
+    return {group: composed[group] for group in SETTINGS}
+
+
 def compose_rows(
     names: list[str], overrides: list[str], own: dict[str, list[str]] | None = None
 ) -> list[Row]:
@@ -106,7 +124,7 @@ def compose_rows(
 def _applies(override: str, row: str) -> bool:
     key = override.split("=", 1)[0]
     group, _, option = key.partition(".")
-    return group != "adapter" or not option or option in row_settings(row)["adapter"]
+    return group != "adapter" or not option or option in row_settings([row])[row]["adapter"]
 
 
 def expand(overrides: list[str]) -> list[list[str]]:
