@@ -21,7 +21,7 @@ from eval.metrics.systems import Result, score, score_systems
 from eval.metrics.texts import Report
 from eval.readers import FORMATS, load
 
-__all__ = ["METRICS", "Scored", "score", "score_files", "score_systems"]
+__all__ = ["Scored", "score", "score_files", "score_systems"]
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _latex(names: Sequence[str], systems: Sequence[dict]) -> str:
 
 def _segments(rows: Sequence[dict]) -> str:
     """As the official script with -l; a tab or line end inside a text becomes a space."""
-    scored = [name for metric in METRICS.values() for name in metric.segment_scores]
+    scored = [name for name in rows[0] if name not in ("src", "sys_out")]
     lines = ["\t".join(("src", "sys_out", *scored))]
     for row in rows:
         texts = [" ".join(row[name].split("\t")) for name in ("src", "sys_out")]

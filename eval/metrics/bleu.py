@@ -28,7 +28,7 @@ def measure(texts: Texts) -> list[Measured]:
         Measured(
             bleu(whole),
             np.column_stack([whole.length, whole.closest, whole.hits[:, :ORDER]]),
-            {"BLEU": [*map(bleu, alone)], "sentBLEU": [bleu(one, 1.0) for one in alone]},
+            {"BLEU": [*map(bleu, alone)], "sentBLEU": [bleu(segment, 1.0) for segment in alone]},
         )
         for whole, alone in zip(texts.mteval, texts.mteval_by_segment, strict=True)
     ]
@@ -51,6 +51,5 @@ METRIC = Metric(
     columns=("words", "reference words", *(f"{n}-gram matches" for n in range(1, ORDER + 1))),
     from_sums=from_sums,
     measure=measure,
-    segment_scores=("BLEU", "sentBLEU"),
     optional=False,
 )

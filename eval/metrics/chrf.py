@@ -31,21 +31,21 @@ def measure(texts: Texts) -> list[Measured]:
         for system, segment in where:
             text = texts.corpora[system][0][segment]
             counts[system][segment] = SCORER._compute_segment_statistics(text, ngrams)
-    ones = [np.ones(len(rows)) for rows in counts]
     return [
-        Measured(float(from_sums(rows.sum(0)[None], one)[0]), rows, {"chrF": from_sums(rows, one)})
-        for rows, one in zip(counts, ones, strict=True)
+        Measured(float(_f_score(rows.sum(0)[None])[0]), rows, {"chrF": _f_score(rows)})
+        for rows in counts
     ]
 
 
-def from_sums(sums: np.ndarray, segments: np.ndarray) -> np.ndarray:
+def _f_score(sums: np.ndarray) -> np.ndarray:
     """F2 of the means of precision and recall over the orders that both sides have (sacrebleu's
     default, without epsilons)."""
     output, reference, matches = np.moveaxis(sums.reshape(len(sums), -1, 3), 2, 0)  # [corpora, 8]
-    known = (output > 0) & (reference > 0)
+    on_both = (output > 0) & (reference > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         precision, recall = (
-            np.where(known, matches / side, 0).sum(1) / known.sum(1) for side in (output, reference)
+            np.where(on_both, matches / side, 0).sum(1) / on_both.sum(1)
+            for side in (output, reference)
         )
         factor = SCORER.beta**2
         return np.nan_to_num((1 + factor) * precision * recall / (factor * precision + recall))
@@ -59,7 +59,7 @@ METRIC = Metric(
     limits=(0, 1),
     signature="case:mixed,eff:yes,nc:6,nw:2,space:no",
     columns=tuple(f"{order} {count}" for order in ORDERS for count in COUNTS),
-    from_sums=from_sums,
+    from_sums=lambda sums, segments: _f_score(sums),
     measure=measure,
     packages=("sacrebleu",),
 )

@@ -74,16 +74,16 @@ def normalize(texts: Iterable[str]) -> dict[str, str]:
     pieces = {text: _PARTING.split(text.strip(_TRIMMED)) for text in unique}
     todo = dict.fromkeys(piece for parts in pieces.values() for piece in parts)
     todo = [piece for piece in todo if not _NORMAL.fullmatch(piece)]
-    known = {}
+    normal = {}
     if todo:
         arguments = ["-cp", jar(JAR), "edu.cmu.meteor.util.Normalizer", "en", "true"]
         output = run_filter("METEOR's normaliser", arguments, "\n".join(todo) + "\n")
         output = output.split("\n")[:-1]
         if len(output) != len(todo):
             raise OddText("the normaliser gave another number of lines")
-        known = dict(zip(todo, output, strict=True))
+        normal = dict(zip(todo, output, strict=True))
     return {
-        text: " ".join(known.get(part, part) for part in parts) for text, parts in pieces.items()
+        text: " ".join(normal.get(part, part) for part in parts) for text, parts in pieces.items()
     }
 
 

@@ -2,7 +2,7 @@
 comes from sums over segments."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +18,8 @@ class Measured:
     """One metric of one system.
 
     score: of the corpus, on the scale of the JSON files; statistics: [segments, columns], whose
-    weighted sums give the score of any resample; by_segment: a list for each of the metric's
-    segment_scores, empty unless they were asked for.
+    weighted sums give the score of any resample; by_segment: {name: a score for each segment},
+    needed only where the Texts ask for segments.
     """
 
     score: float
@@ -40,7 +40,6 @@ class Metric:
     measure: all systems of a Texts -> one Measured each
     prepare: for a metric that waits for a program of its own: what has to be done before others
         begin; measure then gets its result as a second argument
-    segment_scores: names of the scores of single segments, by default the metric's own
     optional: tables leave the column out where no run has this score
     """
 
@@ -54,12 +53,8 @@ class Metric:
     from_sums: Callable[[np.ndarray, np.ndarray], np.ndarray]
     measure: Callable[..., list[Measured]]
     prepare: "Callable[[Texts], object] | None" = None
-    segment_scores: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
-    optional: bool = field(default=True, kw_only=True)
-
-    def __post_init__(self):
-        object.__setattr__(self, "segment_scores", self.segment_scores or (self.name,))
+    optional: bool = True
 
     def shown(self, score: float, sign: str = "") -> str:
         """A score, or with sign "+" a difference, as tables show it."""

@@ -112,7 +112,7 @@ def rows_of(table: Table) -> list[tuple[dict, list[Run]]]:
     filling = []
     for row in table.definition["rows"]:
         settings = table.settings[row["row"]]
-        same = {other for other, theirs in table.settings.items() if theirs == settings}
+        same = {name for name, of_other in table.settings.items() if of_other == settings}
         made = [run for run in table.runs if same & set(run.rows)]
         marked = [replace(run, marks=run.marks + differences(run, settings)) for run in made]
         filling.append((row, marked))

@@ -82,9 +82,9 @@ def note(counts: Counts) -> str:
     if counts.reported is None:
         return ""
     readings = counts.readings or {"the formula": counts.exact}
-    found = fitting(counts.reported, readings)
-    if found:
-        return "; ".join(found)
+    phrases = fitting(counts.reported, readings)
+    if phrases:
+        return "; ".join(phrases)
     start = "fits neither" if len(readings) > 1 else "does not fit"
     given = ", ".join(f"{name} gives {count:,}" for name, count in readings.items())
     near = fitting(counts.reported, {f"{k} ({n:,})": n for k, n in counts.elsewhere.items()})
