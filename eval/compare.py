@@ -3,15 +3,16 @@
   python -m eval.compare RUN_A RUN_B
 
 Segments are drawn with replacement, the same ones for both runs, and both are scored on each
-sample. Printed: each score, the difference A - B with its 95 % interval (percentiles), and the
-two-sided p-value, twice the share of samples in which the difference has the other sign or is 0.
+sample, by every metric that both have. Printed: each score, the difference A - B with its 95 %
+interval (percentiles), and the two-sided p-value, twice the share of samples in which the
+difference has the other sign or is 0.
 """
 
 import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,8 @@ import numpy as np
 import yaml
 
 from eval.files import replace_text
-from eval.metrics.statistics import read, save, scores
-from eval.metrics.systems import METRICS
+from eval.metrics import METRICS
+from eval.metrics.statistics import Statistics, read, save, scores
 from eval.score import score_files
 
 STATISTICS = "statistics.json"  # of a run directory
@@ -30,10 +31,10 @@ _AT_ONCE = 1000  # samples scored together: their weights take 5 MB
 
 @dataclass(frozen=True)
 class Outputs:
-    """A system's segment statistics ([segments, columns]) and the MRs that they belong to."""
+    """A system's segment statistics and the MRs that they belong to, in the same order."""
 
     name: str
-    rows: np.ndarray
+    statistics: Statistics
     sources: list[str]
 
 
@@ -53,13 +54,13 @@ def _sha256(path: Path) -> str:
 
 
 def outputs(run: Path, references: Path | None = None) -> Outputs:
-    """Statistics of a run directory, or of a file of hypotheses if `references` are given.
+    """Statistics of a run, or of a file of hypotheses if `references` are given.
 
-    A run directory's references are those of its config.yaml. Its statistics are written beside
-    its predictions and read from there the next time, if neither file has changed.
+    A run's references are those of its config.yaml. Its statistics are written beside its
+    predictions and read from there the next time, if neither file has changed.
     Raises FileNotFoundError or ValueError, and what scoring raises.
     """
-    run = Path(run)
+    run = decoding_of(run)
     predictions = run / "predictions.tsv" if run.is_dir() else run
     if not predictions.is_file():
         raise FileNotFoundError(f"{predictions} does not exist; decode this run first")
@@ -69,85 +70,119 @@ def outputs(run: Path, references: Path | None = None) -> Outputs:
         raise FileNotFoundError(f"{references} does not exist; run `make data`, or set --refs")
     inputs = {"predictions": _sha256(predictions), "references": _sha256(references)}
     path = run / STATISTICS if run.is_dir() else None
-    found = read(path, inputs) if path else None
-    if found is None:
+    scored = read(path, inputs) if path else None
+    if scored is None:
         (result,) = score_files(references, [predictions])
-        found = result.statistics, result.sources
+        scored = result.statistics, result.sources
         if path:
-            save(path, *found, inputs)
-    return Outputs(str(run), *found)
+            save(path, *scored, inputs)
+    return Outputs(str(run), *scored)
+
+
+def decoding_of(run: Path) -> Path:
+    """Where a run's predictions are: in its directory, or in the one that decode/ holds.
+
+    A file is given back as it is. Raises ValueError if decode/ holds several: name one of them.
+    """
+    run = Path(run)
+    decodings = sorted(run.glob("decode/*/"))
+    if (run / "predictions.tsv").exists() or not decodings:
+        return run
+    if len(decodings) > 1:
+        raise ValueError(
+            f"{run} was decoded several times; name one: {', '.join(map(str, decodings))}"
+        )
+    return decodings[0]
 
 
 def references_of(run: Path) -> Path:
-    """The references that a run directory's config.yaml names. FileNotFoundError: no such run."""
-    config = Path(run) / "config.yaml"
-    if not config.is_file():
-        raise FileNotFoundError(f"{run} is no run directory; name its references with --refs")
-    settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    return Path(settings["evaluate"]["references"])
+    """The references that a run's config.yaml names. FileNotFoundError: no such run."""
+    run = Path(run)
+    for config in (run / "config.yaml", run.parent.parent / "config.yaml"):  # of DIR/decode/HASH
+        if run.is_dir() and config.is_file():
+            settings = yaml.safe_load(config.read_text(encoding="utf-8"))
+            return Path(settings["evaluate"]["references"])
+    raise FileNotFoundError(f"{run} is no run directory; name its references with --refs")
 
 
 def kept(run: Path) -> Outputs | None:
-    """Statistics that evaluation left in a run directory, None without; starts nothing."""
-    run = Path(run)
+    """Statistics that evaluation left beside a run's predictions, None without; starts nothing."""
+    run = decoding_of(run)
     environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     inputs = dict(environment["evaluate"]["inputs"])
     predictions = inputs.pop("predictions.tsv")
     [references] = inputs.values()
-    found = read(run / STATISTICS, {"predictions": predictions, "references": references})
-    return Outputs(run.name, *found) if found else None
+    scored = read(run / STATISTICS, {"predictions": predictions, "references": references})
+    return Outputs(run.name, *scored) if scored else None
 
 
-def in_order(a: Outputs, b: Outputs) -> np.ndarray:
-    """The rows of b in the order of a's MRs. Raises ValueError if the MRs are not the same."""
+def in_order(a: Outputs, b: Outputs) -> Statistics:
+    """b's statistics in the order of a's MRs. Raises ValueError if the MRs are not the same."""
     if a.sources == b.sources:
-        return b.rows
+        return b.statistics
     where = {source: i for i, source in enumerate(b.sources)}
     if len(where) != len(b.sources) or sorted(a.sources) != sorted(b.sources):
         raise ValueError(
             f"{a.name} and {b.name} have outputs for other MRs ({len(a.sources)} and "
             f"{len(b.sources)}); compare runs on the same test set"
         )
-    return b.rows[[where[source] for source in a.sources]]
+    order = [where[source] for source in a.sources]
+    return {name: rows[order] for name, rows in b.statistics.items()}
 
 
-def compare(a: Outputs, b: Outputs, samples: int = SAMPLES, seed: int = SEED) -> dict:
-    """Difference by metric. Raises ValueError if the two were not run on the same MRs."""
-    if samples < 1:
-        raise ValueError(f"{samples} samples; at least one is needed")
-    sides, size = (a.rows, in_order(a, b)), len(a.rows)
-    whole = [scores(rows, np.ones((1, size))) for rows in sides]
+def draws(size: int, samples: int, seed: int) -> Iterator[np.ndarray]:
+    """Weights [some samples, size] of resamples of `size` segments, `samples` in all."""
     random = np.random.default_rng(seed)
-    drawn: dict[str, list] = {name: [] for name in METRICS}
     for start in range(0, samples, _AT_ONCE):
         number = min(_AT_ONCE, samples - start)
-        weights = random.multinomial(size, np.full(size, 1 / size), size=number)
-        first, second = (scores(rows, weights) for rows in sides)
-        for name in METRICS:
+        yield random.multinomial(size, np.full(size, 1 / size), size=number)
+
+
+def compare(
+    a: Outputs, b: Outputs, samples: int = SAMPLES, seed: int = SEED
+) -> dict[str, Difference]:
+    """Difference by metric, of those that both have statistics of.
+
+    Raises ValueError if the two were not run on the same MRs, or share no metric.
+    """
+    if samples < 1:
+        raise ValueError(f"{samples} samples; at least one is needed")
+    common = [name for name in METRICS if name in a.statistics and name in b.statistics]
+    if not common:
+        raise ValueError(f"{a.name} and {b.name} have no metric in common; score them again")
+    sides = [{name: of[name] for name in common} for of in (a.statistics, in_order(a, b))]
+    size = len(a.sources)
+    whole = [scores(side, np.ones((1, size))) for side in sides]
+    drawn: dict[str, list] = {name: [] for name in common}
+    for weights in draws(size, samples, seed):
+        first, second = (scores(side, weights) for side in sides)
+        for name in common:
             drawn[name].append(first[name] - second[name])
-    found = {}
-    for name in METRICS:
+    differences = {}
+    for name in common:
         values = np.concatenate(drawn[name])
         low, high = np.percentile(values, [2.5, 97.5])
         # The observed sample counts as one, so that p is never 0.
         tail = min((values <= 0).sum(), (values >= 0).sum()) + 1
         scored = (float(side[name][0]) for side in whole)
         p = min(1.0, 2 * float(tail) / (samples + 1))
-        found[name] = Difference(*scored, float(low), float(high), p)
-    return found
+        differences[name] = Difference(*scored, float(low), float(high), p)
+    return differences
 
 
-def markdown(found: dict[str, Difference], names: Sequence[str] = ("A", "B")) -> str:
-    """A line for each metric; BLEU, METEOR and ROUGE-L x 100."""
+def markdown(differences: dict[str, Difference], names: Sequence[str] = ("A", "B")) -> str:
+    """A line for each metric, as tables show its scores."""
     lines = [f"| metric | {names[0]} | {names[1]} | difference | 95 % interval | p |"]
     lines += ["|---|---:|---:|---:|---:|---:|"]
-    for name, of_metric in found.items():
-        factor, digits = (1, 3) if name in ("NIST", "CIDEr") else (100, 2)
+    for name, difference in differences.items():
+        metric = METRICS[name]
+        digits = metric.digits
         a, b, low, high = (
-            factor * value for value in (of_metric.a, of_metric.b, of_metric.low, of_metric.high)
+            metric.scale * value
+            for value in (difference.a, difference.b, difference.low, difference.high)
         )
         cells = [f"{a:.{digits}f}", f"{b:.{digits}f}", f"{a - b:+.{digits}f}"]
-        cells += [f"{low:+.{digits}f} to {high:+.{digits}f}", f"{of_metric.p:.4f}"]
+        cells += [f"{low:+.{digits}f} to {high:+.{digits}f}", f"{difference.p:.4f}"]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -168,19 +203,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         sides = [outputs(path, options.refs) for path in (options.a, options.b)]
-        found = compare(*sides, options.samples, options.seed)
+        differences = compare(*sides, options.samples, options.seed)
         if options.json:
             content = {"a": str(options.a), "b": str(options.b), "samples": options.samples}
-            content |= {"seed": options.seed, "n_segments": len(sides[0].rows)}
-            content |= {name: vars(of_metric) for name, of_metric in found.items()}
+            content |= {"seed": options.seed, "n_segments": len(sides[0].sources)}
+            content |= {name: vars(of_metric) for name, of_metric in differences.items()}
             replace_text(options.json, json.dumps(content, indent=2) + "\n")
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(
-        f"A: {options.a}\nB: {options.b}\n{len(sides[0].rows)} MRs, {options.samples:,} samples\n"
-    )
-    print(markdown(found))
+    print(f"A: {options.a}\nB: {options.b}")
+    print(f"{len(sides[0].sources)} MRs, {options.samples:,} samples\n")
+    print(markdown(differences))
     return 0
 
 

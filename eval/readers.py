@@ -204,12 +204,12 @@ def read_hypotheses(path: Path, notes: list[str]) -> Rows:
 def _group(rows: Rows, consecutive: bool) -> list[tuple[str, list[str]]]:
     """References by MR in order of first appearance, or by runs of the same MR."""
     groups: list[tuple[str, list[str]]] = []
-    known: dict[str, list[str]] = {}
+    of_source: dict[str, list[str]] = {}
     for source, text in zip(rows.sources, rows.texts, strict=True):
-        if source not in known or (consecutive and groups[-1][0] != source):
-            known[source] = []
-            groups.append((source, known[source]))
-        known[source].append(text)
+        if source not in of_source or (consecutive and groups[-1][0] != source):
+            of_source[source] = []
+            groups.append((source, of_source[source]))
+        of_source[source].append(text)
     return groups
 
 
@@ -232,13 +232,13 @@ def _by_source(
     for source in wanted:
         if source not in groups:
             raise ValueError(f"{names[0]}: {names[1]} has no references for the MR {source!r}")
-    found = set(wanted)
-    missing = [source for source in groups if source not in found]
+    scored = set(wanted)
+    missing = [source for source in groups if source not in scored]
     if missing and partial:
-        notes.append(f"{names[0]}: {len(found)} of {len(groups)} MRs are scored")
+        notes.append(f"{names[0]}: {len(scored)} of {len(groups)} MRs are scored")
     elif missing:
         raise ValueError(
-            f"{names[0]} has {len(wanted)} hypotheses for {len(found)} MRs, but {names[1]} has "
+            f"{names[0]} has {len(wanted)} hypotheses for {len(scored)} MRs, but {names[1]} has "
             f"references for {len(groups)} MRs; the first MR without a hypothesis is "
             f"{missing[0]!r}; the option --partial scores the others alone"
         )
@@ -262,31 +262,32 @@ def load(
     """
     notes: list[str] = []
     references_path = Path(references_path)
-    found = read_references(references_path, kind, notes)
+    loaded = read_references(references_path, kind, notes)
     return [
-        _pair(references_path, found, Path(path), partial, list(notes)) for path in hypotheses_paths
+        _pair(references_path, loaded, Path(path), partial, list(notes))
+        for path in hypotheses_paths
     ]
 
 
 def _pair(
     references_path: Path,
-    found: Rows | list[list[str]],
+    loaded: Rows | list[list[str]],
     hypotheses_path: Path,
     partial: bool,
     notes: list[str],
 ) -> Data:
     hypotheses = read_hypotheses(hypotheses_path, notes)
     names = (hypotheses_path, references_path)
-    if isinstance(found, Rows) and any(hypotheses.sources):
-        references = _by_source(hypotheses, found, names, partial, notes)
-    elif isinstance(found, Rows):
-        runs = _group(found, consecutive=True)
-        distinct = _group(found, consecutive=False)
+    if isinstance(loaded, Rows) and any(hypotheses.sources):
+        references = _by_source(hypotheses, loaded, names, partial, notes)
+    elif isinstance(loaded, Rows):
+        runs = _group(loaded, consecutive=True)
+        distinct = _group(loaded, consecutive=False)
         # The official script knows runs only and stops where their number is another.
         groups = runs if len(runs) == len(hypotheses.texts) else distinct
         references = [texts for _, texts in groups]
     else:
-        references = found
+        references = loaded
     if len(references) != len(hypotheses.texts):
         raise ValueError(
             f"{hypotheses_path} has {len(hypotheses.texts)} hypotheses, but {references_path} "

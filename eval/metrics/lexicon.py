@@ -60,11 +60,11 @@ def read_paraphrases(path: str | Path) -> Paraphrases:
     raw = igzip.decompress(Path(path).read_bytes())  # less than 4 GB, so that 32 bits do
     characters = np.frombuffer(raw, np.uint8)
     parts = range(0, len(raw), _PART)
-    found = [
+    positions = [
         np.flatnonzero(characters[i : i + _PART] == ord("\n")).astype(np.uint32) + np.uint32(i)
         for i in parts
     ]
-    newlines = np.concatenate(found)
+    newlines = np.concatenate(positions)
     if len(newlines) % 3:
         raise ValueError(f"{path} is not a paraphrase table: {len(newlines)} lines, not 3 an entry")
     return Paraphrases(raw, newlines[0::3] + 1, newlines[2::3] + 1)
@@ -73,7 +73,7 @@ def read_paraphrases(path: str | Path) -> Paraphrases:
 def _entries(table: Paraphrases, texts: Iterable[list[bytes]]) -> list[tuple[int, int]]:
     """Ranges of entries whose phrase occurs in a text, in order."""
     longer: dict[bytes, tuple[int, int]] = {}  # a phrase: range of the phrases that it begins
-    found = []
+    spans = []
     for words in texts:
         for first in range(len(words)):
             phrase, start, stop = b"", 0, len(table.phrases)
@@ -89,14 +89,14 @@ def _entries(table: Paraphrases, texts: Iterable[list[bytes]]) -> list[tuple[int
                     low = bisect_left(table.phrases, phrase + b"\n", start, stop, key=key)
                     high = bisect_right(table.phrases, phrase + b"\n", low, stop, key=key)
                     if low < high:
-                        found.append((low, high))
+                        spans.append((low, high))
                     last = bisect_right(table.phrases, phrase + b" ", high, stop, key=key)
                     longer[phrase] = (high, last)
                 start, stop = longer[phrase]
                 if start == stop:
                     break
                 phrase += b" "
-    return sorted(found)
+    return sorted(spans)
 
 
 def paraphrases(table: Paraphrases, texts: Iterable[str]) -> bytes:

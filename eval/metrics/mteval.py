@@ -1,4 +1,5 @@
-"""BLEU and NIST as the E2E challenge's official script computes them with ``-p``.
+"""The matching n-grams of BLEU and NIST, as the E2E challenge's official script counts them
+(``-p``).
 
 Source: tuetschek/e2e-metrics, ``metrics/pymteval.py`` (commit 1b9c4d8), itself after NIST's
 mteval-v13a.pl. Corpus level, several references, lower-cased, 4-grams for BLEU, 5-grams for NIST.
@@ -17,7 +18,6 @@ sacrebleu has none). With tgen's first 100 outputs emptied BLEU is 0.6004 offici
   their mean (nltk takes, order by order, the single best reference of each segment).
 """
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +26,7 @@ import numpy as np
 
 from eval.metrics.ngrams import Numbering, count, find, pair, parts
 
-BLEU_ORDER = 4
-NIST_ORDER = 5
-NIST_BETA = -math.log(0.5) / math.log(1.5) ** 2  # penalty 0.5 at two thirds of the length
+NIST_ORDER = 5  # the longest n-gram; BLEU takes four of them
 
 _ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
 # ASCII punctuation except ' , - . stands apart.
@@ -68,7 +66,7 @@ class References:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class Matches:
     """What both scores need, a row for each segment.
 
     length: words of the hypothesis; closest: of the reference closest in length (the shorter of
@@ -103,9 +101,9 @@ def _references(groups: tuple[tuple[str, ...], ...]) -> References:
     return References(lengths, numbering, largest, bits)
 
 
-def corpus_of(
+def matches(
     hypotheses: Sequence[str], references: Sequence[Sequence[str]], cache: dict | None = None
-) -> Corpus:
+) -> Matches:
     """Tokenise and count: hypotheses[i] belongs to the non-empty list references[i].
 
     cache: where what references tell is kept between systems.
@@ -121,9 +119,9 @@ def corpus_of(
     for n, (of_order, (cells, most)) in enumerate(zip(counts, of_references.largest, strict=True)):
         place, seen = find(pair(of_order.text, of_order.gram), cells)
         text, gram = of_order.text[seen], of_order.gram[seen]
-        matches = np.minimum(of_order.count[seen], most[place[seen]])
-        hits[n] = np.bincount(text, matches, len(tokens))
-        bits[n] = np.bincount(text, matches * of_references.bits[n][gram], len(tokens))
+        clipped = np.minimum(of_order.count[seen], most[place[seen]])
+        hits[n] = np.bincount(text, clipped, len(tokens))
+        bits[n] = np.bincount(text, clipped * of_references.bits[n][gram], len(tokens))
     lengths = of_references.lengths
     closest = [
         min(group, key=lambda length: (abs(length - len(words)), length))
@@ -131,46 +129,4 @@ def corpus_of(
     ]
     mean = [sum(group) / len(group) for group in lengths]
     length = np.array(list(map(len, tokens)))
-    return Corpus(length, np.array(closest), np.array(mean), hits.T, bits.T)
-
-
-def bleu(corpus: Corpus, smoothing: float = 0.0) -> float:
-    """BLEU-4 in [0, 1]; ``smoothing`` is added to matches and counts (1.0: sentence BLEU)."""
-    length, reference_length = int(corpus.length.sum()), int(corpus.closest.sum())
-    log_precision = 0.0
-    for n, hits in enumerate(corpus.hits.sum(0)[:BLEU_ORDER]):
-        total = length - n * len(corpus.length)
-        precision = max(hits + smoothing, 1e-15) / max(total + smoothing, 1e-9)
-        log_precision += math.log(precision) / BLEU_ORDER
-    penalty = 1.0 if length > reference_length else math.exp(1 - reference_length / length)
-    return penalty * math.exp(log_precision)
-
-
-def nist(corpus: Corpus) -> float:
-    """NIST-5: information-weighted precision, summed over orders, times a length penalty.
-
-    An order without any n-gram (every output shorter than it) counts 0; the official script
-    divides by zero there.
-    """
-    length, score = int(corpus.length.sum()), 0.0
-    for n, bits in enumerate(corpus.bits.sum(0).tolist()):
-        total = length - n * len(corpus.length)
-        score += bits / total if total else 0.0
-    ratio = length / float(corpus.mean.sum())
-    return score if ratio >= 1 else math.exp(-NIST_BETA * math.log(ratio) ** 2) * score
-
-
-def mteval_scores(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], cache: dict | None = None
-) -> dict[str, float]:
-    """BLEU and NIST of a corpus of texts (not tokens); cache: as in :func:`corpus_of`."""
-    corpus = corpus_of(hypotheses, references, cache)
-    return {"BLEU": bleu(corpus), "NIST": nist(corpus)}
-
-
-def segment_scores(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]]
-) -> list[dict[str, float]]:
-    """BLEU, sentBLEU (add-one smoothing) and NIST of each segment as a corpus of its own."""
-    alone = [corpus_of([text], [group]) for text, group in zip(hypotheses, references, strict=True)]
-    return [{"BLEU": bleu(one), "sentBLEU": bleu(one, 1.0), "NIST": nist(one)} for one in alone]
+    return Matches(length, np.array(closest), np.array(mean), hits.T, bits.T)

@@ -22,11 +22,11 @@ def parts(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return keys >> _SHIFT, keys & _LOW
 
 
-def find(keys: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where in `known`, sorted and unique, each of `keys` stands, and whether it does."""
-    place = np.searchsorted(known, keys)
-    place_or_last = np.minimum(place, max(len(known) - 1, 0))
-    seen = known[place_or_last] == keys if len(known) else np.zeros(len(keys), bool)
+def find(keys: np.ndarray, ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where in `ordered`, sorted and unique, each of `keys` stands, and whether it does."""
+    place = np.searchsorted(ordered, keys)
+    place_or_last = np.minimum(place, max(len(ordered) - 1, 0))
+    seen = ordered[place_or_last] == keys if len(ordered) else np.zeros(len(keys), bool)
     return place_or_last, seen
 
 
@@ -51,14 +51,14 @@ class Numbering:
 
 
 def count(
-    texts: Sequence[Sequence[str]], longest: int, known: Numbering | None = None
+    texts: Sequence[Sequence[str]], longest: int, numbering: Numbering | None = None
 ) -> tuple[list[Counts], Numbering]:
     """Counts by order, 1 to `longest`, of texts of words; and the n-grams' numbers.
 
-    Of n-grams that `known` has, its numbers are kept; others get higher ones, and `known` comes
-    back as it was.
+    Of n-grams that `numbering` has, its numbers are kept; others get higher ones, and `numbering`
+    comes back as it was.
     """
-    words = dict(known.words) if known else {}
+    words = dict(numbering.words) if numbering else {}
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     flat = np.fromiter(
         (words.setdefault(word, len(words)) for text in texts for word in text),
@@ -72,11 +72,11 @@ def count(
         at = np.flatnonzero(room > n)
         unique, inverse = np.unique(pair(gram[at], flat[at + n]), return_inverse=True)
         numbers = np.arange(len(unique))
-        if known:
-            place, seen = find(unique, known.keys[n])
-            numbers = np.where(seen, place, len(known.keys[n]) + np.cumsum(~seen) - 1)
+        if numbering:
+            place, seen = find(unique, numbering.keys[n])
+            numbers = np.where(seen, place, len(numbering.keys[n]) + np.cumsum(~seen) - 1)
         keys.append(unique)
         gram[at] = numbers[inverse]
         cells, often = np.unique(pair(text[at], gram[at]), return_counts=True)
         counts.append(Counts(*parts(cells), often))
-    return counts, known or Numbering(words, keys)
+    return counts, numbering or Numbering(words, keys)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
 from eval.metrics.java import jar, run_filter
-from eval.metrics.meteor import Corpus
+from eval.metrics.metric import Corpus
 
 JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
 

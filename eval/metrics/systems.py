@@ -1,39 +1,29 @@
-"""The five E2E scores of systems: lists of texts in, numbers out.
+"""The scores of systems: lists of texts in, numbers out.
 
-Equal to the official script, ``measure_scores.py -p`` of tuetschek/e2e-metrics.
+The first five are equal to the official script, ``measure_scores.py -p`` of tuetschek/e2e-metrics.
 """
 
 import gc
-import gzip
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from eval.metrics.captions import rouge_and_cider
-from eval.metrics.java import jar
-from eval.metrics.lexicon import paraphrases, read_paraphrases
-from eval.metrics.meteor import PARAPHRASES, Corpus, Scores, meteor, prepare
-from eval.metrics.mteval import bleu, corpus_of, nist, segment_scores
-from eval.metrics.ptb import tokenize_corpora
-from eval.metrics.statistics import fill, mteval_rows
-
-METRICS = ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
-SEGMENT_METRICS = ("BLEU", "sentBLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
-
-Report = Callable[[int, int], None]  # (systems done, of how many)
+from eval.metrics import METRICS
+from eval.metrics.metric import Corpus, Measured
+from eval.metrics.texts import Report, Texts
 
 
 @dataclass(frozen=True)
 class Result:
-    """scores: METRICS of a system; segments: SEGMENT_METRICS of each of its segments, if asked;
-    statistics: what the scores are made of, a row a segment (:mod:`eval.metrics.statistics`)."""
+    """scores: of a system, by metric; segments: {name: score} of each of its segments, if asked
+    for; statistics: what the scores are made of (:mod:`eval.metrics.statistics`)."""
 
     scores: dict[str, float]
     segments: list[dict[str, float]]
-    statistics: np.ndarray
+    statistics: dict[str, np.ndarray]
 
 
 @contextmanager
@@ -75,55 +65,41 @@ def score_systems(
     """
     for corpus in corpora:
         _check(*corpus)
-    path, (cache, caption_cache) = jar(PARAPHRASES), ({}, {})
-    # One thread does everything beside METEOR in this order, so that METEOR waits least.
+    # One thread does everything beside METEOR, which takes longest: that runs in this thread, so
+    # that it waits least and an interrupt ends it at once.
     with _without_collector(), ThreadPoolExecutor(1) as background:
-        table = background.submit(read_paraphrases, path)
-
-        def pick(texts: set[str]) -> Callable[[], bytes]:
-            def picked() -> bytes:
-                return gzip.compress(paraphrases(table.result(), texts), 1)
-
-            return background.submit(picked).result
-
-        tokenized = tokenize_corpora(corpora)
-        for _, references in tokenized:
-            if not any(text for group in references for text in group):
-                raise ValueError("no reference has a word in it; check the references")
-        job = prepare(tokenized, pick)
-        # METEOR takes longest. It runs in this thread, so that an interrupt ends it at once.
-        jobs = [
-            (
-                background.submit(_mteval, *corpus, by_segment, cache),
-                background.submit(rouge_and_cider, *tokens, caption_cache),
-            )
-            for corpus, tokens in zip(corpora, tokenized, strict=True)
-        ]
-        return [
-            _result(of_meteor, mteval.result(), captions.result())
-            for of_meteor, (mteval, captions) in zip(meteor(job, report), jobs, strict=True)
-        ]
+        texts = Texts(corpora, by_segment, background, report)
+        prepared = {
+            name: metric.prepare(texts) for name, metric in METRICS.items() if metric.prepare
+        }
+        jobs = {
+            name: background.submit(metric.measure, texts)
+            for name, metric in METRICS.items()
+            if not metric.prepare
+        }
+        measured = {name: METRICS[name].measure(texts, job) for name, job in prepared.items()}
+        measured |= {name: job.result() for name, job in jobs.items()}
+    return [
+        _result({name: of_all[system] for name, of_all in measured.items()}, by_segment)
+        for system in range(len(corpora))
+    ]
 
 
-def _mteval(hypotheses, references, by_segment: bool, cache: dict) -> tuple:
-    corpus = corpus_of(hypotheses, references, cache)
-    scores = {"BLEU": bleu(corpus), "NIST": nist(corpus)}
-    rows = segment_scores(hypotheses, references) if by_segment else []
-    return scores, rows, mteval_rows(corpus)
-
-
-def _result(of_meteor: Scores, mteval: tuple, captions: dict) -> Result:
-    scores, rows, numbers = mteval
-    (rouge, of_rouge), (cider, of_cider) = captions["ROUGE_L"], captions["CIDEr"]
-    scores |= {"METEOR": of_meteor.score, "ROUGE_L": rouge, "CIDEr": cider}
-    for row, *values in zip(rows, of_meteor.segments, of_rouge, of_cider, strict=False):
-        row |= zip(("METEOR", "ROUGE_L", "CIDEr"), values, strict=True)
-    fill(numbers, of_meteor.statistics, of_rouge, of_cider)
-    return Result({name: scores[name] for name in METRICS}, rows, numbers)
+def _result(measured: dict[str, Measured], by_segment: bool) -> Result:
+    """One system's, in the registry's order."""
+    measured = {name: measured[name] for name in METRICS}
+    columns = {name: values for of in measured.values() for name, values in of.by_segment.items()}
+    rows = zip(*columns.values(), strict=True) if by_segment else ()
+    return Result(
+        scores={name: of_metric.score for name, of_metric in measured.items()},
+        segments=[dict(zip(columns, map(float, row), strict=True)) for row in rows],
+        statistics={name: of_metric.statistics for name, of_metric in measured.items()},
+    )
 
 
 def score(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """BLEU, NIST, METEOR, ROUGE_L and CIDEr, in this order, on the official script's scale.
+    """{metric: score} in the registry's order: BLEU, NIST, METEOR, ROUGE_L and CIDEr on the
+    official script's scale, then chrF.
 
     hypotheses[i] (untokenised text, may be empty) is compared with every text of references[i].
     All but NIST (0 upwards) and CIDEr (0 to 10) lie in [0, 1].

@@ -11,11 +11,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402 (the backend comes first)
 from matplotlib.ticker import EngFormatter  # noqa: E402
 
+from eval.metrics import METRICS  # noqa: E402
 from eval.tables.labels import place  # noqa: E402
 from eval.tables.lines import Line  # noqa: E402
 from eval.tables.params import as_number  # noqa: E402
-from eval.tables.runs import Run, read_log  # noqa: E402
-from eval.tables.settings import row_settings  # noqa: E402
+from eval.tables.records import read_log  # noqa: E402
+from eval.tables.runs import Run  # noqa: E402
 
 MARK = "* stand-in backbone, partial run or other settings: not a reproduction"
 PAPER_LAMBDA = (0.0, 0.1)  # where the paper says that lambda ends (section C.4)
@@ -23,6 +24,8 @@ KINDS = {"full": ("full fine-tuning", "C7"), "lora": ("LoRA", "C1")}
 KINDS |= {"dense": ("Solo, dense", "C0"), "sparse": ("Solo, sparse", "C2")}
 SOURCES = {"paper": ("the paper", "C7"), "ours": ("ours", "C0")}  # of a method's point
 SOURCES |= {"other": ("* no reproduction", "C1")}
+BLEU = METRICS["BLEU"]
+AXIS = f"{BLEU.title} x {BLEU.scale}"
 plt.rcParams["svg.hashsalt"] = "solo"  # the same picture is the same file
 plt.rcParams["svg.fonttype"] = "none"  # text stays text
 
@@ -124,35 +127,37 @@ def lambda_curves(curves: list[Curve], title: str):
     return figure
 
 
-def bleu_against_parameters(lines: list[Line], title: str):
+def bleu_against_parameters(lines: list[Line], settings: dict[str, dict], title: str):
     """The paper's points (hollow) and ours (filled; square: devcode) over a logarithmic axis.
 
-    Runs that count as no reproduction are not drawn.
+    Runs that count as no reproduction are not drawn. settings: of each row, as a Table has them.
     """
     figure, axes = plt.subplots(figsize=(9.5, 5.2), layout="constrained")
     ours, seen = False, set()
     for line in lines:
         if "BLEU" not in line.scores or line.source not in ("paper", "ours"):
             continue
-        adapter = row_settings(line.row["row"])["adapter"]
+        adapter = settings[line.row["row"]]["adapter"]
         sparse = "sparse" if adapter.get("sparsity") else "dense"
         name, colour = KINDS[sparse if adapter["name"] == "solo" else adapter["name"]]
         score, reported = line.scores["BLEU"], line.source == "paper"
         x = float(as_number(line.trainable)[0]) if reported else line.trainable
         marker = "s" if line.variant == "devcode" else "o"
         source = ", ".join(filter(None, [line.source, line.variant if marker == "s" else None]))
-        spread = None if score.spread is None else score.spread * 100
+        spread = None if score.spread is None else score.spread * BLEU.scale
         label = None if (name, source) in seen else f"{name}: {source}"
         seen.add((name, source))
         axes.errorbar(
-            x, score.value * 100, yerr=spread, fmt=marker, color=colour, label=label,
+            x, score.value * BLEU.scale, yerr=spread, fmt=marker, color=colour, label=label,
             markerfacecolor="none" if reported else colour, capsize=3,
         )  # fmt: skip
         if adapter.get("rank") and reported:
             offset = {"xytext": (5, 4), "textcoords": "offset points"}
-            axes.annotate(f"r={adapter['rank']}", (x, score.value * 100), fontsize=8, **offset)
+            axes.annotate(
+                f"r={adapter['rank']}", (x, score.value * BLEU.scale), fontsize=8, **offset
+            )
         ours = ours or not reported
-    axes.set(xscale="log", xlabel="trainable parameters (paper: as printed)", ylabel="BLEU x 100")
+    axes.set(xscale="log", xlabel="trainable parameters (paper: as printed)", ylabel=AXIS)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0.1)
     axes.grid(alpha=0.3, which="both")
@@ -179,19 +184,19 @@ def bleu_of_methods(lines: list[Line], title: str, plain: bool):
     for line, _ in points:
         score, (source, colour) = line.scores["BLEU"], SOURCES[line.source]
         axes.errorbar(
-            _parameters(line), score.value * 100, color=colour, fmt="o", capsize=2, elinewidth=0.7,
-            yerr=None if score.spread is None else score.spread * 100,
+            _parameters(line), score.value * BLEU.scale, color=colour, fmt="o", capsize=2,
+            elinewidth=0.7, yerr=None if score.spread is None else score.spread * BLEU.scale,
             markerfacecolor="none" if line.source == "paper" else colour,
             label=None if plain else source,
         )  # fmt: skip
-    axes.set(xscale="log", xlabel="trainable parameters", ylabel="BLEU x 100")
+    axes.set(xscale="log", xlabel="trainable parameters", ylabel=AXIS)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.margins(x=0.12, y=0.12)
     axes.grid(alpha=0.3)
     axes.set_ylim(axes.get_ylim())  # final
     for line, label in named:
         if line.trainable == 0:
-            level = line.scores["BLEU"].value * 100
+            level = line.scores["BLEU"].value * BLEU.scale
             axes.axhline(level, color="0.5", linestyle="--", label=f"{label}: {level:.2f}")
     handles, names = axes.get_legend_handles_labels()
     unique = dict(zip(names, handles, strict=True))
@@ -200,7 +205,7 @@ def bleu_of_methods(lines: list[Line], title: str, plain: bool):
         figure.legend(unique.values(), unique.keys(), **legend)
     labels = [label for _, label in points]
     figure.suptitle(_title(title, labels), fontsize="medium")
-    where = [(_parameters(line), line.scores["BLEU"].value * 100) for line, _ in points]
+    where = [(_parameters(line), line.scores["BLEU"].value * BLEU.scale) for line, _ in points]
     place(axes, where, labels)
     return figure
 

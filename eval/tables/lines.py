@@ -1,4 +1,4 @@
-"""A table's lines: what was reported, and what our runs gave, row by row.
+"""A table and its lines: what was reported, and what our runs gave, row by row.
 
 Each row has a line for the paper, one for independent reproductions where there are any, and one
 for ours: for each variant of a method that has two, and for each group of runs that differ in
@@ -8,16 +8,34 @@ one by one, with the reasons. eval/tables/render.py writes the lines down.
 
 import statistics
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 
 import yaml
 
-from eval.tables.runs import METRICS, Run, differences
-from eval.tables.settings import row_settings, same_rows
+from eval.metrics import METRICS
+from eval.metrics.metric import Metric
+from eval.tables.runs import Run, differences, read_runs
 
-PERCENT = ("BLEU", "METEOR", "ROUGE_L")
 REPORTED = Path(__file__).parent / "paper.yaml"
+FAMILY = ("family", "demo-family")  # the tables with a row for each method
+
+
+@dataclass(frozen=True)
+class Table:
+    """All that a table is made from.
+
+    definition: its title, rows and notes, of paper.yaml; settings: {row: {"model": {...},
+    "data": ..., "adapter": ..., "train": ..., "decode": ...}} of its rows, and of other rows that
+    runs were made for; counts: {row: {"paper": trainable parameters, "devcode": the same}} for
+    rows without a run; runs: all that were found; left_out: a line for each directory left out.
+    """
+
+    name: str
+    definition: dict
+    settings: dict[str, dict]
+    counts: dict[str, dict[str, int]]
+    runs: list[Run]
+    left_out: list[str]
 
 
 @dataclass(frozen=True)
@@ -48,57 +66,86 @@ class Line:
 
 
 def load_reported() -> dict:
-    """The reported figures of eval/paper.yaml."""
+    """The reported figures and the tables' rows, eval/tables/paper.yaml."""
     return yaml.safe_load(REPORTED.read_text(encoding="utf-8"))
 
 
-def known_tables(reported: dict) -> list[str]:
-    """The names of the tables in eval/paper.yaml, in its order."""
+def table_names(reported: dict) -> list[str]:
+    """The names of the tables in paper.yaml, in its order."""
     return [key for key, value in reported.items() if isinstance(value, dict) and "rows" in value]
 
 
-def rows_of(table: dict, runs: list[Run]) -> list[tuple[dict, list[Run]]]:
+def rows_named(reported: dict, name: str) -> list[str]:
+    """The rows of a table, e.g. table2/solo_s_r64. Raises ValueError for an unknown table."""
+    if name not in table_names(reported):
+        raise ValueError(f"unknown table {name!r}; known: {', '.join(table_names(reported))}")
+    return [row["row"] for row in reported[name]["rows"]]
+
+
+def with_family_rows(reported: dict, labels: dict[str, str]) -> dict:
+    """The same with a row {row: label} for each that the tables of the family lack, as the last."""
+    extended = dict(reported)
+    for name in FAMILY:
+        present = set(rows_named(reported, name))
+        new = [{"row": row, "label": label} for row, label in labels.items() if row not in present]
+        extended[name] = reported[name] | {"rows": [*reported[name]["rows"], *new]}
+    return extended
+
+
+def read_table(reported: dict, name: str, runs_dir: Path, settings: dict, counts: dict) -> Table:
+    """The table with the runs in a directory.
+
+    Raises ValueError for an unknown table, for a row without settings, and for two runs that
+    should be one and are not (eval/tables/runs.py).
+    """
+    for row in rows_named(reported, name):
+        if row not in settings:
+            raise ValueError(f"no settings of row {row!r} of {name}; pass those of all its rows")
+    return Table(name, reported[name], settings, counts, *read_runs(runs_dir, reported))
+
+
+def rows_of(table: Table) -> list[tuple[dict, list[Run]]]:
     """Each row of a table with the runs made for it or for a row with the same settings.
 
     Their marks are complete: with what they do otherwise than this row.
     """
-    same, filling = _same_rows(), []
-    for row in table["rows"]:
-        made = [run for run in runs if same[row["row"]] & set(run.rows)]
-        marked = [replace(r, marks=r.marks + differences(r, row["row"])) for r in made]
+    filling = []
+    for row in table.definition["rows"]:
+        settings = table.settings[row["row"]]
+        same = {name for name, of_other in table.settings.items() if of_other == settings}
+        made = [run for run in table.runs if same & set(run.rows)]
+        marked = [replace(run, marks=run.marks + differences(run, settings)) for run in made]
         filling.append((row, marked))
     return filling
 
 
-@cache
-def _same_rows() -> dict[str, set[str]]:
-    reported = load_reported()
-    return same_rows([r["row"] for key in known_tables(reported) for r in reported[key]["rows"]])
+def metrics_of(table: Table) -> list[Metric]:
+    """The metrics that have a column in a table."""
+    runs = [run for _, filling in rows_of(table) for run in filling]
+    return [
+        metric
+        for name, metric in METRICS.items()
+        if not metric.optional or any(name in run.scores for run in runs)
+    ]
 
 
-def lines_of(table: dict, runs: list[Run], counts: dict) -> list[Line]:
-    """All lines of a table, rows in their order, those that come apart after their row's others.
-
-    counts: {row: {variant: trainable parameters}} for rows without a run.
-    """
+def lines_of(table: Table) -> list[Line]:
+    """All lines of a table, rows in their order, those that come apart after their row's others."""
     lines = []
-    for row, filling in rows_of(table, runs):
+    for row, filling in rows_of(table):
         for source in ("paper", "independent"):
             if source in row:
                 trainable = row.get("reported") if source == "paper" else None
                 scores = {name: _printed(value, name) for name, value in row[source].items()}
                 lines.append(Line(row, source, trainable=trainable, scores=scores))
-        for variant in _variants(row["row"]):
-            count = counts.get(row["row"], {}).get(variant or "paper")
-            mine = [run for run in filling if run.variant == variant and not run.marks]
-            lines += _ours(row, variant, mine) or [Line(row, "ours", variant, count)]
+        several = "variant" in table.settings[row["row"]]["adapter"]
+        for variant in ("paper", "devcode") if several else (None,):
+            count = table.counts.get(row["row"], {}).get(variant or "paper")
+            unmarked = [run for run in filling if run.variant == variant and not run.marks]
+            lines += _ours(row, variant, unmarked) or [Line(row, "ours", variant, count)]
         apart = sorted((r for r in filling if r.marks), key=lambda run: run.variant == "devcode")
         lines += [_line(row, "other", run.variant, [run], run.marks) for run in apart]
     return lines
-
-
-def _variants(row: str) -> list[str | None]:
-    return ["paper", "devcode"] if "variant" in row_settings(row)["adapter"] else [None]
 
 
 def _ours(row: dict, variant: str | None, runs: list[Run]) -> list[Line]:
@@ -112,7 +159,9 @@ def _line(row: dict, source: str, variant, runs: list[Run], marks: list[str]) ->
     scores = {}
     runs = sorted(runs, key=lambda run: run.seed)
     for name in METRICS:
-        values = [run.scores[name] for run in runs]
+        values = [run.scores[name] for run in runs if name in run.scores]
+        if len(values) < len(runs):
+            continue  # a mean over some of the seeds would stand beside means over all
         mean, paper = statistics.fmean(values), row.get("paper", {}).get(name)
         spread = statistics.stdev(values) if len(values) > 1 else None
         counts = source == "ours" and paper is not None
@@ -126,5 +175,4 @@ def _printed(value, metric: str) -> Score:
     """A printed figure; of a range, the middle counts."""
     ends = value if isinstance(value, list) else [value]
     middle = statistics.fmean(map(float, ends))
-    official = middle / 100 if metric in PERCENT else middle
-    return Score(official, printed=" to ".join(map(str, ends)))
+    return Score(middle / METRICS[metric].scale, printed=" to ".join(map(str, ends)))

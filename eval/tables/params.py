@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
-from pathlib import Path
 
 UNITS = {"k": 1_000, "M": 1_000_000}
 COLUMNS = ("table", "row", "reported", "exact", "with_lambdas", "devcode", "note")
@@ -73,9 +72,9 @@ def fits(printed: str, count: int) -> str | None:
 
 def fitting(printed: str, readings: dict[str, int]) -> list[str]:
     """A phrase for each reading whose count can be printed so."""
-    found = {name: fits(printed, count) for name, count in readings.items()}
+    how_fitting = {name: fits(printed, count) for name, count in readings.items()}
     ending = {"rounded": "", "cut off": ", cut off"}
-    return [f"fits {name}{ending[how]}" for name, how in found.items() if how]
+    return [f"fits {name}{ending[how]}" for name, how in how_fitting.items() if how]
 
 
 def note(counts: Counts) -> str:
@@ -83,9 +82,9 @@ def note(counts: Counts) -> str:
     if counts.reported is None:
         return ""
     readings = counts.readings or {"the formula": counts.exact}
-    found = fitting(counts.reported, readings)
-    if found:
-        return "; ".join(found)
+    phrases = fitting(counts.reported, readings)
+    if phrases:
+        return "; ".join(phrases)
     start = "fits neither" if len(readings) > 1 else "does not fit"
     given = ", ".join(f"{name} gives {count:,}" for name, count in readings.items())
     near = fitting(counts.reported, {f"{k} ({n:,})": n for k, n in counts.elsewhere.items()})
@@ -127,19 +126,3 @@ def audit_csv(rows: list[Counts]) -> str:
         counts = [row.exact, row.with_lambdas, devcode]
         writer.writerow([row.table, row.row, row.reported, *counts, note(row)])
     return file.getvalue()
-
-
-def read_counts(path: Path) -> dict[str, dict[str, int]]:
-    """{row: {"paper": count with lambdas, "devcode": count}} of an audit; {} where there is none.
-
-    A row without variants has no "devcode".
-    """
-    if not Path(path).is_file():
-        return {}
-    counts = {}
-    with open(path, encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            counts[line["row"]] = {"paper": int(line["with_lambdas"])}
-            if line["devcode"]:
-                counts[line["row"]]["devcode"] = int(line["devcode"])
-    return counts

@@ -1,30 +1,52 @@
 """A table's lines as Markdown, LaTeX (booktabs) and CSV.
 
-Rendered tables have BLEU, METEOR and ROUGE-L x 100; CSV keeps the official script's scale.
+Rendered tables have some scores x 100, as the registry of metrics says; CSV keeps the scale of the
+JSON files.
 """
 
 import csv
 import io
 
-from eval.tables.lines import PERCENT, Line, Score, rows_of
-from eval.tables.runs import METRICS, Run
+from eval.metrics.metric import Metric
+from eval.tables.lines import Line, Score, Table, metrics_of, rows_of
+from eval.tables.runs import Run
 
 MISSING = "–"
 HEAD = ("row", "source", "trainable", "lr", "seeds")
 APART = "Not counted as reproductions: stand-in backbones, partial runs, other settings"
 LEGEND = """\
-BLEU, METEOR and ROUGE-L x 100. ours: mean ± standard deviation over the seeds (one seed: its score
+{percent} x 100. ours: mean ± standard deviation over the seeds (one seed: its score
 alone), in parentheses ours minus the paper's. trainable: the paper's count in its line, the exact
 one in ours. A dash: no run yet.
 """
 
 
-def markdown(table: dict, lines: list[Line], left_out: list[str]) -> str:
+def percent(metrics: list[Metric]) -> str:
+    """The metrics that tables show x 100, in words."""
+    *titles, last = (metric.title for metric in metrics if metric.scale == 100)
+    return f"{', '.join(titles)} and {last}" if titles else last
+
+
+def row_of(cells: list[str]) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
+
+
+def left_out_section(table: Table) -> list[str]:
+    """The run directories that could not be read, if any, with the reasons."""
+    lines = [f"- {line}" for line in table.left_out]
+    return ["", "## Run directories left out", "", *lines] if lines else []
+
+
+def markdown(table: Table, lines: list[Line]) -> str:
     """The table, its notes, the runs behind it, the runs that come apart, the directories left
     out."""
-    text = [f"# {table['title']}", "", LEGEND, *_note(table), _row([*HEAD, *METRICS])]
-    text += ["|---|---|---:|---|---|" + "---:|" * len(METRICS)]
-    text += [_row(cells) for cells in _body(lines)]
+    metrics = metrics_of(table)
+    names = [metric.name for metric in metrics]
+    text = [f"# {table.definition['title']}", "", LEGEND.format(percent=percent(metrics))]
+    text += [*_note(table), row_of([*HEAD, *names])]
+    text += ["|---|---|---:|---|---|" + "---:|" * len(names)]
+    text += [row_of(cells) for cells in _body(lines, metrics)]
     noted = [line.row for line in lines if "note" in line.row]
     notes = dict.fromkeys(f"- {row['label']}: {row['note']}." for row in noted)
     text += ["", *notes] if notes else []
@@ -35,24 +57,23 @@ def markdown(table: dict, lines: list[Line], left_out: list[str]) -> str:
     apart = [line for line in lines if line.source == "other"]
     if apart:
         text += ["", f"## {APART}", ""]
-        head = ["row", "what it is", "lr", "seed", "trainable", *METRICS, "run"]
-        text += [_row(head), "|---" * 5 + "|" + "---:|" * len(METRICS) + "---|"]
-        text += [_row(_apart(line)) for line in apart]
-    if left_out:
-        text += ["", "## Run directories left out", "", *(f"- {line}" for line in left_out)]
-    return "\n".join(text) + "\n"
+        head = ["row", "what it is", "lr", "seed", "trainable", *names, "run"]
+        text += [row_of(head), "|---" * 5 + "|" + "---:|" * len(names) + "---|"]
+        text += [row_of(_apart(line, metrics)) for line in apart]
+    return "\n".join(text + left_out_section(table)) + "\n"
 
 
-def latex(name: str, title: str, lines: list[Line]) -> str:
+def latex(table: Table, lines: list[Line]) -> str:
     r"""The table without the runs that come apart; needs \usepackage{booktabs}, a UTF-8 source."""
+    metrics, name = metrics_of(table), table.name
     apart = sum(line.source == "other" for line in lines)
     text = ["% made by scripts/tables.py; needs the package booktabs"]
     if apart:
         text += [f"% {apart} marked runs (stand-in, partial, other settings) are in {name}.md only"]
-    text += [r"\begin{table}", r"\centering", rf"\caption{{{_tex(title)}}}"]
-    text += [rf"\label{{tab:{name}}}", rf"\begin{{tabular}}{{llrll{'r' * len(METRICS)}}}"]
-    text += [r"\toprule", _tex_row([*HEAD, *METRICS]), r"\midrule"]
-    body = _body(lines)
+    text += [r"\begin{table}", r"\centering", rf"\caption{{{_tex(table.definition['title'])}}}"]
+    text += [rf"\label{{tab:{name}}}", rf"\begin{{tabular}}{{llrll{'r' * len(metrics)}}}"]
+    text += [r"\toprule", _tex_row([*HEAD, *(metric.name for metric in metrics)]), r"\midrule"]
+    body = _body(lines, metrics)
     for i, cells in enumerate(body):
         text += [r"\addlinespace"] if i and cells[0] else []
         text += [_tex_row(cells)]
@@ -60,54 +81,59 @@ def latex(name: str, title: str, lines: list[Line]) -> str:
     return "\n".join(text) + "\n"
 
 
-def as_csv(lines: list[Line]) -> str:
+def as_csv(table: Table, lines: list[Line]) -> str:
     """A line per row and source, official scale; an unknown value is empty, a range its middle."""
-    header = ["row", "label", "source", "variant", "marks", "seeds", "lr", "trainable", *METRICS]
-    header += [f"{name}_sd" for name in METRICS] + [f"{name}_minus_paper" for name in METRICS]
+    names = [metric.name for metric in metrics_of(table)]
+    header = ["row", "label", "source", "variant", "marks", "seeds", "lr", "trainable", *names]
+    header += [f"{name}_sd" for name in names] + [f"{name}_minus_paper" for name in names]
     rows = []
     for line in lines:
-        scores = [line.scores.get(name) for name in METRICS]
+        scores = [line.scores.get(name) for name in names]
         cells = [line.row["row"], line.row["label"], line.source, line.variant]
         cells += ["; ".join(line.marks), " ".join(map(str, line.seeds)), line.lr, line.trainable]
         for what in ("value", "spread", "difference"):
             cells += [_four(getattr(score, what, None)) for score in scores]
-        rows.append([*cells, " ".join(run.directory.name for run in line.runs)])
+        rows.append([*cells, " ".join(run.name for run in line.runs)])
     return _csv([*header, "runs"], rows)
 
 
-def plain_markdown(table: dict, runs: list[Run], left_out: list[str]) -> str:
+def plain_markdown(table: Table) -> str:
     """One line per run, for a table that nobody reported (the demo)."""
-    text = [f"# {table['title']}", "", "BLEU, METEOR and ROUGE-L x 100.", "", *_note(table)]
-    text += [_row(["row", "seed", "trainable", "lr", *METRICS])]
-    text += ["|---|---|---|---|" + "---|" * len(METRICS)]
-    for row, filling in rows_of(table, runs):
+    metrics = metrics_of(table)
+    text = [f"# {table.definition['title']}", "", f"{percent(metrics)} x 100.", "", *_note(table)]
+    text += [row_of(["row", "seed", "trainable", "lr", *(metric.name for metric in metrics)])]
+    text += ["|---|---|---|---|" + "---|" * len(metrics)]
+    for row, filling in rows_of(table):
         for run in filling:
-            scores = [scaled(run.scores[name], name) for name in METRICS]
             label = row["label"] if run.variant in (None, "paper") else f"{row['label']}, devcode"
             head = [label, str(run.seed), f"{run.n_params:,}", f"{run.lr:g}"]
-            text += [_row([*head, *scores])]
+            text += [row_of([*head, *(shown(run.scores.get(m.name), m) for m in metrics)])]
         if not filling:
-            text += [_row([row["label"], *[MISSING] * (3 + len(METRICS))])]
-    if left_out:
-        text += ["", "## Run directories left out", "", *(f"- {line}" for line in left_out)]
-    return "\n".join(text) + "\n"
+            text += [row_of([row["label"], *[MISSING] * (3 + len(metrics))])]
+    return "\n".join(text + left_out_section(table)) + "\n"
 
 
-def plain_csv(table: dict, runs: list[Run]) -> str:
-    """Columns row, trainable and the five scores on the official scale."""
+def plain_csv(table: Table) -> str:
+    """Columns row, trainable and the scores on the official scale."""
+    names = [metric.name for metric in metrics_of(table)]
     rows = [
-        [row["label"], run.n_params, *(f"{run.scores[name]:.4f}" for name in METRICS)]
-        for row, filling in rows_of(table, runs)
+        [row["label"], run.n_params, *(_four(run.scores.get(name)) for name in names)]
+        for row, filling in rows_of(table)
         for run in filling
     ]
-    return _csv(["row", "trainable", *METRICS], rows)
+    return _csv(["row", "trainable", *names], rows)
 
 
-def _note(table: dict) -> list[str]:
-    return [f"{table['note']}.", ""] if "note" in table else []
+def shown(score: float | None, metric: Metric) -> str:
+    """A score as tables show it, a dash for none."""
+    return MISSING if score is None else metric.shown(score)
 
 
-def _body(lines: list[Line]) -> list[list[str]]:
+def _note(table: Table) -> list[str]:
+    return [f"{table.definition['note']}.", ""] if "note" in table.definition else []
+
+
+def _body(lines: list[Line], metrics: list[Metric]) -> list[list[str]]:
     """The cells of the lines that count; a row's label stands in its first line only."""
     body, before = [], None
     for line in lines:
@@ -120,16 +146,16 @@ def _body(lines: list[Line]) -> list[list[str]]:
         trainable = f"{line.trainable:,}" if isinstance(line.trainable, int) else line.trainable
         lr, seeds = f"{line.lr:g}" if line.lr else MISSING, ", ".join(map(str, line.seeds))
         middle = ["", ""] if reported else [lr, seeds or MISSING]
-        scores = [_cell(line.scores.get(name), name) for name in METRICS]
+        scores = [_cell(line.scores.get(metric.name), metric) for metric in metrics]
         empty = "" if line.source == "independent" else MISSING
         body.append([label, source, trainable or empty, *middle, *scores])
     return body
 
 
-def _apart(line: Line) -> list[str]:
+def _apart(line: Line, metrics: list[Metric]) -> list[str]:
     [run] = line.runs
     head = [_name(line), "; ".join(line.marks), f"{run.lr:g}", str(run.seed), f"{run.n_params:,}"]
-    return [*head, *(_cell(line.scores[name], name) for name in METRICS), run.directory.name]
+    return [*head, *(_cell(line.scores.get(m.name), m) for m in metrics), run.name]
 
 
 def _name(line: Line) -> str:
@@ -137,33 +163,22 @@ def _name(line: Line) -> str:
 
 
 def _run(run: Run) -> str:
-    return f"{run.directory.name} (seed {run.seed})"
+    return f"{run.name} (seed {run.seed})"
 
 
-def _cell(score: Score | None, metric: str) -> str:
+def _cell(score: Score | None, metric: Metric) -> str:
     if score is None:
         return MISSING
-    text = score.printed or scaled(score.value, metric)
+    text = score.printed or metric.shown(score.value)
     if score.spread is not None:
-        text += f" ± {scaled(score.spread, metric)}"
+        text += f" ± {metric.shown(score.spread)}"
     if score.difference is not None:
-        text += f" ({scaled(score.difference, metric, '+')})"
+        text += f" ({metric.shown(score.difference, '+')})"
     return text
-
-
-def scaled(score: float, metric: str, sign: str = "") -> str:
-    """A score as tables show it: BLEU, METEOR and ROUGE-L x 100."""
-    value, digits = (score * 100, 2) if metric in PERCENT else (score, 3)
-    value = round(value, digits) + 0.0  # no minus before a zero
-    return f"{value:{sign}.{digits}f}".replace("-", "−")
 
 
 def _four(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _tex_row(cells: list[str]) -> str:

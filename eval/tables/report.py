@@ -5,8 +5,9 @@ from pathlib import Path
 
 from eval import compare
 from eval.files import replace, replace_text
-from eval.tables import figures, params, render, runs, standin
-from eval.tables import lines as tables
+from eval.tables import figures, render, standin
+from eval.tables.lines import Table, lines_of, rows_of
+from eval.tables.runs import Run, shown
 
 # Tables of stand-ins alone, that nobody reported figures for, and the names of their files.
 PLAIN = {"demo": "table1", "demo-family": "family", "standin": "table"}
@@ -16,46 +17,55 @@ METHODS = ("family", "demo-family")  # tables that vary the method
 CLAIMS = {
     "table1": [("table1/solo_s", "table1/lora_s"), ("table1/solo_m", "table1/lora_m")],
 }
-COUNTS = runs.ROOT / "results" / "tables" / "params.csv"
 
 
-def write_table(name: str, runs_dir: Path, out_dir: Path) -> str:
+def write_table(table: Table, out_dir: Path) -> str:
     """Write NAME.md, NAME.csv and, for a table of the paper, NAME.tex; returns the Markdown.
 
-    The demo's table is Table 1 in miniature and has its name. Raises ValueError for an unknown
-    table, and for two runs that should be one and are not (eval/tables/runs.py).
+    The demo's table is Table 1 in miniature and has its name.
     """
-    table, found, left_out = _read(name, runs_dir)
-    stem = PLAIN.get(name, name)
-    if name in PLAIN:
-        page = standin.markdown if name == "standin" else render.plain_markdown
-        markdown = page(table, found, left_out)
-        csv = render.plain_csv(table, found)
+    stem = PLAIN.get(table.name, table.name)
+    if table.name in PLAIN:
+        page = standin.markdown if table.name == "standin" else render.plain_markdown
+        markdown, csv = page(table), render.plain_csv(table)
     else:
-        lines = tables.lines_of(table, found, params.read_counts(COUNTS))
-        markdown, csv = render.markdown(table, lines, left_out), render.as_csv(lines)
-        markdown += "".join(_claims(table, found, *pair) for pair in CLAIMS.get(name, ()))
-        replace_text(out_dir / f"{stem}.tex", render.latex(stem, table["title"], lines))
+        lines = lines_of(table)
+        markdown, csv = render.markdown(table, lines), render.as_csv(table, lines)
+        markdown += "".join(_claims(table, *pair) for pair in CLAIMS.get(table.name, ()))
+        replace_text(out_dir / f"{stem}.tex", render.latex(table, lines))
     replace_text(out_dir / f"{stem}.md", markdown)
     replace_text(out_dir / f"{stem}.csv", csv)
     return markdown
 
 
-def _claims(table: dict, found: list[runs.Run], first: str, second: str) -> str:
+def summary(table: Table) -> str:
+    """How many lines of a table our runs fill, and how many runs come apart."""
+    n_rows = len(table.definition["rows"])
+    if table.name in PLAIN:
+        filled = sum(bool(filling) for _, filling in rows_of(table))
+        return f"{n_rows} rows, {filled} filled with stand-ins"
+    lines = lines_of(table)
+    ours = [line for line in lines if line.source == "ours"]
+    filled = sum(bool(line.runs) for line in ours)
+    apart = sum(line.source == "other" for line in lines)
+    return f"{n_rows} rows, {filled} of {len(ours)} lines filled, {apart} runs apart"
+
+
+def _claims(table: Table, first: str, second: str) -> str:
     """Paired bootstrap of every two runs of two rows with the same weights, seed and test set."""
-    filling = {row["row"]: (row["label"], of_row) for row, of_row in tables.rows_of(table, found)}
+    filling = {row["row"]: (row["label"], of_row) for row, of_row in rows_of(table)}
     (a_label, a_runs), (b_label, b_runs) = filling[first], filling[second]
     lines = ["", f"## Is it real? {a_label} against {b_label}", ""]
     pairs = [(a, b) for a in a_runs for b in b_runs if (a.seed, a.weights) == (b.seed, b.weights)]
     if not pairs:
         lines.append(f"{render.MISSING} (no two runs with the same weights and seed yet)")
     for a, b in pairs:
-        names = f"{a.directory.name} against {b.directory.name}"
+        names = f"{a.name} against {b.name}"
         marks = dict.fromkeys([*a.marks, *b.marks])
         note = f"Not a reproduction ({'; '.join(marks)}): " if marks else ""
-        sides = [compare.kept(run.directory) for run in (a, b)]
+        sides = [compare.kept(run.decoding) for run in (a, b)]
         if None in sides:
-            command = f"python -m eval.compare {runs.shown(a.directory)} {runs.shown(b.directory)}"
+            command = f"python -m eval.compare {shown(a.decoding)} {shown(b.decoding)}"
             lines += [f"{note}{names}: no statistics kept; `{command}` computes them", ""]
         elif sorted(sides[0].sources) != sorted(sides[1].sources):
             lines += [f"{note}{names}: decoded on other test sets", ""]
@@ -69,41 +79,37 @@ def _claims(table: dict, found: list[runs.Run], first: str, second: str) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def write_figures(name: str, runs_dir: Path, out_dir: Path) -> list[Path]:
+def write_figures(table: Table, out_dir: Path) -> list[Path]:
     """Draw a table's pictures as PNG and SVG; returns the paths, none where nothing is to draw.
 
     NAME_loss: loss curves; NAME_lambda: lambda of every connection; of runs that differ in their
     seed alone, those of the lowest seed. NAME_bleu: BLEU against trainable parameters, for the
-    tables that vary the rank or the method. Raises as `write_table` does.
+    tables that vary the rank or the method.
     """
-    table, found, _ = _read(name, runs_dir)
+    title, plain = table.definition["title"], table.name in PLAIN
     curves = _first_seeds(
-        curve
-        for row, filling in tables.rows_of(table, found)
-        for curve in _curves(row, filling, plain=name in PLAIN)
+        curve for row, filling in rows_of(table) for curve in _curves(row, filling, plain)
     )
     pictures = {
-        "loss": figures.loss_curves(curves, table["title"]),
-        "lambda": figures.lambda_curves(curves, table["title"]),
+        "loss": figures.loss_curves(curves, title),
+        "lambda": figures.lambda_curves(curves, title),
     }
-    if name in RANKS:
-        lines = tables.lines_of(table, found, {})
-        pictures["bleu"] = figures.bleu_against_parameters(lines, table["title"])
-    if name in METHODS:
-        lines = tables.lines_of(table, found, {})
-        pictures["bleu"] = figures.bleu_of_methods(lines, table["title"], plain=name in PLAIN)
+    if table.name in RANKS:
+        pictures["bleu"] = figures.bleu_against_parameters(lines_of(table), table.settings, title)
+    if table.name in METHODS:
+        pictures["bleu"] = figures.bleu_of_methods(lines_of(table), title, plain)
     paths = []
     for kind, figure in pictures.items():
         if figure is None:
             continue
         for suffix in ("png", "svg"):
-            paths.append(out_dir / f"{PLAIN.get(name, name)}_{kind}.{suffix}")
+            paths.append(out_dir / f"{PLAIN.get(table.name, table.name)}_{kind}.{suffix}")
             replace(paths[-1], lambda path, figure=figure: figures.save(figure, path))
         figures.plt.close(figure)
     return paths
 
 
-def _curves(row: dict, filling: list[runs.Run], plain: bool) -> list[figures.Curve]:
+def _curves(row: dict, filling: list[Run], plain: bool) -> list[figures.Curve]:
     """The row's runs with labels: what tells them apart, and * for what is no reproduction."""
     seeds = len({run.seed for run in filling}) > 1
     rates = len({run.lr for run in filling}) > 1
@@ -111,7 +117,7 @@ def _curves(row: dict, filling: list[runs.Run], plain: bool) -> list[figures.Cur
     for run in filling:
         label = row["label"] + (", devcode" if run.variant == "devcode" else "")
         label += (f", lr {run.lr:g}" if rates else "") + (f", seed {run.seed}" if seeds else "")
-        marked = not plain and (run.marks or runs.differences(run, row["row"]))
+        marked = run.marks and not plain
         curves.append(figures.Curve(row["row"], label + (" *" if marked else ""), run))
     return curves
 
@@ -122,11 +128,3 @@ def _first_seeds(curves: Iterable[figures.Curve]) -> list[figures.Curve]:
     for curve in sorted(curves, key=lambda curve: curve.run.seed):
         first.setdefault((curve.row, curve.run.group), curve)
     return [curve for curve in curves if curve in first.values()]
-
-
-def _read(name: str, runs_dir: Path) -> tuple[dict, list[runs.Run], list[str]]:
-    reported = tables.load_reported()
-    known = tables.known_tables(reported)
-    if name not in known:
-        raise ValueError(f"unknown table {name!r}; known: {', '.join(known)}")
-    return reported[name], *runs.read_runs(runs_dir, reported)

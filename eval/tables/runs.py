@@ -4,52 +4,50 @@ A run counts as a reproduction of a row only with the hub's GPT-2 weights of the
 row's settings (the learning rate is free: the paper prints none), trained to the end on the whole
 of E2E, decoded on its whole test set and scored against its references. Every other run carries
 the reasons as marks. Precision is such a setting: a run in bf16 never stands among those in fp32.
+
+A finished run is a training and one decoding of it. The decodings of a training lie in its
+decode/HASH/; runs of earlier versions have their one decoding in the training's directory.
 """
 
-import hashlib
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from eval.tables import records
+from eval.tables.records import NUMBER, rate, read_checked, text, text_or_none, whole, word
 
-from eval.tables.settings import row_settings
-
-METRICS = ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
-LOG = "train_log.jsonl"
 E2E_TEST_MRS = 630
 ROOT = Path(__file__).resolve().parents[2]
 FREE = ("adapter.variant", "train.lr", "train.max_steps")  # shown, or marked as partial training
-NUMBER = (int, float)
-CONTENT = {  # what a finished run's files hold, at least
-    "environment.json": {
-        "train/steps": int, "train/planned_steps": int, "train/n_params": int,
-        "train/backbone/path": str, "train/backbone/sha256": str,
-        "train/backbone/file_sha256": str, "train/backbone/stand_in": (str, type(None)),
-        "decode/n_predictions": int, "decode/settings/decode/beam": int,
-        "decode/settings/test": str, "evaluate/inputs/predictions.tsv": str,
-    },
-    "identity.json": {
-        "training/seed": int, "training/adapter/name": str, "training/train/lr": NUMBER,
-        "training/train/precision": str, "training/data/train": str, "training/data/valid": str,
-    },
-    "config.yaml": {"adapter/name": str},
-    "metrics.json": dict.fromkeys(METRICS, NUMBER),
+STAGES = ("train", "decode", "evaluate")
+# What the files of a finished run hold, at least.
+TRAINED = {
+    "train/steps": whole(0), "train/planned_steps": whole(0), "train/n_params": whole(0),
+    "train/backbone/path": text, "train/backbone/sha256": text,
+    "train/backbone/file_sha256": text, "train/backbone/stand_in": text_or_none,
 }  # fmt: skip
+TRAINING = {
+    "training/seed": whole(0), "training/adapter/name": text, "training/train/lr": rate,
+    "training/train/precision": text, "training/data/train": text, "training/data/valid": text,
+}  # fmt: skip
+SCORED = {"decode/n_predictions": whole(0), "evaluate/inputs/predictions.tsv": text}
+DECODING = {"decode/beam": whole(1), "test": text}
 
 
 @dataclass(frozen=True)
 class Run:
     """A finished run.
 
-    rows: what it was run for; variant: None for a method without variants; scores: official scale;
-    marks: why it reproduces no row at all, empty if nothing stands against it; weights: sha256 of
-    the backbone; key: which configuration on which weights, seed included; group: the same without
-    the seed; options: what a row's settings are compared with.
+    directory: of the training; decoding: of the predictions and scores; name: as tables call it;
+    rows: what it was run for; variant: None for a method without variants; scores: official scale,
+    by metric, without those that it was not scored with; marks: why it reproduces no row at all,
+    empty if nothing stands against it; weights: sha256 of the backbone; key: which configuration on
+    which weights, seed included; group: the same without the seed; options: what a row's settings
+    are compared with.
     """
 
     directory: Path
+    decoding: Path
+    name: str
     rows: list[str]
     variant: str | None
     seed: int
@@ -66,28 +64,40 @@ class Run:
 def read_runs(runs_dir: Path, reported: dict) -> tuple[list[Run], list[str]]:
     """(finished runs, a line for each directory left out), in the order of their names.
 
-    `reported` is eval/paper.yaml, which knows the hub's weights. A directory that is corrupt, half
-    written or not evaluated yet is left out, with its path and the reason. Of two directories that
-    hold the same run the first counts. Raises ValueError that names both if their results differ.
+    `reported` is eval/tables/paper.yaml, which knows the hub's weights. A directory that is
+    corrupt, half written or not evaluated yet is left out, with its path and the reason. Of two
+    directories that hold the same run the first counts. Raises ValueError that names both if their
+    results differ.
     """
     runs, left_out = {}, []
-    for directory in sorted(path for path in Path(runs_dir).glob("*") if path.is_dir()):
+    for directory, decoding in _decodings(runs_dir):
         try:
-            run = _read_run(directory, reported)
+            run = _read_run(directory, decoding, reported)
         except (OSError, ValueError, TypeError, OverflowError) as error:
-            left_out.append(f"{shown(directory)}: left out, {_reason(error)}")
+            left_out.append(f"{shown(decoding)}: left out, {_reason(error)}")
             continue
         twin = runs.setdefault(run.key, run)
-        if twin.scores != run.scores:
-            name = next(name for name in METRICS if twin.scores[name] != run.scores[name])
-            raise ValueError(
-                f"{shown(twin.directory)} and {shown(directory)} are runs of one configuration "
-                f"and seed with different results ({name} {twin.scores[name]:.4f} and "
-                f"{run.scores[name]:.4f}); find out why, and move one of them elsewhere"
-            )
+        for name in twin.scores.keys() & run.scores.keys():
+            if twin.scores[name] != run.scores[name]:
+                raise ValueError(
+                    f"{shown(twin.decoding)} and {shown(decoding)} are runs of one configuration "
+                    f"and seed with different results ({name} {twin.scores[name]:.4f} and "
+                    f"{run.scores[name]:.4f}); find out why, and move one of them elsewhere"
+                )
         if run.rows != twin.rows:
             twin.rows.extend(row for row in run.rows if row not in twin.rows)
     return list(runs.values()), left_out
+
+
+def claimed_rows(runs_dir: Path) -> set[str]:
+    """The rows that the runs in a directory were made for, whatever tables these are of."""
+    claimed = set()
+    for directory, _ in _decodings(runs_dir):
+        try:
+            claimed.update(records.read_rows(directory))
+        except (OSError, ValueError):  # `read_runs` says so
+            continue
+    return claimed
 
 
 def shown(path: Path) -> str:
@@ -96,79 +106,79 @@ def shown(path: Path) -> str:
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def read_log(run_dir: Path) -> list[dict]:
-    """The entries of a run's training log. Raises ValueError for a damaged line."""
-    try:
-        text = (Path(run_dir) / LOG).read_text(encoding="utf-8")
-        log = [json.loads(line) for line in text.splitlines()]
-    except ValueError as error:
-        raise ValueError(f"{LOG} is damaged ({error})") from error
-    for number, entry in enumerate(log, 1):
-        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
-            raise ValueError(f"{LOG} is damaged (line {number} has no step)")
-        for name, value in entry.items():
-            if ("loss" in name or "lambda" in name) and not isinstance(value, NUMBER):
-                raise ValueError(f"{LOG} is damaged (line {number}: {name} is {value!r})")
-    return log
+def differences(run: Run, settings: dict) -> list[str]:
+    """What a run does otherwise than a row with those settings, a phrase each.
 
-
-def differences(run: Run, row: str) -> list[str]:
-    """What a run does otherwise than the experiment file of `row`, a phrase each."""
-    settings, found = row_settings(row), []
+    settings: {"model": {...}, "data": ..., "adapter": ..., "train": ..., "decode": ...}
+    """
+    phrases = []
     hub = settings["model"]["path"]
     if run.options["hub"] not in (None, hub):
-        found.append(f"backbone {run.options['hub']}, not {hub}")
+        phrases.append(f"backbone {run.options['hub']}, not {hub}")
     for group in ("adapter", "train", "decode"):
-        mine = run.options[group]
+        of_run = run.options[group]
         for key, value in settings[group].items():
-            if key in mine and mine[key] != value and f"{group}.{key}" not in FREE:
-                found.append(f"{group}.{key}={_word(mine[key])} (the row has {_word(value)})")
+            if key in of_run and of_run[key] != value and f"{group}.{key}" not in FREE:
+                phrases.append(f"{group}.{key}={word(of_run[key])} (the row has {word(value)})")
     for split, sha256 in settings["data"]["sha256"].items():
         if sha256 and run.options["data"][split] != sha256:
-            found.append(f"other {split} data than E2E's")
-    wanted = settings["data"]["sha256"]["test"]
-    if wanted and run.options["references"] != wanted:
-        found.append("scored against other references")
-    return found
+            phrases.append(f"other {split} data than E2E's")
+    references = settings["data"]["sha256"]["test"]
+    if references and run.options["references"] != references:
+        phrases.append("scored against other references")
+    return phrases
 
 
-def _read_run(directory: Path, reported: dict) -> Run:
-    environment = _load(directory, "environment.json")
-    missing = [s for s in ("train", "decode", "evaluate") if s not in (environment or ())]
+def _decodings(runs_dir: Path) -> list[tuple[Path, Path]]:
+    """(training's directory, decoding's directory) in the order of their names.
+
+    A training without a decode/ stands for its one decoding, there or not.
+    """
+    pairs = []
+    for directory in sorted(path for path in Path(runs_dir).glob("*") if path.is_dir()):
+        decodings = sorted(path for path in directory.glob("decode/[!.]*") if path.is_dir())
+        if not decodings or (directory / "predictions.tsv").exists():
+            decodings.insert(0, directory)
+        pairs += [(directory, decoding) for decoding in decodings]
+    return pairs
+
+
+def _read_run(directory: Path, decoding: Path, reported: dict) -> Run:
+    stages = records.read(directory, "environment.json")
+    if decoding != directory:
+        stages = {**_mapping(stages), **_mapping(records.read(decoding, "environment.json"))}
+    missing = [stage for stage in STAGES if stage not in (stages or ())]
     if missing:
         raise ValueError(f"unfinished: no {missing[0]} stage in environment.json")
-    environment, identity, config, metrics = (_checked(directory, name) for name in CONTENT)
-    train, decode, training = environment["train"], environment["decode"], identity["training"]
-    scored = dict(environment["evaluate"]["inputs"])
-    if scored.pop("predictions.tsv") != _sha256(directory / "predictions.tsv"):
-        raise ValueError("predictions.tsv is not the file that was scored; evaluate it again")
-    if len(scored) != 1:
-        raise ValueError(f"environment.json names {len(scored)} files of references, not one")
-    _check_adapter(config["adapter"], training["adapter"])
-    scores = {name: float(metrics[name]) for name in METRICS}
-    if not all(map(math.isfinite, scores.values())):
-        raise ValueError("metrics.json holds a score that is not finite")
-    if not read_log(directory) and train["steps"]:  # the pictures need it
-        raise ValueError(f"{LOG} is empty")
-    backbone, decoded = train["backbone"], decode["settings"]
+    train = read_checked(directory, "environment.json", TRAINED)["train"]
+    training = read_checked(directory, "identity.json", TRAINING)["training"]
+    scored = read_checked(decoding, "environment.json", SCORED)
+    decoded = _decoded(directory, decoding)
+    adapter = read_checked(directory, "config.yaml", {"adapter/name": text})["adapter"]
+    scores, references = records.read_scores(decoding), _references(decoding, scored)
+    _check_adapter(adapter, training["adapter"])
+    if not records.read_log(directory) and train["steps"]:  # the pictures need it
+        raise ValueError(f"{records.LOG} is empty")
+    backbone = train["backbone"]
     hub = reported["weights"].get(backbone["file_sha256"], backbone["path"])
     weights = {"weights": backbone["sha256"]}
-    [references] = scored.values()
     return Run(
         directory=directory,
-        rows=_rows(directory),
+        decoding=decoding,
+        name=_name(directory, decoding),
+        rows=records.read_rows(directory),
         variant=training["adapter"].get("variant"),
         seed=training["seed"],
         lr=training["train"]["lr"],
         n_params=train["n_params"],
         scores=scores,
-        marks=_marks(train, decode, hub in reported["hub"]),
+        marks=_marks(train, scored["decode"], hub in reported["hub"]),
         weights=backbone["sha256"],
-        key=_hash(decoded | {"training": training | {"model": weights}}),
-        group=_hash(decoded | {"training": training | {"model": weights, "seed": None}}),
+        key=records.hash_of(decoded | {"training": training | {"model": weights}}),
+        group=records.hash_of(decoded | {"training": training | {"model": weights, "seed": None}}),
         options={
             "hub": hub if hub in reported["hub"] else None,
-            "adapter": config["adapter"],
+            "adapter": adapter,
             "train": training["train"],
             "decode": decoded["decode"],  # as really decoded, whatever was planned
             "data": training["data"] | {"test": decoded["test"]},
@@ -177,42 +187,49 @@ def _read_run(directory: Path, reported: dict) -> Run:
     )
 
 
-def _checked(directory: Path, name: str) -> dict:
-    """A file's content; ValueError unless it holds what CONTENT says."""
-    content = _load(directory, name)
-    for path, kind in CONTENT[name].items():
-        value = content
-        for key in path.split("/"):
-            if not isinstance(value, dict) or key not in value:
-                raise ValueError(f"{name} has no {path}")
-            value = value[key]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise ValueError(f"{name} is damaged ({path} is {_word(value)})")
-    return content
+def _mapping(content) -> dict:
+    return content if isinstance(content, dict) else {}
 
 
-def _check_adapter(given: dict, known: dict) -> None:
+def _decoded(directory: Path, decoding: Path) -> dict:
+    """{"decode": settings, "test": sha256} of what really was decoded."""
+    if decoding == directory:  # an earlier version's run
+        wanted = {f"decode/settings/{path}": check for path, check in DECODING.items()}
+        return read_checked(directory, "environment.json", wanted)["decode"]["settings"]
+    identity = read_checked(decoding, "identity.json", DECODING)
+    return {"decode": identity["decode"], "test": identity["test"]}
+
+
+def _references(decoding: Path, scored: dict) -> str:
+    """The sha256 of the references; ValueError unless the predictions are those scored."""
+    inputs = dict(scored["evaluate"]["inputs"])
+    if inputs.pop("predictions.tsv") != records.sha256(decoding / "predictions.tsv"):
+        raise ValueError("predictions.tsv is not the file that was scored; evaluate it again")
+    if len(inputs) != 1:
+        raise ValueError(f"environment.json names {len(inputs)} files of references, not one")
+    [references] = inputs.values()
+    return references
+
+
+def _name(directory: Path, decoding: Path) -> str:
+    """The training's name, with the decoding's where it has several."""
+    several = len(list(directory.glob("decode/[!.]*"))) > 1
+    return f"{directory.name}/decode/{decoding.name}" if several else directory.name
+
+
+def _check_adapter(given: dict, trained: dict) -> None:
     """The options as given and as trained with, where the variant's are filled in, agree."""
     for key, value in given.items():
-        if isinstance(value, (str, *NUMBER)) and known.get(key) != value:
-            was = _word(known.get(key))
+        if isinstance(value, (str, *NUMBER)) and trained.get(key) != value:
             raise ValueError(
-                f"config.yaml says adapter.{key}={_word(value)}, identity.json {was}; "
-                "they are not of one run"
+                f"config.yaml says adapter.{key}={word(value)}, identity.json "
+                f"{word(trained.get(key))}; they are not of one run"
             )
 
 
-def _rows(directory: Path) -> list[str]:
-    path = directory / "rows.json"
-    rows = _load(directory, path.name) if path.exists() else []
-    if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
-        raise ValueError(f"{path.name} is damaged (it is no list of rows)")
-    return rows
-
-
-def _marks(train: dict, decode: dict, known: bool) -> list[str]:
+def _marks(train: dict, decode: dict, from_hub: bool) -> list[str]:
     backbone, marks = train["backbone"], []
-    if backbone["stand_in"] or not known:
+    if backbone["stand_in"] or not from_hub:
         marks.append(backbone["stand_in"] or f"backbone of unknown origin ({backbone['path']})")
     if train["steps"] != train["planned_steps"]:
         marks.append(f"{train['steps']:,} of {train['planned_steps']:,} training steps")
@@ -225,25 +242,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"unfinished: no {Path(error.filename).name}"
     return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
-
-
-def _word(value) -> str:
-    return json.dumps(value).replace('"', "")
-
-
-def _hash(value: dict) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _load(directory: Path, name: str):
-    """A JSON or YAML file; ValueError if it is damaged."""
-    try:
-        text = (directory / name).read_text(encoding="utf-8")
-        return yaml.safe_load(text) if name.endswith(".yaml") else json.loads(text)
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{name} is damaged ({' '.join(str(error).split())})") from error

@@ -6,72 +6,70 @@ Everything comes from run directories; statistics.json is there once a run was s
 
 import statistics
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 
 from eval import compare
+from eval.metrics.metric import Metric
 from eval.metrics.statistics import scores
-from eval.tables import lines as tables
-from eval.tables.render import MISSING, scaled
-from eval.tables.runs import METRICS, Run, read_log
+from eval.tables.lines import Table, metrics_of, rows_of
+from eval.tables.records import read_log
+from eval.tables.render import MISSING, left_out_section, percent, row_of
+from eval.tables.runs import Run
 
 AGAINST = "standin/lora"  # the row that the others are compared with
 SAMPLES, SEED = 2000, 1
 NOTE = """\
 Every number is of a stand-in backbone: {backbones}. None is a reproduction.
-BLEU, METEOR and ROUGE-L x 100; in brackets a 95 % interval, bootstrap over the test MRs; several
+{percent} x 100; in brackets a 95 % interval, bootstrap over the test MRs; several
 seeds: their mean ± standard deviation, the interval that of the mean.
 """
 
 
-def groups_of(table: dict, runs: list[Run]) -> dict[str, list[Run]]:
+def groups_of(table: Table) -> dict[str, list[Run]]:
     """{label: runs that differ in their seed alone}, in the table's order, paper before devcode."""
-    found = defaultdict(list)
-    for row, filling in tables.rows_of(table, runs):
+    groups = defaultdict(list)
+    for row, filling in rows_of(table):
         filling = sorted(filling, key=lambda run: (run.variant == "devcode", run.seed))
         several = len({(run.variant, run.group) for run in filling}) > len(
             {run.variant for run in filling}
         )
         for run in filling:
             label = row["label"] + (", devcode" if run.variant == "devcode" else "")
-            found[label + (f", {_steps(run)} steps, lr {run.lr:g}" if several else "")].append(run)
-    return dict(found)
+            groups[label + (f", {_steps(run)} steps, lr {run.lr:g}" if several else "")].append(run)
+    return dict(groups)
 
 
-def markdown(table: dict, runs: list[Run], left_out: list[str]) -> str:
+def markdown(table: Table) -> str:
     """The whole page: scores, differences to LoRA with p, training and lambdas."""
-    groups = groups_of(table, runs)
+    groups, metrics = groups_of(table), metrics_of(table)
     names = sorted({run.marks[0] for group in groups.values() for run in group if run.marks})
-    text = [f"# {table['title']}", "", NOTE.format(backbones="; ".join(names) or "no run yet")]
-    text += [_row(["stand-in", "trainable", "lr", "seeds", *METRICS])]
-    text += ["|---|---:|---|---|" + "---:|" * len(METRICS)]
+    note = NOTE.format(backbones="; ".join(names) or "no run yet", percent=percent(metrics))
+    text = [f"# {table.definition['title']}", "", note]
+    text += [row_of(["stand-in", "trainable", "lr", "seeds", *(m.name for m in metrics)])]
+    text += ["|---|---:|---|---|" + "---:|" * len(metrics)]
     for label, group in groups.items():
         size = group[0].n_params
         head = [label, f"{size:,}", f"{group[0].lr:g}" if size else MISSING]
         head.append(", ".join(str(run.seed) for run in group))
         intervals = _intervals(group)
-        text.append(_row([*head, *(_score(group, name, intervals) for name in METRICS)]))
-    text += [*_differences(table, groups), *_trainings(groups)]
-    if left_out:
-        text += ["", "## Run directories left out", "", *(f"- {line}" for line in left_out)]
-    return "\n".join(text) + "\n"
-
-
-def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+        text.append(row_of([*head, *(_score(group, metric, intervals) for metric in metrics)]))
+    text += [*_differences(table, groups, metrics), *_trainings(groups)]
+    return "\n".join(text + left_out_section(table)) + "\n"
 
 
 def _steps(run: Run) -> str:
     return f"{read_log(run.directory)[-1]['step']:,}"
 
 
-def _score(group: list[Run], name: str, intervals: dict) -> str:
-    values = [run.scores[name] for run in group]
-    text = scaled(statistics.fmean(values), name)
-    text += f" ± {scaled(statistics.stdev(values), name)}" if len(values) > 1 else ""
-    if name in intervals:
-        low, high = (scaled(value, name) for value in intervals[name])
+def _score(group: list[Run], metric: Metric, intervals: dict) -> str:
+    values = [run.scores.get(metric.name) for run in group]
+    if None in values:
+        return MISSING
+    text = metric.shown(statistics.fmean(values))
+    text += f" ± {metric.shown(statistics.stdev(values))}" if len(values) > 1 else ""
+    if metric.name in intervals:
+        low, high = (metric.shown(value) for value in intervals[metric.name])
         text += f" [{low}, {high}]"
     return text
 
@@ -81,43 +79,48 @@ def _intervals(group: list[Run]) -> dict[str, tuple[float, float]]:
 
     The seeds meet the same resampled MRs.
     """
-    sides = [compare.kept(run.directory) for run in group]
+    sides = [compare.kept(run.decoding) for run in group]
     if None in sides or any(side.sources != sides[0].sources for side in sides):
         return {}
-    size = len(sides[0].rows)
+    size = len(sides[0].sources)
     random = np.random.default_rng(SEED)
     weights = random.multinomial(size, np.full(size, 1 / size), size=SAMPLES)
-    drawn = [scores(side.rows, weights) for side in sides]
-    means = {name: np.mean([of_seed[name] for of_seed in drawn], 0) for name in METRICS}
-    return {name: tuple(np.percentile(means[name], [2.5, 97.5])) for name in METRICS}
+    drawn = [scores(side.statistics, weights) for side in sides]
+    common = [name for name in drawn[0] if all(name in of_seed for of_seed in drawn)]
+    means = {name: np.mean([of_seed[name] for of_seed in drawn], 0) for name in common}
+    return {name: tuple(np.percentile(means[name], [2.5, 97.5])) for name in common}
 
 
-def _differences(table: dict, groups: dict[str, list[Run]]) -> list[str]:
+def _differences(table: Table, groups: dict[str, list[Run]], metrics: list[Metric]) -> list[str]:
     """Paired bootstrap of every row against LoRA with the same seed and weights."""
-    labels = [row["label"] for row in table["rows"] if row["row"] == AGAINST]
+    labels = [row["label"] for row in table.definition["rows"] if row["row"] == AGAINST]
     baseline = {(r.seed, r.weights): r for label in labels for r in groups.get(label, [])}
     lines = []
     for label, group in groups.items():
         for run in group if label not in labels else []:
             other = baseline.get((run.seed, run.weights))
-            sides = [compare.kept(r.directory) for r in (run, other) if r]
+            sides = [compare.kept(r.decoding) for r in (run, other) if r]
             if len(sides) < 2 or None in sides:
                 continue
-            found = compare.compare(*sides)
-            cells = [label, str(run.seed)]
-            for name in METRICS:
-                one = found[name]
-                ends = f"{scaled(one.low, name, '+')}, {scaled(one.high, name, '+')}"
-                cells.append(f"{scaled(one.a - one.b, name, '+')} [{ends}] p={one.p:.4f}")
-            lines.append(_row(cells))
+            differences = compare.compare(*sides)
+            cells = [_difference(differences.get(metric.name), metric) for metric in metrics]
+            lines.append(row_of([label, str(run.seed), *cells]))
     if not lines:
         return []
-    head = ["stand-in", "seed", *METRICS]
+    head = ["stand-in", "seed", *(metric.name for metric in metrics)]
     intro = (
         "Row minus LoRA of the same seed; 95 % interval and two-sided p of the paired bootstrap."
     )
-    rule = "|---|---|" + "---:|" * len(METRICS)
-    return ["", f"## Against {labels[0]}", "", intro, "", _row(head), rule, *lines]
+    rule = "|---|---|" + "---:|" * len(metrics)
+    return ["", f"## Against {labels[0]}", "", intro, "", row_of(head), rule, *lines]
+
+
+def _difference(difference: compare.Difference | None, metric: Metric) -> str:
+    if difference is None:
+        return MISSING
+    low, high = (metric.shown(end, "+") for end in (difference.low, difference.high))
+    middle = metric.shown(difference.a - difference.b, "+")
+    return f"{middle} [{low}, {high}] p={difference.p:.4f}"
 
 
 def _trainings(groups: dict[str, list[Run]]) -> list[str]:
@@ -130,7 +133,7 @@ def _trainings(groups: dict[str, list[Run]]) -> list[str]:
             lambdas = [v for k, v in last.items() if k.startswith("lambda/")]
             losses = [f"{last[k]:.3f}" if k in last else MISSING for k in ("loss", "valid_loss")]
             ends = f"{min(lambdas):.4f} to {max(lambdas):.4f}" if lambdas else MISSING
-            name = Path(run.directory).name
-            lines.append(_row([label, str(run.seed), _steps(run), *losses, ends, name]))
+            name = run.name
+            lines.append(row_of([label, str(run.seed), _steps(run), *losses, ends, name]))
     head = ["stand-in", "seed", "steps", "training loss", "validation loss", "lambda at the end"]
-    return ["", "## Training", "", _row([*head, "run"]), "|---" * 7 + "|", *lines]
+    return ["", "## Training", "", row_of([*head, "run"]), "|---" * 7 + "|", *lines]

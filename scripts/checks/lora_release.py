@@ -26,7 +26,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from eval.score import METRICS, score_files
+from eval.metrics import METRICS
+from eval.score import score_files
 from solo import files
 from solo.adapters.lora import Config, Lora
 from solo.backbones import loading as backbone

@@ -1,5 +1,6 @@
 """Table rows as configurations."""
 
+import functools
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -7,7 +8,7 @@ from importlib.util import find_spec
 
 from eval.tables.lines import load_reported
 from solo.cli.command import PAPER_TABLES
-from solo.cli.compose import compose_config, expand
+from solo.cli.compose import compose_config, compose_values, expand
 from solo.runs.config import RunConfig
 from solo.runs.run import Run, make_run
 
@@ -16,6 +17,9 @@ LAUNCHERS = {  # hydra/launcher=NAME: (module, package)
     "submitit_slurm": ("hydra_submitit_launcher", "hydra-submitit-launcher"),
     "submitit_local": ("hydra_submitit_launcher", "hydra-submitit-launcher"),
 }
+
+
+SETTINGS = ("model", "data", "adapter", "train", "decode")  # that a row decides
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,19 @@ def own_overrides(tables: Iterable[str]) -> dict[str, list[str]]:
             options = [f"{key}={value}" for key, value in row.get("demo", {}).items()]
             own[row["row"]] = [*of_table, *options]
     return own
+
+
+def row_settings(names: Iterable[str]) -> dict[str, dict]:
+    """{row: {"model": {...}, "data": ..., "adapter": ..., "train": ..., "decode": ...}}: what the
+    experiment files ask of these rows. Raises ValueError for an unknown row.
+    """
+    return {name: _row_settings(name) for name in names}
+
+
+@functools.cache
+def _row_settings(name: str) -> dict:
+    values = compose_values([f"experiment={name}"])
+    return {group: values[group] for group in SETTINGS}
 
 
 def compose_row(row: str, overrides: Sequence[str]) -> RunConfig:

@@ -11,6 +11,7 @@ from solo.cli.command import CONFIGS
 from solo.cli.compose import compose_values
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.rows import compose_row
+from solo.cli.tables import table_of
 from solo.datasets.download import check_file
 from solo.options import make
 from solo.runs import carry, record
@@ -136,5 +137,6 @@ def score(name: str) -> str:
         if record.stage_record(run.decoding, "decode"):
             decoded.append(run)
     evaluate_runs(decoded)
-    write_figures("standin", home / "runs", home)
-    return write_table("standin", home / "runs", home)
+    table = table_of("standin", home / "runs")
+    write_figures(table, home)
+    return write_table(table, home)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from eval.tables.settings import row_settings
+from solo.cli.rows import row_settings
 
 SCORES = {"BLEU": 0.6764, "NIST": 8.64, "METEOR": 0.457, "ROUGE_L": 0.6832, "CIDEr": 2.31}
 STEPS = {4: 52_580, 8: 26_290}  # five epochs of 42,061 examples, by batch size
@@ -20,12 +20,12 @@ def make_run(
     """A finished run of `row`; adapter, train, decode and data say what differs from it."""
     directory = Path(root) / name
     directory.mkdir(parents=True)
-    settings = row_settings(row)
+    [settings] = row_settings([row]).values()
     options = settings["adapter"] | (adapter or {})
     recipe = settings["train"] | {"lr": lr} | (train or {})
     planned = STEPS[recipe["batch_size"]]
-    known = {split: sha256 or "made" for split, sha256 in settings["data"]["sha256"].items()}
-    sums = known | (data or {})
+    sums = {split: sha256 or "made" for split, sha256 in settings["data"]["sha256"].items()}
+    sums |= data or {}
     test = sums.pop("test")
     backbone = {"path": path or settings["model"]["path"], "file_sha256": file_sha256}
     backbone |= {"sha256": f"weights of {backbone['path']}", "stand_in": stand_in}
@@ -57,3 +57,26 @@ def make_run(
     for file, content in files.items():
         (directory / file).write_text(content)
     return directory
+
+
+def decoded_apart(directory: Path, name: str = "0a1b2c3d") -> Path:
+    """Bring a made run into the layout of a training with decodings; returns decode/NAME."""
+    decoding = directory / "decode" / name
+    decoding.mkdir(parents=True)
+    stages = json.loads((directory / "environment.json").read_text())
+    identity = json.loads((directory / "identity.json").read_text())
+    stages["decode"].pop("settings")
+    decoded = {"version": 1, "decode": identity["decode"], "test": identity["test"]}
+    training = {"version": 1, "training": identity["training"]}
+    later = {stage: stages.pop(stage) for stage in ("decode", "evaluate")}
+    for path, content in (
+        (directory / "environment.json", stages),
+        (directory / "identity.json", training),
+        (decoding / "environment.json", later),
+        (decoding / "identity.json", decoded),
+    ):
+        path.write_text(json.dumps(content))
+    for file in ("metrics.json", "predictions.tsv", "statistics.json"):
+        if (directory / file).exists():
+            (directory / file).rename(decoding / file)
+    return decoding

@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 import yaml
 
-from eval.compare import Outputs, compare, main, markdown, outputs
-from eval.metrics.statistics import WIDTH, scores
+from eval.compare import (
+    Outputs,
+    compare,
+    decoding_of,
+    main,
+    markdown,
+    outputs,
+    references_of,
+)
+from eval.metrics import METRICS
+from eval.metrics.statistics import scores
 from eval.score import score_systems
 
 WORDS = "the cheap pub near river serves good food Blue Wok Zizzi is a".split()
@@ -50,7 +59,10 @@ def test_slow_obvious_version(systems):
     differences = []
     for _ in range(3000):
         drawn = random_.integers(0, 40, 40)
-        pair = [scores(s.rows[drawn], np.ones((1, 40)))["BLEU"][0] for s in (good, same)]
+        pair = [
+            scores({"BLEU": s.statistics["BLEU"][drawn]}, np.ones((1, 40)))["BLEU"][0]
+            for s in (good, same)
+        ]
         differences.append(pair[0] - pair[1])
     found = compare(good, same, 3000)["BLEU"]
     low, high = np.percentile(differences, [2.5, 97.5])
@@ -64,15 +76,28 @@ def test_slow_obvious_version(systems):
 def test_order_of_the_mrs_does_not_matter(systems):
     good, same, _ = systems
     order = np.random.default_rng(0).permutation(40)
-    shuffled = Outputs("s", same.rows[order], [same.sources[i] for i in order])
+    rows = {name: rows[order] for name, rows in same.statistics.items()}
+    shuffled = Outputs("s", rows, [same.sources[i] for i in order])
     assert compare(good, shuffled, 300) == compare(good, same, 300)
     assert compare(good, same, 300, seed=2) != compare(good, same, 300)
 
 
 def test_other_mrs(systems):
-    other = Outputs("other", np.zeros((40, WIDTH)), [f"MR {i}" for i in range(1, 41)])
+    other = Outputs("other", {"CIDEr": np.zeros((40, 1))}, [f"MR {i}" for i in range(1, 41)])
     with pytest.raises(ValueError, match=r"a and other have outputs for other MRs \(40 and 40\)"):
         compare(systems[0], other)
+
+
+def test_metrics_that_both_have(systems):
+    """One of the two was scored before chrF was a metric: five are compared, as they were."""
+    good, same, _ = systems
+    fewer = {name: rows for name, rows in same.statistics.items() if name != "chrF"}
+    whole = compare(good, same, 300)
+    assert compare(good, Outputs("old", fewer, same.sources), 300) == {
+        name: whole[name] for name in METRICS if name != "chrF"
+    }
+    with pytest.raises(ValueError, match="a and none have no metric in common; score them again"):
+        compare(good, Outputs("none", {}, same.sources))
 
 
 def test_run_directories(tmp_path, capsys, monkeypatch):
@@ -90,7 +115,7 @@ def test_run_directories(tmp_path, capsys, monkeypatch):
     runs = [str(tmp_path / "a"), str(tmp_path / "b")]
     assert main([*runs, "--samples", "200", "--json", str(tmp_path / "out.json")]) == 0
     text = capsys.readouterr().out
-    assert "40 MRs, 200 samples" in text and text.count("| 0.0100 |") == 5  # p = 2 / 201
+    assert "40 MRs, 200 samples" in text and text.count("| 0.0100 |") == len(METRICS)  # p = 2 / 201
     found = json.loads((tmp_path / "out.json").read_text())
     assert found["BLEU"]["a"] > found["BLEU"]["b"] and found["n_segments"] == 40
 
@@ -124,4 +149,19 @@ def test_markdown(systems):
         "| METEOR",
         "| ROUGE_L",
         "| CIDEr",
+        "| chrF",
     ]
+
+
+def test_a_training_with_one_decoding_is_named_by_its_own_directory(tmp_path):
+    config = {"evaluate": {"references": "refs.csv"}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    assert decoding_of(tmp_path) == tmp_path
+    first = tmp_path / "decode" / "aa"
+    first.mkdir(parents=True)
+    (first / "predictions.tsv").write_text("MR\toutput\n")
+    assert decoding_of(tmp_path) == decoding_of(first) == first
+    assert references_of(first).name == references_of(tmp_path).name == "refs.csv"
+    (tmp_path / "decode" / "bb").mkdir()
+    with pytest.raises(ValueError, match="was decoded several times; name one: .*/aa, .*/bb"):
+        decoding_of(tmp_path)

@@ -8,7 +8,7 @@ import pytest
 from eval.tables import figures, report
 from eval.tables.labels import place
 from eval.tables.lines import lines_of, load_reported
-from eval.tables.runs import read_runs
+from solo.cli.tables import table_of
 from tests.eval.made_runs import make_run
 
 FAMILY = load_reported()["family"]
@@ -21,7 +21,7 @@ def table_lines(markdown: str) -> list[str]:
 
 
 def test_a_line_for_each_row_and_the_papers_where_it_has_one(tmp_path):
-    markdown = report.write_table("family", tmp_path / "runs", tmp_path / "out")
+    markdown = report.write_table(table_of("family", tmp_path / "runs"), tmp_path / "out")
     lines = table_lines(markdown)
     assert len(lines) == len(ROWS) + 4  # Solo's second variant; paper, paper and independent
     at = next(i for i, line in enumerate(lines) if line.startswith("| Solo"))
@@ -44,7 +44,7 @@ def test_runs_of_the_papers_tables_fill_it_and_only_their_rows_have_a_difference
     make_run(tmp_path / "runs", "a", row="table2/lora_s", n_params=294_912, scores={"BLEU": 0.6679})
     make_run(tmp_path / "runs", "b", row="family/ssl", n_params=64_512)
     make_run(tmp_path / "runs", "c", row="family/ssb", n_params=147_456, stand_in="stand-in: tiny")
-    markdown = report.write_table("family", tmp_path / "runs", tmp_path / "out")
+    markdown = report.write_table(table_of("family", tmp_path / "runs"), tmp_path / "out")
     lines = table_lines(markdown)
     assert sum("| ours | 294,912 | 0.0002 | 1 | 66.79 (+1.00) | 8.640" in s for s in lines) == 1
     scores = "| 67.64 | 8.640 | 45.70 | 68.32 | 2.310 |"
@@ -56,7 +56,7 @@ def test_runs_of_the_papers_tables_fill_it_and_only_their_rows_have_a_difference
 def test_the_demos_runs_land_in_a_table_of_their_own(tmp_path):
     make_run(tmp_path / "runs", "a", row="family/ssl", lr=0.02, stand_in="demo", mrs=60)
     make_run(tmp_path / "runs", "b", row="demo/lora", stand_in="demo", mrs=60)  # rank 4: another
-    markdown = report.write_table("demo-family", tmp_path / "runs", tmp_path / "out")
+    markdown = report.write_table(table_of("demo-family", tmp_path / "runs"), tmp_path / "out")
     assert "(not a reproduction)" in markdown.splitlines()[0]
     lines = table_lines(markdown)
     assert len(lines) == len(ROWS)
@@ -78,8 +78,7 @@ def boxes(labels) -> list:
 
 
 def family_picture(root, table="family"):
-    reported = load_reported()
-    lines = lines_of(reported[table], read_runs(root, reported)[0], {})
+    lines = lines_of(table_of(table, root))
     return figures.bleu_of_methods(lines, "T", plain=table != "family")
 
 
@@ -127,9 +126,11 @@ def test_seeds_stand_ins_and_rates(tmp_path):
 
 
 def test_files_of_the_pictures(tmp_path):
-    paths = report.write_figures("family", tmp_path, tmp_path / "out")  # the paper's two points
+    paths = report.write_figures(
+        table_of("family", tmp_path), tmp_path / "out"
+    )  # the paper's two points
     assert [path.name for path in paths] == ["family_bleu.png", "family_bleu.svg"]
-    assert report.write_figures("demo-family", tmp_path, tmp_path / "out") == []
+    assert report.write_figures(table_of("demo-family", tmp_path), tmp_path / "out") == []
 
 
 def test_labels_of_one_place_are_written_around_it():

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from eval.tables import figures, report
-from eval.tables.lines import lines_of, load_reported
-from eval.tables.runs import read_runs
+from eval.tables.lines import lines_of
+from solo.cli.tables import table_of
 from tests.eval.made_runs import make_run
 
 
@@ -34,7 +34,7 @@ def test_loss_curves_mark_what_is_no_reproduction(tmp_path, drawn):
     make_run(tmp_path, "b", row="table1/lora_s")
     make_run(tmp_path, "c", adapter={"variant": "devcode"})
     make_run(tmp_path, "d", row="table1/solo_m", adapter={"rank": 8})
-    report.write_figures("table1", tmp_path, tmp_path / "out")
+    report.write_figures(table_of("table1", tmp_path), tmp_path / "out")
     figure = drawn["loss_curves"]
     assert labels(figure) == [
         "Solo Connection, GPT-2 M *", "LoRA, GPT-2 S",
@@ -56,7 +56,7 @@ def test_lambda_panels_have_a_line_per_connection_and_one_seed(tmp_path, drawn):
         directory = make_run(tmp_path, f"s{seed}", seed=seed)
         log = [{"step": s, "loss": 1, "lambda/2": s / 100, "lambda/10": seed} for s in (1, 2)]
         (directory / "train_log.jsonl").write_text("\n".join(map(json.dumps, log)))
-    report.write_figures("table6", tmp_path, tmp_path / "out")
+    report.write_figures(table_of("table6", tmp_path), tmp_path / "out")
     figure = drawn["lambda_curves"]
     assert labels(figure) == ["from block 2", "from block 10"]
     [axes] = figure.axes
@@ -69,7 +69,7 @@ def test_long_logs_are_drawn_as_means_of_neighbours(tmp_path, drawn):
     directory = make_run(tmp_path, "a")
     log = "".join(json.dumps({"step": s, "loss": s % 2}) + "\n" for s in range(200))
     (directory / "train_log.jsonl").write_text(log)
-    report.write_figures("table6", tmp_path, tmp_path / "out")
+    report.write_figures(table_of("table6", tmp_path), tmp_path / "out")
     [line] = drawn["loss_curves"].axes[0].lines
     assert [list(point) for point in line.get_xydata()] == [[2 * i + 0.5, 0.5] for i in range(100)]
     assert drawn["lambda_curves"] is None
@@ -85,9 +85,8 @@ def test_bleu_against_parameters(tmp_path):
     make_run(tmp_path, "a", row="table2/solo_s_r8", n_params=16_173, scores={"BLEU": 0.6})
     make_run(tmp_path, "b", row="table2/solo_s_r8", seed=2, n_params=16_173, scores={"BLEU": 0.7})
     make_run(tmp_path, "c", row="table2/lora_s", stand_in="stand-in: tiny")
-    reported = load_reported()
-    lines = lines_of(reported["table2"], read_runs(tmp_path, reported)[0], {})
-    figure = figures.bleu_against_parameters(lines, "T")
+    table = table_of("table2", tmp_path)
+    figure = figures.bleu_against_parameters(lines_of(table), table.settings, "T")
     [axes] = figure.axes
     assert axes.get_xscale() == "log"
     found = points(figure)
@@ -104,7 +103,7 @@ def test_bleu_against_parameters(tmp_path):
 
 def test_files_and_that_a_rerun_gives_the_same(tmp_path):
     make_run(tmp_path / "runs", "a")
-    paths = report.write_figures("table2", tmp_path / "runs", tmp_path / "out")
+    paths = report.write_figures(table_of("table2", tmp_path / "runs"), tmp_path / "out")
     assert sorted(path.name for path in paths) == sorted(
         f"table2_{kind}.{suffix}"
         for kind in ("loss", "lambda", "bleu")
@@ -112,19 +111,19 @@ def test_files_and_that_a_rerun_gives_the_same(tmp_path):
     )
     before = [path.read_bytes() for path in paths]
     assert all(len(content) > 8_000 for content in before)
-    again = report.write_figures("table2", tmp_path / "runs", tmp_path / "out")
+    again = report.write_figures(table_of("table2", tmp_path / "runs"), tmp_path / "out")
     assert [path.read_bytes() for path in again] == before
 
 
 def test_without_runs_only_the_papers_points_are_drawn(tmp_path):
-    assert report.write_figures("table4", tmp_path, tmp_path / "out") == []
-    paths = report.write_figures("table3", tmp_path, tmp_path / "out")
+    assert report.write_figures(table_of("table4", tmp_path), tmp_path / "out") == []
+    paths = report.write_figures(table_of("table3", tmp_path), tmp_path / "out")
     assert [path.name for path in paths] == ["table3_bleu.png", "table3_bleu.svg"]
 
 
 def test_the_demos_pictures_have_the_names_of_its_tables(tmp_path):
     make_run(tmp_path / "runs", "a", row="demo/solo", stand_in="demo")
-    paths = report.write_figures("demo", tmp_path / "runs", tmp_path / "out")
+    paths = report.write_figures(table_of("demo", tmp_path / "runs"), tmp_path / "out")
     assert {path.name for path in paths} == {
         f"table1_{kind}.{suffix}" for kind in ("loss", "lambda") for suffix in ("png", "svg")
     }

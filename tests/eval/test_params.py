@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval.tables.params import Counts, audit_csv, audit_markdown, fits, note, read_counts
+from eval.tables.params import Counts, audit_csv, audit_markdown, fits, note
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,3 @@ def test_files(tmp_path):
         "| table9 | table9/a | 0.2M | 201,088 | 201,093 | 201,989 | fits the formula |" in markdown
     )
     assert "1 of 2 printed counts fit" in markdown
-    assert read_counts(tmp_path / "params.csv") == {
-        "table9/a": {"paper": 201_093, "devcode": 201_989},
-        "table9/b": {"paper": 393_216},
-    }
-    assert read_counts(tmp_path / "nowhere.csv") == {}

@@ -1,12 +1,14 @@
 """Runs read from their directories: what is marked, what is left out, what is refused."""
 
 import json
+import shutil
 
 import pytest
 
 from eval.tables.lines import load_reported
 from eval.tables.runs import differences, read_runs
-from tests.eval.made_runs import make_run
+from solo.cli.rows import row_settings
+from tests.eval.made_runs import decoded_apart, make_run
 
 REPORTED = load_reported()
 
@@ -15,12 +17,16 @@ def read(root):
     return read_runs(root, REPORTED)
 
 
+def otherwise(run, row: str) -> list[str]:
+    return differences(run, row_settings([row])[row])
+
+
 def test_a_whole_run(tmp_path):
     make_run(tmp_path, "a", seed=7, lr=1e-3, adapter={"variant": "devcode"})
     [run], left_out = read(tmp_path)
     assert (run.seed, run.lr, run.variant, run.n_params) == (7, 1e-3, "devcode", 122_449)
     assert run.scores["BLEU"] == 0.6764 and run.rows == ["table1/solo_s"]
-    assert run.marks == differences(run, "table1/solo_s") == left_out == []
+    assert run.marks == otherwise(run, "table1/solo_s") == left_out == []
 
 
 @pytest.mark.parametrize(
@@ -35,7 +41,7 @@ def test_a_whole_run(tmp_path):
 def test_what_counts_for_no_row(tmp_path, changes, mark):
     make_run(tmp_path, "a", **changes)
     [run], _ = read(tmp_path)
-    assert run.marks == [mark] and differences(run, "table1/solo_s") == []
+    assert run.marks == [mark] and otherwise(run, "table1/solo_s") == []
 
 
 @pytest.mark.parametrize(
@@ -59,7 +65,7 @@ def test_what_counts_for_no_row(tmp_path, changes, mark):
 def test_what_a_run_does_otherwise_than_its_row(tmp_path, changes, difference):
     make_run(tmp_path, "a", **changes)
     [run], _ = read(tmp_path)
-    assert run.marks == [] and differences(run, "table1/solo_s")[0] == difference
+    assert run.marks == [] and otherwise(run, "table1/solo_s")[0] == difference
 
 
 def test_a_local_copy_of_the_hubs_weights_is_the_real_thing(tmp_path):
@@ -67,8 +73,8 @@ def test_a_local_copy_of_the_hubs_weights_is_the_real_thing(tmp_path):
     make_run(tmp_path, "a", path="some/dir", file_sha256=sha256)
     make_run(tmp_path, "b", row="table1/solo_m", path="some/dir", file_sha256=sha256)
     (small, medium), _ = read(tmp_path)
-    assert small.marks == medium.marks == differences(small, "table1/solo_s") == []
-    assert differences(medium, "table1/solo_m") == [
+    assert small.marks == medium.marks == otherwise(small, "table1/solo_s") == []
+    assert otherwise(medium, "table1/solo_m") == [
         "backbone openai-community/gpt2, not openai-community/gpt2-medium"
     ]
 
@@ -138,10 +144,54 @@ DAMAGE = [
     ),
     (change("identity.json", "training/data", []), "identity.json has no training/data/train"),
     (cut("metrics.json"), "metrics.json is damaged (Expecting"),
-    (change("metrics.json", "NIST", ...), "metrics.json has no NIST"),
-    (change("metrics.json", "NIST", "8.64"), "metrics.json is damaged (NIST is 8.64)"),
-    (change("metrics.json", "NIST", float("nan")), "metrics.json holds a score that is not finite"),
-    (change("metrics.json", "NIST", 10**400), "OverflowError: int too large"),
+    (write("metrics.json", "{}"), "metrics.json has no score of BLEU, NIST, "),
+    (write("metrics.json", "[]"), "metrics.json has no score of BLEU, NIST, "),
+    *[
+        (change("metrics.json", name, value), f"metrics.json is damaged ({name} is {said}; from ")
+        for name, value, said in (
+            ("NIST", "8.64", "8.64"),
+            ("NIST", None, "null"),
+            ("NIST", True, "true"),
+            ("NIST", float("nan"), "NaN"),
+            ("NIST", float("inf"), "Infinity"),
+            ("NIST", 10**400, "1" + "0" * 39 + "..."),
+            ("NIST", 1e308, "1e+308"),
+            ("NIST", -0.1, "-0.1"),
+            ("BLEU", 7, "7"),
+            ("METEOR", 45.7, "45.7"),
+            ("ROUGE_L", 1.001, "1.001"),
+            ("CIDEr", 10.1, "10.1"),
+            ("chrF", 58.7, "58.7"),
+        )
+    ],
+    (
+        change("environment.json", "train/n_params", -1),
+        f"{DAMAGED} (train/n_params is -1)",
+    ),
+    (
+        change("environment.json", "train/n_params", 1e6),
+        f"{DAMAGED} (train/n_params is 1000000.0)",
+    ),
+    (
+        change("environment.json", "decode/n_predictions", -5),
+        f"{DAMAGED} (decode/n_predictions is -5)",
+    ),
+    *[
+        (
+            change("identity.json", path, value),
+            f"identity.json is damaged ({path} is {json.dumps(value)})",
+        )
+        for path, value in (
+            ("training/seed", -1),
+            ("training/seed", 1.5),
+            ("training/seed", 2**63),
+            ("training/train/lr", -1e-3),
+            ("training/train/lr", float("inf")),
+            ("training/train/lr", float("nan")),
+            ("training/train/lr", 1e308),
+            ("training/train/lr", True),
+        )
+    ],
     (write("rows.json", '["table1'), "rows.json is damaged (Unterminated string"),
     (write("rows.json", '"table1/solo_s"'), "rows.json is damaged (it is no list of rows)"),
     (write("rows.json", '[["table1/solo_s"]]'), "rows.json is damaged (it is no list of rows)"),
@@ -177,11 +227,71 @@ def test_a_broken_directory_is_named_with_the_reason_and_left_out(tmp_path, dama
     assert line.startswith(f"{tmp_path}/bad: left out, {reason}")
 
 
+def test_scores_at_the_ends_of_what_can_be(tmp_path):
+    """0.99 is a NIST like any other, and a perfect CIDEr may round beyond 10."""
+    scores = {"BLEU": 1, "NIST": 0.99, "METEOR": 0, "ROUGE_L": 1.0, "CIDEr": 10 + 1e-12}
+    make_run(tmp_path, "a", scores=scores)
+    [run], left_out = read(tmp_path)
+    assert run.scores == scores and left_out == []
+
+
+def test_a_run_is_read_without_a_metric_that_it_was_not_scored_with(tmp_path):
+    change("metrics.json", "NIST", ...)(make_run(tmp_path, "a"))
+    twin = make_run(tmp_path, "b", scores={"chrF": 0.7})  # the same run, scored again later
+    [run], left_out = read(tmp_path)
+    assert list(run.scores) == ["BLEU", "METEOR", "ROUGE_L", "CIDEr"] and left_out == []
+    change("metrics.json", "CIDEr", 2.4)(twin)
+    with pytest.raises(ValueError, match="different results .CIDEr 2.3100 and 2.4000."):
+        read(tmp_path)
+
+
+def test_a_run_whose_decodings_have_directories_of_their_own(tmp_path):
+    """The same run in both layouts is one run; a second decoding is another, a broken one left
+    out with its own path."""
+    make_run(tmp_path / "old", "a")
+    directory = make_run(tmp_path / "new", "a")
+    decoding = decoded_apart(directory)
+    ([old], _), ([new], left_out) = read(tmp_path / "old"), read(tmp_path / "new")
+    assert (new.key, new.group, new.scores) == (old.key, old.group, old.scores)
+    assert (new.name, new.directory, new.decoding) == ("a", directory, decoding)
+    assert (new.options, new.marks, new.rows, left_out) == (old.options, [], ["table1/solo_s"], [])
+    other = directory / "decode" / "ff"
+    shutil.copytree(decoding, other)
+    change("identity.json", "decode/beam", 1)(other)
+    runs, _ = read(tmp_path / "new")
+    assert [run.name for run in runs] == ["a/decode/0a1b2c3d", "a/decode/ff"]
+    assert [otherwise(run, "table1/solo_s") for run in runs] == [
+        [], ["decode.beam=1 (the row has 10)"],
+    ]  # fmt: skip
+    for damage, reason in (
+        (change("identity.json", "test", ...), "identity.json has no test"),
+        (change("identity.json", "decode/beam", 0), "identity.json is damaged (decode/beam is 0)"),
+        (change("environment.json", "evaluate", ...), "unfinished: no evaluate stage in env"),
+        (cut("predictions.tsv"), "predictions.tsv is not the file that was scored"),
+        (lambda d: (d / "metrics.json").unlink(), "unfinished: no metrics.json"),
+        (lambda d: (d / "environment.json").unlink(), "unfinished: no environment.json"),
+    ):
+        shutil.rmtree(other)
+        shutil.copytree(decoding, other)
+        damage(other)
+        [run], [line] = read(tmp_path / "new")
+        assert run.decoding == decoding
+        assert line.startswith(f"{other}: left out, {reason}")
+
+
+def test_a_training_that_was_never_decoded_is_unfinished(tmp_path):
+    decoding = decoded_apart(make_run(tmp_path, "a"))
+    shutil.rmtree(decoding.parent)
+    runs, [line] = read(tmp_path)
+    assert runs == []
+    assert line == f"{tmp_path}/a: left out, unfinished: no decode stage in environment.json"
+
+
 def test_a_run_is_what_it_was_decoded_with(tmp_path):
     """Trained for beam 10, as the row has it, but decoded with beam 1 by hand."""
     change("environment.json", "decode/settings/decode/beam", 1)(make_run(tmp_path, "a"))
     [run], _ = read(tmp_path)
-    assert differences(run, "table1/solo_s") == ["decode.beam=1 (the row has 10)"]
+    assert otherwise(run, "table1/solo_s") == ["decode.beam=1 (the row has 10)"]
     make_run(tmp_path, "b", scores={"BLEU": 0.7})  # no twin of it
     assert len(read(tmp_path)[0]) == 2
 

@@ -14,12 +14,13 @@ import pytest
 
 import eval.metrics.java
 import eval.metrics.meteor
-import eval.metrics.systems
+from eval.metrics.bleu import bleu
 from eval.metrics.java import JavaStopped, java, retried, run_filter
-from eval.metrics.mteval import mteval_scores
+from eval.metrics.mteval import matches
+from eval.metrics.nist import nist
 from eval.metrics.ptb import tokenize
 from eval.readers import load
-from eval.score import METRICS, main, score, score_files, score_systems
+from eval.score import main, score, score_files, score_systems
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,14 +54,17 @@ OFFICIAL = {
     "ROUGE_L": 0.4673829456070958,
     "CIDEr": 2.8015094550392705,
 }
-# The same with -l OUT, but for NIST of the empty output, where the script divides by zero.
+# sacrebleu 2.6.0, CHRF(word_order=2).corpus_score(...).score / 100, on the same
+SCORES = OFFICIAL | {"chrF": 0.4939881742627828}
+# The same with -l OUT, but for NIST of the empty output, where the script divides by zero; and
+# sacrebleu's sentence_score.
 SEGMENTS = """\
-src\tsys_out\tBLEU\tsentBLEU\tNIST\tMETEOR\tROUGE_L\tCIDEr
-name[Wok]\tThe Chinese restaurants in the city, etc.\t0.0000\t0.2111\t1.2977\t0.2943\t0.4680\t1.0100
-name[Blue]\t\t0.0000\t487.0399\t0.0000\t0.0000\t0.0000\t0.0000
-name[Café Ruß]\tCafé Ruß ||| serves cheap Italian meals and isn't expensive\t0.0000\t0.2342\t2.7074\t0.3454\t0.4615\t2.0476
-name[Zizzi], area[riverside]\tZizzi, on the riverside, costs £20 &amp; is called "cheap".\t0.0000\t0.1782\t2.9400\t0.2749\t0.4073\t0.9499
-name[Wok]\tA Chinese restaurant in the U.S.\t1.0000\t1.0000\t3.0727\t1.0000\t1.0000\t10.0000
+src\tsys_out\tBLEU\tsentBLEU\tNIST\tMETEOR\tROUGE_L\tCIDEr\tchrF
+name[Wok]\tThe Chinese restaurants in the city, etc.\t0.0000\t0.2111\t1.2977\t0.2943\t0.4680\t1.0100\t0.5756
+name[Blue]\t\t0.0000\t487.0399\t0.0000\t0.0000\t0.0000\t0.0000\t0.0000
+name[Café Ruß]\tCafé Ruß ||| serves cheap Italian meals and isn't expensive\t0.0000\t0.2342\t2.7074\t0.3454\t0.4615\t2.0476\t0.3149
+name[Zizzi], area[riverside]\tZizzi, on the riverside, costs £20 &amp; is called "cheap".\t0.0000\t0.1782\t2.9400\t0.2749\t0.4073\t0.9499\t0.3951
+name[Wok]\tA Chinese restaurant in the U.S.\t1.0000\t1.0000\t3.0727\t1.0000\t1.0000\t10.0000\t1.0000
 """  # noqa: E501
 
 
@@ -94,12 +98,12 @@ def test_official_scores_in_any_locale_at_the_same_time(tmp_path):
         stdout, stderr = process.communicate(timeout=300)
         assert process.returncode == 0, stderr
         assert stdout.decode().split() == [
-            word for name in METRICS for word in (f"{name}:", f"{OFFICIAL[name]:.4f}")
+            word for name in SCORES for word in (f"{name}:", f"{SCORES[name]:.4f}")
         ]
         result = json.loads(output.read_text(encoding="utf-8"))
         signature, details = result.pop("signature"), result.pop("details")
-        assert result == pytest.approx(OFFICIAL, abs=1e-12)
-        assert list(result) == list(METRICS)
+        assert result == pytest.approx(SCORES, abs=1e-12)
+        assert list(result) == list(SCORES)
         assert (details["n_segments"], details["n_references"]) == (5, 8 + 1)
         sha256 = hashlib.sha256((folder / "refs.csv").read_bytes()).hexdigest()
         assert details["references_sha256"] == sha256
@@ -122,7 +126,7 @@ def test_systems():
     references = Path(data, "testset_w_refs.csv")
     results = score_files(references, [Path(systems, f"{row[0]}.tsv") for row in rows])
     found = {
-        row[0]: [f"{result.scores[name]:.4f}" for name in METRICS]
+        row[0]: [f"{result.scores[name]:.4f}" for name in OFFICIAL]
         for row, result in zip(rows, results, strict=True)
     }
     assert found == {row[0]: row[1:] for row in rows}
@@ -133,10 +137,11 @@ def test_bleu_and_nist_of_all_systems():
     if not data or not systems:
         pytest.skip("E2E_DATA_DIR or E2E_SYSTEMS_DIR is not set")
     lines = Path(systems, "expected.tsv").read_text(encoding="utf-8").splitlines()
-    for name, bleu, nist, *_ in [line.split("\t") for line in lines[1:]]:
+    for name, *official in [line.split("\t")[:3] for line in lines[1:]]:
         (loaded,) = load(Path(data, "testset_w_refs.csv"), [Path(systems, f"{name}.tsv")])
-        scores = mteval_scores(loaded.hypotheses, loaded.references)
-        assert [f"{value:.4f}" for value in scores.values()] == [bleu, nist], name
+        counted = matches(loaded.hypotheses, loaded.references)
+        scores = [bleu(counted), nist(counted)]
+        assert [f"{value:.4f}" for value in scores] == official, name
 
 
 def test_tokenizer_keeps_lines_apart():
@@ -165,7 +170,8 @@ def test_systems_together_as_alone():
     for corpus, found in zip(corpora, together, strict=True):
         (alone,) = score_systems([corpus], by_segment=True)
         assert found.scores == alone.scores and found.segments == alone.segments
-        assert (found.statistics == alone.statistics).all()
+        for name, rows in found.statistics.items():
+            assert (rows == alone.statistics[name]).all(), name
         assert len(found.segments) == len(corpus[0])
         assert score(*corpus) == found.scores
 
@@ -273,7 +279,7 @@ def test_no_runtime(monkeypatch, tmp_path):
 
 
 def test_no_jar(monkeypatch):
-    monkeypatch.setattr(eval.metrics.systems, "PARAPHRASES", "meteor/data/none.gz")
+    monkeypatch.setattr(eval.metrics.meteor, "PARAPHRASES", "meteor/data/none.gz")
     with pytest.raises(FileNotFoundError, match="none.gz is not installed; run: pip"):
         score(["a"], [["a"]])
 
@@ -310,23 +316,23 @@ def test_outputs(capsys, tmp_path, monkeypatch):
     hyps.write_text(HYPS, encoding="utf-8")
     other.write_text(HYPS.replace("Chinese", "Thai"), encoding="utf-8")
     files = ["--refs", str(refs), "--hyps", str(hyps)]
-    figures = [f"{OFFICIAL[name]:.4f}" for name in METRICS]
+    figures = [f"{score:.4f}" for score in SCORES.values()]
 
     assert main([*files, str(other), "--json", str(tmp_path / "all.json")]) == 0
     head, first, second = capsys.readouterr().out.splitlines()
-    assert head.split("\t") == ["File", *METRICS]
+    assert head.split("\t") == ["File", *SCORES]
     assert first.split("\t") == [str(hyps), *figures] != second.split("\t")
     found = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
     assert [scores["details"]["hypotheses"] for scores in found] == ["my_hyps.tsv", "b.tsv"]
-    assert f"{found[1]['CIDEr']:.4f}" == second.split("\t")[-1]
+    assert f"{found[1]['chrF']:.4f}" == second.split("\t")[-1]
 
     monkeypatch.chdir(tmp_path)
     segments = tmp_path / "segments.tsv"
     command = ["--refs", "refs.csv", "--hyps", "my_hyps.tsv", "--latex"]
     assert main([*command, "--segments", str(segments)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[4] == r"my\_hyps.tsv & 30.72 & 3.56 & 32.85 & 46.74 & 2.80 \\"
-    assert lines[0] == r"\begin{tabular}{lrrrrr}" and lines[-1] == r"\end{tabular}"
+    assert lines[4] == r"my\_hyps.tsv & 30.72 & 3.56 & 32.85 & 46.74 & 2.80 & 49.40 \\"
+    assert lines[0] == r"\begin{tabular}{lrrrrrr}" and lines[-1] == r"\end{tabular}"
     assert segments.read_text(encoding="utf-8") == SEGMENTS
     assert list(temporary.iterdir()) == []
 

@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 from eval import samples
-from eval.metrics.statistics import METEOR, ROUGE_L, WIDTH, save
+from eval.metrics import METRICS
+from eval.metrics.statistics import save
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
+from solo.cli.tables import table_of
 from tests.eval.made_runs import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,12 +20,10 @@ STAND_IN = "stand-in: 6 x 384 GPT-2"
 ROUGE = np.array([0.2, 0.4, 0.6, 0.8])
 
 
-def rows(rouge: np.ndarray) -> np.ndarray:
+def statistics(rouge: np.ndarray) -> dict[str, np.ndarray]:
     """Segment statistics with that ROUGE-L; all else the same in every segment."""
-    made = np.ones((len(rouge), WIDTH))
-    made[:, METEOR] = 1
-    made[:, ROUGE_L] = rouge
-    return made
+    same = {name: np.ones((len(rouge), len(m.columns))) for name, m in METRICS.items()}
+    return same | {"ROUGE_L": rouge[:, None]}
 
 
 def make(root, name, row, rouge, seed=1, **options):
@@ -32,7 +32,9 @@ def make(root, name, row, rouge, seed=1, **options):
     path = make_run(root, name, f"standin/{row}", seed, stand_in=STAND_IN, scores=scores, **options)
     inputs = json.loads((path / "environment.json").read_text())["evaluate"]["inputs"]
     inputs = {"predictions": inputs.pop("predictions.tsv"), "references": inputs.popitem()[1]}
-    save(path / "statistics.json", rows(rouge), [f"MR {i}" for i in range(len(rouge))], inputs)
+    save(
+        path / "statistics.json", statistics(rouge), [f"MR {i}" for i in range(len(rouge))], inputs
+    )
     return path
 
 
@@ -49,7 +51,7 @@ def test_the_table_by_hand(tmp_path):
         make(tmp_path, f"lora{seed}", "lora", ROUGE + 0.05 * (seed - 1), seed)
         make(tmp_path, f"solo{seed}", "solo", ROUGE + 0.1 * seed, seed)
     make(tmp_path, "dev", "solo", ROUGE[::-1], adapter={"variant": "devcode"})
-    text = write_table("standin", tmp_path, tmp_path / "out")
+    text = write_table(table_of("standin", tmp_path), tmp_path / "out")
     assert text.count(STAND_IN) == 1 and "not a reproduction" in text.splitlines()[0]
     label = "Solo r=128, s=0.4"
     head, solo = cells(text, "stand-in"), cells(text, label)
@@ -68,13 +70,13 @@ def test_the_table_by_hand(tmp_path):
     of_seed = differences[1].split(" | ")
     assert of_seed[1] == "2" and "+15.00 [+15.00, +15.00] p=0.0002" in of_seed
     assert cells(text, label, -1)[2:6] == ["2", "1.000", "0.800", "0.0200 to 0.0200"]
-    drawn = {path.name for path in write_figures("standin", tmp_path, tmp_path / "out")}
+    drawn = {path.name for path in write_figures(table_of("standin", tmp_path), tmp_path / "out")}
     assert drawn >= {"table_lambda.png", "table_loss.png"}
 
 
 def test_the_committed_table_is_that_of_the_committed_runs(tmp_path):
     home = ROOT / "results" / "standin"
-    write_table("standin", home / "runs", tmp_path)
+    write_table(table_of("standin", home / "runs"), tmp_path)
     for name in ("table.md", "table.csv"):
         assert (tmp_path / name).read_text() == (home / name).read_text()
 
@@ -82,14 +84,14 @@ def test_the_committed_table_is_that_of_the_committed_runs(tmp_path):
 def test_runs_with_other_rates_are_apart(tmp_path):
     make(tmp_path, "a", "lora", ROUGE, lr=1e-3)
     make(tmp_path, "b", "lora", ROUGE + 0.1, lr=2e-3)
-    text = write_table("standin", tmp_path, tmp_path / "out")
+    text = write_table(table_of("standin", tmp_path), tmp_path / "out")
     for lr in ("0.001", "0.002"):
         assert cells(text, f"LoRA r=8, 2 steps, lr {lr}")[2:4] == [lr, "1"]
 
 
 def test_what_trains_nothing_has_no_rate(tmp_path):
     make(tmp_path, "a", "none", ROUGE, n_params=0)
-    text = write_table("standin", tmp_path, tmp_path / "out")
+    text = write_table(table_of("standin", tmp_path), tmp_path / "out")
     assert cells(text, "none (the bare backbone)")[1:3] == ["0", MISSING]
 
 
@@ -111,7 +113,8 @@ def test_ten_samples(tmp_path):
         hashes = [samples.compare._sha256(p) for p in (path / "predictions.tsv", references)]
         inputs = dict(zip(("predictions", "references"), hashes, strict=True))
         order = list(range(30)) if side == "A" else list(range(30))[::-1]  # by MR, not by place
-        save(path / "statistics.json", rows(values)[order], [names[i] for i in order], inputs)
+        ordered = statistics(values[order])
+        save(path / "statistics.json", ordered, [names[i] for i in order], inputs)
         paths.append(path)
     out = tmp_path / "samples.md"
     assert samples.main([*map(str, paths), "--out", str(out)]) == 0

@@ -3,13 +3,19 @@
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from eval.metrics.statistics import CIDER, WIDTH, save
+from eval.metrics import METRICS
+from eval.metrics.metric import Measured, Metric, mean
+from eval.metrics.statistics import save
+from eval.score import score_systems
 from eval.tables import report
-from tests.eval.made_runs import SCORES, make_run
+from eval.tables.lines import load_reported, read_table, with_family_rows
+from solo.cli.tables import table_of
+from tests.eval.made_runs import SCORES, decoded_apart, make_run
 
 
 @pytest.fixture
@@ -17,7 +23,7 @@ def write(tmp_path):
     """Write a table from the runs in tmp_path/runs; returns its Markdown."""
 
     def table(name: str) -> str:
-        return report.write_table(name, tmp_path / "runs", tmp_path / "out")
+        return report.write_table(table_of(name, tmp_path / "runs"), tmp_path / "out")
 
     return table
 
@@ -196,21 +202,25 @@ def test_unknown_table(tmp_path):
     with pytest.raises(
         ValueError, match="unknown table 'table9'; known: table1, .*, extra, family, demo"
     ):
-        report.write_table("table9", tmp_path, tmp_path)
+        table_of("table9", tmp_path)
 
 
 def test_the_claim_is_tested_on_pairs_with_the_same_weights_and_seed(tmp_path, write):
     """Solo above LoRA: 630 MRs where Solo's CIDEr is 1 higher everywhere, all else the same."""
-    rows = np.ones((630, WIDTH))
-    rows[:, CIDER] = np.linspace(0, 1, 630)
+    statistics = {name: np.ones((630, len(m.columns))) for name, m in METRICS.items()}
+    statistics["CIDEr"] = np.linspace(0, 1, 630)[:, None]
     for name, row, seed in (("s1", "solo_s", 1), ("l1", "lora_s", 1), ("l2", "lora_s", 2)):
         directory = make_run(tmp_path / "runs", name, row=f"table1/{row}", seed=seed)
         evaluated = json.loads((directory / "environment.json").read_text())["evaluate"]["inputs"]
         inputs = {"predictions": evaluated["predictions.tsv"], "references": evaluated["test.txt"]}
         if name != "l2":
-            higher = rows.copy()
-            higher[:, CIDER] += name == "s1"
-            save(directory / "statistics.json", higher, [f"m{i}" for i in range(630)], inputs)
+            higher = {"CIDEr": statistics["CIDEr"] + (name == "s1")}
+            save(
+                directory / "statistics.json",
+                statistics | higher,
+                [f"m{i}" for i in range(630)],
+                inputs,
+            )
     small, medium = write("table1").split("## Is it real? ")[1:]
     assert small.startswith("Solo Connection, GPT-2 S against LoRA, GPT-2 S\n")
     assert "s1 against l1, seed 1, paired bootstrap" in small and "l2" not in small
@@ -234,3 +244,92 @@ def test_a_run_in_bf16_never_stands_unmarked_beside_those_in_fp32(tmp_path, writ
     claim = markdown.split("## Is it real? ")[1]
     assert f"Not a reproduction ({mark}): half against lora" in claim
     assert "\nfp32 against lora" in claim
+
+
+def test_a_run_without_a_metric_has_a_dash_and_a_metric_without_a_run_no_column(tmp_path, write):
+    """chrF++ came after the first runs: its column is there once a run has it."""
+    make_run(tmp_path / "runs", "old")
+    assert "chrF" not in write("table1")
+    make_run(tmp_path / "runs", "new", row="table1/lora_s", scores={"chrF": 0.71})
+    make_run(tmp_path / "runs", "mixed", seed=2, scores={"chrF": 0.73})  # its other seed has none
+    (bare,) = [json.loads((tmp_path / "runs/old/metrics.json").read_text())]
+    del bare["NIST"]
+    (tmp_path / "runs/old/metrics.json").write_text(json.dumps(bare))
+    markdown = write("table1")
+    assert "BLEU, METEOR, ROUGE-L and chrF++ x 100. ours:" in markdown
+    assert "| BLEU | NIST | METEOR | ROUGE_L | CIDEr | chrF |" in markdown
+    paper, ours, _ = lines_of(markdown, "Solo Connection, GPT-2 S")
+    assert paper.endswith("| 2.31 | – |")
+    assert "| 1, 2 | 67.64 ± 0.00 (+0.00) | – | 45.70" in ours and ours.endswith("| – |")
+    assert lines_of(markdown, "LoRA, GPT-2 S")[2].endswith("| 71.00 |")
+    rows = {row["runs"]: row for row in read_csv(tmp_path, "table1")}
+    assert rows["new"]["chrF"] == "0.7100" and rows["old mixed"]["chrF"] == ""
+    assert rows["old mixed"]["NIST"] == rows["old mixed"]["NIST_sd"] == ""
+
+
+def test_the_demo_with_a_run_that_lacks_a_metric(tmp_path, write):
+    make_run(tmp_path / "runs", "a", row="demo/solo", stand_in="demo")
+    make_run(tmp_path / "runs", "b", row="demo/lora", stand_in="demo", scores={"chrF": 0.5})
+    markdown = write("demo")
+    assert "| none | – | – | – | – | – | – | – | – | – |" in markdown
+    assert "| 2.310 | – |" in markdown and "| 2.310 | 50.00 |" in markdown
+    assert (tmp_path / "out/table1.csv").read_text().splitlines() == [
+        "row,trainable,BLEU,NIST,METEOR,ROUGE_L,CIDEr,chrF",
+        "lora,122449,0.6764,8.6400,0.4570,0.6832,2.3100,0.5000",
+        "solo,122449,0.6764,8.6400,0.4570,0.6832,2.3100,",
+    ]
+
+
+def test_a_metric_is_one_file_and_one_line(tmp_path, write, monkeypatch):
+    """A throw-away metric, words of the output: scored, kept, compared and shown, by the registry
+    alone."""
+
+    def measure(texts):
+        words = [np.array([[len(text.split())] for text in texts_]) for texts_, _ in texts.corpora]
+        return [Measured(w.mean(), w, {"words": w[:, 0]}) for w in words]
+
+    metric = Metric("words", "words", 1, 1, (0, 99), "space", ("words",), mean, measure)
+    monkeypatch.setitem(METRICS, "words", metric)
+    (result,) = score_systems([(["a b", "c d e f"], [["a b"], ["x"]])], by_segment=True)
+    assert result.scores["words"] == 3 and [s["words"] for s in result.segments] == [2, 4]
+    for name, row, factor in (("s", "solo_s", 2), ("l", "lora_s", 1)):
+        scores = {"words": factor * 3.0}
+        directory = make_run(tmp_path / "runs", name, row=f"table1/{row}", scores=scores)
+        inputs = json.loads((directory / "environment.json").read_text())["evaluate"]["inputs"]
+        inputs = {"predictions": inputs["predictions.tsv"], "references": inputs["test.txt"]}
+        statistics = {"words": factor * result.statistics["words"]}
+        save(directory / "statistics.json", statistics, ["m", "n"], inputs)
+    markdown = write("table1")
+    assert lines_of(markdown, "Solo Connection, GPT-2 S")[1].endswith("| 2.310 (+0.000) | 6.0 |")
+    assert "| words | 6.0 | 3.0 | +3.0 | +2.0 to +4.0 |" in markdown
+
+
+def test_a_method_without_a_line_gets_a_row_of_the_family(tmp_path):
+    reported = with_family_rows(load_reported(), {"family/new": "New", "family/lora": "no"})
+    settings = {row["row"]: {"adapter": {}, "model": {}} for row in reported["family"]["rows"]}
+    counts = {"family/new": {"paper": 12}}
+    table = read_table(reported, "family", tmp_path, settings, counts)
+    markdown = report.write_table(table, tmp_path / "out")
+    none = " | – | – | – | – | – | – | – |"
+    assert f"| New | ours | 12{none}" in markdown and "| no |" not in markdown
+    assert reported["demo-family"]["rows"][-1] == {"row": "family/new", "label": "New"}
+    assert load_reported()["family"]["rows"][-1]["row"] != "family/new"
+    del settings["family/new"]
+    with pytest.raises(ValueError, match="no settings of row 'family/new' of family; pass those"):
+        read_table(reported, "family", tmp_path, settings, counts)
+
+
+def test_a_training_with_decodings_of_its_own_fills_the_same_line(tmp_path, write):
+    make_run(tmp_path / "runs", "a")
+    before = write("table1")
+    decoding = decoded_apart(tmp_path / "runs/a")
+    assert write("table1") == before
+    again = tmp_path / "runs/a/decode/ffff"
+    shutil.copytree(decoding, again)
+    identity = json.loads((again / "identity.json").read_text())
+    identity["decode"]["beam"] = 1
+    (again / "identity.json").write_text(json.dumps(identity))
+    markdown = write("table1")
+    assert "- Solo Connection, GPT-2 S, variant=paper: a/decode/0a1b2c3d (seed 1)" in markdown
+    apart = markdown.split("## Not counted as reproductions")[1]
+    assert "| decode.beam=1 (the row has 10) |" in apart and "| a/decode/ffff |" in apart

@@ -5,15 +5,19 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from eval.tables.lines import load_reported
-from eval.tables.params import read_counts
-from eval.tables.settings import row_settings, same_rows
 from solo.adapters import METHODS, make_config
 from solo.backbones.shapes import SHAPES
-from solo.cli.command import CONFIGS, RESULTS
-from solo.cli.rows import compose_rows, own_overrides
+from solo.cli.command import CONFIGS
+from solo.cli.counts import row_counts
+from solo.cli.rows import compose_rows, own_overrides, row_settings
+from solo.cli.tables import reported_tables
 
 ROWS = [row["row"] for row in load_reported()["family"]["rows"]]
 HUB = "openai-community/gpt2"
+
+
+def settings_of(row: str) -> dict:
+    return row_settings([row])[row]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -22,23 +26,27 @@ def test_every_method_has_a_row(name):
     assert file.is_file(), f"method {name} has no row in the family table; add {file}"
     assert f"family/{name}" in ROWS, (
         f"{file} is in no table; add `- {{row: family/{name}, label: ...}}` to the rows of family "
-        "in eval/paper.yaml, and run `make params`"
+        "in eval/tables/paper.yaml, and run `make params`"
     )
-    assert row_settings(f"family/{name}")["adapter"]["name"] == name
+    assert settings_of(f"family/{name}")["adapter"]["name"] == name
 
 
 def test_nothing_but_the_adapter_differs():
     """Same backbone, data, recipe and decoding as the paper's rows on GPT-2 S."""
-    wanted = row_settings("table2/lora_s")
+    wanted = settings_of("table2/lora_s")
     for row in ROWS:
-        settings = row_settings(row)
+        settings = settings_of(row)
         for group in wanted.keys() - {"adapter"}:
             assert settings[group] == wanted[group], (row, group)
 
 
 def test_rows_that_the_papers_tables_have_too_are_their_runs():
     tables = [value for value in load_reported().values() if "rows" in value]
-    same = same_rows(list({row["row"] for table in tables for row in table["rows"]}))
+    settings = row_settings({row["row"] for table in tables for row in table["rows"]})
+    same = {
+        row: {other for other, theirs in settings.items() if theirs == of_row}
+        for row, of_row in settings.items()
+    }
     assert same["family/solo"] - {"family/solo"} == same["table1/solo_s"] - {"family/solo"}
     assert same["family/lora"] == {"family/lora", "table1/lora_s", "table2/lora_s"}
     assert same["family/full"] == {"family/full", "extra/full_s"}
@@ -68,14 +76,14 @@ def test_the_count_is_that_of_a_really_attached_adapter(models, row):
     model without data: those methods attach to two blocks and to one, and each of the other ten
     adds what the second did."""
     whole, two, one = models
-    adapter = row_settings(row)["adapter"]
+    adapter = settings_of(row)["adapter"]
     try:
         count = n_attached(whole, adapter) if adapter["name"] != "sharelor2c" else None
     except NotImplementedError:  # peft: no data to copy
         count = None
     if count is None:
         count = 11 * n_attached(two, adapter) - 10 * n_attached(one, adapter)
-    assert read_counts(RESULTS / "tables" / "params.csv")[row]["paper"] == count
+    assert row_counts(row_settings([row]))[row]["paper"] == count
 
 
 @pytest.fixture(scope="module")
@@ -103,4 +111,13 @@ def test_what_the_user_says_counts_more_than_a_tables_own_overrides():
     assert row.config["adapter"]["length"] == 64 and row.config["runs_dir"] == "here"
     assert row.config["train"]["max_steps"] is None and row.label == "family/vblora"
     assert row.config["data"]["dir"] == "data/demo"
-    assert row_settings("family/vblora")["adapter"]["length"] == 256
+    assert settings_of("family/vblora")["adapter"]["length"] == 256
+
+
+def test_a_registered_method_without_a_line_gets_a_row_under_its_name(monkeypatch):
+    """Its experiment file is there already; the tables' definition has no line for it."""
+    reported = load_reported()
+    for table in ("family", "demo-family"):
+        reported[table]["rows"] = [r for r in reported[table]["rows"] if r["row"] != "family/ssl"]
+    monkeypatch.setattr("solo.cli.tables.load_reported", lambda: reported)
+    assert reported_tables()["family"]["rows"][-1] == {"row": "family/ssl", "label": "ssl"}

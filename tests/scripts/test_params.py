@@ -10,9 +10,11 @@ from transformers import GPT2LMHeadModel
 
 from eval.tables.lines import load_reported
 from eval.tables.params import Counts
-from eval.tables.settings import row_settings
-from scripts.params import SHAPES, audit, main
+from scripts.params import main
 from solo.adapters import make_config
+from solo.backbones.shapes import SHAPES
+from solo.cli.counts import audit, row_counts
+from solo.cli.rows import row_settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TABLES = [load_reported()[f"table{number}"] for number in range(1, 7)]
@@ -42,7 +44,7 @@ def test_every_row_is_there(rows):
 
 def attached(models, row: str, **changes) -> dict[str, int]:
     """{name: size} of the parameters that the row really trains."""
-    settings = row_settings(row)
+    settings = row_settings([row])[row]
     model = models[settings["model"]["path"]]
     method, config = make_config(settings["adapter"] | changes)
     handle = method.attach(model, config, 1)
@@ -62,7 +64,7 @@ def test_counts_are_those_of_a_really_attached_adapter(rows, models, name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "/solo_" in name])
 def test_exact_is_the_formula_of_appendix_b(rows, name):
-    settings = row_settings(name)
+    settings = row_settings([name])[name]
     a, hub = settings["adapter"], settings["model"]["path"].split("/")[1]
     d, r = {"gpt2": 768, "gpt2-medium": 1024}[hub], a["rank"]
     T = CONNECTIONS[hub, a["span"]]
@@ -71,6 +73,16 @@ def test_exact_is_the_formula_of_appendix_b(rows, name):
     assert rows[name].with_lambdas == rows[name].exact + (T if a["homotopy"] else 0)
     dense = 2 * d * r + r + d if a["trainable_matrices"] else 0
     assert rows[name].devcode == dense + T * (r + d + (1 if a["homotopy"] else 0))
+
+
+def test_the_tables_counts_are_those_of_the_audit(rows):
+    counts = row_counts(row_settings(rows))
+    assert counts == {
+        name: {"paper": row.with_lambdas}
+        | ({} if row.devcode is None else {"devcode": row.devcode})
+        for name, row in rows.items()
+    }
+    assert row_counts(row_settings(["demo/solo"])) == {}  # no backbone of the hub's
 
 
 # By hand from the formula: GPT-2 S, r=512: 2 * 768 * 512 + 5 * 1280, and so on.

@@ -11,6 +11,7 @@ from eval.tables.runs import read_runs
 from scripts.smoke import STAND_IN, smoke
 from solo.cli.command import CONFIGS
 from solo.cli.rows import row_names, tables_named
+from solo.cli.tables import table_of
 
 SAMPLE = [  # every method, size, span, frozen matrices, no homotopy; two that share a run
     "table1/full_m",
@@ -43,7 +44,7 @@ def test_rows_in_miniature(tmp_path):
     found, left_out = read_runs(tmp_path / "runs", load_reported())
     assert len(found) == 7 and left_out == []
     assert all(run.marks[0] == STAND_IN for run in found)  # never among reproductions
-    table = write_table("table6", tmp_path / "runs", tmp_path / "tables")
+    table = write_table(table_of("table6", tmp_path / "runs"), tmp_path / "tables")
     apart = table.split("Not counted as reproductions")[1]
     assert STAND_IN in apart and STAND_IN not in table.split("Not counted as reproductions")[0]
 

@@ -1,0 +1,65 @@
+"""chrF++ (Popović 2017): character and word n-grams, by sacrebleu, case and punctuation kept.
+
+sacrebleu compares a segment with each of its references and keeps the counts of the best one; the
+corpus score comes from the sums of these. Beside the official metrics, which all lower-case, it is
+the one that sees case.
+"""
+
+from collections import defaultdict
+
+import numpy as np
+from sacrebleu.metrics import CHRF
+
+from eval.metrics.metric import Measured, Metric
+from eval.metrics.texts import Texts
+
+SCORER = CHRF(word_order=2)
+ORDERS = [*(f"{n}-char" for n in range(1, 7)), *(f"{n}-word" for n in (1, 2))]
+COUNTS = ("output", "reference", "matches")
+
+
+def measure(texts: Texts) -> list[Measured]:
+    """A segment's references are counted once for all systems and then let go: a few hundred MB
+    for a whole test set."""
+    places = defaultdict(list)  # of each group of references: (system, segment)
+    for system, (_, references) in enumerate(texts.corpora):
+        for segment, group in enumerate(references):
+            places[tuple(group)].append((system, segment))
+    counts = [np.zeros((len(hypotheses), len(METRIC.columns))) for hypotheses, _ in texts.corpora]
+    for group, where in places.items():
+        ngrams = SCORER._extract_reference_info(group)
+        for system, segment in where:
+            text = texts.corpora[system][0][segment]
+            counts[system][segment] = SCORER._compute_segment_statistics(text, ngrams)
+    return [
+        Measured(float(_f_score(rows.sum(0)[None])[0]), rows, {"chrF": _f_score(rows)})
+        for rows in counts
+    ]
+
+
+def _f_score(sums: np.ndarray) -> np.ndarray:
+    """F2 of the means of precision and recall over the orders that both sides have (sacrebleu's
+    default, without epsilons)."""
+    output, reference, matches = np.moveaxis(sums.reshape(len(sums), -1, 3), 2, 0)  # [corpora, 8]
+    on_both = (output > 0) & (reference > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision, recall = (
+            np.where(on_both, matches / side, 0).sum(1) / on_both.sum(1)
+            for side in (output, reference)
+        )
+        factor = SCORER.beta**2
+        return np.nan_to_num((1 + factor) * precision * recall / (factor * precision + recall))
+
+
+METRIC = Metric(
+    name="chrF",
+    title="chrF++",
+    scale=100,
+    digits=2,
+    limits=(0, 1),
+    signature="case:mixed,eff:yes,nc:6,nw:2,space:no",
+    columns=tuple(f"{order} {count}" for order in ORDERS for count in COUNTS),
+    from_sums=lambda sums, segments: _f_score(sums),
+    measure=measure,
+    packages=("sacrebleu",),
+)

@@ -1,0 +1,72 @@
+"""What a metric is: how it is called and shown, how it measures texts, and how its corpus score
+comes from sums over segments."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from eval.metrics.texts import Texts
+
+Corpus = tuple[Sequence[str], Sequence[Sequence[str]]]  # hypotheses, the references of each
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One metric of one system.
+
+    score: of the corpus, on the scale of the JSON files; statistics: [segments, columns], whose
+    weighted sums give the score of any resample; by_segment: {name: a score for each segment},
+    needed only where the Texts ask for segments.
+    """
+
+    score: float
+    statistics: np.ndarray
+    by_segment: dict[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric; eval/metrics/__init__.py lists them.
+
+    name: in JSON, CSV and the heads of tables; title: in prose and LaTeX
+    scale, digits: a table shows score * scale with so many digits; files hold the score itself
+    limits: the lowest and the highest score that can be
+    signature: what decides about the number, as sacrebleu writes it; packages: whose versions do
+    columns: names of the statistics of a segment
+    from_sums: (sums [corpora, columns], segments of each corpus [corpora]) -> scores [corpora]
+    measure: all systems of a Texts -> one Measured each
+    prepare: for a metric that waits for a program of its own: what has to be done before others
+        begin; measure then gets its result as a second argument
+    optional: tables leave the column out where no run has this score
+    """
+
+    name: str
+    title: str
+    scale: int
+    digits: int
+    limits: tuple[float, float]
+    signature: str
+    columns: tuple[str, ...]
+    from_sums: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    measure: Callable[..., list[Measured]]
+    prepare: "Callable[[Texts], object] | None" = None
+    packages: tuple[str, ...] = ()
+    optional: bool = True
+
+    def shown(self, score: float, sign: str = "") -> str:
+        """A score, or with sign "+" a difference, as tables show it."""
+        value = round(score * self.scale, self.digits) + 0.0  # no minus before a zero
+        return f"{value:{sign}.{self.digits}f}".replace("-", "−")
+
+    def allows(self, score: float) -> bool:
+        """Whether a score can be one of this metric; NaN cannot."""
+        lowest, highest = self.limits
+        return lowest - 1e-9 <= score <= highest + 1e-9  # sums of floats may round beyond
+
+
+def mean(sums: np.ndarray, segments: np.ndarray) -> np.ndarray:
+    """from_sums of a metric whose corpus score is the mean of its one column."""
+    return sums[:, 0] / segments

@@ -1,0 +1,50 @@
+"""The texts of systems, and what several metrics make of them, made once."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from functools import cached_property
+
+from eval.metrics.metric import Corpus
+from eval.metrics.mteval import Matches, matches
+from eval.metrics.ptb import tokenize_corpora
+
+Report = Callable[[int, int], None]  # (systems done, of how many)
+
+
+class Texts:
+    """Systems to measure, each a pair (hypotheses, references).
+
+    corpora: the pairs as they came; by_segment: whether single segments are scored too;
+    background: where work beside the caller's is done; report: told of progress.
+    """
+
+    def __init__(
+        self, corpora: Sequence[Corpus], by_segment: bool, background: Executor, report: Report
+    ):
+        self.corpora, self.by_segment = corpora, by_segment
+        self.background, self.report = background, report
+
+    @cached_property
+    def tokens(self) -> list[Corpus]:
+        """PTB tokens, for the COCO metrics. Raises ValueError if no reference has a word."""
+        tokenized = tokenize_corpora(self.corpora)
+        for _, references in tokenized:
+            if not any(text for group in references for text in group):
+                raise ValueError("no reference has a word in it; check the references")
+        return tokenized
+
+    @cached_property
+    def mteval(self) -> list[Matches]:
+        """The matching n-grams of each system, for BLEU and NIST."""
+        cache: dict = {}
+        return [matches(*corpus, cache) for corpus in self.corpora]
+
+    @cached_property
+    def mteval_by_segment(self) -> list[list[Matches]]:
+        """The same of each segment as a corpus of its own; empty unless segments are scored."""
+        if not self.by_segment:
+            return [[] for _ in self.corpora]
+        return [
+            [matches([text], [group]) for text, group in zip(*corpus, strict=True)]
+            for corpus in self.corpora
+        ]

@@ -1,0 +1,69 @@
+"""How many parameters the rows of the tables train, in closed form: no weights are needed."""
+
+from dataclasses import replace
+
+from eval.tables.lines import load_reported
+from eval.tables.params import Counts
+from solo.adapters import make_config
+from solo.backbones.shapes import SHAPES
+from solo.cli.command import GPT2_TABLES, PAPER_TABLES
+from solo.cli.rows import row_settings
+
+NAMES = {"openai-community/gpt2": "GPT-2 S", "openai-community/gpt2-medium": "GPT-2 M"}
+
+
+def row_counts(settings: dict[str, dict]) -> dict[str, dict[str, int]]:
+    """{row: {"paper": count with lambdas, "devcode": count}} of the rows on GPT-2 S and M.
+
+    settings: of `row_settings`. A row without variants has no "devcode".
+    """
+    counts = {}
+    for row, of_row in settings.items():
+        shape = SHAPES.get(of_row["model"]["path"])
+        if shape is None:
+            continue
+        method, config = make_config(of_row["adapter"])
+        counts[row] = {"paper": method.n_params(shape, config)}
+        if "variant" in of_row["adapter"]:
+            counts[row]["devcode"] = method.n_params(shape, replace(config, variant="devcode"))
+    return counts
+
+
+def audit() -> list[Counts]:
+    """The counts of every row of the tables on GPT-2 S and M, for results/tables/params.md."""
+    reported = load_reported()
+    rows = [(table, row) for table in GPT2_TABLES for row in reported[table]["rows"]]
+    settings = row_settings(row["row"] for _, row in rows)
+    return [_audited(table, row, settings[row["row"]]) for table, row in rows]
+
+
+def _audited(table: str, row: dict, settings: dict) -> Counts:
+    """All counts of one row of eval/tables/paper.yaml."""
+    model, adapter = settings["model"]["path"], settings["adapter"]
+    method, config = make_config(adapter)
+    exact = count = method.n_params(SHAPES[model], config)
+    of_solo = {}
+    if adapter["name"] == "solo":
+        exact = method.n_params(SHAPES[model], replace(config, homotopy=False))  # without lambdas
+        of_solo = _solo_counts(method, config, model, exact, row.get("s"))
+    comment = row.get("note", "")
+    printed = row["reported"] if table in PAPER_TABLES else None  # others repeat a row of them
+    return Counts(table, row["row"], printed, exact, count, comment=comment, **of_solo)
+
+
+def _solo_counts(method, config, model: str, exact: int, s: float | None) -> dict:
+    """The development code's count, and those of other readings that may explain a misfit."""
+    plain, devcode = replace(config, homotopy=False), replace(config, variant="devcode")
+    vectors = method.n_params(SHAPES[model], replace(plain, trainable_matrices=False))
+    elsewhere = {"encoder and decoder alone": exact - vectors}
+    for path, shape in SHAPES.items():
+        if path != model:
+            elsewhere[f"{NAMES[path]}'s count"] = method.n_params(shape, plain)
+            elsewhere[f"{NAMES[path]}'s devcode count"] = method.n_params(shape, devcode)
+    fractions = {} if s is None else {f"{s:.0%} masked": s, f"{s:.0%} kept": round(1 - s, 6)}
+    readings = {
+        name: method.n_params(SHAPES[model], replace(plain, sparsity=masked))
+        for name, masked in fractions.items()
+    }
+    count = method.n_params(SHAPES[model], devcode)
+    return {"devcode": count, "elsewhere": elsewhere, "readings": readings}
