@@ -41,7 +41,9 @@ def described(configs: Path) -> str:
     """The part of docs/methods.md that follows from the classes and from configs/adapter."""
     rows, sentences = [], []
     for name, method in METHODS.items():
-        _, config = make_config(yaml.safe_load((configs / f"adapter/{name}.yaml").read_text()))
+        options = yaml.safe_load((configs / f"adapter/{name}.yaml").read_text())
+        options.pop("defaults")  # Hydra's: the schema that types the options
+        _, config = make_config(options)
         count = method.n_params(SHAPES["openai-community/gpt2"], config)
         cells = (name, method.trains, method.where, method.count, f"{count:,}", method.source)
         rows.append(f"| {' | '.join(cells)} |\n".replace("|  |", "| |"))

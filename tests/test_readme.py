@@ -95,6 +95,7 @@ def test_the_list_of_methods_has_every_count():
     expected = {}
     for name in METHODS:
         options = yaml.safe_load((ROOT / f"configs/adapter/{name}.yaml").read_text())
+        options.pop("defaults")
         method, config = make_config(options)
         expected[name] = method.n_params(GPT2Config(), config)
     assert found == expected

@@ -21,7 +21,9 @@ def reported_tables() -> dict:
     """eval/tables/paper.yaml, with a row of the family for every method that has an experiment
     file and no line there; its label is the class's."""
     files = {name: CONFIGS / "experiment" / "family" / f"{name}.yaml" for name in METHODS}
-    labels = {f"family/{name}": METHODS[name].label for name, file in files.items() if file.is_file()}
+    labels = {
+        f"family/{name}": METHODS[name].label for name, file in files.items() if file.is_file()
+    }
     return with_family_rows(load_reported(), labels)
 
 

@@ -31,7 +31,7 @@ def save_adapter(
             "method": name,
             "options": asdict(config),
             "seed": seed,
-            "n_params": attached.n_params,
+            "n_params": attached.n_trained,
             "events": attached.events,
             "backbone_sha256": backbone_sha256,
             "fixed_sha256": _tensors_sha256(attached.fixed),

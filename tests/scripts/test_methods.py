@@ -86,7 +86,9 @@ def home(tmp_path_factory) -> Path:
     shutil.copytree(ROOT / "docs", home / "docs")
     (home / "shift.py").write_text(METHOD, encoding="utf-8")
     for name in ("shift", "bad_shift"):
-        (home / f"configs/adapter/{name}.yaml").write_text(f"name: {name}\nscale: 3.0\n")
+        (home / f"configs/adapter/{name}.yaml").write_text(
+            f"defaults: [{name}_schema, _self_]\nname: {name}\nscale: 3.0\n"
+        )
     (home / "run.py").write_text(RUN.format(root=str(ROOT), home=str(home)))
     options = ["--configs", str(home / "configs"), "--docs", str(home / "docs")]
     done = subprocess.run(

@@ -18,7 +18,7 @@ def values(tmp_path, checkpoint_dir) -> dict:
     paths = {f"{s}_path": str(folder / f"lora_format/{s}.txt") for s in ("train", "valid", "test")}
     return {
         "model": {"path": str(checkpoint_dir), "revision": None},
-        "data": {"name": "demo", "dir": str(folder), **paths, "sha256": {},
+        "data": {"name": "e2e", "dir": str(folder), **paths, "sha256": {},
                  "references_path": paths["test_path"]},
         "adapter": {"name": "solo", "rank": 4, "sparsity": 0.4},
         "train": {"batch_size": 4, "epochs": 1, "warmup_steps": 1, "log_every": 1},
