@@ -27,6 +27,7 @@ from solo.cli.rows import compose_rows, own_overrides, row_names, split_launcher
 from solo.cli.tables import table_of
 from solo.runs.run import Run
 from solo.runs.runner import run_all
+from solo.runs.together import sharing
 
 
 def tell(run: Run, scores: dict) -> None:
@@ -56,6 +57,7 @@ def main() -> None:
         else:
             runs = [row.run for row in rows]
             share_passes = device().type != "cpu"
+            runs = sharing(runs) if share_passes else runs
             failures = run_all(
                 runs, progress_bar, "done", evaluate_runs, share_passes, on_done=tell, say=say
             ).failures

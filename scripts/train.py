@@ -22,6 +22,7 @@ from solo.cli.rows import check_launcher
 from solo.runs.config import RunConfig
 from solo.runs.run import Run, make_run
 from solo.runs.runner import run_all
+from solo.runs.together import sharing
 from solo.training.processes import make_accelerator
 
 swept: list[RunConfig] = []  # configurations of this process's sweep, trained in the end
@@ -36,6 +37,7 @@ def train(configs: list[RunConfig], share_passes: bool) -> None:
             print(run.directory, flush=True)
 
     runs = [make_run(config) for config in configs]
+    runs = sharing(runs) if share_passes else runs
     outcome = run_all(
         runs, progress_bar, "trained", share_passes=share_passes, on_done=tell, say=say
     )

@@ -91,14 +91,18 @@ class Run:
             write_json(path, [*rows, row])
 
 
-def make_run(config: RunConfig, planned: bool = False) -> Run:
+def make_run(config: RunConfig, planned: bool = False, shared_draws: bool = False) -> Run:
     """The run that `config` describes, in `config.output_dir` or below `config.runs_dir`.
 
     Checks the whole configuration on the way, before any work. With `planned`, a data file that is
-    not there is taken to have the checksum that the configuration names. Raises ValueError if the
-    directory holds a run of another identity, and what training_identity raises.
+    not there is taken to have the checksum that the configuration names. With `shared_draws` it is
+    the run whose dropout draws from one stream with others (solo/runs/together.py), which ends with
+    other weights than the same run alone. Raises ValueError if the directory holds a run of another
+    identity, and what training_identity raises.
     """
     identity = training_identity(config, planned)
+    if shared_draws:
+        identity |= {"shared_draws": True}
     name = f"{config.method}-{Path(config.model.path).name}-{short_name(identity)}"
     directory = Path(config.output_dir or Path(config.runs_dir) / name)
     saved = directory / "identity.json"

@@ -15,6 +15,7 @@ from solo.runs import rates, record
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.run import make_run
 from solo.runs.runner import Report, Say, run_all
+from solo.runs.together import sharing
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def work(
                 runs.append(make_run(at_its_rate(study, job)))
             except ValueError as error:
                 failures.append(f"{job.name}: {error}")
+        runs = sharing(runs) if study.together else runs
         outcome = run_all(runs, report, "decoded", share_passes=study.together, say=say)
         failures += outcome.failures
     return failures
@@ -116,6 +118,7 @@ def work(
 def sweep(study: Study, name: str, report: Report, say: Say) -> list[str]:
     """Train every rate of a name and write down the best; a line for each run that failed."""
     runs = [make_run(config) for config in study.sweeps[name]]
+    runs = sharing(runs) if study.together else runs
     failures = run_all(runs, report, "trained", share_passes=study.together, say=say).failures
     entries = [record.stage_record(run.directory, "train") for run in runs]
     losses: dict[float, list[float | None]] = {}

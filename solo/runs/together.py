@@ -5,9 +5,11 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+from solo.adapters.base import HookedMethod
 from solo.files import config_hash
 from solo.runs import stages
-from solo.runs.run import Run
+from solo.runs.identity import resolved
+from solo.runs.run import Run, make_run
 from solo.runs.stages import Progress
 from solo.training import together
 from solo.training.state import STATE
@@ -21,6 +23,32 @@ def groups(runs: Sequence[Run]) -> list[list[Run]]:
         key = config_hash([run.identity["model"], run.identity["data"], recipe])
         by_key.setdefault(key, []).append(run)
     return list(by_key.values())
+
+
+def sharing(runs: Sequence[Run]) -> list[Run]:
+    """The runs as they are when those that can share passes do.
+
+    Runs that train together take turns at one stream of random numbers, so a method with dropout
+    ends with other weights than alone: that is another run, with a directory of its own. One that
+    is trained alone already, or begun, stays as it is.
+    """
+    shared = []
+    for group in groups(runs):
+        members = [run for run in group if run.config.together and _can_share(run)]
+        for run in members if len(members) > 1 else ():
+            if _draws(run) and run.state()[0] == "missing":
+                shared.append(run)
+    return [make_run(run.config, shared_draws=True) if run in shared else run for run in runs]
+
+
+def _can_share(run: Run) -> bool:
+    method = run.config.method_class
+    return issubclass(method, HookedMethod) and method.position_wise and run.config.train.packed
+
+
+def _draws(run: Run) -> bool:
+    """Whether its training takes random numbers: only dropout does."""
+    return getattr(resolved(run.config.adapter), "dropout", 0) > 0
 
 
 def train_group(

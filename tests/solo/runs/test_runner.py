@@ -10,7 +10,7 @@ from solo.adapters import make_config
 from solo.runs import checkpoint, record, stages
 from solo.runs.run import STATES, make_run
 from solo.runs.runner import DIVERGED, run_all
-from solo.runs.together import groups
+from solo.runs.together import groups, sharing
 from solo.training.state import STATE
 from tests.solo.runs.conftest import changed, never, quiet
 
@@ -125,6 +125,23 @@ def test_rows_with_the_same_settings_share_a_run(config):
     assert outcome.failures == [] and outcome.scores == {rows[0].decoding: {"BLEU": 0.5}}
     assert arrived == [(rows[0], {"BLEU": 0.5})]
     assert '"table1/solo_s",\n  "table6/solo_s"' in (rows[0].directory / "rows.json").read_text()
+
+
+def test_what_draws_together_is_another_run_than_alone(config, runs):
+    dropping = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)]
+    shared = sharing([*dropping, *runs])
+    assert [a.directory == b.directory for a, b in zip(shared, dropping, strict=False)] == [
+        False, False,
+    ]  # fmt: skip
+    assert shared[2:] == runs  # without dropout nothing is drawn
+    assert sharing(dropping[:1]) == dropping[:1]  # and alone nothing is shared
+    run_all(shared[:2], silent, "trained", share_passes=True)
+    assert [run.state()[0] for run in dropping] == ["missing", "missing"]
+    assert record.stage_record(shared[0].directory, "train")["together"] == 2
+    stages.train_run(dropping[0], quiet)  # what is trained alone stays what it is
+    assert sharing(dropping)[0].directory == dropping[0].directory
+    weights = [load_file(r.directory / checkpoint.WEIGHTS) for r in (dropping[0], shared[0])]
+    assert any(not torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
 def test_two_configurations_never_end_in_one_directory(config, tmp_path):
