@@ -1,0 +1,203 @@
+"""A backbone that copies: what is planted, what it reads, and that training goes on to the bit."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from solo.standin import measures, mixture, names, pretrain
+from solo.standin.mixture import IGNORED, Mixture
+from solo.standin.names import Line, parse, with_made_up_values
+from solo.standin.planted import plant
+
+LINE = "name : The Mill | area : by the river | rooms : 12 || The Mill has 12 rooms by the river ."
+WORDS = ["copper", "lantern", "garden"]
+
+
+def random_gpt2(planted: bool, vocab_size: int = 600) -> GPT2LMHeadModel:
+    torch.manual_seed(0)
+    config = GPT2Config(
+        n_layer=3, n_embd=192, n_head=6, n_positions=160, vocab_size=vocab_size, resid_pdrop=0.0,
+        embd_pdrop=0.0, attn_pdrop=0.0, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    model = GPT2LMHeadModel(config).eval()
+    if planted:
+        plant(model, seed=1)
+    return model
+
+
+@pytest.mark.parametrize("length", [8, 64])
+def test_what_is_planted_copies_before_any_training(length):
+    assert measures.repeated_tokens(random_gpt2(planted=False), length) < 0.05
+    assert measures.repeated_tokens(random_gpt2(planted=True), length) > 0.4
+
+
+def test_the_first_head_looks_one_position_back():
+    model = random_gpt2(planted=True)
+    model.set_attn_implementation("eager")
+    ids = torch.randint(600, (2, 50), generator=torch.Generator().manual_seed(3))
+    first = model(ids, output_attentions=True).attentions[0][:, 0]  # (B, T, T) of head 1
+    looked_back = (first.argmax(-1)[:, 1:] == torch.arange(49)).float().mean()
+    assert looked_back > 0.6  # by chance 0.09
+
+
+def test_too_small_a_model_is_refused():
+    with pytest.raises(ValueError, match="n_layer is 1 and n_head 2; planting needs at least two"):
+        plant(GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=16, n_head=2, vocab_size=9)), 1)
+
+
+def test_lines_of_the_corpus():
+    assert parse(LINE) == Line(*LINE.split(" || "))
+    for other in ("no separator", "a : b : c || triples", "a : b || "):
+        assert parse(other) is None
+
+
+def test_made_up_values_stand_in_both_parts_and_nowhere_else():
+    line = parse(LINE)
+    for seed in range(20):
+        made = with_made_up_values(line, random.Random(seed), WORDS, 1.0)
+        name, area, rooms = (slot.split(" : ")[1] for slot in made.data.split(" | "))
+        assert made.text == f"{name} has {rooms} rooms {area} ."
+        assert [slot.split(" : ")[0] for slot in made.data.split(" | ")] == [
+            "name",
+            "area",
+            "rooms",
+        ]
+        assert rooms.isdigit() and len(rooms) == 2 and area.islower()
+        assert made.names == [name, area] and set(made.replaced) == {name, area, rooms}
+    assert with_made_up_values(line, random.Random(0), WORDS, 0.0) == line
+    seeds = {with_made_up_values(line, random.Random(s), WORDS, 1.0).data for s in range(20)}
+    assert len(seeds) > 15  # others every time
+
+
+@pytest.fixture
+def reading(tokenizer) -> Mixture:
+    stream = np.arange(5000, dtype=np.uint16) % len(tokenizer)
+    return Mixture([parse(LINE)], stream, tokenizer, WORDS)
+
+
+def test_a_batch_is_a_function_of_seed_and_step(reading):
+    shares = {"data": 1, "lists": 1, "text": 1}
+    first, again, other = (reading.batch(shares, 6, 40, 1, step) for step in (3, 3, 4))
+    for a, b in zip(first, again, strict=True):
+        assert a.shape == (6, 40) and torch.equal(a, b)
+    assert not torch.equal(first[0], other[0])
+
+
+def test_targets_follow_their_tokens_and_what_is_random_carries_none(reading):
+    for kind in mixture.KINDS:
+        shares = dict.fromkeys(mixture.KINDS, 0) | {kind: 1}
+        ids, targets = reading.batch(shares, 32, 100, 1, 0)
+        known = targets != IGNORED
+        following = known[:, :-1]
+        assert torch.equal(targets[:, :-1][following], ids[:, 1:][following])
+        assert known.all() if kind != "lists" else 0.2 < known.float().mean() < 0.95
+
+
+def test_random_tokens_carry_loss_only_when_they_come_again(reading, monkeypatch):
+    monkeypatch.setattr(random.Random, "random", lambda self: 0.0)  # always random tokens
+    ids, targets = reading.batch({"data": 0, "lists": 1, "text": 0}, 8, 120, 1, 0)
+    for row, wanted in zip(ids.tolist(), targets.tolist(), strict=True):
+        for place, target in enumerate(wanted):
+            if target != IGNORED:  # what leads to it and it itself stood there before
+                pair = (row[place], target)
+                assert pair in set(zip(row[:place], row[1 : place + 1], strict=True))
+
+
+def test_measures_of_a_model_that_copies_by_hand(tokenizer):
+    """Greedy copying counts a line only if every made-up name is there whole."""
+
+    class Echo:
+        device = torch.device("cpu")
+
+        def generate(self, input_ids, attention_mask, **options):
+            text = tokenizer(" a The Mill b")["input_ids"]
+            return torch.cat([input_ids, torch.tensor([text] * len(input_ids))], 1)
+
+    lines = [Line("name : The Mill", "x", ("The Mill",)), Line("name : Zo", "x", ("Zo", "12"))]
+    assert measures.names_copied(Echo(), tokenizer, lines) == 0.5
+
+
+RECIPE = {
+    "stand_in": "test", "shape": {"n_layer": 2, "n_embd": 32, "n_head": 4, "n_positions": 160},
+    "vocab_size": 300, "data_files": ["data.txt"], "text_files": ["text.txt"],
+    "valid_files": ["valid.txt"], "planted": True, "steps": 8, "lr": 1e-2,
+    "planted_lr_scale": 0.1, "warmup_steps": 2, "decay": 0.5, "weight_decay": 0.1,
+    "precision": "fp32", "compile": False, "log_every": 2, "measure_every": 4,
+    "save_seconds": 0.001, "seed": 1,
+    "phases": [
+        {"until": 0.5, "batch_size": 4, "context": 32, "data": 0.5, "lists": 0.3, "text": 0.2},
+        {"until": 1, "batch_size": 2, "context": 64, "data": 0.5, "lists": 0.3, "text": 0.2},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "data.txt").write_text(f"{LINE}\n" * 40)
+    prose = "There was a mill by the river, and nobody went there in winter. " * 5
+    (corpus / "text.txt").write_text(f"{prose}\n<|endoftext|>\n" * 20)
+    talk = "User: Is there a mill?\nAssistant: There is. It stands by the river.\n" * 20
+    whole = f"{talk}<|endoftext|>\n{prose * 4}\n<|endoftext|>\n{LINE}\n"
+    (corpus / "valid.txt").write_text(whole)
+    return lambda name, **options: pretrain.Recipe(
+        **RECIPE | {"output_dir": str(tmp_path / name), "corpus_dir": str(corpus)} | options
+    )
+
+
+def weights(directory):
+    return (directory / "model.safetensors").read_bytes()
+
+
+def test_a_killed_pretraining_ends_with_the_same_weights(recipe, tmp_path):
+    def kill(done, total, info):
+        if done == 6:
+            raise KeyboardInterrupt
+
+    quiet = lambda *progress: None  # noqa: E731
+    summary = pretrain.make_backbone(recipe("whole"), tmp_path / "cache", quiet)
+    assert summary["steps"] == 8 and summary["tokens_seen"] == 8 * 128
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.make_backbone(recipe("killed"), tmp_path / "cache", kill)
+    assert not (tmp_path / "killed" / "model.safetensors").exists()
+    pretrain.make_backbone(recipe("killed"), tmp_path / "cache", quiet)
+    assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
+    assert {"names_copied", "repeated_16", "data_loss"} <= set(summary["measures"])
+    model = GPT2LMHeadModel.from_pretrained(tmp_path / "whole")
+    assert model.dtype == torch.float16 and model.config.stand_in == "test"
+
+
+def test_a_finished_backbone_is_left_alone_and_another_recipe_refused(recipe, tmp_path):
+    quiet = lambda *progress: None  # noqa: E731
+    pretrain.make_backbone(recipe("one", steps=2), tmp_path / "cache", quiet)
+    before = weights(tmp_path / "one")
+    pretrain.make_backbone(recipe("one", steps=2, log_every=1), tmp_path / "cache", quiet)
+    assert weights(tmp_path / "one") == before
+    with pytest.raises(ValueError, match="one holds a backbone of another recipe; set pretrain"):
+        pretrain.make_backbone(recipe("one", steps=4), tmp_path / "cache", quiet)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"steps": 0}, "pretrain.steps is 0; it must be above 0"),
+        ({"decay": 0}, "pretrain.decay is 0; above 0 and at most 1"),
+        ({"precision": "fp8"}, "pretrain.precision is 'fp8'; known: fp32, bf16"),
+        ({"phases": RECIPE["phases"][:1]}, "phases end at .0.5.; the ends must grow, and the last"),
+        ({"shape": RECIPE["shape"] | {"n_positions": 48}}, "a context of 64; the shape has 48 pos"),
+    ],
+)
+def test_bad_recipes(recipe, options, line):
+    with pytest.raises(ValueError, match=line):
+        recipe("bad", **options)
+
+
+def test_the_learning_rate_by_hand(recipe):
+    rates = [recipe("r").learning_rate(step) for step in range(8)]
+    by_hand = [0.5, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert rates == pytest.approx([1e-2 * share for share in by_hand])
+    assert names.SEPARATOR == " || "
