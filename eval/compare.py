@@ -9,7 +9,6 @@ difference has the other sign or is 0.
 """
 
 import argparse
-import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -17,14 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 
+from eval import records
 from eval.files import replace_text
 from eval.metrics import METRICS
-from eval.metrics.statistics import Statistics, read, save, scores
+from eval.metrics.statistics import Statistics, read, save, scores, usable
+from eval.readers import read_hypotheses
+from eval.records import CONFIG, ENVIRONMENT, STATISTICS
 from eval.score import score_files
 
-STATISTICS = "statistics.json"  # of a run directory
 SAMPLES, SEED = 10_000, 1
 _AT_ONCE = 1000  # samples scored together: their weights take 5 MB
 
@@ -49,33 +49,30 @@ class Difference:
     p: float
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def outputs(run: Path, references: Path | None = None) -> Outputs:
-    """Statistics of a run, or of a file of hypotheses if `references` are given.
+    """Statistics of a run, packed or not, or of a file of hypotheses if `references` are given.
 
-    A run's references are those of its config.yaml. Its statistics are written beside its
-    predictions and read from there the next time, if neither file has changed.
+    A run's references are those of its configuration. The statistics of a run directory are written
+    beside its predictions and read from there the next time, if neither file has changed.
     Raises FileNotFoundError or ValueError, and what scoring raises.
     """
     run = decoding_of(run)
-    predictions = run / "predictions.tsv" if run.is_dir() else run
+    is_run = run.is_dir() or records.is_packed(run)
+    predictions = records.predictions_of(run) if is_run else run
     if not predictions.is_file():
         raise FileNotFoundError(f"{predictions} does not exist; decode this run first")
     if references is None:
         references = references_of(run)
     if not references.is_file():
         raise FileNotFoundError(f"{references} does not exist; run `make data`, or set --refs")
-    inputs = {"predictions": _sha256(predictions), "references": _sha256(references)}
-    path = run / STATISTICS if run.is_dir() else None
-    scored = read(path, inputs) if path else None
+    sums = [records.sha256(path) for path in (predictions, references)]
+    inputs = dict(zip(("predictions", "references"), sums, strict=True))
+    scored = _read_statistics(run, inputs) if is_run else None
     if scored is None:
         (result,) = score_files(references, [predictions])
         scored = result.statistics, result.sources
-        if path:
-            save(path, *scored, inputs)
+        if run.is_dir():
+            save(run / STATISTICS, *scored, inputs)
     return Outputs(str(run), *scored)
 
 
@@ -86,7 +83,7 @@ def decoding_of(run: Path) -> Path:
     """
     run = Path(run)
     decodings = sorted(run.glob("decode/*/"))
-    if (run / "predictions.tsv").exists() or not decodings:
+    if not decodings:
         return run
     if len(decodings) > 1:
         raise ValueError(
@@ -96,24 +93,33 @@ def decoding_of(run: Path) -> Path:
 
 
 def references_of(run: Path) -> Path:
-    """The references that a run's config.yaml names. FileNotFoundError: no such run."""
+    """The references that a run's configuration names. FileNotFoundError: no such run."""
     run = Path(run)
-    for config in (run / "config.yaml", run.parent.parent / "config.yaml"):  # of DIR/decode/HASH
-        if run.is_dir() and config.is_file():
-            settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-            return Path(settings["evaluate"]["references"])
+    for home in (run, run.parent.parent):  # of DIR/decode/HASH
+        if records.is_packed(run) or (run.is_dir() and (home / CONFIG).is_file()):
+            return Path(records.read(home, CONFIG)["evaluate"]["references"])
     raise FileNotFoundError(f"{run} is no run directory; name its references with --refs")
 
 
 def kept(run: Path) -> Outputs | None:
-    """Statistics that evaluation left beside a run's predictions, None without; starts nothing."""
+    """Statistics that evaluation left of a run's predictions, None without; starts nothing."""
     run = decoding_of(run)
-    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    inputs = dict(environment["evaluate"]["inputs"])
-    predictions = inputs.pop("predictions.tsv")
+    inputs = dict(records.read(run, ENVIRONMENT)["evaluate"]["inputs"])
+    predictions = inputs.pop(records.PREDICTIONS)
     [references] = inputs.values()
-    scored = read(run / STATISTICS, {"predictions": predictions, "references": references})
+    scored = _read_statistics(run, {"predictions": predictions, "references": references})
     return Outputs(run.name, *scored) if scored else None
+
+
+def _read_statistics(run: Path, inputs: dict[str, str]) -> tuple[Statistics, list[str]] | None:
+    """(statistics, MRs) of a packed run or of a decoding's directory, None if not of `inputs`.
+
+    A packed run's MRs are those of its predictions, in that order.
+    """
+    if not records.is_packed(run):
+        return read(run / STATISTICS, inputs)
+    sources = read_hypotheses(records.predictions_of(run), []).sources
+    return usable(records.read(run, STATISTICS) | {"sources": sources}, inputs)
 
 
 def in_order(a: Outputs, b: Outputs) -> Statistics:
@@ -194,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("a", type=Path, help="run directory, or a file of hypotheses")
+    parser.add_argument("a", type=Path, help="run directory, packed run, or file of hypotheses")
     parser.add_argument("b", type=Path, help="the other one")
     parser.add_argument("--refs", type=Path, help="references (default: those of each run)")
     parser.add_argument("--samples", type=int, default=SAMPLES, help=f"default: {SAMPLES}")

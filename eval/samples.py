@@ -2,7 +2,7 @@
 
   python -m eval.samples RUN_A RUN_B [--refs FILE] [--no-reference] [--out FILE]
 
-By ROUGE-L of each MR; ten MRs in all. Both runs must have been scored (statistics.json).
+By ROUGE-L of each MR; ten MRs in all. Runs are directories or packed (NAME.json).
 """
 
 import argparse
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import compare
+from eval import compare, records
 from eval.files import replace_text
 from eval.metrics import METRICS
 from eval.readers import load
@@ -39,7 +39,7 @@ def markdown(
     """The page. ValueError if the runs have outputs for other MRs; raises what scoring raises."""
     sides = [compare.outputs(path, references) for path in (a, b)]
     references = references or compare.references_of(a)
-    predictions = [compare.decoding_of(path) / "predictions.tsv" for path in (a, b)]
+    predictions = [records.predictions_of(compare.decoding_of(path)) for path in (a, b)]
     loaded = load(references, predictions)
     texts = [dict(zip(data.sources, data.hypotheses, strict=True)) for data in loaded]
     first = dict(zip(loaded[0].sources, loaded[0].references, strict=True))
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("a", type=Path, help="run directory")
+    parser.add_argument("a", type=Path, help="run directory, or packed run")
     parser.add_argument("b", type=Path, help="the other one")
     parser.add_argument("--refs", type=Path, help="references (default: those of each run)")
     parser.add_argument("--no-reference", action="store_true", help="leave E2E's own texts out")

@@ -15,16 +15,6 @@ from eval.files import replace_text
 from eval.metrics import METRICS
 
 VERSION = 2
-# Version 1 had no names, one row of 37 numbers a segment, and the words of the output once for
-# BLEU and NIST.
-_VERSION_1 = {
-    "BLEU": list(range(6)),
-    "NIST": [0, *range(6, 12)],
-    "METEOR": list(range(12, 35)),
-    "ROUGE_L": [35],
-    "CIDEr": [36],
-}
-
 Statistics = dict[str, np.ndarray]
 
 
@@ -61,24 +51,21 @@ def read(path: Path, inputs: dict[str, str]) -> tuple[Statistics, list[str]] | N
         return None
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return usable(content, inputs)
+
+
+def usable(content: dict, inputs: dict[str, str]) -> tuple[Statistics, list[str]] | None:
+    """The same from a file's content: the metrics whose columns are those of today."""
+    try:
         if content["inputs"] != inputs:
             return None
-        sources = content["sources"]
-        if "version" in content:
-            statistics = _usable(content)
-        else:
-            rows = np.array(content["rows"], float).reshape(len(sources), 37)
-            statistics = {name: rows[:, columns] for name, columns in _VERSION_1.items()}
+        sources, statistics = content["sources"], {}
+        for name, metric in METRICS.items():
+            if content["columns"].get(name) == list(metric.columns):
+                shape = (len(sources), len(metric.columns))
+                statistics[name] = np.array(content["rows"][name], float).reshape(shape)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return (statistics, sources) if statistics else None
-
-
-def _usable(content: dict) -> Statistics:
-    """Of what a file holds, the metrics whose columns are those of today."""
-    statistics = {}
-    for name, metric in METRICS.items():
-        if content["columns"].get(name) == list(metric.columns):
-            shape = (len(content["sources"]), len(metric.columns))
-            statistics[name] = np.array(content["rows"][name], float).reshape(shape)
-    return statistics

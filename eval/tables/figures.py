@@ -12,10 +12,10 @@ import matplotlib.pyplot as plt  # noqa: E402 (the backend comes first)
 from matplotlib.ticker import EngFormatter  # noqa: E402
 
 from eval.metrics import METRICS  # noqa: E402
+from eval.records import read_log  # noqa: E402
 from eval.tables.labels import place  # noqa: E402
 from eval.tables.lines import Line  # noqa: E402
 from eval.tables.params import as_number  # noqa: E402
-from eval.tables.records import read_log  # noqa: E402
 from eval.tables.runs import Run  # noqa: E402
 
 MARK = "* stand-in backbone, partial run or other settings: not a reproduction"

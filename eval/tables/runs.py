@@ -1,19 +1,31 @@
-"""Finished runs, read from their directories alone, and what marks a run as no reproduction.
+"""Finished runs, read from their files alone, and what marks a run as no reproduction.
 
 A run counts as a reproduction of a row only with the hub's GPT-2 weights of the row's size, the
 row's settings (the learning rate is free: the paper prints none), trained to the end on the whole
 of E2E, decoded on its whole test set and scored against its references. Every other run carries
 the reasons as marks. Precision is such a setting: a run in bf16 never stands among those in fp32.
 
-A finished run is a training and one decoding of it. The decodings of a training lie in its
-decode/HASH/; runs of earlier versions have their one decoding in the training's directory.
+A finished run is a training and one decoding of it: a directory with decode/HASH/ in it for every
+decoding, or a packed run, one JSON for both (eval/records.py).
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.tables import records
-from eval.tables.records import NUMBER, rate, read_checked, text, text_or_none, whole, word
+from eval import records
+from eval.records import (
+    CONFIG,
+    ENVIRONMENT,
+    IDENTITY,
+    NUMBER,
+    PREDICTIONS,
+    rate,
+    read_checked,
+    text,
+    text_or_none,
+    whole,
+    word,
+)
 
 E2E_TEST_MRS = 630
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +49,8 @@ DECODING = {"decode/beam": whole(1), "test": text}
 class Run:
     """A finished run.
 
-    directory: of the training; decoding: of the predictions and scores; name: as tables call it;
+    directory: of the training; decoding: of the predictions and scores, both the JSON of a packed
+    run; name: as tables call it;
     rows: what it was run for; variant: None for a method without variants; scores: official scale,
     by metric, without those that it was not scored with; marks: why it reproduces no row at all,
     empty if nothing stands against it; weights: sha256 of the backbone; key: which configuration on
@@ -72,9 +85,9 @@ def read_runs(runs_dir: Path, reported: dict) -> tuple[list[Run], list[str]]:
     runs, left_out = {}, []
     for directory, decoding in _decodings(runs_dir):
         try:
-            run = _read_run(directory, decoding, reported)
+            run = read_run(directory, decoding, reported)
         except (OSError, ValueError, TypeError, OverflowError) as error:
-            left_out.append(f"{shown(decoding)}: left out, {_reason(error)}")
+            left_out.append(f"{shown(decoding)}: left out, {reason(error)}")
             continue
         twin = runs.setdefault(run.key, run)
         for name in twin.scores.keys() & run.scores.keys():
@@ -130,31 +143,40 @@ def differences(run: Run, settings: dict) -> list[str]:
 
 
 def _decodings(runs_dir: Path) -> list[tuple[Path, Path]]:
-    """(training's directory, decoding's directory) in the order of their names.
+    """(training, decoding) of every run in the order of their names; a packed run is both.
 
-    A training without a decode/ stands for its one decoding, there or not.
+    So is the directory of a training without a decode/, which is not finished.
     """
     pairs = []
-    for directory in sorted(path for path in Path(runs_dir).glob("*") if path.is_dir()):
-        decodings = sorted(path for path in directory.glob("decode/[!.]*") if path.is_dir())
-        if not decodings or (directory / "predictions.tsv").exists():
-            decodings.insert(0, directory)
-        pairs += [(directory, decoding) for decoding in decodings]
+    for path in sorted(Path(runs_dir).glob("*")):
+        if path.is_dir():
+            decodings = sorted(p for p in path.glob("decode/[!.]*") if p.is_dir())
+            pairs += [(path, decoding) for decoding in decodings or [path]]
+        elif records.is_packed(path) and not path.name.startswith("."):
+            pairs.append((path, path))
     return pairs
 
 
-def _read_run(directory: Path, decoding: Path, reported: dict) -> Run:
-    stages = records.read(directory, "environment.json")
-    if decoding != directory:
-        stages = {**_mapping(stages), **_mapping(records.read(decoding, "environment.json"))}
-    missing = [stage for stage in STAGES if stage not in (stages or ())]
+def read_run(directory: Path, decoding: Path, reported: dict) -> Run:
+    """A training with one of its decodings, or a packed run as both.
+
+    Raises FileNotFoundError, or ValueError, TypeError or OverflowError with the reason, for what is
+    no finished run; `reason` says it in words.
+    """
+    stages = _mapping(records.read(directory, ENVIRONMENT))
+    if not records.is_packed(directory):
+        decoded = records.read(decoding, ENVIRONMENT) if decoding != directory else {}
+        stages = {"train": stages["train"]} if "train" in stages else {}
+        stages |= _mapping(decoded)
+    missing = [stage for stage in STAGES if stage not in stages]
     if missing:
-        raise ValueError(f"unfinished: no {missing[0]} stage in environment.json")
-    train = read_checked(directory, "environment.json", TRAINED)["train"]
-    training = read_checked(directory, "identity.json", TRAINING)["training"]
-    scored = read_checked(decoding, "environment.json", SCORED)
-    decoded = _decoded(directory, decoding)
-    adapter = read_checked(directory, "config.yaml", {"adapter/name": text})["adapter"]
+        raise ValueError(f"unfinished: no {missing[0]} stage in {ENVIRONMENT}")
+    train = read_checked(directory, ENVIRONMENT, TRAINED)["train"]
+    training = read_checked(directory, IDENTITY, TRAINING)["training"]
+    scored = read_checked(decoding, ENVIRONMENT, SCORED)
+    identity = read_checked(decoding, IDENTITY, DECODING)
+    decoded = {"decode": identity["decode"], "test": identity["test"]}
+    adapter = read_checked(directory, CONFIG, {"adapter/name": text})["adapter"]
     scores, references = records.read_scores(decoding), _references(decoding, scored)
     _check_adapter(adapter, training["adapter"])
     if not records.read_log(directory) and train["steps"]:  # the pictures need it
@@ -191,28 +213,22 @@ def _mapping(content) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def _decoded(directory: Path, decoding: Path) -> dict:
-    """{"decode": settings, "test": sha256} of what really was decoded."""
-    if decoding == directory:  # an earlier version's run
-        wanted = {f"decode/settings/{path}": check for path, check in DECODING.items()}
-        return read_checked(directory, "environment.json", wanted)["decode"]["settings"]
-    identity = read_checked(decoding, "identity.json", DECODING)
-    return {"decode": identity["decode"], "test": identity["test"]}
-
-
 def _references(decoding: Path, scored: dict) -> str:
     """The sha256 of the references; ValueError unless the predictions are those scored."""
     inputs = dict(scored["evaluate"]["inputs"])
-    if inputs.pop("predictions.tsv") != records.sha256(decoding / "predictions.tsv"):
-        raise ValueError("predictions.tsv is not the file that was scored; evaluate it again")
+    predictions = records.predictions_of(decoding)
+    if inputs.pop(PREDICTIONS) != records.sha256(predictions):
+        raise ValueError(f"{predictions.name} is not the file that was scored; evaluate it again")
     if len(inputs) != 1:
-        raise ValueError(f"environment.json names {len(inputs)} files of references, not one")
+        raise ValueError(f"{ENVIRONMENT} names {len(inputs)} files of references, not one")
     [references] = inputs.values()
     return references
 
 
 def _name(directory: Path, decoding: Path) -> str:
-    """The training's name, with the decoding's where it has several."""
+    """The training's name, with the decoding's where it has several; a packed run's own."""
+    if records.is_packed(directory):
+        return directory.stem
     several = len(list(directory.glob("decode/[!.]*"))) > 1
     return f"{directory.name}/decode/{decoding.name}" if several else directory.name
 
@@ -222,7 +238,7 @@ def _check_adapter(given: dict, trained: dict) -> None:
     for key, value in given.items():
         if isinstance(value, (str, *NUMBER)) and trained.get(key) != value:
             raise ValueError(
-                f"config.yaml says adapter.{key}={word(value)}, identity.json "
+                f"{CONFIG} says adapter.{key}={word(value)}, {IDENTITY} "
                 f"{word(trained.get(key))}; they are not of one run"
             )
 
@@ -238,7 +254,8 @@ def _marks(train: dict, decode: dict, from_hub: bool) -> list[str]:
     return marks
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why `read_run` could not read a run, in words."""
     if isinstance(error, FileNotFoundError):
         return f"unfinished: no {Path(error.filename).name}"
     return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"

@@ -12,8 +12,8 @@ import numpy as np
 from eval import compare
 from eval.metrics.metric import Metric
 from eval.metrics.statistics import scores
+from eval.records import read_log
 from eval.tables.lines import Table, metrics_of, rows_of
-from eval.tables.records import read_log
 from eval.tables.render import MISSING, left_out_section, percent, row_of
 from eval.tables.runs import Run
 

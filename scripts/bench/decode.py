@@ -25,7 +25,7 @@ from solo.backbones.fast import frozen_products
 from solo.cli.timing import random_backbone
 from solo.decoding.rules import BeamConfig, beam_search
 
-TOY = {"n_layer": 4, "n_embd": 256, "n_head": 4}  # design notes, section 6
+TOY = {"n_layer": 4, "n_embd": 256, "n_head": 4}  # even so LoRA's search takes 8 s a context
 SEQ_LEN = 512  # to which LoRA's script pads each context
 Decoder = Callable[[list[list[int]]], list[list[int]]]
 

@@ -1,4 +1,4 @@
-"""The recipe's options, learning rate and optimizer (design: section 2)."""
+"""The recipe's options, learning rate and optimizer; configs/train says where each is from."""
 
 import math
 from dataclasses import dataclass

@@ -4,11 +4,15 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import yaml
 
+from eval.compare import decoding_of
+from eval.metrics.statistics import save
 from solo.cli.rows import row_settings
 
 SCORES = {"BLEU": 0.6764, "NIST": 8.64, "METEOR": 0.457, "ROUGE_L": 0.6832, "CIDEr": 2.31}
+DECODED = "decode/0a1b2c3d"  # of a made run's directory
 STEPS = {4: 52_580, 8: 26_290}  # five epochs of 42,061 examples, by batch size
 
 
@@ -19,7 +23,7 @@ def make_run(
 ) -> Path:  # fmt: skip
     """A finished run of `row`; adapter, train, decode and data say what differs from it."""
     directory = Path(root) / name
-    directory.mkdir(parents=True)
+    (directory / DECODED).mkdir(parents=True)
     [settings] = row_settings([row]).values()
     options = settings["adapter"] | (adapter or {})
     recipe = settings["train"] | {"lr": lr} | (train or {})
@@ -31,52 +35,38 @@ def make_run(
     backbone |= {"sha256": f"weights of {backbone['path']}", "stand_in": stand_in}
     predictions = f"MR\toutput\nname : A\t{name}\n"
     digest = hashlib.sha256(predictions.encode()).hexdigest()
-    identity = {
-        "training": {"model": {"path": backbone["path"]}, "data": sums, "adapter": options,
-                     "train": recipe, "seed": seed},
-    }  # fmt: skip
+    training = {"model": {"path": backbone["path"]}, "data": sums, "adapter": options,
+                "train": recipe, "seed": seed}  # fmt: skip
     beam = {k: v for k, v in settings["decode"].items() if k not in ("batch_size", "output")}
-    decoding = {"decode": beam | (decode or {}), "test": test}
-    environment = {
-        "train": {"steps": planned if steps is None else steps, "planned_steps": planned,
-                  "n_params": n_params, "backbone": backbone},
-        "decode": {"n_predictions": mrs, "sha256": digest, "settings": decoding},
+    trained = {"steps": planned if steps is None else steps, "planned_steps": planned,
+               "n_params": n_params, "backbone": backbone}  # fmt: skip
+    later = {
+        "decode": {"n_predictions": mrs, "sha256": digest},
         "evaluate": {"inputs": {"predictions.tsv": digest, "test.txt": references or test}},
-    }  # fmt: skip
+    }
     log = [{"step": s, "loss": 3.0 - s, "lambda/2": 0.01 * s} for s in (1, 2)]
     log.append({"step": 2, "valid_loss": 0.8})
+    decoded = {"version": 1, "decode": beam | (decode or {}), "test": test}
     files = {
-        "environment.json": json.dumps(environment),
-        "identity.json": json.dumps(identity | decoding),
+        "environment.json": json.dumps({"train": trained}),
+        "identity.json": json.dumps({"version": 1, "training": training}),
         "rows.json": json.dumps([row]),
-        "metrics.json": json.dumps(SCORES | (scores or {})),
         "config.yaml": yaml.safe_dump({"adapter": options}),
-        "predictions.tsv": predictions,
         "train_log.jsonl": "".join(json.dumps(entry) + "\n" for entry in log),
+        f"{DECODED}/environment.json": json.dumps(later),
+        f"{DECODED}/identity.json": json.dumps(decoded),
+        f"{DECODED}/metrics.json": json.dumps(SCORES | (scores or {})),
+        f"{DECODED}/predictions.tsv": predictions,
     }
     for file, content in files.items():
         (directory / file).write_text(content)
     return directory
 
 
-def decoded_apart(directory: Path, name: str = "0a1b2c3d") -> Path:
-    """Bring a made run into the layout of a training with decodings; returns decode/NAME."""
-    decoding = directory / "decode" / name
-    decoding.mkdir(parents=True)
-    stages = json.loads((directory / "environment.json").read_text())
-    identity = json.loads((directory / "identity.json").read_text())
-    stages["decode"].pop("settings")
-    decoded = {"version": 1, "decode": identity["decode"], "test": identity["test"]}
-    training = {"version": 1, "training": identity["training"]}
-    later = {stage: stages.pop(stage) for stage in ("decode", "evaluate")}
-    for path, content in (
-        (directory / "environment.json", stages),
-        (directory / "identity.json", training),
-        (decoding / "environment.json", later),
-        (decoding / "identity.json", decoded),
-    ):
-        path.write_text(json.dumps(content))
-    for file in ("metrics.json", "predictions.tsv", "statistics.json"):
-        if (directory / file).exists():
-            (directory / file).rename(decoding / file)
-    return decoding
+def keep_statistics(directory: Path, statistics: dict[str, np.ndarray], sources: list[str]) -> None:
+    """Leave segment statistics in a made run as evaluation does."""
+    decoding = decoding_of(directory)
+    environment = json.loads((decoding / "environment.json").read_text())
+    predictions, references = environment["evaluate"]["inputs"].values()
+    inputs = {"predictions": predictions, "references": references}
+    save(decoding / "statistics.json", statistics, sources, inputs)

@@ -106,12 +106,12 @@ def test_run_directories(tmp_path, capsys, monkeypatch):
     lines = ["mr,ref"] + [f"m{i},{text}" for i, group in enumerate(references) for text in group]
     (tmp_path / "refs.csv").write_text("\n".join(lines))
     for name, texts in (("a", hypotheses), ("b", made(3, 0.8)[0])):
-        run = tmp_path / name
-        run.mkdir()
+        decoding = tmp_path / name / "decode" / "aa"
+        decoding.mkdir(parents=True)
         rows = [f"m{i}\t{text}" for i, text in enumerate(texts)]
-        (run / "predictions.tsv").write_text("\n".join(["MR\toutput", *rows]) + "\n")
+        (decoding / "predictions.tsv").write_text("\n".join(["MR\toutput", *rows]) + "\n")
         config = {"evaluate": {"references": str(tmp_path / "refs.csv")}}
-        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(config))
     runs = [str(tmp_path / "a"), str(tmp_path / "b")]
     assert main([*runs, "--samples", "200", "--json", str(tmp_path / "out.json")]) == 0
     text = capsys.readouterr().out
@@ -123,8 +123,8 @@ def test_run_directories(tmp_path, capsys, monkeypatch):
     assert main([*runs, "--samples", "200"]) == 0
     assert capsys.readouterr().out == text
     monkeypatch.undo()
-    predictions = tmp_path / "b" / "predictions.tsv"
-    predictions.write_text((tmp_path / "a" / "predictions.tsv").read_text())
+    predictions = tmp_path / "b/decode/aa/predictions.tsv"
+    predictions.write_text((tmp_path / "a/decode/aa/predictions.tsv").read_text())
     assert compare(*map(outputs, (tmp_path / "a", tmp_path / "b")), 10)["NIST"].high == 0
 
 

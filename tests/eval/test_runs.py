@@ -8,7 +8,7 @@ import pytest
 from eval.tables.lines import load_reported
 from eval.tables.runs import differences, read_runs
 from solo.cli.rows import row_settings
-from tests.eval.made_runs import decoded_apart, make_run
+from tests.eval.made_runs import DECODED, make_run
 
 REPORTED = load_reported()
 
@@ -111,21 +111,33 @@ DAMAGE = [
     (write("environment.json", "null"), "unfinished: no train stage in environment.json"),
     (write("environment.json", b"\xff"), "environment.json is damaged ('utf-8' codec"),
     (cut("environment.json"), "environment.json is damaged (Expecting ','"),
-    (change("environment.json", "decode", ...), "unfinished: no decode stage in environment.json"),
+    (
+        change(f"{DECODED}/environment.json", "decode", ...),
+        "unfinished: no decode stage in environment.json",
+    ),
     (change("environment.json", "train", None), "environment.json has no train/steps"),
     (change("environment.json", "train/steps", "x"), f"{DAMAGED} (train/steps is x)"),
     (change("environment.json", "train/steps", True), f"{DAMAGED} (train/steps is true)"),
     (change("environment.json", "train/n_params", None), f"{DAMAGED} (train/n_params is null)"),
+    (change(f"{DECODED}/identity.json", "decode/beam", ...), "identity.json has no decode/beam"),
     (
-        change("environment.json", "decode/settings", ...),
-        "environment.json has no decode/settings/decode/beam",
+        change(f"{DECODED}/identity.json", "decode/beam", 0),
+        "identity.json is damaged (decode/beam is 0)",
+    ),
+    (change(f"{DECODED}/identity.json", "test", ...), "identity.json has no test"),
+    (lambda d: (d / DECODED / "identity.json").unlink(), "unfinished: no identity.json"),
+    (lambda d: (d / DECODED / "environment.json").unlink(), "unfinished: no environment.json"),
+    (lambda d: (d / DECODED / "metrics.json").unlink(), "unfinished: no metrics.json"),
+    (
+        change(f"{DECODED}/environment.json", "evaluate", ...),
+        "unfinished: no evaluate stage in environment.json",
     ),
     (
-        change("environment.json", "evaluate/inputs/test.txt", ...),
+        change(f"{DECODED}/environment.json", "evaluate/inputs/test.txt", ...),
         "environment.json names 0 files of references, not one",
     ),
     (
-        change("environment.json", "evaluate/inputs/b.txt", "0"),
+        change(f"{DECODED}/environment.json", "evaluate/inputs/b.txt", "0"),
         "environment.json names 2 files of references, not one",
     ),
     (lambda d: (d / "identity.json").unlink(), "unfinished: no identity.json"),
@@ -143,11 +155,14 @@ DAMAGE = [
         "identity.json has no training/train/precision",
     ),
     (change("identity.json", "training/data", []), "identity.json has no training/data/train"),
-    (cut("metrics.json"), "metrics.json is damaged (Expecting"),
-    (write("metrics.json", "{}"), "metrics.json has no score of BLEU, NIST, "),
-    (write("metrics.json", "[]"), "metrics.json has no score of BLEU, NIST, "),
+    (cut(f"{DECODED}/metrics.json"), "metrics.json is damaged (Expecting"),
+    (write(f"{DECODED}/metrics.json", "{}"), "metrics.json has no score of BLEU, NIST, "),
+    (write(f"{DECODED}/metrics.json", "[]"), "metrics.json has no score of BLEU, NIST, "),
     *[
-        (change("metrics.json", name, value), f"metrics.json is damaged ({name} is {said}; from ")
+        (
+            change(f"{DECODED}/metrics.json", name, value),
+            f"metrics.json is damaged ({name} is {said}; from ",
+        )
         for name, value, said in (
             ("NIST", "8.64", "8.64"),
             ("NIST", None, "null"),
@@ -173,7 +188,7 @@ DAMAGE = [
         f"{DAMAGED} (train/n_params is 1000000.0)",
     ),
     (
-        change("environment.json", "decode/n_predictions", -5),
+        change(f"{DECODED}/environment.json", "decode/n_predictions", -5),
         f"{DAMAGED} (decode/n_predictions is -5)",
     ),
     *[
@@ -203,8 +218,11 @@ DAMAGE = [
         write("config.yaml", "adapter: {name: solo, rank: 64}"),
         "config.yaml says adapter.rank=64, identity.json 128; they are not of one run",
     ),
-    (lambda d: (d / "predictions.tsv").unlink(), "unfinished: no predictions.tsv"),
-    (cut("predictions.tsv"), "predictions.tsv is not the file that was scored; evaluate it again"),
+    (lambda d: (d / DECODED / "predictions.tsv").unlink(), "unfinished: no predictions.tsv"),
+    (
+        cut(f"{DECODED}/predictions.tsv"),
+        "predictions.tsv is not the file that was scored; evaluate it again",
+    ),
     (lambda d: (d / "train_log.jsonl").unlink(), "unfinished: no train_log.jsonl"),
     (cut("train_log.jsonl"), "train_log.jsonl is damaged (Expecting"),
     (write("train_log.jsonl", b"\xff"), "train_log.jsonl is damaged ('utf-8' codec"),
@@ -214,7 +232,10 @@ DAMAGE = [
         write("train_log.jsonl", '{"step": 1, "loss": "x"}'),
         "train_log.jsonl is damaged (line 1: loss is 'x')",
     ),
-    (lambda d: [path.unlink() for path in d.iterdir()], "unfinished: no environment.json"),
+    (
+        lambda d: [path.unlink() for path in d.iterdir() if path.is_file()],
+        "unfinished: no environment.json",
+    ),
 ]
 
 
@@ -224,7 +245,7 @@ def test_a_broken_directory_is_named_with_the_reason_and_left_out(tmp_path, dama
     damage(make_run(tmp_path, "bad", lr=1e-3))
     runs, [line] = read(tmp_path)
     assert [run.directory.name for run in runs] == ["good"]
-    assert line.startswith(f"{tmp_path}/bad: left out, {reason}")
+    assert line.startswith(f"{tmp_path}/bad/{DECODED}: left out, {reason}")
 
 
 def test_scores_at_the_ends_of_what_can_be(tmp_path):
@@ -236,60 +257,52 @@ def test_scores_at_the_ends_of_what_can_be(tmp_path):
 
 
 def test_a_run_is_read_without_a_metric_that_it_was_not_scored_with(tmp_path):
-    change("metrics.json", "NIST", ...)(make_run(tmp_path, "a"))
+    change(f"{DECODED}/metrics.json", "NIST", ...)(make_run(tmp_path, "a"))
     twin = make_run(tmp_path, "b", scores={"chrF": 0.7})  # the same run, scored again later
     [run], left_out = read(tmp_path)
     assert list(run.scores) == ["BLEU", "METEOR", "ROUGE_L", "CIDEr"] and left_out == []
-    change("metrics.json", "CIDEr", 2.4)(twin)
+    change(f"{DECODED}/metrics.json", "CIDEr", 2.4)(twin)
     with pytest.raises(ValueError, match="different results .CIDEr 2.3100 and 2.4000."):
         read(tmp_path)
 
 
-def test_a_run_whose_decodings_have_directories_of_their_own(tmp_path):
-    """The same run in both layouts is one run; a second decoding is another, a broken one left
-    out with its own path."""
-    make_run(tmp_path / "old", "a")
-    directory = make_run(tmp_path / "new", "a")
-    decoding = decoded_apart(directory)
-    ([old], _), ([new], left_out) = read(tmp_path / "old"), read(tmp_path / "new")
-    assert (new.key, new.group, new.scores) == (old.key, old.group, old.scores)
-    assert (new.name, new.directory, new.decoding) == ("a", directory, decoding)
-    assert (new.options, new.marks, new.rows, left_out) == (old.options, [], ["table1/solo_s"], [])
-    other = directory / "decode" / "ff"
+def test_every_decoding_of_a_training_is_a_run(tmp_path):
+    """Each with its name; a broken one is left out with its own path."""
+    directory = make_run(tmp_path, "a")
+    decoding, other = directory / DECODED, directory / "decode" / "ff"
+    [run], _ = read(tmp_path)
+    assert (run.name, run.directory, run.decoding) == ("a", directory, decoding)
     shutil.copytree(decoding, other)
     change("identity.json", "decode/beam", 1)(other)
-    runs, _ = read(tmp_path / "new")
+    runs, _ = read(tmp_path)
     assert [run.name for run in runs] == ["a/decode/0a1b2c3d", "a/decode/ff"]
     assert [otherwise(run, "table1/solo_s") for run in runs] == [
         [], ["decode.beam=1 (the row has 10)"],
     ]  # fmt: skip
-    for damage, reason in (
-        (change("identity.json", "test", ...), "identity.json has no test"),
-        (change("identity.json", "decode/beam", 0), "identity.json is damaged (decode/beam is 0)"),
-        (change("environment.json", "evaluate", ...), "unfinished: no evaluate stage in env"),
-        (cut("predictions.tsv"), "predictions.tsv is not the file that was scored"),
-        (lambda d: (d / "metrics.json").unlink(), "unfinished: no metrics.json"),
-        (lambda d: (d / "environment.json").unlink(), "unfinished: no environment.json"),
-    ):
-        shutil.rmtree(other)
-        shutil.copytree(decoding, other)
-        damage(other)
-        [run], [line] = read(tmp_path / "new")
-        assert run.decoding == decoding
-        assert line.startswith(f"{other}: left out, {reason}")
+    (other / "metrics.json").unlink()
+    [run], [line] = read(tmp_path)
+    assert run.decoding == decoding
+    assert line == f"{other}: left out, unfinished: no metrics.json"
 
 
 def test_a_training_that_was_never_decoded_is_unfinished(tmp_path):
-    decoding = decoded_apart(make_run(tmp_path, "a"))
-    shutil.rmtree(decoding.parent)
-    runs, [line] = read(tmp_path)
-    assert runs == []
-    assert line == f"{tmp_path}/a: left out, unfinished: no decode stage in environment.json"
+    """Also if a decoding lies in the training's own directory, as runs once had it."""
+    directory = make_run(tmp_path, "a")
+    later = json.loads((directory / DECODED / "environment.json").read_text())
+    for file in ("metrics.json", "predictions.tsv"):
+        (directory / DECODED / file).rename(directory / file)
+    shutil.rmtree(directory / "decode")
+    for stages in ({}, later):
+        trained = json.loads((directory / "environment.json").read_text())
+        (directory / "environment.json").write_text(json.dumps(trained | stages))
+        runs, [line] = read(tmp_path)
+        assert runs == []
+        assert line == f"{tmp_path}/a: left out, unfinished: no decode stage in environment.json"
 
 
 def test_a_run_is_what_it_was_decoded_with(tmp_path):
     """Trained for beam 10, as the row has it, but decoded with beam 1 by hand."""
-    change("environment.json", "decode/settings/decode/beam", 1)(make_run(tmp_path, "a"))
+    change(f"{DECODED}/identity.json", "decode/beam", 1)(make_run(tmp_path, "a"))
     [run], _ = read(tmp_path)
     assert otherwise(run, "table1/solo_s") == ["decode.beam=1 (the row has 10)"]
     make_run(tmp_path, "b", scores={"BLEU": 0.7})  # no twin of it
@@ -303,8 +316,8 @@ def test_two_runs_of_one_key_with_different_results_are_an_error_that_names_both
     make_run(tmp_path, "aa")  # as a: no contradiction
     with pytest.raises(
         ValueError,
-        match=f"{tmp_path}/a and {tmp_path}/b are runs of one configuration and seed with "
-        "different results .CIDEr 2.3100 and 2.4000.; find out why, and move one",
+        match=f"{tmp_path}/a/{DECODED} and {tmp_path}/b/{DECODED} are runs of one configuration "
+        "and seed with different results .CIDEr 2.3100 and 2.4000.; find out why, and move one",
     ):
         read(tmp_path)
 

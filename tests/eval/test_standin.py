@@ -1,6 +1,5 @@
 """The table of the stand-in's runs: intervals and differences by hand, and the sample outputs."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from eval.metrics.statistics import save
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
 from solo.cli.tables import table_of
-from tests.eval.made_runs import make_run
+from tests.eval.made_runs import DECODED, keep_statistics, make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = "stand-in: 6 x 384 GPT-2"
@@ -30,11 +29,7 @@ def make(root, name, row, rouge, seed=1, **options):
     """A scored run on the stand-in."""
     scores = {"ROUGE_L": float(rouge.mean())}
     path = make_run(root, name, f"standin/{row}", seed, stand_in=STAND_IN, scores=scores, **options)
-    inputs = json.loads((path / "environment.json").read_text())["evaluate"]["inputs"]
-    inputs = {"predictions": inputs.pop("predictions.tsv"), "references": inputs.popitem()[1]}
-    save(
-        path / "statistics.json", statistics(rouge), [f"MR {i}" for i in range(len(rouge))], inputs
-    )
+    keep_statistics(path, statistics(rouge), [f"MR {i}" for i in range(len(rouge))])
     return path
 
 
@@ -106,15 +101,16 @@ def test_ten_samples(tmp_path):
     for side, values in (("A", rouge), ("B", other)):
         path = make_run(tmp_path, side, "standin/solo", stand_in=STAND_IN)
         lines = "".join(f"{name}\t{side} says {i}\n" for i, name in enumerate(names))
-        (path / "predictions.tsv").write_text("MR\toutput\n" + lines)
+        (path / DECODED / "predictions.tsv").write_text("MR\toutput\n" + lines)
         config = yaml.safe_load((path / "config.yaml").read_text())
         config["evaluate"] = {"references": str(references)}
         (path / "config.yaml").write_text(yaml.safe_dump(config))
-        hashes = [samples.compare._sha256(p) for p in (path / "predictions.tsv", references)]
+        files = (path / DECODED / "predictions.tsv", references)
+        hashes = [samples.records.sha256(file) for file in files]
         inputs = dict(zip(("predictions", "references"), hashes, strict=True))
         order = list(range(30)) if side == "A" else list(range(30))[::-1]  # by MR, not by place
         ordered = statistics(values[order])
-        save(path / "statistics.json", ordered, [names[i] for i in order], inputs)
+        save(path / DECODED / "statistics.json", ordered, [names[i] for i in order], inputs)
         paths.append(path)
     out = tmp_path / "samples.md"
     assert samples.main([*map(str, paths), "--out", str(out)]) == 0

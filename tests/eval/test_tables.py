@@ -10,12 +10,11 @@ import pytest
 
 from eval.metrics import METRICS
 from eval.metrics.metric import Measured, Metric, mean
-from eval.metrics.statistics import save
 from eval.score import score_systems
 from eval.tables import report
 from eval.tables.lines import load_reported, read_table, with_family_rows
 from solo.cli.tables import table_of
-from tests.eval.made_runs import SCORES, decoded_apart, make_run
+from tests.eval.made_runs import DECODED, SCORES, keep_statistics, make_run
 
 
 @pytest.fixture
@@ -179,11 +178,11 @@ def test_csv_is_on_the_official_scale_and_unknown_values_are_empty(tmp_path, wri
 
 
 def test_left_out_directories_are_listed(tmp_path, write):
-    (make_run(tmp_path / "runs", "half") / "metrics.json").unlink()
+    (make_run(tmp_path / "runs", "half") / DECODED / "metrics.json").unlink()
     markdown = write("table4")
     assert markdown.endswith(
         "## Run directories left out\n\n"
-        f"- {tmp_path}/runs/half: left out, unfinished: no metrics.json\n"
+        f"- {tmp_path}/runs/half/{DECODED}: left out, unfinished: no metrics.json\n"
     )
 
 
@@ -211,23 +210,16 @@ def test_the_claim_is_tested_on_pairs_with_the_same_weights_and_seed(tmp_path, w
     statistics["CIDEr"] = np.linspace(0, 1, 630)[:, None]
     for name, row, seed in (("s1", "solo_s", 1), ("l1", "lora_s", 1), ("l2", "lora_s", 2)):
         directory = make_run(tmp_path / "runs", name, row=f"table1/{row}", seed=seed)
-        evaluated = json.loads((directory / "environment.json").read_text())["evaluate"]["inputs"]
-        inputs = {"predictions": evaluated["predictions.tsv"], "references": evaluated["test.txt"]}
         if name != "l2":
             higher = {"CIDEr": statistics["CIDEr"] + (name == "s1")}
-            save(
-                directory / "statistics.json",
-                statistics | higher,
-                [f"m{i}" for i in range(630)],
-                inputs,
-            )
+            keep_statistics(directory, statistics | higher, [f"m{i}" for i in range(630)])
     small, medium = write("table1").split("## Is it real? ")[1:]
     assert small.startswith("Solo Connection, GPT-2 S against LoRA, GPT-2 S\n")
     assert "s1 against l1, seed 1, paired bootstrap" in small and "l2" not in small
     assert "| CIDEr | 1.500 | 0.500 | +1.000 | +1.000 to +1.000 | 0.0002 |" in small
     assert "| NIST | " in small and "| +0.000 | +0.000 to +0.000 | 1.0000 |" in small
     assert medium.endswith("– (no two runs with the same weights and seed yet)\n")
-    (tmp_path / "runs/s1/statistics.json").unlink()
+    (tmp_path / "runs/s1" / DECODED / "statistics.json").unlink()
     assert "no statistics kept; `python -m eval.compare " in write("table1")
 
 
@@ -252,9 +244,10 @@ def test_a_run_without_a_metric_has_a_dash_and_a_metric_without_a_run_no_column(
     assert "chrF" not in write("table1")
     make_run(tmp_path / "runs", "new", row="table1/lora_s", scores={"chrF": 0.71})
     make_run(tmp_path / "runs", "mixed", seed=2, scores={"chrF": 0.73})  # its other seed has none
-    (bare,) = [json.loads((tmp_path / "runs/old/metrics.json").read_text())]
+    scores = tmp_path / "runs/old" / DECODED / "metrics.json"
+    bare = json.loads(scores.read_text())
     del bare["NIST"]
-    (tmp_path / "runs/old/metrics.json").write_text(json.dumps(bare))
+    scores.write_text(json.dumps(bare))
     markdown = write("table1")
     assert "BLEU, METEOR, ROUGE-L and chrF++ x 100. ours:" in markdown
     assert "| BLEU | NIST | METEOR | ROUGE_L | CIDEr | chrF |" in markdown
@@ -295,10 +288,7 @@ def test_a_metric_is_one_file_and_one_line(tmp_path, write, monkeypatch):
     for name, row, factor in (("s", "solo_s", 2), ("l", "lora_s", 1)):
         scores = {"words": factor * 3.0}
         directory = make_run(tmp_path / "runs", name, row=f"table1/{row}", scores=scores)
-        inputs = json.loads((directory / "environment.json").read_text())["evaluate"]["inputs"]
-        inputs = {"predictions": inputs["predictions.tsv"], "references": inputs["test.txt"]}
-        statistics = {"words": factor * result.statistics["words"]}
-        save(directory / "statistics.json", statistics, ["m", "n"], inputs)
+        keep_statistics(directory, {"words": factor * result.statistics["words"]}, ["m", "n"])
     markdown = write("table1")
     assert lines_of(markdown, "Solo Connection, GPT-2 S")[1].endswith("| 2.310 (+0.000) | 6.0 |")
     assert "| words | 6.0 | 3.0 | +3.0 | +2.0 to +4.0 |" in markdown
@@ -319,13 +309,10 @@ def test_a_method_without_a_line_gets_a_row_of_the_family(tmp_path):
         read_table(reported, "family", tmp_path, settings, counts)
 
 
-def test_a_training_with_decodings_of_its_own_fills_the_same_line(tmp_path, write):
+def test_a_second_decoding_is_a_line_of_its_own(tmp_path, write):
     make_run(tmp_path / "runs", "a")
-    before = write("table1")
-    decoding = decoded_apart(tmp_path / "runs/a")
-    assert write("table1") == before
     again = tmp_path / "runs/a/decode/ffff"
-    shutil.copytree(decoding, again)
+    shutil.copytree(tmp_path / "runs/a" / DECODED, again)
     identity = json.loads((again / "identity.json").read_text())
     identity["decode"]["beam"] = 1
     (again / "identity.json").write_text(json.dumps(identity))

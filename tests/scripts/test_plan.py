@@ -22,7 +22,7 @@ def lines_of(rows: list[str], *overrides) -> list[plan.Line]:
 
 
 def test_the_paper_without_weights_or_data(tmp_path):
-    """37 rows and 30 runs of 52,580 steps (design notes: 10,516 an epoch at batch 4)."""
+    """37 rows and 30 runs of 52,580 steps (10,516 an epoch: 42,061 examples by 4)."""
     rows = compose_rows(row_names(tables_named("all"), None), [*NOWHERE, f"runs_dir={tmp_path}"])
     lines = plan.plan(rows)
     assert (len(rows), len(lines)) == (37, 30)

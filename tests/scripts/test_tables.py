@@ -4,7 +4,7 @@ import pytest
 
 from eval.tables.lines import load_reported
 from scripts import figures, tables
-from tests.eval.made_runs import make_run
+from tests.eval.made_runs import DECODED, make_run
 
 
 @pytest.fixture
@@ -64,7 +64,8 @@ def test_an_error_is_one_line(tmp_path, command):
     for script in (tables, figures):
         code, output, errors = command(script, "table5")
         assert (code, output) == (1, "")
-        assert errors.startswith(f"error: {tmp_path}/runs/a and {tmp_path}/runs/b are runs of one")
+        a, b = (tmp_path / "runs" / name / DECODED for name in "ab")
+        assert errors.startswith(f"error: {a} and {b} are runs of one")
         assert errors.count("\n") == 1
 
 

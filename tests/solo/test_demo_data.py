@@ -270,7 +270,7 @@ def test_articles_in_the_pretraining_text(folder):
 
 
 def test_words_are_shared_with_the_pretraining_text(folder):
-    """The design: the backbone knows nearly all words of the task, in other sentences."""
+    """The backbone knows nearly all words of the task, in other sentences."""
     known = set((folder / "pretrain.txt").read_text(encoding="utf-8").split())
     texts = [line.split("||")[1] for line in lines(folder / "lora_format/train.txt")]
     task = " ".join(texts).split()

@@ -1,0 +1,143 @@
+"""The files of a run, read with suspicion: what is damaged or cannot be is a ValueError.
+
+A run is a directory, or packed (eval/tables/packed.py): NAME.json, a mapping from the names of its
+files to what they hold, with its predictions beside it in NAME.tsv.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from eval.metrics import METRICS
+
+CONFIG, IDENTITY, ENVIRONMENT = "config.yaml", "identity.json", "environment.json"
+ROWS, LOG, PREDICTIONS = "rows.json", "train_log.jsonl", "predictions.tsv"
+SCORES, STATISTICS = "metrics.json", "statistics.json"
+NUMBER = (int, float)
+Check = Callable[[object], bool]
+
+
+def whole(lowest: int) -> Check:
+    return lambda value: type(value) is int and lowest <= value < 2**63
+
+
+def text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def text_or_none(value: object) -> bool:
+    return value is None or text(value)
+
+
+def rate(value: object) -> bool:
+    return type(value) in NUMBER and 0 <= value < 1e6
+
+
+def is_packed(run: Path) -> bool:
+    """Whether a run is a packed one, by its name; a run directory's has no such ending."""
+    return Path(run).suffix == ".json"
+
+
+def predictions_of(run: Path) -> Path:
+    """The file of predictions of a packed run or of a decoding's directory."""
+    return run.with_suffix(".tsv") if is_packed(run) else run / PREDICTIONS
+
+
+def read_checked(directory: Path, name: str, wanted: dict[str, Check]) -> dict:
+    """A file's content. Raises ValueError unless it holds every path ("train/steps") of `wanted`
+    with a value that passes its check; FileNotFoundError without the file."""
+    content = read(directory, name)
+    for path, check in wanted.items():
+        value = content
+        for key in path.split("/"):
+            if not isinstance(value, dict) or key not in value:
+                raise ValueError(f"{name} has no {path}")
+            value = value[key]
+        if not check(value):
+            raise ValueError(f"{name} is damaged ({path} is {word(value)})")
+    return content
+
+
+def read(run: Path, name: str):
+    """What a JSON or YAML file of a run holds. ValueError if it is damaged or a packed run has no
+    such part, FileNotFoundError if a directory has no such file."""
+    if is_packed(run):
+        parts = _load(run)
+        if not isinstance(parts, dict) or name not in parts:
+            raise ValueError(f"{run.name} has no {name}; pack its run again")
+        return parts[name]
+    return _load(run / name)
+
+
+def _load(path: Path):
+    try:
+        content = path.read_text(encoding="utf-8")
+        return yaml.safe_load(content) if path.suffix == ".yaml" else json.loads(content)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path.name} is damaged ({' '.join(str(error).split())})") from error
+
+
+def read_scores(run: Path, name: str = SCORES) -> dict[str, float]:
+    """The scores by metric, those that are there; ValueError for one that its metric cannot have,
+    and if there is none."""
+    content, scores = read(run, name), {}
+    for key, metric in METRICS.items():
+        if isinstance(content, dict) and key in content:
+            value = content[key]
+            if type(value) not in NUMBER or not metric.allows(value):
+                lowest, highest = metric.limits
+                raise ValueError(
+                    f"{name} is damaged ({key} is {word(value)}; from {lowest} to {highest} can be)"
+                )
+            scores[key] = float(value)
+    if not scores:
+        raise ValueError(f"{name} has no score of {', '.join(METRICS)}")
+    return scores
+
+
+def read_log(run: Path) -> list[dict]:
+    """The entries of a run's training log. Raises ValueError for a damaged line."""
+    try:
+        if is_packed(run):
+            log = list(read(run, LOG))
+        else:
+            lines = (Path(run) / LOG).read_text(encoding="utf-8").splitlines()
+            log = [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise ValueError(f"{LOG} is damaged ({error})") from error
+    for number, entry in enumerate(log, 1):
+        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
+            raise ValueError(f"{LOG} is damaged (line {number} has no step)")
+        for name, value in entry.items():
+            if ("loss" in name or "lambda" in name) and not isinstance(value, NUMBER):
+                raise ValueError(f"{LOG} is damaged (line {number}: {name} is {value!r})")
+    return log
+
+
+def read_rows(run: Path) -> list[str]:
+    """The rows that a run was made for, none without the file; ValueError if it is damaged."""
+    try:
+        rows = read(run, ROWS)
+    except FileNotFoundError:
+        return []
+    if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
+        raise ValueError(f"{ROWS} is damaged (it is no list of rows)")
+    return rows
+
+
+def word(value) -> str:
+    """A value as a short word of a message."""
+    written = json.dumps(value).replace('"', "")
+    return written if len(written) <= 40 else f"{written[:40]}..."
+
+
+def hash_of(value: dict) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,70 @@
+"""A finished run packed to be kept: NAME.json has all that tables and pictures need.
+
+The JSON maps the names of a run's files to what they hold, a part a line, those of the training and
+of the decoding as one. The predictions lie beside it, as they were scored. The weights stay out.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+from eval import records
+from eval.compare import decoding_of
+from eval.files import replace, replace_text
+from eval.readers import read_hypotheses
+from eval.records import CONFIG, ENVIRONMENT, IDENTITY, LOG, ROWS, SCORES, STATISTICS
+from eval.tables.runs import read_run, reason
+
+
+def pack(run: Path, out: Path, reported: dict) -> Path:
+    """Write a finished run's two files into `out`; returns the path of the JSON.
+
+    run: its directory if it was decoded once, otherwise DIR/decode/HASH, which gives the packed run
+    the name DIR-HASH. reported: eval/tables/paper.yaml. Raises ValueError with the reason for a run
+    that the tables would leave out, or that has no statistics.
+    """
+    decoding = decoding_of(run)
+    directory = decoding.parent.parent if decoding.parent.name == "decode" else decoding
+    try:
+        name = read_run(directory, decoding, reported).name.replace("/decode/", "-")
+        parts = _parts(directory, decoding)
+    except (OSError, ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{run} cannot be packed: {reason(error)}") from error
+    target = Path(out) / f"{name}.json"
+    predictions = records.predictions_of(decoding)
+    replace(records.predictions_of(target), lambda path: shutil.copyfile(predictions, path))
+    written = (f"{json.dumps(key)}:{_compact(value)}" for key, value in parts.items())
+    replace_text(target, "{" + ",\n".join(written) + "}\n")
+    return target
+
+
+def _parts(directory: Path, decoding: Path) -> dict:
+    both = {
+        name: records.read(directory, name) | records.read(decoding, name)
+        for name in (IDENTITY, ENVIRONMENT)
+    }
+    statistics = records.read(decoding, STATISTICS)
+    predictions = read_hypotheses(records.predictions_of(decoding), [])
+    if statistics.pop("sources") != predictions.sources:  # a packed run has them there alone
+        raise ValueError(f"{STATISTICS} is of other MRs than the predictions; evaluate it again")
+    statistics["rows"] = {
+        metric: [[_short(value) for value in row] for row in rows]
+        for metric, rows in statistics["rows"].items()
+    }
+    return {
+        CONFIG: records.read(directory, CONFIG),
+        **both,
+        ROWS: records.read_rows(directory),
+        SCORES: records.read(decoding, SCORES),
+        LOG: records.read_log(directory),
+        STATISTICS: statistics,
+    }
+
+
+def _short(value: float) -> float | int:
+    """A count without its ".0"; JSON gives every other float back to the bit."""
+    return int(value) if float(value).is_integer() else value
+
+
+def _compact(value) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,30 @@
+"""Pack finished runs to be kept: scripts/pack_run.py RUN [RUN ...] --out DIR
+
+RUN is a run's directory, or DIR/decode/HASH where it was decoded several times. Of each are written
+NAME.json (configuration, identity, log, scores, statistics) and NAME.tsv (predictions). Tables,
+pictures, eval.compare and eval.samples read them as they read the directory; weights stay out.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from eval.tables.lines import load_reported
+from eval.tables.packed import pack
+from solo.cli.command import one_line_errors, plain_parser
+
+
+def main() -> None:
+    parser = plain_parser(__doc__)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--out", type=Path, required=True, help="where the files go")
+    args = parser.parse_args()
+    with one_line_errors():
+        reported = load_reported()
+        for run in args.runs:
+            print(pack(run, args.out, reported))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""Packed runs: everything that tables, pictures and comparisons use is as in the directory."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from eval import compare, samples
+from eval.metrics import METRICS
+from eval.records import read_log
+from eval.tables.lines import load_reported
+from eval.tables.packed import pack
+from eval.tables.report import write_figures, write_table
+from eval.tables.runs import claimed_rows, read_runs
+from scripts import pack_run
+from solo.cli.tables import table_of
+from tests.eval.made_runs import DECODED, keep_statistics, make_run
+
+REPORTED = load_reported()
+SOURCES = ["name : A"]  # of a made run's one prediction
+
+
+def made(root, name="a", **changes):
+    """A finished run with statistics that have many digits."""
+    directory = make_run(root, name, **changes)
+    random = np.random.default_rng(len(name))
+    rows = {key: random.random((1, len(m.columns))) for key, m in METRICS.items()}
+    keep_statistics(directory, rows | {"ROUGE_L": np.array([[3.0]])}, SOURCES)
+    return directory
+
+
+def test_a_packed_run_is_the_run(tmp_path):
+    directory = made(tmp_path / "runs", seed=7, adapter={"variant": "devcode"})
+    path = pack(directory, tmp_path / "packed", REPORTED)
+    assert sorted(p.name for p in path.parent.iterdir()) == ["a.json", "a.tsv"]
+    predictions = (directory / DECODED / "predictions.tsv").read_bytes()
+    assert path.with_suffix(".tsv").read_bytes() == predictions
+    ([run], _), ([packed], left_out) = (
+        read_runs(tmp_path / kind, REPORTED) for kind in ("runs", "packed")
+    )
+    assert (packed.directory, packed.decoding, left_out) == (path, path, [])
+    assert replace(packed, directory=run.directory, decoding=run.decoding) == run
+    assert read_log(path) == read_log(directory)
+    assert claimed_rows(path.parent) == {"table1/solo_s"}
+    kept, before = compare.kept(path), compare.kept(directory)
+    assert kept.sources == before.sources == SOURCES
+    for name in METRICS:  # to the bit
+        assert (kept.statistics[name] == before.statistics[name]).all(), name
+
+
+def test_tables_and_pictures_of_packed_runs_are_the_same(tmp_path):
+    for name, row in (("s", "solo"), ("l", "lora")):
+        pack(made(tmp_path / "runs", name, row=f"standin/{row}"), tmp_path / "packed", REPORTED)
+    written = []
+    for kind in ("runs", "packed"):
+        table, out = table_of("standin", tmp_path / kind), tmp_path / f"out_{kind}"
+        write_table(table, out)
+        write_figures(table, out)
+        written.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert written[0] == written[1]
+    assert {"table.md", "table.csv", "table_loss.png"} <= set(written[0])
+    assert b"## Against LoRA" in written[1]["table.md"]
+
+
+def test_comparisons_and_samples_take_packed_runs(tmp_path, monkeypatch):
+    """Their statistics are read, not computed; with other references they are, and not written."""
+    references = tmp_path / "refs.csv"
+    references.write_text("mr,ref\nname : A,a good pub\n")
+    digest = compare.records.sha256(references)
+    paths = []
+    for name in "ab":
+        directory = made(tmp_path / "runs", name, references=digest)
+        config = (directory / "config.yaml").read_text()
+        (directory / "config.yaml").write_text(f"{config}evaluate: {{references: {references}}}\n")
+        paths.append(pack(directory, tmp_path / "packed", REPORTED))
+    before = [path.read_bytes() for path in paths]
+    assert compare.references_of(paths[0]) == references
+    page = samples.markdown(*paths, None, "AB")
+    assert "- A, 300.0: a\n- B, 300.0: b\n" in page and "- reference: a good pub" in page
+    monkeypatch.setattr("eval.compare.score_files", lambda *a: pytest.fail("scored again"))
+    assert compare.main([*map(str, paths), "--samples", "10"]) == 0
+    monkeypatch.undo()
+    references.write_text("mr,ref\nname : A,a\n")
+    assert compare.outputs(paths[0]).statistics["ROUGE_L"][0, 0] == pytest.approx(1)
+    assert [path.read_bytes() for path in paths] == before
+
+
+def test_a_training_with_two_decodings_is_packed_one_by_one(tmp_path):
+    directory = made(tmp_path / "runs")
+    other = directory / "decode" / "ff"
+    shutil.copytree(directory / DECODED, other)
+    (other / "identity.json").write_text(json.dumps({"decode": {"beam": 1}, "test": "x"}))
+    with pytest.raises(ValueError, match="was decoded several times; name one: "):
+        pack(directory, tmp_path, REPORTED)
+    assert pack(other, tmp_path, REPORTED).name == "a-ff.json"
+    [run], _ = read_runs(tmp_path, REPORTED)[0], None
+    assert run.name == "a-ff" and run.options["decode"] == {"beam": 1}
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda d: (d / "train_log.jsonl").write_text(""), "train_log.jsonl is empty"),
+        (lambda d: (d / DECODED / "statistics.json").unlink(), "unfinished: no statistics.json"),
+        (lambda d: shutil.rmtree(d / "decode"), "unfinished: no decode stage in environment.json"),
+        (
+            lambda d: keep_statistics(d, {"ROUGE_L": np.ones((1, 1))}, ["name : B"]),
+            "statistics.json is of other MRs than the predictions; evaluate it again",
+        ),
+    ],
+)
+def test_what_tables_would_leave_out_is_not_packed(tmp_path, damage, reason):
+    directory = made(tmp_path / "runs")
+    damage(directory)
+    with pytest.raises(ValueError, match=f"runs/a cannot be packed: {reason}"):
+        pack(directory, tmp_path / "packed", REPORTED)
+    assert not (tmp_path / "packed").exists()
+
+
+def change(part: str, key: str, value):
+    def damage(path):
+        content = json.loads(path.read_text())
+        content[part][key] = value
+        path.write_text(json.dumps(content))
+
+    return damage
+
+
+def without(part: str):
+    def damage(path):
+        content = json.loads(path.read_text())
+        del content[part]
+        path.write_text(json.dumps(content))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda p: p.write_text(p.read_text()[:-3]), "a.json is damaged (Expecting"),
+        (lambda p: p.write_text("[]"), "a.json has no environment.json; pack its run again"),
+        (without("identity.json"), "a.json has no identity.json; pack its run again"),
+        (without("train_log.jsonl"), "train_log.jsonl is damaged (a.json has no train_log.jsonl"),
+        (change("metrics.json", "BLEU", 7), "metrics.json is damaged (BLEU is 7; from "),
+        (change("environment.json", "train", {}), "environment.json has no train/steps"),
+        (lambda p: p.with_suffix(".tsv").unlink(), "unfinished: no a.tsv"),
+        (
+            lambda p: p.with_suffix(".tsv").write_text("MR\toutput\n"),
+            "a.tsv is not the file that was scored; evaluate it again",
+        ),
+    ],
+)
+def test_a_damaged_packed_run_is_left_out_with_the_reason(tmp_path, damage, reason):
+    path = pack(made(tmp_path / "runs"), tmp_path / "packed", REPORTED)
+    damage(path)
+    runs, [line] = read_runs(path.parent, REPORTED)
+    assert runs == [] and line.startswith(f"{path}: left out, {reason}")
+
+
+def test_the_command_packs_every_run_it_is_given(tmp_path, monkeypatch, capsys):
+    runs = [str(made(tmp_path / "runs", name)) for name in "ab"]
+    monkeypatch.setattr("sys.argv", ["pack_run.py", *runs, "--out", str(tmp_path / "out")])
+    pack_run.main()
+    assert capsys.readouterr().out.splitlines() == [f"{tmp_path}/out/{n}.json" for n in "ab"]
+    monkeypatch.setattr("sys.argv", ["pack_run.py", str(tmp_path), "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit):
+        pack_run.main()
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path} cannot be packed: unfinished")
