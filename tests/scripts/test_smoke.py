@@ -52,7 +52,9 @@ def test_rows_in_miniature(tmp_path):
 def test_a_row_that_fails_is_named(tmp_path):
     runs, failed = smoke(tmp_path, ["table4/solo_s_r64_span5"], ["adapter.start=12"])
     assert runs == 1 and len(failed) == 1
-    assert failed[0].startswith("table4/solo_s_r64_span5, lr 0.0002, seed 1: ValueError: adapter.sta")
+    assert failed[0].startswith(
+        "table4/solo_s_r64_span5, lr 0.0002, seed 1: ValueError: adapter.sta"
+    )
 
 
 def test_all_rows_are_those_of_the_paper():
