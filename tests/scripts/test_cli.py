@@ -174,7 +174,7 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small):
         ),
         (
             ["scripts/run_row.py", "-m", "train.betas=3,4"],
-            "error: train.betas must be a list, [a, b]",
+            "error: train.betas must be a list",
         ),
         (["scripts/evaluate.py", "decode.beam=0"], "error: beam=0: give a whole number"),
         (

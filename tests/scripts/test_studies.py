@@ -18,6 +18,51 @@ from solo.standin.demo_data import write_demo_data
 def test_a_list_becomes_a_study_that_any_machine_can_read():
     """Paths below the checkout alone, the rates of the list, shorter sweeps, all seeds."""
     study = studies.resolve("gpu", ["pretrain.max_seconds=7", "train.max_steps=9"])
+    listed = studies.read_list("gpu")
+    assert study.pretrain["max_seconds"] == 7 and study.carried and study.together
+    for place in ("corpus_dir", "tokenizer"):
+        assert study.pretrain[place] == f"data/study/gpu/{place.removesuffix('_dir')}"
+    assert [(job.name, job.config.seed) for job in study.jobs] == [
+        (name, seed)
+        for group in listed["groups"].values()
+        for seed in group["seeds"]
+        for name in group["names"]
+    ]
+    for job in study.jobs:
+        paths = [job.config.model.path, job.config.runs_dir, job.config.data.train_path]
+        assert not any(Path(path).is_absolute() for path in paths)
+        assert job.config.train.max_steps == 9 and job.config.row.startswith("standin/")
+        assert job.rate_of in study.sweeps or job.name == "none"
+    for name, rates in listed["rates"].items():
+        configs = study.sweeps[name]
+        assert [config.train.lr for config in configs] == rates
+        assert {config.train.max_steps for config in configs} == {800}
+        assert {config.train.warmup_steps for config in configs} == {100}
+        assert {config.row for config in configs} == {None}
+        assert {Path(config.data.valid_path).name for config in configs} == {"valid_short.txt"}
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "text"),
+    [
+        ("tpu", [], "unknown study 'tpu'; known: cpu, gpu, rehearsal"),
+        ("gpu", ["train.lr=x"], "standin/.*: train.lr is x; it must be a number"),
+        ("gpu", ["train.lrr=1"], "standin/.*: train.lrr is no option; `--help` lists them"),
+        ("gpu", ["train.batch_size=0"], "standin/.*: train.batch_size is 0; at least 1"),
+        ("gpu", ["pretrain.decay=0"], "pretrain.decay is 0"),
+        ("gpu", ["pretrain.steps=x"], "pretrain.steps is 'x'; it must be a whole number or null"),
+    ],
+)
+def test_a_list_that_does_not_resolve(name, overrides, text):
+    with pytest.raises(ValueError, match=text):
+        studies.resolve(name, overrides)
+
+
+@pytest.fixture
+def at_hand(tmp_path, monkeypatch, checkpoint_dir) -> Path:
+    """Two names of the list `gpu`, their data generated, and every place of a study below tmp_path."""
+    write_demo_data(tmp_path / "data", train_rows=12, valid_rows=9, test_mrs=3, pretrain_lines=5,
+                    pretrain_valid_lines=5)  # fmt: skip
     (checkpoint_dir / "merges.txt").touch()
     listed = studies.read_list("gpu") | {"home": str(tmp_path / "home")}
     listed["groups"] = {"a": {"names": ["lora", "solo"], "seeds": [1]}}
