@@ -12,7 +12,7 @@ export TOKENIZERS_PARALLELISM ?= true
 export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 
 .PHONY: help setup bench demo demo-family demo-backbone test lint data plan reproduce-all \
-        reproduce-family reproduce-extra smoke tune params tables figures clean
+        reproduce-family reproduce-extra smoke tune params methods tables figures clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -63,6 +63,9 @@ tune: data ## learning rates compared by validation loss; ARGS="experiment=table
 
 params: setup ## count every row's parameters: results/tables/params.md
 	$(PY) scripts/params.py
+
+methods: setup ## write the pages on the methods from their classes: docs
+	$(PY) scripts/methods.py
 
 tables: setup ## fill all tables from the runs that exist; ARGS=table2 for one
 	$(PY) scripts/tables.py $(ARGS)

@@ -96,10 +96,13 @@ def to_yaml(value) -> str:
 
 
 def read_yaml(path: Path):
-    """Read YAML; a missing file is a one-line error that names it."""
+    """Read YAML; a missing or broken file is a one-line error that names it."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} not found; is this the directory of a run?")
-    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())})") from error
 
 
 def file_sha256(path: Path) -> str:

@@ -1,8 +1,32 @@
-"""Shapes of the hub's GPT-2 checkpoints, by model.path: counting and timing need no weights."""
+"""Shapes of backbones by model.path: counting and timing need no weights."""
 
-from transformers import GPT2Config
+from pathlib import Path
 
-SHAPES = {
+from huggingface_hub import try_to_load_from_cache
+from transformers import GPT2Config, PretrainedConfig
+
+from solo.backbones import BACKBONES
+from solo.files import read_json
+
+SHAPES = {  # of the hub's GPT-2 checkpoints
     "openai-community/gpt2": GPT2Config(n_layer=12, n_embd=768, n_head=12),
     "openai-community/gpt2-medium": GPT2Config(n_layer=24, n_embd=1024, n_head=16),
 }
+
+
+def shape_of(path: str) -> PretrainedConfig | None:
+    """The shape of a backbone, its weights at hand or not; None if nothing tells it.
+
+    Raises ValueError for a config.json that is no JSON.
+    """
+    file = Path(path) / "config.json"
+    if not file.is_file():
+        if path in SHAPES:
+            return SHAPES[path]
+        cached = try_to_load_from_cache(path, "config.json") if path.count("/") == 1 else None
+        if not isinstance(cached, str):
+            return None
+        file = Path(cached)
+    values = read_json(file)
+    kind = values.get("model_type")
+    return BACKBONES[kind].CONFIG.from_dict(values) if kind in BACKBONES else None

@@ -16,7 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 from solo.cli.command import CONFIGS, check_experiments
 from solo.cli.schema import OF_ENTRY_POINTS, register
 from solo.runs.config import RunConfig, from_values, to_values
+from solo.runs.memory import check_memory
 from solo.runs.run import Run, make_run, open_run
+from solo.runs.runner import distinct
 
 register()
 WORDS = {  # OmegaConf's names of the kinds
@@ -68,10 +70,14 @@ def check_all(arguments: Sequence[str], config_name: str) -> None:
         return  # --help and the like
     overrides = [o for o in arguments if o not in flags and not o.startswith(("hydra.", "hydra/"))]
     sweeping = flags or any(override.startswith("sweep=") for override in overrides)
+    configs = []
     for combination in expand(overrides) if sweeping else [overrides]:
         values = compose_values(combination, config_name)
         if config_name == "config":
-            from_values(without_entry_options(values))
+            configs.append(from_values(without_entry_options(values)))
+            check_memory(configs[-1])
+    if len(configs) > 1 and any(config.output_dir for config in configs):
+        distinct(map(make_run, configs))
 
 
 def run_of(cfg: DictConfig) -> Run | None:

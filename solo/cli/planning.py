@@ -9,6 +9,7 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 
 from solo.adapters import METHODS
+from solo.backbones.shapes import shape_of
 from solo.cli import timing
 from solo.cli.rows import Row
 from solo.datasets.download import count_examples
@@ -44,7 +45,7 @@ def plan(rows: list[Row]) -> list[Line]:
     for members in shared.values():
         (row, run), filled = members[0], [row for row, _ in members]
         state, done = run.state() if run else ("missing", 0)
-        config, shape = row.config, timing.shape_of(row.config.model)
+        config, shape = row.config, shape_of(row.config.model.path)
         params = None if shape is None else config.method_class.n_params(shape, config.adapter)
         count, steps = n_examples(config, "train"), None
         if count or config.train.max_steps:
@@ -107,7 +108,7 @@ def fill_hours(lines: list[Line]) -> dict[timing.Key, timing.Speed]:
         speeds |= timing.logged(Path(directory))
     configs = {line.key: line.rows[0].config for line in reversed(todo)}
     missing = {key: c for key, c in configs.items() if key not in speeds}
-    shapes = {key: timing.shape_of(c.model) for key, c in missing.items()}
+    shapes = {key: shape_of(c.model.path) for key, c in missing.items()}
     if missing:
         print(f"timing {len(missing)} kinds of run ...", file=sys.stderr, flush=True)
     speeds |= timing.measure(missing, shapes)
@@ -126,7 +127,7 @@ def absent(lines: list[Line]) -> list[str]:
         if not Path(path).is_dir() and path.count("/") == 1:
             cached = try_to_load_from_cache(path, "model.safetensors", revision=revision)
         if not Path(path).is_dir() and not isinstance(cached, str):
-            shape = timing.shape_of(config.model)
+            shape = shape_of(config.model.path)
             size = (
                 ""
                 if shape is None

@@ -9,17 +9,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
 from solo.backbones import backbone_of
 from solo.backbones.loading import device
-from solo.backbones.shapes import SHAPES
 from solo.datasets.data import Example
 from solo.decoding import rules
 from solo.runs import record
-from solo.runs.config import ModelConfig, RunConfig
+from solo.runs.config import RunConfig
 from solo.runs.run import Run, open_run
 from solo.training.loop import LOG, train
 
@@ -38,17 +36,6 @@ class Speed:
     tokens_per_s: float
     seconds_per_mr: float | None
     source: str
-
-
-def shape_of(model: ModelConfig) -> GPT2Config | None:
-    """The shape of a configured backbone, its weights at hand or not; None if nothing tells it."""
-    path = model.path
-    if (Path(path) / "config.json").is_file():
-        return GPT2Config.from_pretrained(path)
-    if path in SHAPES:
-        return SHAPES[path]
-    cached = try_to_load_from_cache(path, "config.json") if path.count("/") == 1 else None
-    return GPT2Config.from_pretrained(Path(cached).parent) if isinstance(cached, str) else None
 
 
 def key_of(config: RunConfig, shape) -> Key:

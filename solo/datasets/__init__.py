@@ -20,3 +20,9 @@ def source_of(path: Path, name: str | None = None) -> Source:
     source, suffix = DATASETS[name or "e2e"], Path(path).suffix
     owners = [owner for owner in DATASETS.values() if suffix in owner.suffixes]
     return owners[0] if owners and source not in owners else source
+
+
+def kind_of(path: Path, name: str | None = None) -> str:
+    """The name of the data set as which a file is read; see source_of."""
+    source = source_of(path, name)
+    return next(kind for kind, other in DATASETS.items() if other is source)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from solo.adapters import get_method, make_config
+from solo.datasets import source_of
 from solo.decoding.rules import BeamConfig
 from solo.options import check, make
 from solo.training.recipe import TrainConfig
@@ -32,6 +33,9 @@ class DataConfig:
     test_path: str
     references_path: str
     sha256: dict[str, str | None] = field(default_factory=dict)
+
+    def __post_init__(self):
+        source_of(self.train_path, self.name)  # refuses an unknown name
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from solo.datasets import kind_of
 from solo.datasets.download import check_file
 from solo.files import config_hash, file_sha256, read_json
 from solo.options import check
@@ -38,7 +39,7 @@ def training_identity(config: RunConfig, planned: bool = False) -> dict[str, Any
     recipe = {k: v for k, v in asdict(config.train).items() if k not in NO_EFFECT}
     return {
         "model": model_identity(config.model.path, config.model.revision),
-        "data": {split: data_sha256(config, split, planned) for split in ("train", "valid")},
+        "data": data_identity(config, "train", planned) | data_identity(config, "valid", planned),
         "adapter": {"name": config.method} | asdict(resolved(config.adapter)),
         "train": recipe | {"betas": list(recipe["betas"])},
         "seed": config.seed,
@@ -48,12 +49,18 @@ def training_identity(config: RunConfig, planned: bool = False) -> dict[str, Any
 def decoding_identity(config: RunConfig, planned: bool = False) -> dict[str, Any]:
     """What decides the outputs of a trained run, JSON-like. Raises as training_identity does."""
     options = {k: v for k, v in asdict(config.decode).items() if k not in NO_EFFECT_ON_OUTPUTS}
-    return {"decode": options, "test": data_sha256(config, "test", planned)}
+    return {"decode": options} | data_identity(config, "test", planned)
 
 
 def resolved(adapter: Any) -> Any:
     """A method's options with everything filled in that a preset of them leaves open."""
     return adapter.resolved() if hasattr(adapter, "resolved") else adapter
+
+
+def data_identity(config: RunConfig, split: str, planned: bool) -> dict[str, str]:
+    """A split's file by content, and as which data set it is read: that decides its rows, too."""
+    kind = kind_of(data_file(config, split), config.data.name)
+    return {split: data_sha256(config, split, planned), f"{split}_kind": kind}
 
 
 def data_sha256(config: RunConfig, split: str, planned: bool) -> str:
@@ -106,13 +113,9 @@ def _table() -> dict[str, Any]:
 
 
 def default_values(method: str | None) -> dict[str, Any]:
-    """The table's part for a method: {"train": ..., "decode": ..., "adapter": ...}."""
+    """The table's part for a method: {"train": ..., "adapter": ..., and so on}."""
     table = _table()
-    return {
-        "train": table["train"],
-        "decode": table["decode"],
-        "adapter": table["adapter"].get(method, {}),
-    }
+    return table | {"adapter": table["adapter"].get(method, {})}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

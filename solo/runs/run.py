@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from solo.files import read_json, read_yaml, to_yaml, write_json, write_text
+from solo.options import check
 from solo.runs import record
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import VERSION, decoding_identity, short_name, training_identity
+from solo.runs.memory import check_memory
 from solo.training.state import STATE, read_counters
 
 PREDICTIONS, METRICS, STATISTICS = "predictions.tsv", "metrics.json", "statistics.json"
@@ -94,12 +96,15 @@ class Run:
 def make_run(config: RunConfig, planned: bool = False, shared_draws: bool = False) -> Run:
     """The run that `config` describes, in `config.output_dir` or below `config.runs_dir`.
 
-    Checks the whole configuration on the way, before any work. With `planned`, a data file that is
-    not there is taken to have the checksum that the configuration names. With `shared_draws` it is
-    the run whose dropout draws from one stream with others (solo/runs/together.py), which ends with
-    other weights than the same run alone. Raises ValueError if the directory holds a run of another
-    identity, and what training_identity raises.
+    Checks the whole configuration on the way, before any work. With `planned`, the run may be for
+    another machine: its memory does not count, and a data file that is not there is taken to have
+    the checksum that the configuration names. With `shared_draws` it is the run whose dropout
+    draws from one stream with others (solo/runs/together.py), which ends with other weights than
+    the same run alone. Raises ValueError if the directory holds a run of another identity, and
+    what check_memory and training_identity raise.
     """
+    if not planned:
+        check_memory(config)
     identity = training_identity(config, planned)
     if shared_draws:
         identity |= {"shared_draws": True}
@@ -123,5 +128,17 @@ def open_run(directory: Path, config: RunConfig | None = None) -> Run:
         raise FileNotFoundError(
             f"{directory} holds no trained run; train it first (scripts/train.py), or set run=DIR"
         )
-    config = config or from_values(read_yaml(directory / "config.yaml"))
-    return Run(config, read_json(directory / "identity.json")["training"], directory)
+    identity = read_json(directory / "identity.json")
+    check("training" in identity, f"{directory / 'identity.json'} is damaged: it has no `training`")
+    return Run(config or read_config(directory / "config.yaml"), identity["training"], directory)
+
+
+def read_config(path: Path) -> RunConfig:
+    """The configuration in a file that a run wrote. Raises ValueError, with the file's name, for
+    whatever is wrong in it."""
+    values = read_yaml(path)
+    check(isinstance(values, dict), f"{path} is damaged: it holds no groups of options")
+    try:
+        return from_values(values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error

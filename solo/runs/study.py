@@ -6,6 +6,7 @@ off, in as many calls as it takes: what is done is not repeated, what was killed
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from solo.files import read_json, write_json
 from solo.options import check
 from solo.runs import rates, record
 from solo.runs.config import RunConfig, from_values, to_values
+from solo.runs.memory import check_memory
 from solo.runs.run import make_run
 from solo.runs.runner import Report, Say, run_all
 from solo.runs.together import sharing
@@ -66,10 +68,15 @@ def write_study(path: Path, study: Study) -> None:
 def read_study(path: Path) -> Study:
     """Read what write_study wrote. Raises FileNotFoundError, or ValueError for what is wrong."""
     values = read_json(path)
-    jobs = [Job(**job | {"config": from_values(job["config"])}) for job in values["jobs"]]
-    sweeps = {name: list(map(from_values, some)) for name, some in values["sweeps"].items()}
-    rest = {key: values[key] for key in ("together", "carried", "pretrain")}
-    return Study(Path(values["home"]), jobs, sweeps, **rest)
+    try:
+        jobs = [Job(**job | {"config": from_values(job["config"])}) for job in values["jobs"]]
+        sweeps = {name: list(map(from_values, some)) for name, some in values["sweeps"].items()}
+        rest = {key: values[key] for key in ("together", "carried", "pretrain")}
+        return Study(Path(values["home"]), jobs, sweeps, **rest)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no study; write it with `scripts/study.py write`") from error
 
 
 def portions(study: Study, groups: str | None, names: str | None) -> list[list[Job]]:
@@ -97,7 +104,13 @@ def work(
     report: Report,
     say: Say = lambda text: None,
 ) -> list[str]:
-    """Choose rates, train and decode, portion by portion; a line for each run that failed."""
+    """Choose rates, train and decode, portion by portion; a line for each run that failed.
+
+    Raises ValueError, before the first one, for a run that this machine's memory does not hold.
+    """
+    for job in chain.from_iterable(portions):
+        for config in (job.config, *study.sweeps.get(job.rate_of, ())):
+            check_memory(config)
     failures = []
     for jobs in portions:
         for name in dict.fromkeys(job.rate_of for job in jobs):

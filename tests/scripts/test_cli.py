@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,9 +64,10 @@ def test_rows_run_to_a_table_and_are_found_done(small):
     rows = list(csv.DictReader(open(small / "table1.csv")))
     assert [row["row"] for row in rows] == ["solo"]
     [run] = (path for path in (small / "runs").iterdir() if path.is_dir())
-    before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    assert any(path.name == "metrics.json" for path in before)
     call(*command)
-    assert before == {path: path.stat().st_mtime_ns for path in run.iterdir()}
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*")}
 
     shown = call("scripts/evaluate.py", f"run={run}").stdout
     assert f"ROUGE_L  {float(rows[0]['ROUGE_L']):.4f}" in shown
@@ -83,7 +85,8 @@ def test_a_row_that_fails_does_not_stop_the_others(small, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["reproduce.py", *arguments])
     with pytest.raises(SystemExit, match="1"):
         reproduce.main()
-    assert "failed rows:\n  demo/solo: ValueError: adapter.start=10" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "failed rows:\n  demo/solo, lr 0.01, seed 1: ValueError: adapter.start=10" in errors
     rows = list(csv.DictReader(open(small / "failing" / "table1.csv")))
     assert [row["row"] for row in rows if row["BLEU"]] == ["none"]
 
@@ -125,7 +128,7 @@ def test_rows_spread_over_processes(small):
     ]  # fmt: skip
     arguments = ["demo", "--rows", "solo,lora,none", "--out", small / "spread", *overrides]
     result = call("scripts/reproduce.py", *arguments, code=1)
-    assert "failed rows:\n  demo/solo: missing" in result.stderr
+    assert "failed rows:\n  demo/solo, lr 0.01, seed 1: missing" in result.stderr
     rows = list(csv.DictReader(open(small / "spread" / "table1.csv")))
     assert [row["row"] for row in rows if row["BLEU"]] == ["none", "lora"]
 
@@ -146,7 +149,49 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["scripts/train.py", "adapter=sole"], "lor2c\n\tlora\n\tmergelor2c"),
+        (["scripts/train.py", "adapter=sole"], "error: adapter is 'sole'; known: adalora, bitfit"),
+        (["scripts/train.py", "adapter.rnk=8"], "error: adapter.rnk is no option; `--help` lists"),
+        (["scripts/train.py", "train.lr=x"], "error: train.lr is x; it must be a number"),
+        (["scripts/train.py", "train.lr=nan"], "error: train.lr is nan; it must be a finite numb"),
+        (["scripts/train.py", "train=null"], "error: Config group override must be a string"),
+        (["scripts/train.py", "data.name=e3e"], "error: data.name is 'e3e'; known: e2e, e2e_raw"),
+        (["scripts/train.py", "seed=-1"], "error: seed is -1; it must be from 0 to 4294967295"),
+        (
+            ["scripts/train.py", "adapter.rank=1000000000"],
+            "error: adapter.rank is 1000000000; trai",
+        ),
+        (
+            ["scripts/train.py", "train.batch_size=1000000000"],
+            "error: train.batch_size is 1000000000; training takes at least",
+        ),
+        (
+            ["scripts/run_row.py", "-m", "experiment=table1/solo_s", "adapter.rank=8,0"],
+            "error: adapter.rank is 0; it must be at least 1",
+        ),
+        (
+            ["scripts/run_row.py", "-m", "experiment=table1/solo_s", "adapter.rank=8,1000000000"],
+            "error: adapter.rank is 1000000000; training takes at least",
+        ),
+        (
+            ["scripts/run_row.py", "-m", "train.betas=3,4"],
+            "error: train.betas must be a list",
+        ),
+        (["scripts/evaluate.py", "decode.beam=0"], "error: beam=0: give a whole number"),
+        (
+            ["scripts/reproduce.py", "table1", "adapter.rnk=8"],
+            "error: table1/full_m: adapter.rnk",
+        ),
+        (
+            ["scripts/reproduce.py", "demo", "train.lr=x"],
+            "error: demo/none: train.lr is x; it must",
+        ),
+        (
+            ["scripts/plan.py", "table1", "train.epochs=0"],
+            "error: table1/full_m: train.epochs is 0;",
+        ),
+        (["scripts/study.py", "write", "cpi"], "error: unknown study 'cpi'; known: cpu, gpu, rehe"),
+        (["scripts/study.py", "run", "nowhere.json"], "error: nowhere.json is missing; run the st"),
+        (["scripts/pretrain_backbone.py", "pretrain.steps=x"], "error: pretrain.steps is "),
         (["scripts/train.py", "experiment=x"], "error: unknown experiment 'x'; known: demo/full, "),
         (["scripts/train.py", "adapter.rank=0"], "error: adapter.rank is 0; it must be at least 1"),
         (["scripts/decode.py", "run=nowhere"], "error: nowhere holds no trained run; train it"),
@@ -155,7 +200,55 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small):
 )
 def test_one_clear_line(arguments, text):
     result = call(*arguments, code=1)
-    assert text in result.stderr and "Traceback" not in result.stderr
+    assert text in result.stderr and result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda text: "a: [", "config.yaml is damaged (while parsing"),
+        (lambda text: "", "config.yaml is damaged: it holds no groups"),
+        (
+            lambda text: text.replace("beam: 2", "beam: two"),
+            "decode.beam is 'two'; it must be a wh",
+        ),
+        (lambda text: text.replace("\nseed:", "\nsede:"), "config.yaml: sede is no option"),
+    ],
+)
+def test_a_damaged_configuration_of_a_run_is_one_clear_line(small, tmp_path, change, text):
+    overrides = [
+        f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={small}/damaged",
+        "train.max_steps=1", "decode.beam=2",
+    ]  # fmt: skip
+    trained = call("scripts/train.py", "experiment=demo/lora", *overrides).stdout.strip()
+    run = shutil.copytree(trained, tmp_path / "run")
+    written = (run / "config.yaml").read_text()
+    assert change(written) != written
+    (run / "config.yaml").write_text(change(written))
+    result = call("scripts/decode.py", f"run={run}", code=1)
+    assert result.stderr.startswith(f"error: {run}/config.yaml")
+    assert text in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["reproduce.py", "demo", "--rows", "solo,lora"],
+        ["reproduce.py", "demo", "--rows", "lora", "seed=1,2"],
+        ["train.py", "-m", "experiment=demo/lora", "seed=1,2"],
+        ["run_row.py", "-m", "experiment=demo/lora", "seed=1,2"],
+    ],
+)
+def test_one_directory_for_several_runs_is_refused_before_any_work(small, tmp_path, command):
+    script, *arguments = command
+    overrides = [
+        f"model.path={small}/backbone", f"data.dir={small}/data", f"output_dir={tmp_path}/one",
+        "train.max_steps=1",
+    ]  # fmt: skip
+    result = call(f"scripts/{script}", *arguments, *overrides, code=1)
+    line = f"error: {tmp_path}/one would hold several runs; leave output_dir out, or train one run"
+    assert result.stderr == line + "\n" and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -166,8 +259,8 @@ def test_one_clear_line(arguments, text):
             [],
             "unknown experiment 'table1/nope'; known: demo/full, ",
         ),
-        ("demo/solo", ["adapter.rnak=8"], "demo/solo: Could not override 'adapter.rnak'"),
-        ("demo/solo", ["train.lrr=1"], "Could not override 'train.lrr'"),
+        ("demo/solo", ["adapter.rnak=8"], "demo/solo: adapter.rnak is no option; `--help` lists"),
+        ("demo/solo", ["train.lrr=1"], "demo/solo: train.lrr is no option"),
     ],
 )
 def test_bad_overrides_of_a_row(row, overrides, text):
@@ -177,5 +270,5 @@ def test_bad_overrides_of_a_row(row, overrides, text):
 
 def test_overrides_reach_every_row():
     config = compose_row("table1/solo_m", ["model.path=here", "train.max_steps=200"])
-    assert (config["model"]["path"], config["train"]["max_steps"]) == ("here", 200)
-    assert config["adapter"]["rank"] == 512 and config["row"] == "table1/solo_m"
+    assert (config.model.path, config.train.max_steps) == ("here", 200)
+    assert config.adapter.rank == 512 and config.row == "table1/solo_m"

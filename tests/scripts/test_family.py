@@ -94,13 +94,12 @@ def in_miniature():
 @pytest.mark.parametrize("row", ROWS)
 def test_in_miniature_a_row_fits_the_demos_backbone_and_schedule(in_miniature, row):
     config = in_miniature[row].config
-    assert config["model"]["path"] == "data/demo/backbone"
-    assert config["runs_dir"] == "results/demo/runs"
+    assert config.model.path == "data/demo/backbone"
+    assert config.runs_dir == "results/demo/runs"
     shape = GPT2Config(n_layer=6, n_embd=128, n_head=4, n_positions=256, vocab_size=9)
-    method, adapter = make_config(config["adapter"])
-    attached = method.attach(GPT2LMHeadModel(shape), adapter, 1)
-    attached.start(config["train"]["max_steps"])
-    assert attached.n_trained == method.n_params(shape, adapter)
+    attached = config.method_class.attach(GPT2LMHeadModel(shape), config.adapter, 1)
+    attached.start(config.train.max_steps)
+    assert attached.n_trained == config.method_class.n_params(shape, config.adapter)
 
 
 def test_what_the_user_says_counts_more_than_a_tables_own_overrides():
@@ -108,9 +107,9 @@ def test_what_the_user_says_counts_more_than_a_tables_own_overrides():
     assert own_overrides(["family", "table1"]) == {}
     overrides = ["adapter.length=64", "train=default", "runs_dir=here"]
     [row] = compose_rows(["family/vblora"], overrides, own)
-    assert row.config["adapter"]["length"] == 64 and row.config["runs_dir"] == "here"
-    assert row.config["train"]["max_steps"] is None and row.label == "family/vblora"
-    assert row.config["data"]["dir"] == "data/demo"
+    assert row.config.adapter.length == 64 and row.config.runs_dir == "here"
+    assert row.config.train.max_steps is None and row.config.data.dir == "data/demo"
+    assert row.config.label == "family/vblora, lr 0.0002, seed 1"
     assert settings_of("family/vblora")["adapter"]["length"] == 256
 
 

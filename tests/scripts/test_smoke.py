@@ -52,9 +52,8 @@ def test_rows_in_miniature(tmp_path):
 def test_a_row_that_fails_is_named(tmp_path):
     runs, failed = smoke(tmp_path, ["table4/solo_s_r64_span5"], ["adapter.start=12"])
     assert runs == 1 and len(failed) == 1
-    assert failed[0].startswith(
-        "table4/solo_s_r64_span5, lr 0.0002, seed 1: ValueError: adapter.sta"
-    )
+    label = "table4/solo_s_r64_span5, lr 0.0002, seed 1"
+    assert failed[0].startswith(f"{label}: ValueError: adapter.start")
 
 
 def test_all_rows_are_those_of_the_paper():

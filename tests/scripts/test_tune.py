@@ -92,17 +92,25 @@ def test_a_sweep_goes_on_after_a_run_that_fails(tmp_path, checkpoint_dir):
                     pretrain_valid_lines=5)  # fmt: skip
     command = [
         sys.executable, "scripts/train.py", "sweep=lr", "experiment=demo/lora",
-        "train.lr=-1,1e-3,1e-2", f"model.path={checkpoint_dir}", f"data.dir={tmp_path}/data",
-        f"runs_dir={tmp_path}/runs", "train.max_steps=1", f"hydra.sweep.dir={tmp_path}/sweep",
+        "train.lr=1e30,1e-3,1e-2", f"model.path={checkpoint_dir}", f"data.dir={tmp_path}/data",
+        f"runs_dir={tmp_path}/runs", "train.max_steps=2", "train.warmup_steps=0",
+        f"hydra.sweep.dir={tmp_path}/sweep",
     ]  # fmt: skip
     env = os.environ | {"HF_HUB_OFFLINE": "1"}
+    refused = [argument.replace("1e30", "-1") for argument in command]
+    result = subprocess.run(refused, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "error: train.lr is -1.0; it must be above 0\n"
+    assert not (tmp_path / "runs").exists()  # before the first run is begun
+
     result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
     assert result.returncode == 1
-    assert "error: demo/lora, lr -1, seed 1: ValueError: train.lr is -1; it mu" in result.stderr
+    assert "error: demo/lora, lr 1e+30, seed 1: " in result.stderr
     trained, left_out = tune.read_trained(tmp_path / "runs")
-    assert {run.lr for run in trained} == {1e-3, 1e-2} and left_out == []
+    assert {run.lr for run in trained} == {1e-3, 1e-2}
+    assert [line.split(": ")[1] for line in left_out] == ["left out, not trained to the end"]
     last = json.loads(
         (tmp_path / "runs" / result.stdout.split("/")[-1].strip() / "train_log.jsonl")
         .read_text().splitlines()[-1]
     )  # fmt: skip
-    assert last["valid_loss"] == pytest.approx(trained[0].valid_loss, abs=1) and last["step"] == 1
+    assert last["valid_loss"] == pytest.approx(trained[0].valid_loss, abs=1) and last["step"] == 2
