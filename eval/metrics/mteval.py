@@ -8,7 +8,7 @@ Why not a library: sacrebleu 2.6.0 and nltk 3.10.4 give the official BLEU on ord
 0.6593 all three), not on short or empty ones, and no official NIST (tgen: 8.5923, nltk 7.1314;
 sacrebleu has none). With tgen's first 100 outputs emptied BLEU is 0.6004 officially and here,
 0.5937 in sacrebleu, 0.5895 in nltk; with them replaced by "Yes ." it is 0.6016, 0.6005, 0.5983
-(results/scores.md). What decides it in the official script:
+(docs/scores.md). What decides it in the official script:
 
 - an empty text is one token, the empty string: its length is 1, it matches an empty reference;
 - a segment of k tokens adds k - n + 1 to the number of n-grams even where that is negative (at

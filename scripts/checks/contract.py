@@ -17,9 +17,10 @@ TESTS = [ROOT / "tests/solo/test_adapters.py", ROOT / "tests/solo/test_bad_optio
 INTRO = """\
 # The contract of the adapters
 
-What `tests/solo/test_adapters.py` and `tests/solo/test_bad_options.py` hold every method to, on a
-GPT-2 of 6 x 16: the number of cases in which it holds; –: not promised, and the method says so.
-Made by `python scripts/methods.py`.
+Every method is tested for these properties, on a GPT-2 of six blocks of width 16
+(`tests/solo/test_adapters.py`, `tests/solo/test_bad_options.py`). A number says in how many cases,
+sets of options for the most part, the property holds; a dash, that the method does not promise it;
+an empty cell, that it does not apply. `python scripts/methods.py` writes this page.
 
 """
 

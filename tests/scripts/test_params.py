@@ -19,7 +19,7 @@ from solo.cli.rows import row_settings
 ROOT = Path(__file__).resolve().parent.parent.parent
 TABLES = [load_reported()[f"table{number}"] for number in range(1, 7)]
 NAMES = [row["row"] for table in TABLES for row in table["rows"]]
-# Connections by the paper's text (5 and 11) and, for the spans, by the reading in the README.
+# Connections by the paper's text (5 and 11) and, for the spans, by docs/reproduce.md.
 CONNECTIONS = {("gpt2", 1): 5, ("gpt2-medium", 1): 11, ("gpt2", 3): 2, ("gpt2", 5): 1}
 
 
