@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write the page here")
     options = parser.parse_args(argv)
     try:
-        names = (options.a.name, options.b.name)
+        names = [run.stem if records.is_packed(run) else run.name for run in (options.a, options.b)]
         page = markdown(options.a, options.b, options.refs, names, not options.no_reference)
         if options.out:
             replace_text(options.out, page)

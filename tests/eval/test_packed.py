@@ -79,6 +79,8 @@ def test_comparisons_and_samples_take_packed_runs(tmp_path, monkeypatch):
     assert compare.references_of(paths[0]) == references
     page = samples.markdown(*paths, None, "AB")
     assert "- A, 300.0: a\n- B, 300.0: b\n" in page and "- reference: a good pub" in page
+    assert samples.main([*map(str, paths), "--out", str(tmp_path / "samples.md")]) == 0
+    assert (tmp_path / "samples.md").read_text().startswith("# Samples: a (A) against b (B)\n")
     monkeypatch.setattr("eval.compare.score_files", lambda *a: pytest.fail("scored again"))
     assert compare.main([*map(str, paths), "--samples", "10"]) == 0
     monkeypatch.undo()
@@ -95,7 +97,7 @@ def test_a_training_with_two_decodings_is_packed_one_by_one(tmp_path):
     with pytest.raises(ValueError, match="was decoded several times; name one: "):
         pack(directory, tmp_path, REPORTED)
     assert pack(other, tmp_path, REPORTED).name == "a-ff.json"
-    [run], _ = read_runs(tmp_path, REPORTED)[0], None
+    [run], _ = read_runs(tmp_path, REPORTED)
     assert run.name == "a-ff" and run.options["decode"] == {"beam": 1}
 
 

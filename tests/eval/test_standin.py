@@ -1,5 +1,6 @@
 """The table of the stand-in's runs: intervals and differences by hand, and the sample outputs."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from eval.metrics import METRICS
 from eval.metrics.statistics import save
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
+from eval.tables.runs import read_runs
 from solo.cli.tables import table_of
 from tests.eval.made_runs import DECODED, keep_statistics, make_run
 
@@ -127,3 +129,35 @@ def test_ten_samples(tmp_path):
     page = samples.markdown(*paths, None, "AB", with_reference=False)
     assert "reference" not in page and page.count("- A, ") == 10
     assert samples.main([str(paths[0]), str(tmp_path / "none")]) == 2
+
+
+def short_runs(name: str) -> list[dict[str, str]]:
+    with open(ROOT / "results" / "standin" / name, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_page_says_what_the_tables_of_short_runs_say():
+    """Every loss at 1,000 steps and of one thing at a time, and each run's rate is its sweep's."""
+    page = (ROOT / "results" / "standin" / "README.md").read_text(encoding="utf-8")
+    rates, probes = short_runs("rates.csv"), short_runs("probes.csv")
+    assert (len(rates), len(probes)) == (31, 6)
+    for run in [*(run for run in rates if run["steps"] == "1000"), *probes]:
+        assert f"{float(run['valid_loss']):.3f}" in page, run["run"]
+    best = {}
+    for run in sorted(rates, key=lambda run: (int(run["steps"]), -float(run["valid_loss"]))):
+        best[run["options"]] = float(run["lr"])  # of the longest sweep
+    runs, _ = read_runs(ROOT / "results" / "standin" / "runs", {"weights": {}, "hub": []})
+    for run in runs:
+        options = f"experiment={run.rows[0]}"
+        options += " adapter.variant=devcode" if run.variant == "devcode" else ""
+        if options in best:
+            assert run.lr == best.pop(options), run.name
+    assert not best
+
+
+def test_predictions_come_with_the_attribution_of_their_mrs():
+    runs = ROOT / "results" / "standin" / "runs"
+    notice = (runs / "README.md").read_text(encoding="utf-8")
+    assert len(list(runs.glob("*.tsv"))) == 8
+    for words in ("E2E NLG", "Novikova", "Dušek", "Rieser", "by-sa/4.0", "linearised"):
+        assert words in notice
