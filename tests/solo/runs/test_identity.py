@@ -11,7 +11,7 @@ from solo import adapters, files
 from solo.adapters import METHODS, make_config
 from solo.runs import identity
 from solo.runs.config import DecodeConfig
-from solo.runs.identity import default_values, resolved, short_name
+from solo.runs.identity import decoding_identity, default_values, resolved, short_name
 from solo.runs.run import make_run
 from solo.training.recipe import TrainConfig
 from tests.conftest import make_model
@@ -121,3 +121,25 @@ def test_a_changed_default_moves_the_runs_that_get_it(config):
 
 def test_the_registry_has_no_method_outside_the_table():
     assert set(files.read_json(identity.DEFAULTS)["adapter"]) == set(adapters.METHODS)
+
+
+def test_as_which_data_set_a_file_is_read_counts(config, tmp_path):
+    """The same bytes, read otherwise, are other rows; a suffix may say more than the name does."""
+    copies = {}
+    for split in ("train", "valid", "test"):
+        copies[f"{split}_path"] = str(tmp_path / split)  # without a suffix: the name decides
+        shutil.copyfile(getattr(config.data, f"{split}_path"), tmp_path / split)
+    run = make_run(changed(config, data=copies))
+    raw = make_run(changed(config, data=copies | {"name": "e2e_raw"}))
+    assert raw.identity["data"]["train_kind"] == "e2e_raw"
+    assert raw.directory != run.directory and raw.decoding.name != run.decoding.name
+    by_suffix = changed(config, data={"name": "e2e_raw"})  # .txt
+    assert make_run(by_suffix).decoding == make_run(config).decoding == run.decoding
+
+
+def test_runs_from_before_data_sets_counted_keep_their_names(config):
+    training, decoding = make_run(config).identity, decoding_identity(config)
+    sums = {split: training["data"][split] for split in ("train", "valid")}
+    assert short_name(training | {"data": sums}) == short_name(training)
+    earlier = {"decode": decoding["decode"], "test": decoding["test"]}
+    assert short_name(earlier) == short_name(decoding) and earlier != decoding

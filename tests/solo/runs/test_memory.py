@@ -1,0 +1,49 @@
+"""What no memory holds is refused in one line, from the backbone's config alone."""
+
+import pytest
+
+from solo.adapters import make_config
+from solo.runs import memory, stages
+from solo.runs.run import make_run
+from tests.solo.runs.conftest import changed
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [  # by hand, of 6 blocks of width 16: 2 dr (1 - s) + T (r + d + 1) with d = 16, s = 0.4, T = 2
+        (
+            {"adapter": {"rank": 10**9}},
+            "adapter.rank is 1000000000; training takes at least 315.9 GiB for its "
+            "21,200,000,034 parameters, and this machine has 8.0 GiB; choose a smaller one",
+        ),
+        (
+            {"train": {"batch_size": 10**9}},
+            "train.batch_size is 1000000000; training takes at least 1,430.5 GiB for its "
+            "activations, and this machine has 8.0 GiB; choose a smaller one",
+        ),
+    ],
+)
+def test_a_rank_and_a_batch_that_no_memory_holds(config, monkeypatch, change, line):
+    monkeypatch.setattr(memory, "memory", lambda: 8 * 2**30)
+    monkeypatch.setattr(stages, "load_model", None)  # nothing is loaded
+    with pytest.raises(ValueError) as caught:
+        make_run(changed(config, **change))
+    assert str(caught.value) == line
+    make_run(changed(config, **change), planned=True)  # for another machine
+
+
+def test_what_fits_by_a_byte(config, monkeypatch):
+    count = config.method_class.n_params(memory.shape_of(config.model.path), config.adapter)
+    monkeypatch.setattr(memory, "memory", lambda: 16 * count)
+    smaller = changed(config, train={"batch_size": 1})
+    memory.check_memory(smaller)
+    monkeypatch.setattr(memory, "memory", lambda: 16 * count - 1)
+    with pytest.raises(ValueError, match="adapter.rank is 4; training takes"):
+        memory.check_memory(smaller)
+
+
+def test_a_seed_is_no_size_and_nothing_is_known_of_a_missing_backbone(config, monkeypatch):
+    _, adapter = make_config({"name": "solo", "rank": 10**9, "mask_seed": 2**40})
+    with pytest.raises(ValueError, match="adapter.rank is 1000000000"):
+        memory.check_memory(changed(config, adapter=adapter))
+    memory.check_memory(changed(config, adapter=adapter, model={"path": "nowhere/to/be/found"}))
