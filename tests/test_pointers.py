@@ -74,7 +74,7 @@ def test_the_search_finds_what_is_not_there():
 def test_no_text_points_to_notes_that_are_not_here():
     for file in TEXT:
         text = (ROOT / file).read_text(encoding="utf-8")
-        assert not re.search(r"design(\.md| notes|:? section)", text), file
+        assert not re.search(r"design( notes|:? section)", text), file
 
 
 LINES = [

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import torch
 
 from scripts import reproduce
 from solo.cli.rows import compose_row
+from solo.runs.run import make_run, open_run
+from solo.runs.stages import train_run
 from solo.standin.demo_data import write_demo_data
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -111,7 +114,7 @@ def test_on_an_accelerator_rows_train_together(
     monkeypatch.setattr(sys, "argv", ["reproduce.py", *arguments])
     with pytest.raises(SystemExit, match=str(int(fails))):
         reproduce.main()
-    assert ("together: adapter.start=12" in capsys.readouterr().err) == fails
+    assert ("together: ValueError: adapter.start=12" in capsys.readouterr().err) == fails
     trained = (tmp_path / "runs").glob("*/adapter.safetensors")
     found = {path.parent.name.split("-")[0]: path.parent / "environment.json" for path in trained}
     together = {m: json.loads(p.read_text())["train"].get("together") for m, p in found.items()}
@@ -198,10 +201,32 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small):
         (["scripts/reproduce.py", "demo", "--rows", "x"], "error: unknown row 'x'; known: demo/"),
     ],
 )
-def test_one_clear_line(arguments, text):
-    result = call(*arguments, code=1)
-    assert text in result.stderr and result.stderr.count("\n") == 1
+def test_one_clear_line(arguments, text, monkeypatch, capsys):
+    """In this process: a start of Python for each would take minutes."""
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit, match="1"):
+        runpy.run_path(arguments[0], run_name="__main__")
+    captured = capsys.readouterr()
+    assert text in captured.err and captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_one_clear_line_as_the_shell_sees_it():
+    result = call("scripts/train.py", "adapter.rank=0", code=1)
+    assert result.stderr == "error: adapter.rank is 0; it must be at least 1\n"
     assert result.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def trained(small) -> Path:
+    """The directory of a trained run."""
+    overrides = [f"model.path={small}/backbone", f"data.dir={small}/data", "train.max_steps=1"]
+    run = make_run(
+        compose_row("demo/lora", [*overrides, f"runs_dir={small}/runs", "decode.beam=2"])
+    )
+    train_run(run, lambda *progress: None)
+    return run.directory
 
 
 @pytest.mark.parametrize(
@@ -216,19 +241,22 @@ def test_one_clear_line(arguments, text):
         (lambda text: text.replace("\nseed:", "\nsede:"), "config.yaml: sede is no option"),
     ],
 )
-def test_a_damaged_configuration_of_a_run_is_one_clear_line(small, tmp_path, change, text):
-    overrides = [
-        f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={small}/damaged",
-        "train.max_steps=1", "decode.beam=2",
-    ]  # fmt: skip
-    trained = call("scripts/train.py", "experiment=demo/lora", *overrides).stdout.strip()
+def test_a_damaged_configuration_of_a_run_is_one_clear_line(trained, tmp_path, change, text):
     run = shutil.copytree(trained, tmp_path / "run")
     written = (run / "config.yaml").read_text()
     assert change(written) != written
     (run / "config.yaml").write_text(change(written))
+    with pytest.raises(ValueError) as error:
+        open_run(run)
+    assert str(error.value).startswith(f"{run}/config.yaml")
+    assert text in str(error.value) and "\n" not in str(error.value)
+
+
+def test_decoding_a_damaged_run_is_one_clear_line(trained, tmp_path):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "config.yaml").write_text("")
     result = call("scripts/decode.py", f"run={run}", code=1)
-    assert result.stderr.startswith(f"error: {run}/config.yaml")
-    assert text in result.stderr and result.stderr.count("\n") == 1
+    assert result.stderr == f"error: {run}/config.yaml is damaged: it holds no groups of options\n"
 
 
 @pytest.mark.parametrize(

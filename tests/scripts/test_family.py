@@ -113,10 +113,10 @@ def test_what_the_user_says_counts_more_than_a_tables_own_overrides():
     assert settings_of("family/vblora")["adapter"]["length"] == 256
 
 
-def test_a_registered_method_without_a_line_gets_a_row_under_its_name(monkeypatch):
+def test_a_registered_method_without_a_line_gets_a_row_under_its_label(monkeypatch):
     """Its experiment file is there already; the tables' definition has no line for it."""
     reported = load_reported()
     for table in ("family", "demo-family"):
         reported[table]["rows"] = [r for r in reported[table]["rows"] if r["row"] != "family/ssl"]
     monkeypatch.setattr("solo.cli.tables.load_reported", lambda: reported)
-    assert reported_tables()["family"]["rows"][-1] == {"row": "family/ssl", "label": "ssl"}
+    assert reported_tables()["family"]["rows"][-1] == {"row": "family/ssl", "label": "SSL"}
