@@ -3,10 +3,12 @@
 docs/methods.md between its two marks: what the classes of the methods say of themselves, and their
 counts on GPT-2 S with the options of configs/adapter. docs/contract.md: the properties that every
 method was tested for, of a run of the contract test. configs/experiment/family/NAME.yaml, the
-method's row in the family table, where there is none: with those options.
+method's row in the family table, where there is none: with those options. solo/runs/defaults.json:
+the method's part in the table behind the short names of runs, where there is none.
 """
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from textwrap import fill
 
@@ -20,6 +22,8 @@ from solo.adapters import METHODS, make_config
 from solo.adapters.base import Method
 from solo.backbones.shapes import SHAPES
 from solo.cli.command import CONFIGS, ROOT, plain_parser
+from solo.files import read_json, write_json
+from solo.runs.identity import DEFAULTS, resolved
 
 MARKS = ("<!-- python scripts/methods.py writes from here -->\n\n", "\n<!-- to here -->")
 FAMILY_ROW = """\
@@ -72,10 +76,28 @@ def rewritten(page: str, configs: Path) -> str:
     return before + MARKS[0] + described(configs) + end + after
 
 
+def add_defaults(path: Path) -> None:
+    """Give every method that has no part in the table of defaults one, with its options of today.
+
+    The parts that are there stay as they are: the names of finished runs rest on them.
+    """
+    table = read_json(path)
+    missing = [name for name in METHODS if name not in table["adapter"]]
+    for name in missing:
+        options = asdict(resolved(make_config({"name": name})[1]))
+        table["adapter"][name] = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in options.items()
+        }
+    if missing:
+        write_json(path, table)
+
+
 def main() -> None:
     parser = plain_parser(__doc__)
     parser.add_argument("--configs", type=Path, default=CONFIGS, help="the tree of options")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where the pages are")
+    parser.add_argument("--defaults", type=Path, default=DEFAULTS, help="of runs' short names")
     args = parser.parse_args()
     page = args.docs / "methods.md"
     replace_text(page, rewritten(page.read_text(encoding="utf-8"), args.configs))
@@ -83,6 +105,7 @@ def main() -> None:
         row = args.configs / f"experiment/family/{name}.yaml"
         if not row.exists():
             replace_text(row, FAMILY_ROW.format(name=name))
+    add_defaults(args.defaults)
     sys.exit(write_contract(args.docs / "contract.md"))
 
 

@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-from eval.tables.lines import load_reported
 from eval.tables.params import Counts
 from solo.adapters import make_config
 from solo.backbones.shapes import SHAPES
 from solo.cli.command import GPT2_TABLES, PAPER_TABLES
-from solo.cli.rows import row_settings
+from solo.cli.rows import reported_tables, row_settings
 
 NAMES = {"openai-community/gpt2": "GPT-2 S", "openai-community/gpt2-medium": "GPT-2 M"}
 
@@ -31,7 +30,7 @@ def row_counts(settings: dict[str, dict]) -> dict[str, dict[str, int]]:
 
 def audit() -> list[Counts]:
     """The counts of every row of the tables on GPT-2 S and M, for results/tables/params.md."""
-    reported = load_reported()
+    reported = reported_tables()
     rows = [(table, row) for table in GPT2_TABLES for row in reported[table]["rows"]]
     settings = row_settings(row["row"] for _, row in rows)
     return [_audited(table, row, settings[row["row"]]) for table, row in rows]

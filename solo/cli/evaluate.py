@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from eval.metrics import METRICS as REGISTRY
 from eval.metrics.statistics import save
 from eval.score import score_files
 from solo.files import file_sha256, read_json, write_json
@@ -21,7 +22,7 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
     for run in runs:
         references, inputs = _inputs(run)
         entry = record.stage_record(run.decoding, "evaluate")
-        if not (entry and entry["inputs"] == inputs and (run.decoding / METRICS).exists()):
+        if not (entry and entry["inputs"] == inputs and _has_every_metric(run)):
             by_references.setdefault(references, []).append((run, inputs))
     for references, unscored in by_references.items():
         with ExitStack() as held:
@@ -38,6 +39,12 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
                 save(run.decoding / STATISTICS, result.statistics, result.sources, sums)
                 entry["inputs"] = inputs
     return [read_json(run.decoding / METRICS) for run in runs]
+
+
+def _has_every_metric(run: Run) -> bool:
+    """Whether the run's scores hold all that the registry has; one may have come since."""
+    path = run.decoding / METRICS
+    return path.exists() and set(REGISTRY) <= set(read_json(path))
 
 
 def _inputs(run: Run) -> tuple[Path, dict[str, str]]:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 
-from eval.tables.lines import load_reported
-from solo.cli.command import PAPER_TABLES
+from eval.tables.lines import load_reported, with_family_rows
+from solo.adapters import METHODS
+from solo.cli.command import CONFIGS, PAPER_TABLES
 from solo.cli.compose import compose_config, compose_values, expand
 from solo.runs.config import RunConfig
 from solo.runs.run import Run, make_run
@@ -35,6 +36,16 @@ class Row:
         return make_run(self.config)
 
 
+def reported_tables() -> dict:
+    """eval/tables/paper.yaml, with a row of the family for every method that has an experiment
+    file and no line there; its label is the class's."""
+    files = {name: CONFIGS / "experiment" / "family" / f"{name}.yaml" for name in METHODS}
+    labels = {
+        f"family/{name}": METHODS[name].label for name, file in files.items() if file.is_file()
+    }
+    return with_family_rows(load_reported(), labels)
+
+
 def tables_named(name: str) -> list[str]:
     """`name` itself, or Tables 1 to 6 for `all`."""
     return list(PAPER_TABLES) if name == "all" else [name]
@@ -45,7 +56,7 @@ def row_names(tables: Iterable[str], chosen: str | None) -> list[str]:
 
     Raises ValueError for an unknown one.
     """
-    reported = load_reported()
+    reported = reported_tables()
     rows = [row["row"] for table in tables for row in reported[table]["rows"]]
     if chosen is None:
         return rows
@@ -61,7 +72,7 @@ def row_names(tables: Iterable[str], chosen: str | None) -> list[str]:
 def own_overrides(tables: Iterable[str]) -> dict[str, list[str]]:
     """{row: overrides} of the tables that run their rows elsewhere than the experiment files say
     (the family on the demo's backbone): the table's, then the row's own."""
-    own, reported = {}, load_reported()
+    own, reported = {}, reported_tables()
     for table in tables:
         of_table = reported[table].get("overrides", [])
         for row in reported[table]["rows"] if of_table else []:

@@ -2,29 +2,10 @@
 
 from pathlib import Path
 
-from eval.tables.lines import (
-    Table,
-    load_reported,
-    read_table,
-    rows_named,
-    table_names,
-    with_family_rows,
-)
+from eval.tables.lines import Table, read_table, rows_named, table_names
 from eval.tables.runs import claimed_rows
-from solo.adapters import METHODS
-from solo.cli.command import CONFIGS
 from solo.cli.counts import row_counts
-from solo.cli.rows import row_settings
-
-
-def reported_tables() -> dict:
-    """eval/tables/paper.yaml, with a row of the family for every method that has an experiment
-    file and no line there; its label is the class's."""
-    files = {name: CONFIGS / "experiment" / "family" / f"{name}.yaml" for name in METHODS}
-    labels = {
-        f"family/{name}": METHODS[name].label for name, file in files.items() if file.is_file()
-    }
-    return with_family_rows(load_reported(), labels)
+from solo.cli.rows import reported_tables, row_settings
 
 
 def table_of(name: str, runs_dir: Path) -> Table:

@@ -9,8 +9,7 @@ from solo.adapters import METHODS, make_config
 from solo.backbones.shapes import SHAPES
 from solo.cli.command import CONFIGS
 from solo.cli.counts import row_counts
-from solo.cli.rows import compose_rows, own_overrides, row_settings
-from solo.cli.tables import reported_tables
+from solo.cli.rows import compose_rows, own_overrides, reported_tables, row_settings
 
 ROWS = [row["row"] for row in load_reported()["family"]["rows"]]
 HUB = "openai-community/gpt2"
@@ -118,5 +117,5 @@ def test_a_registered_method_without_a_line_gets_a_row_under_its_label(monkeypat
     reported = load_reported()
     for table in ("family", "demo-family"):
         reported[table]["rows"] = [r for r in reported[table]["rows"] if r["row"] != "family/ssl"]
-    monkeypatch.setattr("solo.cli.tables.load_reported", lambda: reported)
+    monkeypatch.setattr("solo.cli.rows.load_reported", lambda: reported)
     assert reported_tables()["family"]["rows"][-1] == {"row": "family/ssl", "label": "SSL"}

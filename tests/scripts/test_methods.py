@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from transformers import GPT2Config
 
-from eval.tables.lines import load_reported
 from scripts import methods
 from solo.adapters import METHODS
 from solo.cli.command import CONFIGS, ROOT
+from solo.cli.rows import reported_tables
+from solo.files import read_json
+from solo.runs.identity import DEFAULTS
 
 METHOD = '''
 """A method that this test throws away."""
@@ -72,7 +74,6 @@ sys.path[:0] = [{root!r}, {home!r}]
 from shift import Miscounted, Shift
 from solo.adapters import METHODS
 METHODS.update(shift=Shift, bad_shift=Miscounted)
-from eval.tables.lines import load_reported
 from scripts import methods
 methods.main()
 """
@@ -90,7 +91,9 @@ def home(tmp_path_factory) -> Path:
             f"defaults: [{name}_schema, _self_]\nname: {name}\nscale: 3.0\n"
         )
     (home / "run.py").write_text(RUN.format(root=str(ROOT), home=str(home)))
+    shutil.copy(DEFAULTS, home / "defaults.json")
     options = ["--configs", str(home / "configs"), "--docs", str(home / "docs")]
+    options += ["--defaults", str(home / "defaults.json")]
     done = subprocess.run(
         [sys.executable, str(home / "run.py"), *options],
         env=os.environ | {"PYTEST_ADDOPTS": "-k shift"},
@@ -139,6 +142,12 @@ def test_a_new_method_has_a_row_in_the_family(home):
     assert (rows / "shift.yaml").read_text() == wanted
 
 
+def test_a_new_method_enters_the_table_of_defaults_and_the_others_stay(home):
+    table, before = (read_json(path)["adapter"] for path in (home / "defaults.json", DEFAULTS))
+    assert table.pop("shift") == table.pop("bad_shift") == {"scale": 2.0}
+    assert table == before
+
+
 def test_the_page_at_hand_is_what_the_classes_say():
     page = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
     assert methods.rewritten(page, CONFIGS) == page
@@ -150,7 +159,7 @@ def test_a_class_says_all_of_itself(name):
     method = METHODS[name]
     assert methods.first_sentence(method) != methods.first_sentence(method.__bases__[0])
     assert method.n_params(GPT2Config(), method.Config()) >= 0
-    labels = {row["row"]: row["label"] for row in load_reported()["family"]["rows"]}
+    labels = {row["row"]: row["label"] for row in reported_tables()["family"]["rows"]}
     assert labels[f"family/{name}"].startswith(method.label)
 
 
