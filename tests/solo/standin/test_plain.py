@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from solo.backbones import loading as backbone
+from solo.options import make
 from solo.standin import corpus
 from solo.standin import plain as pretrain
 from solo.training.state import STATE
@@ -19,6 +20,8 @@ RECIPE = {
     "schedule": "wsd", "decay": 0.5, "precision": "fp32", "compile": False, "log_every": 1,
     "save_seconds": 1000, "valid_windows": 3, "seed": 1,
     "shape": {"n_layer": 2, "n_embd": 16, "n_head": 2, "n_positions": 16},
+    "output_dir": "", "stand_in": "test", "tokenizer": None, "vocab_size": 300, "corpus_dir": "",
+    "train_files": [], "valid_files": [],
 }  # fmt: skip
 STREAM = np.random.default_rng(0).integers(0, 250, 400).astype(np.uint16)
 
@@ -46,17 +49,16 @@ STREAM = np.random.default_rng(0).integers(0, 250, 400).astype(np.uint16)
     ],
 )  # fmt: skip
 def test_rates(options, points):
-    config = RECIPE | options | {"lr": 4e-3}
+    recipe = make(pretrain.Recipe, RECIPE | options | {"lr": 4e-3})
     for (step, seconds), share in points.items():
-        done = pretrain.done_share(step, seconds, config)
-        rate = pretrain.learning_rate(step, done, config)
+        rate = recipe.learning_rate(step, recipe.done_share(step, seconds))
         assert rate == pytest.approx(4e-3 * share, abs=1e-12), (step, seconds)
 
 
 def run(tokenizer, directory, kill_after=None, clock=None, **options):
     """(fingerprint of the weights, result, log); clock: one second a call."""
-    config, calls = RECIPE | options, itertools.count()
-    model = pretrain.new_model(config["shape"], tokenizer, 1, "test")
+    recipe, calls = make(pretrain.Recipe, RECIPE | options), itertools.count()
+    model = pretrain.new_model(recipe.shape, tokenizer, 1, "test")
 
     def report(done, total, info):
         if kill_after is not None and done >= kill_after:
@@ -64,7 +66,7 @@ def run(tokenizer, directory, kill_after=None, clock=None, **options):
 
     try:
         result = pretrain.pretrain(
-            model, STREAM, STREAM, config, directory, report, clock or (lambda: next(calls))
+            model, STREAM, STREAM, recipe, directory, report, clock or (lambda: next(calls))
         )
     except KeyboardInterrupt:
         return None
@@ -97,9 +99,9 @@ def test_time_ends_it_and_decays_the_rate(tokenizer, tmp_path):
 
 def test_it_learns_and_its_loss_is_that_of_transformers(tokenizer, tmp_path):
     text = np.tile(np.arange(20, dtype=np.uint16), 30)
-    config = RECIPE | {"steps": 60, "precision": "bf16", "decay": 0.2}
-    model = pretrain.new_model(config["shape"], tokenizer, 1, "test")
-    result = pretrain.pretrain(model, text, text, config, tmp_path)
+    recipe = make(pretrain.Recipe, RECIPE | {"steps": 60, "precision": "bf16", "decay": 0.2})
+    model = pretrain.new_model(recipe.shape, tokenizer, 1, "test")
+    result = pretrain.pretrain(model, text, text, recipe, tmp_path)
     log = [json.loads(x) for x in (tmp_path / pretrain.LOG).read_text().splitlines()]
     assert log[0]["loss"] > 5 and result["valid_loss"] < 1
     rows = corpus.spread_windows(text, 3, 8)
@@ -128,7 +130,7 @@ def test_a_state_of_another_recipe_is_refused(tokenizer, tmp_path):
 )
 def test_a_bad_recipe_is_refused(option, message):
     with pytest.raises(ValueError, match=message):
-        pretrain.check_config(RECIPE | option)
+        make(pretrain.Recipe, RECIPE | option)
 
 
 def test_a_loss_that_is_not_finite_stops_it(tokenizer, tmp_path):
@@ -141,20 +143,21 @@ def test_a_backbone_is_made_once_and_says_what_it_is(tokenizer, tmp_path):
         with lzma.open(tmp_path / f"{name}.txt.xz", "wt") as file:
             file.write("name : The Mill | Type : pub\n<|endoftext|>\n" * 40)
     tokenizer.save_pretrained(tmp_path / "tokenizer")
-    config = RECIPE | {
+    recipe = RECIPE | {
         "output_dir": str(tmp_path / "out"), "stand_in": "stand-in: test", "vocab_size": None,
         "tokenizer": str(tmp_path / "tokenizer"), "corpus_dir": str(tmp_path),
         "train_files": ["train.txt.xz"], "valid_files": ["valid.txt.xz"],
     }  # fmt: skip
+    recipe, other = (make(pretrain.Recipe, recipe | lr) for lr in ({}, {"lr": 1.0}))
     reports = []
-    summary = pretrain.make_backbone(config, tmp_path / "cache", lambda *a: reports.append(a))
+    summary = pretrain.make_backbone(recipe, tmp_path / "cache", lambda *a: reports.append(a))
     saved = backbone.load_backbone(tmp_path / "out")
     assert backbone.fingerprint(saved) == summary["sha256"]
     assert saved.config.stand_in == "stand-in: test" and not (tmp_path / "out" / STATE).exists()
     assert reports[-1][:2] == (12, 12)
-    assert pretrain.make_backbone(config, tmp_path / "cache", None)["sha256"] == summary["sha256"]
+    assert pretrain.make_backbone(recipe, tmp_path / "cache", None)["sha256"] == summary["sha256"]
     with pytest.raises(ValueError, match="holds a backbone of another recipe"):
-        pretrain.make_backbone(config | {"lr": 1.0}, tmp_path / "cache", None)
+        pretrain.make_backbone(other, tmp_path / "cache", None)
 
 
 def test_a_token_stream_is_every_documents_tokens(tokenizer, tmp_path, monkeypatch):
