@@ -13,14 +13,18 @@ from eval.files import replace_text
 from solo.adapters import METHODS
 from solo.cli.command import ROOT
 
-TESTS = [ROOT / "tests/solo/test_adapters.py", ROOT / "tests/solo/test_bad_options.py"]
+TESTS = [
+    ROOT / "tests/solo/adapters/test_adapters.py",
+    ROOT / "tests/solo/adapters/test_bad_options.py",
+]
 INTRO = """\
 # The contract of the adapters
 
 Every method is tested for these properties, on a GPT-2 of six blocks of width 16
-(`tests/solo/test_adapters.py`, `tests/solo/test_bad_options.py`). A number says in how many cases,
-sets of options for the most part, the property holds; a dash, that the method does not promise it;
-an empty cell, that it does not apply. `python scripts/methods.py` writes this page.
+(`tests/solo/adapters/test_adapters.py`, `tests/solo/adapters/test_bad_options.py`). A number says
+in how many cases, sets of options for the most part, the property holds; a dash, that the method
+does not promise it; an empty cell, that it does not apply. `python scripts/methods.py` writes this
+page.
 
 """
 

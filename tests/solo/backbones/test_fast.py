@@ -9,7 +9,7 @@ from solo.backbones.fast import can_pack, frozen_products
 from solo.datasets.data import Example
 from solo.training.batches import IGNORED, collate, pack
 from solo.training.loss import cross_entropy, summed_loss
-from tests.solo.test_adapters import ALL
+from tests.solo.adapters.test_adapters import ALL
 
 OTHERS = ("none", "full", "prefix", "prompt")  # no gradients, no frozen weights, no packed batches
 OPTIONS = [options for options in ALL if options["name"] not in OTHERS]

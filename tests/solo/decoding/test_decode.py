@@ -9,7 +9,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo.decoding.rules import BeamConfig, beam_search
-from tests.solo.reference_beam import reference_beam_search
+from tests.solo.decoding.reference_beam import reference_beam_search
 
 
 def tiny_gpt2(seed, vocab=30, width=16, std=0.5, dtype=torch.float64):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from solo.adapters import METHODS, make_config
-from tests.solo.test_adapters import CASES, attach, logits
+from tests.solo.adapters.test_adapters import CASES, attach, logits
 
 every_method = pytest.mark.parametrize("name", METHODS)
 

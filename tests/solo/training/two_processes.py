@@ -11,7 +11,7 @@ from solo.training.loop import train
 from solo.training.processes import make_accelerator
 from solo.training.recipe import TrainConfig, set_step
 from tests.conftest import make_model
-from tests.solo.test_train import RECIPE, TRAIN, VALID
+from tests.solo.training.test_train import RECIPE, TRAIN, VALID
 
 METHODS = {
     "solo": {"name": "solo", "rank": 4, "sparsity": 0.3},

@@ -12,9 +12,9 @@ from solo.training.loop import train
 from solo.training.recipe import TrainConfig
 from solo.training.state import STATE
 from tests.conftest import make_model
-from tests.solo.test_schedule import EVENTS, NAMES, made
-from tests.solo.test_together import read
-from tests.solo.test_train import RECIPE, TRAIN, VALID
+from tests.solo.adapters.test_schedule import EVENTS, NAMES, made
+from tests.solo.training.test_together import read
+from tests.solo.training.test_train import RECIPE, TRAIN, VALID
 
 
 def run(folder, name: str, stop_at=None, **recipe):

@@ -223,7 +223,7 @@ def test_a_files_suffix_decides_where_it_is_another_data_sets(monkeypatch):
 
 
 def test_configs_say_what_the_data_sets_say():
-    folder = Path(__file__).resolve().parents[2] / "configs" / "data"
+    folder = Path(__file__).resolve().parents[3] / "configs" / "data"
     paths = sorted(folder.glob("*.yaml"))
     assert [path.stem for path in paths] == ["demo", "e2e", "e2e_raw"]
     for path in paths:

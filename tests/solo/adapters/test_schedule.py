@@ -10,8 +10,8 @@ from solo.training.loop import train
 from solo.training.loss import summed_loss
 from solo.training.recipe import TrainConfig, follow, make_optimizer
 from tests.conftest import make_model
-from tests.solo.test_lor2c import by_hand, draws
-from tests.solo.test_train import RECIPE, TRAIN, VALID
+from tests.solo.adapters.test_lor2c import by_hand, draws
+from tests.solo.training.test_train import RECIPE, TRAIN, VALID
 
 NAMES = ("mergelor2c", "injectlor2c", "imlor2c")
 EVENTS = {"mergelor2c": {"merges": 3}, "injectlor2c": {"injections": 3}}

@@ -14,7 +14,7 @@ from solo.training.recipe import TrainConfig, follow, make_optimizer, set_step
 from solo.training.state import STATE, read_counters
 from solo.training.together import Run, train_runs
 from tests.conftest import make_model
-from tests.solo.test_train import RECIPE, TRAIN, VALID
+from tests.solo.training.test_train import RECIPE, TRAIN, VALID
 
 # Ranks, seeds, sparsities, learning rates and methods differ; without dropout, whose draws do too.
 MERGING = {"name": "imlor2c", "rank": 2, "dropout": 0.0, "merges": 2, "interval": 4}
@@ -158,7 +158,7 @@ def test_an_optimizer_follows_its_parameters():
     """Survivors keep their moments, new ones begin with the recipe's first step."""
     config = TrainConfig(lr=0.1, eps=1e-3, weight_decay=0.0)
     stays, leaves, comes = (torch.nn.Parameter(torch.ones(3)) for _ in range(3))
-    attached = Method({"stays": stays, "leaves": leaves}, lambda: None)
+    attached = Method({"stays": stays, "leaves": leaves})
     optimizer = make_optimizer(attached, config)
     gradient = torch.tensor([1.0, -2.0, 1e-4])
 
@@ -186,7 +186,7 @@ def test_an_optimizer_follows_its_parameters():
 def scheduled(model) -> Method:
     """A made-up method: at step 5 parameter `b` is replaced by `c`; a tensor counts the steps."""
     values = {name: torch.nn.Parameter(torch.zeros(16)) for name in "abc"}
-    attached = Method({"a": values["a"], "b": values["b"]}, lambda: None)
+    attached = Method({"a": values["a"], "b": values["b"]})
     count = torch.zeros(())
 
     def swap(events: list[dict]) -> None:

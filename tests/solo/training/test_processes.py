@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from solo.standin.demo_data import write_demo_data
 from solo.training.loop import LOG
 from solo.training.state import STATE, save_state
-from tests.solo import two_processes
+from tests.solo.training import two_processes
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 needs_gloo = pytest.mark.skipif(
     not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
     reason="this torch has no gloo",
@@ -45,7 +45,7 @@ def log_of(directory: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("both")
-    launch(ROOT / "tests/solo/two_processes.py", out)
+    launch(ROOT / "tests/solo/training/two_processes.py", out)
     return out
 
 
