@@ -111,7 +111,8 @@ def fingerprint(model: torch.nn.Module) -> str:
 def describe(model: PreTrainedModel, path: str, directory: Path) -> dict:
     """What a run records of its backbone. `stand_in`: the label that pretraining left, or None."""
     config = model.config
-    shape = {key: getattr(config, key) for key in ("n_layer", "n_embd", "n_head", "vocab_size")}
+    shape = {"n_layer": config.num_hidden_layers, "n_embd": config.hidden_size}
+    shape |= {"n_head": config.num_attention_heads, "vocab_size": config.vocab_size}
     stand_in = getattr(config, "stand_in", None)
     return {
         "path": path,

@@ -56,7 +56,7 @@ def _train(run: Run, on_progress: Progress) -> None:
 
 def load_data(config: RunConfig, model, tokenizer) -> tuple[list, list]:
     """The training and validation examples of a configuration."""
-    n_positions = model.config.n_positions
+    n_positions = model.config.max_position_embeddings
     return tuple(
         data.load_examples(path, tokenizer, n_positions, config.data.name)
         for path in (config.data.train_path, config.data.valid_path)
