@@ -141,7 +141,8 @@ def beam_search(
 def _check(model: GPT2LMHeadModel, prompts: list[list[int]], config: BeamConfig) -> None:
     if model.training:
         raise ValueError("the model is in training mode: call model.eval() before decoding")
-    room = model.config.max_position_embeddings - config.max_new_tokens
+    positions = model.config.max_position_embeddings
+    room = positions - config.max_new_tokens
     vocab = model.config.vocab_size
     for i, prompt in enumerate(prompts):
         if not prompt:
@@ -149,7 +150,7 @@ def _check(model: GPT2LMHeadModel, prompts: list[list[int]], config: BeamConfig)
         if len(prompt) > room:
             raise ValueError(
                 f"prompt {i} has {len(prompt)} tokens; with max_new_tokens="
-                f"{config.max_new_tokens} the model's {model.config.max_position_embeddings} positions leave "
+                f"{config.max_new_tokens} the model's {positions} positions leave "
                 f"room for {room}: shorten the prompt or lower max_new_tokens"
             )
         if not 0 <= min(prompt) <= max(prompt) < vocab:
