@@ -1,5 +1,6 @@
 """From files and overrides to a typed configuration: Hydra composes, the types refuse."""
 
+import functools
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -32,16 +33,21 @@ def compose_values(overrides: Sequence[str], config_name: str = "config") -> dic
 
     Raises ValueError, in one line, for whatever Hydra or the types refuse.
     """
+    try:
+        return OmegaConf.to_container(_composed(tuple(overrides), config_name), resolve=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(in_one_line(error)) from error
+
+
+@functools.lru_cache(maxsize=512)
+def _composed(overrides: tuple[str, ...], config_name: str) -> DictConfig:
+    """The composition, which takes a tenth of a second; what it refers to is looked up later."""
     for override in overrides:
         key, _, value = override.partition("=")
         if key.lstrip("+") == "experiment":
             check_experiments(value.split(","))
-    try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            cfg = compose(config_name, overrides=list(overrides))
-            return OmegaConf.to_container(cfg, resolve=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(in_one_line(error)) from error
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return compose(config_name, overrides=list(overrides))
 
 
 def compose_config(overrides: Sequence[str]) -> RunConfig:

@@ -3,7 +3,7 @@
 import functools
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 from eval.tables.lines import load_reported, with_family_rows
@@ -114,7 +114,7 @@ def compose_rows(
     give way to `overrides`.
     """
     own = own or {}
-    options = {name: _adapter_options(compose_row(name, own.get(name, ()))) for name in names}
+    options = {name: _adapter_options(name) for name in names}
     rows = []
     for combination in expand(overrides):
         applies = {n: [o for o in combination if _applies(o, options[n])] for n in names}
@@ -126,8 +126,8 @@ def compose_rows(
     return rows
 
 
-def _adapter_options(config: RunConfig) -> set[str]:
-    return {"name", *(option.name for option in fields(config.adapter))}
+def _adapter_options(row: str) -> set[str]:
+    return set(_row_settings(row)["adapter"])
 
 
 def _applies(override: str, adapter_options: set[str]) -> bool:

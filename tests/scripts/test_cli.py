@@ -268,15 +268,20 @@ def test_decoding_a_damaged_run_is_one_clear_line(trained, tmp_path):
         ["run_row.py", "-m", "experiment=demo/lora", "seed=1,2"],
     ],
 )
-def test_one_directory_for_several_runs_is_refused_before_any_work(small, tmp_path, command):
+def test_one_directory_for_several_runs_is_refused_before_any_work(
+    small, tmp_path, monkeypatch, capsys, command
+):
     script, *arguments = command
     overrides = [
         f"model.path={small}/backbone", f"data.dir={small}/data", f"output_dir={tmp_path}/one",
         "train.max_steps=1",
     ]  # fmt: skip
-    result = call(f"scripts/{script}", *arguments, *overrides, code=1)
+    monkeypatch.setattr(sys, "argv", [f"scripts/{script}", *arguments, *overrides])
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(SystemExit, match="1"):
+        runpy.run_path(f"scripts/{script}", run_name="__main__")
     line = f"error: {tmp_path}/one would hold several runs; leave output_dir out, or train one run"
-    assert result.stderr == line + "\n" and list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().err == line + "\n" and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
