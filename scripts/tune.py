@@ -7,77 +7,12 @@ test set is decoded too, its mean over the seeds.
 """
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo import files
+from solo.cli import tuning
 from solo.cli.command import RESULTS, one_line_errors, plain_parser
-from solo.runs import record
-from solo.runs.rates import choose
-from solo.training.loop import LOG
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished training. rest: what it is, but for learning rate and seed."""
-
-    rest: str
-    label: str
-    lr: float
-    seed: int
-    valid_loss: float
-
-
-def read_trained(runs_dir: Path) -> tuple[list[Trained], list[str]]:
-    """(finished trainings, a line for each directory left out)."""
-    found, left_out = [], []
-    for directory in sorted(path for path in Path(runs_dir).glob("*") if path.is_dir()):
-        try:
-            found.append(_read(directory))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            left_out.append(f"{directory}: left out, {error}")
-    return found, left_out
-
-
-def _read(directory: Path) -> Trained:
-    entry = record.stage_record(directory, "train")
-    if not entry:
-        raise ValueError("not trained to the end")
-    training = files.read_json(directory / "identity.json")["training"]
-    recipe = dict(training["train"])
-    lr = float(recipe.pop("lr"))
-    losses = [e["valid_loss"] for e in files.read_lines(directory / LOG) if "valid_loss" in e]
-    if not losses:
-        raise ValueError(f"{LOG} has no validation loss")
-    rows = directory / "rows.json"
-    options = " ".join(f"{k}={v}" for k, v in training["adapter"].items() if v is not None)
-    label = ", ".join(files.read_json(rows)) if rows.exists() else options
-    label += f" on {entry['backbone']['path']}, {entry['steps']:,} steps, {recipe['precision']}"
-    rest = files.config_hash(training | {"train": recipe, "seed": None})
-    return Trained(rest, label, lr, int(training["seed"]), float(losses[-1]))
-
-
-def report(trained: list[Trained]) -> str:
-    """A table for each group of runs that differ in learning rate and seed alone, best marked."""
-    groups: dict[str, dict[float, list[Trained]]] = {}
-    for run in trained:
-        groups.setdefault(run.rest, {}).setdefault(run.lr, []).append(run)
-    out = []
-    for rates in groups.values():
-        if len(rates) < 2:
-            continue
-        choice = choose({lr: [r.valid_loss for r in runs] for lr, runs in rates.items()})
-        labels = sorted({run.label for runs in rates.values() for run in runs})
-        out += [labels[-1], f"  {'lr':>8}  {'valid loss':>10}  seeds"]
-        for lr in sorted(rates):
-            seeds = ", ".join(map(str, sorted({run.seed for run in rates[lr]})))
-            mark = "  best: train.lr=" + f"{lr:g}" if lr == choice.best else ""
-            out.append(f"  {lr:8g}  {choice.losses[lr]:10.4f}  {seeds}{mark}")
-        if choice.at_edge:
-            out.append("  the best is at the end of what was tried; try beyond it")
-    return "\n".join(out)
 
 
 def main() -> None:
@@ -85,8 +20,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=RESULTS / "runs", help="where the runs are")
     args = parser.parse_args()
     with one_line_errors():
-        trained, left_out = read_trained(args.runs)
-        text = report(trained)
+        trained, left_out = tuning.read_trained(args.runs)
+        text = tuning.report(trained)
         print(*left_out, sep="\n", end="\n" if left_out else "", file=sys.stderr)
         if not text:
             raise ValueError(

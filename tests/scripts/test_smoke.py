@@ -8,9 +8,9 @@ import yaml
 from eval.tables.lines import load_reported
 from eval.tables.report import write_table
 from eval.tables.runs import read_runs
-from scripts.smoke import STAND_IN, smoke
 from solo.cli.command import CONFIGS
 from solo.cli.rows import row_names, tables_named
+from solo.cli.smoke import STAND_IN, smoke
 from solo.cli.tables import table_of
 
 SAMPLE = [  # every method, size, span, frozen matrices, no homotopy; two that share a run

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import tune
 from solo import files
+from solo.cli import tuning as tune
 from solo.runs import record
 from solo.standin.demo_data import write_demo_data
 
