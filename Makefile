@@ -11,7 +11,7 @@ export MALLOC_TOP_PAD_ ?= 268435456
 export TOKENIZERS_PARALLELISM ?= true
 export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 
-.PHONY: help setup bench demo demo-family demo-backbone test lint data plan reproduce-all \
+.PHONY: help setup bench demo demo-e2e demo-family demo-data test lint data plan reproduce-all \
         reproduce-family reproduce-extra smoke tune params methods tables figures clean
 
 help: ## list the targets
@@ -26,15 +26,17 @@ $(VENV)/.installed: requirements.txt
 	$(PY) -m pip install --disable-pip-version-check -q $(PIP_ARGS) -r requirements.txt
 	touch $@
 
-demo: demo-backbone ## Table 1 in miniature, offline: results/demo/table1.md
+demo: demo-data ## Table 1 in miniature, offline, 3 minutes: results/demo/table1.md
 	$(PY) scripts/reproduce.py demo $(ARGS)
 
-demo-family: demo-backbone ## every method in miniature, offline: results/demo/family.md
+demo-e2e: data ## the same on E2E's data and its whole test set, 25 minutes: results/demo-e2e
+	$(PY) scripts/reproduce.py demo-e2e $(ARGS)
+
+demo-family: demo-data ## every method in miniature, offline: results/demo/family.md
 	$(PY) scripts/reproduce.py demo-family $(ARGS)
 
-demo-backbone: setup
+demo-data: setup
 	$(PY) scripts/prepare_data.py demo
-	$(PY) scripts/pretrain_backbone.py pretrain=demo
 
 test: setup lint ## ruff and all tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(ARGS)

@@ -1,7 +1,7 @@
-"""Pretrain a GPT-2 backbone from text: scripts/pretrain_backbone.py pretrain=demo
+"""Pretrain a small GPT-2 that copies: CORPUS_DIR=DIR scripts/pretrain_backbone.py pretrain=standin12
 
 Writes a directory in the hub's format (config.json, model.safetensors, tokenizer files) that
-`model.path=DIR` takes, with `pretraining.json` (what it was trained on, validation loss) and
+`model.path=DIR` takes, with `pretraining.json` (what it was trained on, how well it copies) and
 `pretrain_log.jsonl` beside them. A directory that holds the same recipe's result is left alone;
 a run that was killed goes on from its last state.
 """
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from solo import files
 from solo.cli.command import command, progress_bar
 from solo.options import make
-from solo.standin import plain, pretrain
+from solo.standin import pretrain
 
 
 @functools.partial(command, config_name="pretrain_backbone")
@@ -25,15 +25,8 @@ def main(cfg: DictConfig) -> None:
     values = OmegaConf.to_container(cfg.pretrain, resolve=True)
     cache = files.ROOT / "data" / "cache"
     with progress_bar("pretrain") as report:
-        if "phases" in values:
-            recipe = make(pretrain.Recipe, values, "pretrain")
-            summary = pretrain.make_backbone(recipe, cache, report)
-            text = f"{recipe.output_dir}: {summary['measures']}"
-        else:
-            text = plain.in_words(
-                plain.make_backbone(make(plain.Recipe, values, "pretrain"), cache, report)
-            )
-    print(text)
+        summary = pretrain.make_backbone(make(pretrain.Recipe, values, "pretrain"), cache, report)
+    print(f"{values['output_dir']}: {summary['measures']}")
 
 
 if __name__ == "__main__":

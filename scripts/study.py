@@ -1,14 +1,13 @@
 """A study: many runs, each at a learning rate that a sweep chooses (configs/study).
 
-  python scripts/study.py write cpu [OVERRIDE ...]       configs/study/cpu.yaml, resolved
-  python scripts/study.py run data/study/cpu/study.json  the work; goes on where it was stopped
-  python scripts/study.py score cpu                      scores, table, pictures
+  python scripts/study.py write standin12 [OVERRIDE ...]       configs/study/standin12.yaml, resolved
+  python scripts/study.py run data/study/standin12/study.json  the work; goes on where it stopped
+  python scripts/study.py score standin12                      scores, table, pictures
 
-`run` needs neither Hydra nor `datasets`. It unpacks the data and pretrains the backbone where the
-study carries them; then, group by group, it tries rates, trains and decodes. Several processes can
-share the work, each with other --names. A study with `carry: true` is packed with its data, for a
-machine that gets the checkout and data/study/NAME alone.
-Overrides: pretrain.KEY=... of the backbone's recipe, any other of every run (train.max_steps=9).
+`run` needs neither Hydra nor `datasets`. It unpacks the data where the study carries them; then,
+group by group, it tries rates, trains and decodes. Several processes can share the work, each with
+other --names. A study written with `--carry` is packed with its data, for a machine that gets the
+checkout and data/study/NAME alone. Overrides are those of every run (train.max_steps=9).
 Options of run:
   --seconds 560              stop by itself after so long
   --groups a,b               only these; --names solo,lora: only these
@@ -22,12 +21,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo import files
 from solo.cli.command import one_line_errors, plain_parser, say
-from solo.options import make
 from solo.runs import carry
 from solo.runs.study import portions, read_study, work
-from solo.standin import plain
 
 
 class TimeUp(BaseException):
@@ -65,22 +61,13 @@ def run(args, path: Path) -> None:
     try:
         if study.carried:
             carry.unpack(path.parent / "e2e")
-            with report("pretrain") as on_progress:
-                made = plain.make_backbone(
-                    make(plain.Recipe, study.pretrain, "pretrain"),
-                    files.ROOT / "data" / "cache",
-                    on_progress,
-                )
-            print(plain.in_words(made), flush=True)
         failures = work(study, chosen, report, say)
         print("all done", flush=True)
     except TimeUp:
         print("the time is up; the same command goes on from here", flush=True)
     finally:
         if args.out:
-            backbone = Path(study.pretrain["output_dir"])
-            also = [backbone / name for name in (plain.LOG, plain.SUMMARY, "config.json")]
-            print(*carry.bundle(study.home, also, args.out), sep="\n", flush=True)
+            print(*carry.bundle(study.home, args.out), sep="\n", flush=True)
     if failures:
         print("failed:", *failures, sep="\n  ", file=sys.stderr)
         sys.exit(1)
@@ -94,6 +81,7 @@ def main() -> None:
     parser.add_argument("--groups", help="comma-separated (default: all)")
     parser.add_argument("--names", help="comma-separated (default: all)")
     parser.add_argument("--out", type=Path, help="(default: nothing is gathered)")
+    parser.add_argument("--carry", action="store_true", help="write: pack the data too")
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_intermixed_args()
     with one_line_errors():
@@ -103,7 +91,7 @@ def main() -> None:
         from solo.cli import studies  # here, since `run` works without Hydra
 
         if args.what == "write":
-            print(studies.write(args.study, args.overrides))
+            print(studies.write(args.study, args.overrides, args.carry))
         else:
             print(studies.score(args.study))
 

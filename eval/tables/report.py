@@ -5,12 +5,12 @@ from pathlib import Path
 
 from eval import compare
 from eval.files import replace, replace_text
-from eval.tables import figures, render, standin
+from eval.tables import figures, render, study
 from eval.tables.lines import Table, lines_of, rows_of
 from eval.tables.runs import Run, shown
 
-# Tables of stand-ins alone, that nobody reported figures for, and the names of their files.
-PLAIN = {"demo": "table1", "demo-family": "family", "standin": "table"}
+# Tables in miniature, that nobody reported figures for, and the names of their files.
+PLAIN = {"demo": "table1", "demo-e2e": "table1", "demo-family": "family"}
 RANKS = ("table2", "table3")  # tables that vary rank and sparsity
 METHODS = ("family", "demo-family")  # tables that vary the method
 # The paper's central claim: in each pair the first is above the second.
@@ -19,14 +19,28 @@ CLAIMS = {
 }
 
 
+def is_study(table: Table) -> bool:
+    """Whether it is the table of a study, whose rows are compared with one of them."""
+    return "against" in table.definition
+
+
+def is_plain(table: Table) -> bool:
+    """Whether it is of stand-ins alone."""
+    return table.name in PLAIN or is_study(table)
+
+
+def _stem(table: Table) -> str:
+    return "table" if is_study(table) else PLAIN.get(table.name, table.name)
+
+
 def write_table(table: Table, out_dir: Path) -> str:
     """Write NAME.md, NAME.csv and, for a table of the paper, NAME.tex; returns the Markdown.
 
     The demo's table is Table 1 in miniature and has its name.
     """
-    stem = PLAIN.get(table.name, table.name)
-    if table.name in PLAIN:
-        page = standin.markdown if table.name == "standin" else render.plain_markdown
+    stem = _stem(table)
+    if is_plain(table):
+        page = study.markdown if is_study(table) else render.plain_markdown
         markdown, csv = page(table), render.plain_csv(table)
     else:
         lines = lines_of(table)
@@ -41,7 +55,7 @@ def write_table(table: Table, out_dir: Path) -> str:
 def summary(table: Table) -> str:
     """How many lines of a table our runs fill, and how many runs come apart."""
     n_rows = len(table.definition["rows"])
-    if table.name in PLAIN:
+    if is_plain(table):
         filled = sum(bool(filling) for _, filling in rows_of(table))
         return f"{n_rows} rows, {filled} filled with stand-ins"
     lines = lines_of(table)
@@ -86,7 +100,7 @@ def write_figures(table: Table, out_dir: Path) -> list[Path]:
     seed alone, those of the lowest seed. NAME_bleu: BLEU against trainable parameters, for the
     tables that vary the rank or the method.
     """
-    title, plain = table.definition["title"], table.name in PLAIN
+    title, plain = table.definition["title"], is_plain(table)
     curves = _first_seeds(
         curve for row, filling in rows_of(table) for curve in _curves(row, filling, plain)
     )
@@ -103,7 +117,7 @@ def write_figures(table: Table, out_dir: Path) -> list[Path]:
         if figure is None:
             continue
         for suffix in ("png", "svg"):
-            paths.append(out_dir / f"{PLAIN.get(table.name, table.name)}_{kind}.{suffix}")
+            paths.append(out_dir / f"{_stem(table)}_{kind}.{suffix}")
             replace(paths[-1], lambda path, figure=figure: figures.save(figure, path))
         figures.plt.close(figure)
     return paths

@@ -23,11 +23,11 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS, RESULTS = ROOT / "configs", ROOT / "results"
 PAPER_TABLES = ("table1", "table2", "table3", "table4", "table5", "table6")
 GPT2_TABLES = (*PAPER_TABLES, "extra", "family")
-DEMO_TABLES = ("demo", "demo-family")
+DEMO_TABLES = ("demo", "demo-family")  # on generated data
 TABLES = {  # table: (where its runs are, where it goes, where its pictures go)
     **dict.fromkeys(GPT2_TABLES, (RESULTS / "runs", RESULTS / "tables", RESULTS / "figures")),
     **dict.fromkeys(DEMO_TABLES, (RESULTS / "demo" / "runs", *[RESULTS / "demo"] * 2)),
-    "standin": (RESULTS / "standin" / "runs", *[RESULTS / "standin"] * 2),
+    "demo-e2e": (RESULTS / "demo-e2e" / "runs", *[RESULTS / "demo-e2e"] * 2),
 }
 
 
@@ -50,7 +50,7 @@ def table_arguments(doc: str, out: str) -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, help="directory of runs (default: the table's own)")
     parser.add_argument("--out", type=Path, help=f"where to (default: {out})")
     args = parser.parse_args()
-    args.tables = [args.table] if args.table else [*GPT2_TABLES, "standin"]
+    args.tables = [args.table] if args.table else list(GPT2_TABLES)
     return args
 
 

@@ -3,11 +3,13 @@
 from contextlib import contextmanager
 from pathlib import Path
 
+from solo.backbones.loading import load_tokenizer
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.rows import compose_row, compose_rows
+from solo.files import ROOT
 from solo.runs.runner import run_all
-from solo.standin import corpus, plain
 from solo.standin.demo_data import write_demo_data
+from solo.standin.pretrain import new_model
 
 STAND_IN = "smoke: random thin GPT-2, two steps, generated data; not a reproduction"
 SMALL = ["data=demo", "train.max_steps=2", "train.log_every=1", "decode.max_new_tokens=8"]
@@ -15,15 +17,12 @@ SMALL = ["data=demo", "train.max_steps=2", "train.log_every=1", "decode.max_new_
 
 def prepare(out: Path) -> None:
     """Write the generated data and a backbone for each of the two depths."""
-    write_demo_data(
-        out / "data", train_rows=16, valid_rows=4, test_mrs=3, pretrain_lines=60,
-        pretrain_valid_lines=5,
-    )  # fmt: skip
-    tokenizer = corpus.train_tokenizer([out / "data" / "pretrain.txt"], 400)
+    write_demo_data(out / "data", train_rows=16, valid_rows=4, test_mrs=3)
+    tokenizer = load_tokenizer(ROOT / "data" / "backbones" / "standin12")
     for n_layer in (12, 24):
         shape = {"n_layer": n_layer, "n_embd": 32, "n_head": 2, "n_positions": 256}
-        model = plain.new_model(shape, tokenizer, 1, STAND_IN)
-        model.cpu().save_pretrained(backbone_of(out, n_layer))
+        model = new_model(shape, tokenizer, 1, STAND_IN)
+        model.save_pretrained(backbone_of(out, n_layer))
         tokenizer.save_pretrained(backbone_of(out, n_layer))
 
 

@@ -8,13 +8,15 @@ from solo.cli.counts import row_counts
 from solo.cli.rows import reported_tables, row_settings
 
 
-def table_of(name: str, runs_dir: Path) -> Table:
-    """A table with the runs in a directory.
+def table_of(name: str, runs_dir: Path, definition: dict | None = None) -> Table:
+    """A table with the runs in a directory; of a study, with its definition (solo/cli/studies.py).
 
     Composed are its own rows and those that the runs were made for: rows with the same settings
     share their runs. Raises what `eval.tables.lines.read_table` raises.
     """
     reported = reported_tables()
+    if definition:
+        reported = reported | {name: definition}
     rows = rows_named(reported, name)
     known = {row for table in table_names(reported) for row in rows_named(reported, table)}
     settings = row_settings(dict.fromkeys([*rows, *sorted(claimed_rows(runs_dir) & known)]))

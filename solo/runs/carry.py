@@ -6,7 +6,7 @@ is sorted by what is worth keeping.
 
 import lzma
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from solo.files import atomic
@@ -31,14 +31,14 @@ def unpack(folder: Path) -> None:
                 temporary.write_bytes(file.read())
 
 
-def bundle(home: Path, also: Sequence[Path], out: Path) -> list[str]:
-    """Tar what is worth keeping of `home` and `also` into `out`; a line for each file written.
+def bundle(home: Path, out: Path) -> list[str]:
+    """Tar what is worth keeping of `home` into `out`; a line for each file written.
 
     All but weights first, then adapters, those of full fine-tuning left out.
     """
     everything = [path for path in sorted(home.rglob("*")) if path.is_file()]
     everything = [path for path in everything if path.name[0] != "."]
-    kept = [path for path in everything if path.suffix != ".safetensors"] + list(also)
+    kept = [path for path in everything if path.suffix != ".safetensors"]
     kept += [
         path
         for path in everything

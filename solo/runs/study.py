@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from solo.files import read_json, write_json
 from solo.options import check
@@ -35,7 +34,7 @@ class Study:
     """home: where runs, sweeps and chosen rates go. sweeps: by name, a run for each rate.
 
     together: the runs of a group may share passes through the backbone. carried: the data is
-    packed with the study, and the backbone is pretrained by the recipe `pretrain` first.
+    packed with the study.
     """
 
     home: Path
@@ -43,7 +42,6 @@ class Study:
     sweeps: dict[str, list[RunConfig]]
     together: bool
     carried: bool
-    pretrain: dict[str, Any]
 
 
 def write_study(path: Path, study: Study) -> None:
@@ -58,7 +56,6 @@ def write_study(path: Path, study: Study) -> None:
             "home": str(study.home),
             "together": study.together,
             "carried": study.carried,
-            "pretrain": study.pretrain,
             "jobs": jobs,
             "sweeps": {name: list(map(to_values, some)) for name, some in study.sweeps.items()},
         },
@@ -71,8 +68,7 @@ def read_study(path: Path) -> Study:
     try:
         jobs = [Job(**job | {"config": from_values(job["config"])}) for job in values["jobs"]]
         sweeps = {name: list(map(from_values, some)) for name, some in values["sweeps"].items()}
-        rest = {key: values[key] for key in ("together", "carried", "pretrain")}
-        return Study(Path(values["home"]), jobs, sweeps, **rest)
+        return Study(Path(values["home"]), jobs, sweeps, values["together"], values["carried"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""Plain text for pretraining: documents -> tokens -> random windows.
+"""Plain text for pretraining: documents -> tokens.
 
 Documents are separated by a line `<|endoftext|>`; a file may be compressed (.xz).
 """
@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
 
@@ -89,21 +88,3 @@ def _encode(texts: list[str], tokenizer, dtype) -> np.ndarray:
     end = [tokenizer.eos_token_id]
     parts = [np.array(ids + end, dtype=dtype) for ids in (e.ids for e in encoded)]
     return np.concatenate([np.empty(0, dtype), *parts])
-
-
-def windows(stream: np.ndarray, count: int, context: int, seed: list[int]) -> torch.Tensor:
-    """`count` random windows of context + 1 tokens, (count, context + 1), a function of `seed`."""
-    starts = np.random.default_rng(seed).integers(0, len(stream) - context, size=count)
-    return _rows(stream, starts, context)
-
-
-def spread_windows(stream: np.ndarray, count: int, context: int) -> torch.Tensor:
-    """At most `count` windows at equal distances, apart from each other, (_, context + 1)."""
-    count = min(count, (len(stream) - 1) // context)
-    starts = np.linspace(0, len(stream) - 1 - context, count).astype(np.int64)
-    return _rows(stream, starts, context)
-
-
-def _rows(stream: np.ndarray, starts: np.ndarray, context: int) -> torch.Tensor:
-    rows = np.stack([stream[start : start + context + 1] for start in starts])
-    return torch.from_numpy(rows.astype(np.int64))

@@ -1,8 +1,6 @@
 """The demo's data: a folder in the layout of the E2E data, written by a grammar of our own.
 
-Restaurants are the task (CSVs and lora_format/); all other domains of solo/standin/grammar.py fill
-pretrain.txt, from which the demo's backbone learns to put slot values into sentences without ever
-seeing a restaurant or the token between an MR and its text.
+The restaurants are made up, so that a fine-tuned backbone must copy what it never saw.
 """
 
 import csv
@@ -14,10 +12,9 @@ from random import Random
 from solo.datasets.download import write_sums
 from solo.datasets.e2e_raw import SLOT_NAMES
 from solo.files import file_sha256, write_text
-from solo.standin.grammar import OTHERS, RESTAURANT, Domain, Slot
+from solo.standin.grammar import RESTAURANT, Domain, Slot
 
 SIZES = [2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 6, 7]  # slots beside the name: MRs of 3 to 8
-LINES_PER_DOCUMENT = 50
 KINDS = {"pre": 2, "kin": 1, "at": 2, "with": 1}  # how many of each fit around the noun
 
 Mr = list[tuple[str, str]]  # slot key and value, the name first
@@ -146,48 +143,24 @@ def _csv_text(rows: list[tuple[Mr, str]]) -> str:
     return out.getvalue()
 
 
-def _pretrain_lines(rng: Random, lines: int, seen: set) -> list[str]:
-    """Lines `slot : value | ... || text` of all other domains; no context of `seen`."""
-    found = []
-    while len(found) < lines:
-        domain = rng.choice(OTHERS)
-        mr = draw_mr(rng, domain, domain.names)
-        if linearise(mr) not in seen:
-            found.append(f"{linearise(mr)} || {tokenise(realise(rng, domain, mr))}")
-    return found
-
-
-def _documents(lines: list[str]) -> str:
-    """Documents of 50 lines, each followed by a line `<|endoftext|>`."""
-    documents = [
-        lines[start : start + LINES_PER_DOCUMENT] + ["<|endoftext|>"]
-        for start in range(0, len(lines), LINES_PER_DOCUMENT)
-    ]
-    return "".join(f"{line}\n" for document in documents for line in document)
-
-
 def write_demo_data(
     out_dir: Path,
     seed: int = 0,
     train_rows: int = 3000,
     valid_rows: int = 200,
     test_mrs: int = 60,
-    pretrain_lines: int = 20_000,
-    pretrain_valid_lines: int = 500,
 ) -> dict[str, tuple[int, int]]:
     """Write the demo data into `out_dir`; the same bytes for the same arguments everywhere.
 
     Files: trainset.csv, devset.csv, testset_w_refs.csv, lora_format/{train,valid,test}.txt,
-    pretrain.txt, pretrain_valid.txt, SHA256SUMS. MRs are disjoint between the splits; of the test
-    MRs three in four have a name that no training MR has. Returns (rows, distinct MRs) per file.
-    Raises ValueError for sizes below 2 rows, 1 MR or 1 line.
+    SHA256SUMS. MRs are disjoint between the splits; of the test MRs three in four have a name that
+    no training MR has. Returns (rows, distinct MRs) per file. Raises ValueError for sizes below 2
+    rows or 1 MR.
     """
-    sizes = (train_rows - 1, valid_rows - 1, test_mrs, pretrain_lines, pretrain_valid_lines)
-    if min(sizes) < 1:
+    if min(train_rows - 1, valid_rows - 1, test_mrs) < 1:
         raise ValueError(
-            f"demo data: got train_rows={train_rows}, valid_rows={valid_rows}, test_mrs={test_mrs},"
-            f" pretrain_lines={pretrain_lines}, pretrain_valid_lines={pretrain_valid_lines}; "
-            "at least 2 rows, 1 MR and 1 line are needed"
+            f"demo data: got train_rows={train_rows}, valid_rows={valid_rows}, "
+            f"test_mrs={test_mrs}; at least 2 rows and 1 MR are needed"
         )
     out_dir = Path(out_dir)
     rng = Random(seed)
@@ -212,12 +185,6 @@ def write_demo_data(
         )
         mrs = [linearise(mr) for mr, _ in rows]
         counts[csv_name] = counts[f"lora_format/{lora_name}"] = (len(mrs), len(set(mrs)))
-    held_out = _pretrain_lines(rng, pretrain_valid_lines, set())
-    contexts = {line.split(" || ")[0] for line in held_out}
-    pretrain = _pretrain_lines(rng, pretrain_lines, contexts)
-    for name, lines in (("pretrain.txt", pretrain), ("pretrain_valid.txt", held_out)):
-        texts[name] = _documents(lines)
-        counts[name] = (len(lines), len({line.split(" || ")[0] for line in lines}))
     for name, text in texts.items():
         write_text(out_dir / name, text)
     write_sums(out_dir, {name: file_sha256(out_dir / name) for name in texts})

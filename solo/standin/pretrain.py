@@ -12,16 +12,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from transformers import GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
 from solo.adapters.base import Method, check
+from solo.backbones import gpt2
 from solo.backbones import loading as backbone
 from solo.runs import record
 from solo.standin import corpus, measures, names
 from solo.standin.chunked_loss import head_cross_entropy
 from solo.standin.mixture import IGNORED, KINDS, Mixture, real_words
-from solo.standin.plain import new_model
 from solo.standin.planted import plant, slow_parameters
 from solo.training import state as training_state
 
@@ -153,6 +153,15 @@ def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dic
     files.write_json(out / SUMMARY, summary | record.environment())
     (out / training_state.STATE).unlink(missing_ok=True)
     return summary
+
+
+def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadModel:
+    """A randomly initialised GPT-2 of the given shape whose config says what it stands in for."""
+    torch.manual_seed(seed)
+    end = tokenizer.eos_token_id
+    config = GPT2Config(**shape, vocab_size=len(tokenizer), bos_token_id=end, eos_token_id=end)
+    config.stand_in = stand_in
+    return GPT2LMHeadModel(gpt2.as_adapted(config))
 
 
 def _tokenizer(out: Path, files: list[Path], vocab_size: int):

@@ -60,8 +60,7 @@ def test_logits_are_those_of_the_update_folded_into_the_weights(tmp_path, model,
 
 
 def test_the_command_decodes_and_scores(tmp_path, checkpoint_dir):
-    write_demo_data(tmp_path / "data", train_rows=4, valid_rows=4, test_mrs=3, pretrain_lines=5,
-                    pretrain_valid_lines=5)  # fmt: skip
+    write_demo_data(tmp_path / "data", train_rows=4, valid_rows=4, test_mrs=3)
     command = [
         sys.executable, "scripts/checks/lora_release.py", write(tmp_path / "e2e.pt", release()),
         "--model", checkpoint_dir, "--rank", str(RANK), "--alpha", str(ALPHA), "--beam", "2",

@@ -35,7 +35,7 @@ def call(*arguments, code=0) -> subprocess.CompletedProcess:
 def small(tmp_path_factory) -> Path:
     """Generated data and a backbone pretrained on it for a few steps."""
     root = tmp_path_factory.mktemp("small")
-    write_demo_data(root / "data", train_rows=40, valid_rows=6, test_mrs=4, pretrain_lines=400)
+    write_demo_data(root / "data", train_rows=40, valid_rows=6, test_mrs=4)
     call(
         "scripts/pretrain_backbone.py",
         f"pretrain.corpus_dir={root}/data",

@@ -61,8 +61,7 @@ def test_a_list_that_does_not_resolve(name, overrides, text):
 @pytest.fixture
 def at_hand(tmp_path, monkeypatch, checkpoint_dir) -> Path:
     """Two names of the list `gpu`, generated data, all places of a study below tmp_path."""
-    write_demo_data(tmp_path / "data", train_rows=12, valid_rows=9, test_mrs=3, pretrain_lines=5,
-                    pretrain_valid_lines=5)  # fmt: skip
+    write_demo_data(tmp_path / "data", train_rows=12, valid_rows=9, test_mrs=3)
     (checkpoint_dir / "merges.txt").touch()
     listed = studies.read_list("gpu") | {"home": str(tmp_path / "home")}
     listed["groups"] = {"a": {"names": ["lora", "solo"], "seeds": [1]}}

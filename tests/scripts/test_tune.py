@@ -88,8 +88,7 @@ def test_the_sweep_holds_loras_rate():
 
 
 def test_a_sweep_goes_on_after_a_run_that_fails(tmp_path, checkpoint_dir):
-    write_demo_data(tmp_path / "data", train_rows=8, valid_rows=4, test_mrs=3, pretrain_lines=5,
-                    pretrain_valid_lines=5)  # fmt: skip
+    write_demo_data(tmp_path / "data", train_rows=8, valid_rows=4, test_mrs=3)
     command = [
         sys.executable, "scripts/train.py", "sweep=lr", "experiment=demo/lora",
         "train.lr=1e30,1e-3,1e-2", f"model.path={checkpoint_dir}", f"data.dir={tmp_path}/data",

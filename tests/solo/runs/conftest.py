@@ -7,14 +7,14 @@ import pytest
 from solo.runs.config import RunConfig, from_values
 from solo.standin.demo_data import write_demo_data
 
-SIZES = {"train_rows": 12, "valid_rows": 4, "test_mrs": 3, "pretrain_lines": 5}
+SIZES = {"train_rows": 12, "valid_rows": 4, "test_mrs": 3}
 
 
 @pytest.fixture
 def values(tmp_path, checkpoint_dir) -> dict:
     """A configuration as plain values."""
     folder = tmp_path / "data"
-    write_demo_data(folder, **SIZES, pretrain_valid_lines=5)
+    write_demo_data(folder, **SIZES)
     paths = {f"{s}_path": str(folder / f"lora_format/{s}.txt") for s in ("train", "valid", "test")}
     return {
         "model": {"path": str(checkpoint_dir), "revision": None},

@@ -14,11 +14,9 @@ from solo.datasets import data
 from solo.datasets.e2e_raw import linearise
 from solo.standin import demo_data
 from solo.standin.demo_data import write_demo_data
-from solo.standin.grammar import OTHERS, RESTAURANT
+from solo.standin.grammar import RESTAURANT
 
-SMALL = dict(
-    train_rows=400, valid_rows=60, test_mrs=24, pretrain_lines=700, pretrain_valid_lines=60
-)
+SMALL = dict(train_rows=400, valid_rows=60, test_mrs=24)
 PAIRS = {
     "trainset.csv": "lora_format/train.txt",
     "devset.csv": "lora_format/valid.txt",
@@ -75,10 +73,6 @@ def all_rows(folder):
     return [row for name in PAIRS for row in rows(folder / name)]
 
 
-def examples(folder, name):
-    return [line.split(" || ") for line in lines(folder / name) if line != "<|endoftext|>"]
-
-
 def test_same_seed_same_bytes_in_another_process_too(tmp_path):
     first, _ = made(tmp_path / "a", seed=3)
     code = (
@@ -92,19 +86,17 @@ def test_same_seed_same_bytes_in_another_process_too(tmp_path):
     assert {name: path.read_bytes() for name, path in again.items()} == first
     other, _ = made(tmp_path / "c", seed=4)
     assert other["trainset.csv"] != first["trainset.csv"]
-    assert other["pretrain.txt"] != first["pretrain.txt"]
 
 
 def test_bytes_are_those_of_other_pythons_and_platforms(folder):
     """Checksums of seed 0, written by Python 3.11 on Linux; a change of the grammar moves them."""
     sums = dict(reversed(line.split("  ")) for line in lines(folder / "SHA256SUMS"))
     assert sums["lora_format/train.txt"][:16] == "a177c7fe352ef2d5"
-    assert sums["pretrain.txt"][:16] == "dd5dbe7e3e8e0e45"
 
 
 def test_layout_is_that_of_the_e2e_folder_and_sums_are_right(folder):
     names = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    data_files = {*PAIRS, *PAIRS.values(), "pretrain.txt", "pretrain_valid.txt"}
+    data_files = {*PAIRS, *PAIRS.values()}
     assert names == data_files | {"SHA256SUMS"}
     sums = dict(reversed(line.split("  ")) for line in lines(folder / "SHA256SUMS"))
     assert sums == {
@@ -119,7 +111,7 @@ def test_layout_equals_the_real_folder(folder):
     real = Path(os.environ["E2E_DATA_DIR"])
     ours = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     theirs = {p.relative_to(real).as_posix() for p in real.rglob("*") if p.is_file()}
-    assert ours == theirs | {"pretrain.txt", "pretrain_valid.txt"}
+    assert ours == theirs
     slots = [slot for mr, _ in rows(real / "trainset.csv") for slot, _ in parse(mr)]
     order = {slot: i for i, (slot, _) in enumerate(parse(longest(real / "trainset.csv")))}
     assert set(slots) == set(order)
@@ -162,8 +154,6 @@ def test_sizes_counts_and_references(folder, tmp_path):
         assert all(len(set(texts)) == len(texts) for texts in refs.values())
         assert counts[name] == (len(rows(folder / name)), len(refs))
     assert counts["testset_w_refs.csv"][1] == 24
-    assert counts["pretrain.txt"][0] == len(examples(folder, "pretrain.txt")) == 700
-    assert counts["pretrain_valid.txt"][0] == 60
     assert {len(parse(mr)) for mr, _ in rows(folder / "trainset.csv")} == set(range(3, 9))
 
 
@@ -174,8 +164,6 @@ def test_splits_are_disjoint_and_test_names_mostly_new(folder):
     known = {parse(mr)[0] for mr in train | valid}
     new = [mr for mr in test if parse(mr)[0] not in known]
     assert len(new) >= 0.7 * len(test)
-    held_out = {context for context, _ in examples(folder, "pretrain_valid.txt")}
-    assert not held_out & {context for context, _ in examples(folder, "pretrain.txt")}
 
 
 def test_no_mr_is_in_two_splits_even_where_there_are_few(tmp_path, monkeypatch):
@@ -183,14 +171,9 @@ def test_no_mr_is_in_two_splits_even_where_there_are_few(tmp_path, monkeypatch):
     few = [slot for slot in RESTAURANT.slots if slot.key in ("eatType", "area", "familyFriendly")]
     small = RESTAURANT._replace(names=RESTAURANT.names[:4], slots=few)
     monkeypatch.setattr(demo_data, "RESTAURANT", small)
-    others = [OTHERS[0]._replace(names=["The Hale Inn"], slots=OTHERS[0].slots[:3])]
-    monkeypatch.setattr(demo_data, "OTHERS", others)
-    sizes = dict(train_rows=300, valid_rows=60, pretrain_lines=200, pretrain_valid_lines=20)
-    _, counts = made(tmp_path, **sizes)
+    _, counts = made(tmp_path, train_rows=300, valid_rows=60)
     mrs = [{mr for mr, _ in rows(tmp_path / name)} for name in PAIRS]
     assert sum(map(len, mrs)) == len(set.union(*mrs)) == sum(counts[name][1] for name in PAIRS)
-    contexts = [{c for c, _ in examples(tmp_path, f"pretrain{x}.txt")} for x in ("", "_valid")]
-    assert not contexts[0] & contexts[1]
 
 
 def test_every_value_is_said_in_every_text(folder):
@@ -215,45 +198,6 @@ def test_no_text_says_a_value_that_its_mr_lacks(folder):
             assert said <= {given.get(slot.key)} | {v for v in slot.values if v in given["name"]}
 
 
-def bare(text):
-    """Lower case, tokens apart, no articles."""
-    words = re.sub(r"([-£,.])", r" \1 ", text.lower()).split()
-    return f" {' '.join(word for word in words if word not in ('a', 'an', 'a~'))} "
-
-
-def test_other_domains_say_their_values(folder):
-    """By the grammar's own lexicon, and literally where the value is no yes, no, or price level."""
-    domains = {domain.key: {slot.key: slot for slot in domain.slots} for domain in OTHERS}
-    in_words = {"yes", "no", "moderate", "high", "cheap", "light", "heavy"}
-    found = examples(folder, "pretrain.txt")
-    for context, text in found:
-        (domain, name), *slots = [part.split(" : ") for part in context.split(" | ")]
-        assert f" {name} " in f" {text} "
-        for key, value in slots:
-            forms = sum(domains[domain][key].values[value.replace("£ ", "£")].values(), [])
-            assert any(bare(form) in bare(text) for form in forms), (key, value, text)
-            assert value in in_words or f" {value.lower()} " in f" {text.lower()} "
-    assert {context.split(" : ")[0] for context, _ in found} == set(domains) and len(domains) >= 5
-
-
-def test_no_restaurant_in_the_pretraining_text(folder):
-    for file in ("pretrain.txt", "pretrain_valid.txt"):
-        text = (folder / file).read_text(encoding="utf-8")
-        assert not [name for name in RESTAURANT.names if name in text]
-        slots = {part.split(" : ")[0] for c, _ in examples(folder, file) for part in c.split(" | ")}
-        ours = {"name", "Type", "food", "customer rating", "area", "family friendly", "near"}
-        assert not slots & (ours | {"eatType", "priceRange", "familyFriendly"})
-
-
-def test_pretraining_documents(folder):
-    text = (folder / "pretrain.txt").read_text(encoding="utf-8")
-    *documents, last = text.split("<|endoftext|>\n")
-    assert last == "" and [doc.count("\n") for doc in documents] == [50] * 14
-    slot = r"[a-z ]+ : [^|:]+"
-    for line in "".join(documents).splitlines():
-        assert re.fullmatch(rf"{slot}( \| {slot}){{2,7}} \|\| [A-Z].* \.", line), line
-
-
 def test_texts_read_well(folder):
     texts = [ref for _, ref in all_rows(folder)]
     for text in texts:
@@ -264,23 +208,9 @@ def test_texts_read_well(folder):
     assert sum(words) / len(words) <= 25
 
 
-def test_articles_in_the_pretraining_text(folder):
-    for _, text in examples(folder, "pretrain.txt"):
-        assert not re.search(r"\ba [aeiou8]|\ban [^aeiou]|[~{}]|\b1 \w+s\b", text, re.I), text
-
-
-def test_words_are_shared_with_the_pretraining_text(folder):
-    """The backbone knows nearly all words of the task, in other sentences."""
-    known = set((folder / "pretrain.txt").read_text(encoding="utf-8").split())
-    texts = [line.split("||")[1] for line in lines(folder / "lora_format/train.txt")]
-    task = " ".join(texts).split()
-    assert sum(word in known for word in task) / len(task) > 0.9
-    assert len(known) < 400
-
-
-@pytest.mark.parametrize("sizes", [{"train_rows": 1}, {"test_mrs": 0}, {"pretrain_lines": 0}])
+@pytest.mark.parametrize("sizes", [{"train_rows": 1}, {"valid_rows": 1}, {"test_mrs": 0}])
 def test_sizes_too_small(tmp_path, sizes):
-    with pytest.raises(ValueError, match="at least 2 rows, 1 MR and 1 line") as error:
+    with pytest.raises(ValueError, match="at least 2 rows and 1 MR") as error:
         write_demo_data(tmp_path / "x", **sizes)
     (name, value), *_ = sizes.items()
     assert f"{name}={value}" in str(error.value) and not (tmp_path / "x").exists()
@@ -293,4 +223,3 @@ def test_script_writes_and_counts(tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"trainset\.csv +3,000 +\d+\n", done.stdout)
     assert re.search(r"testset_w_refs\.csv +\d+ +60\n", done.stdout)
-    assert re.search(r"pretrain\.txt +20,000 ", done.stdout)

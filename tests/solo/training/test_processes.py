@@ -94,8 +94,7 @@ def training_method():
 
 @needs_gloo
 def test_the_command_in_two_processes_writes_once(tmp_path, checkpoint_dir):
-    write_demo_data(tmp_path / "data", train_rows=12, valid_rows=4, test_mrs=3, pretrain_lines=5,
-                    pretrain_valid_lines=5)  # fmt: skip
+    write_demo_data(tmp_path / "data", train_rows=12, valid_rows=4, test_mrs=3)
     shown = launch(
         "scripts/train.py", "experiment=demo/lora", f"model.path={checkpoint_dir}",
         f"data.dir={tmp_path}/data", f"runs_dir={tmp_path}/runs", "train.max_steps=2",

@@ -1,4 +1,4 @@
-"""The table of the runs on a stand-in backbone: scores with intervals, and each row against LoRA.
+"""The table of a study on a stand-in backbone: scores with intervals, each row against one of them.
 
 Intervals are bootstrap percentiles (95 %) over the test MRs; of several seeds, of their mean.
 Everything comes from run directories; statistics.json is there once a run was scored.
@@ -17,7 +17,6 @@ from eval.tables.lines import Table, metrics_of, rows_of
 from eval.tables.render import MISSING, left_out_section, percent, row_of
 from eval.tables.runs import Run
 
-AGAINST = "standin/lora"  # the row that the others are compared with
 SAMPLES, SEED = 2000, 1
 NOTE = """\
 Every number is of a stand-in backbone: {backbones}. None is a reproduction.
@@ -41,7 +40,7 @@ def groups_of(table: Table) -> dict[str, list[Run]]:
 
 
 def markdown(table: Table) -> str:
-    """The whole page: scores, differences to LoRA with p, training and lambdas."""
+    """The whole page: scores, differences with p, training and lambdas."""
     groups, metrics = groups_of(table), metrics_of(table)
     names = sorted({run.marks[0] for group in groups.values() for run in group if run.marks})
     note = NOTE.format(backbones="; ".join(names) or "no run yet", percent=percent(metrics))
@@ -92,8 +91,9 @@ def _intervals(group: list[Run]) -> dict[str, tuple[float, float]]:
 
 
 def _differences(table: Table, groups: dict[str, list[Run]], metrics: list[Metric]) -> list[str]:
-    """Paired bootstrap of every row against LoRA with the same seed and weights."""
-    labels = [row["label"] for row in table.definition["rows"] if row["row"] == AGAINST]
+    """Paired bootstrap of every row against one, with the same seed and weights."""
+    against = table.definition["against"]
+    labels = [row["label"] for row in table.definition["rows"] if row["row"] == against]
     baseline = {(r.seed, r.weights): r for label in labels for r in groups.get(label, [])}
     lines = []
     for label, group in groups.items():
@@ -108,9 +108,7 @@ def _differences(table: Table, groups: dict[str, list[Run]], metrics: list[Metri
     if not lines:
         return []
     head = ["stand-in", "seed", *(metric.name for metric in metrics)]
-    intro = (
-        "Row minus LoRA of the same seed; 95 % interval and two-sided p of the paired bootstrap."
-    )
+    intro = "The difference to the same seed; 95 % interval and two-sided p of a paired bootstrap."
     rule = "|---|---|" + "---:|" * len(metrics)
     return ["", f"## Against {labels[0]}", "", intro, "", row_of(head), rule, *lines]
 
