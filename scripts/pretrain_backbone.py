@@ -1,5 +1,6 @@
-"""Pretrain a small GPT-2 that copies: CORPUS_DIR=DIR scripts/pretrain_backbone.py pretrain=standin12
+"""Pretrain a small GPT-2 that copies: scripts/pretrain_backbone.py pretrain=standin12
 
+Reads the text in the folder CORPUS_DIR, of which the backbone's card names source and licence.
 Writes a directory in the hub's format (config.json, model.safetensors, tokenizer files) that
 `model.path=DIR` takes, with `pretraining.json` (what it was trained on, how well it copies) and
 `pretrain_log.jsonl` beside them. A directory that holds the same recipe's result is left alone;

@@ -1,8 +1,8 @@
 """A study: many runs, each at a learning rate that a sweep chooses (configs/study).
 
-  python scripts/study.py write standin12 [OVERRIDE ...]       configs/study/standin12.yaml, resolved
-  python scripts/study.py run data/study/standin12/study.json  the work; goes on where it stopped
-  python scripts/study.py score standin12                      scores, table, pictures
+  python scripts/study.py write NAME [OVERRIDE ...]       configs/study/NAME.yaml, resolved
+  python scripts/study.py run data/study/NAME/study.json  the work; goes on where it stopped
+  python scripts/study.py score NAME                      scores, table, pictures
 
 `run` needs neither Hydra nor `datasets`. It unpacks the data where the study carries them; then,
 group by group, it tries rates, trains and decodes. Several processes can share the work, each with

@@ -32,9 +32,10 @@ def read_list(name: str) -> dict:
 def write(name: str, overrides: Sequence[str], carried: bool = False) -> str:
     """Resolve a study into data/study/NAME/study.json, if `carried` packed with its data."""
     folder = STUDIES / name
-    study = resolve(name, overrides, carried)
+    study = resolve(name, overrides)
     if carried:
-        pack(folder, resolve(name, overrides).jobs[0].config)
+        pack(folder, study.jobs[0].config)
+        study = resolve(name, overrides, carried)
     write_study(folder / "study.json", study)
     return f"{folder / 'study.json'}: {len(study.jobs)} runs"
 
@@ -54,7 +55,8 @@ def resolve(name: str, overrides: Sequence[str], carried: bool = False) -> Study
         entry = listed["names"][member]
         own = entry.get("overrides", [])
         config = compose_row(entry["row"], [*common, *own, f"seed={seed}", *overrides])
-        make_run(config, planned=True)  # finds what is wrong with it
+        if not carried:  # whose data need not be unpacked here
+            make_run(config, planned=True)  # finds what is wrong with it
         return config
 
     def of_sweep(member: str, rate: float) -> RunConfig:

@@ -15,6 +15,7 @@ from eval.tables.packed import pack
 from eval.tables.report import write_figures, write_table
 from eval.tables.runs import claimed_rows, read_runs
 from scripts import pack_run
+from solo.cli.studies import definition
 from solo.cli.tables import table_of
 from tests.eval.made_runs import DECODED, keep_statistics, make_run
 
@@ -52,10 +53,13 @@ def test_a_packed_run_is_the_run(tmp_path):
 
 def test_tables_and_pictures_of_packed_runs_are_the_same(tmp_path):
     for name, row in (("s", "solo"), ("l", "lora")):
-        pack(made(tmp_path / "runs", name, row=f"standin/{row}"), tmp_path / "packed", REPORTED)
+        pack(made(tmp_path / "runs", name, row=f"table1/{row}_s"), tmp_path / "packed", REPORTED)
     written = []
     for kind in ("runs", "packed"):
-        table, out = table_of("standin", tmp_path / kind), tmp_path / f"out_{kind}"
+        table, out = (
+            table_of("standin12", tmp_path / kind, definition("standin12")),
+            tmp_path / f"out_{kind}",
+        )
         write_table(table, out)
         write_figures(table, out)
         written.append({path.name: path.read_bytes() for path in out.iterdir()})

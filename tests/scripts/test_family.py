@@ -93,7 +93,7 @@ def in_miniature():
 @pytest.mark.parametrize("row", ROWS)
 def test_in_miniature_a_row_fits_the_demos_backbone_and_schedule(in_miniature, row):
     config = in_miniature[row].config
-    assert config.model.path == "data/demo/backbone"
+    assert config.model.path == "data/backbones/standin12"
     assert config.runs_dir == "results/demo/runs"
     shape = GPT2Config(n_layer=6, n_embd=128, n_head=4, n_positions=256, vocab_size=9)
     attached = config.method_class.attach(GPT2LMHeadModel(shape), config.adapter, 1)

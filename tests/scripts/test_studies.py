@@ -1,27 +1,26 @@
-"""A list of configs/study becomes a study that any machine can work off, packed with its data."""
+"""A list of configs/study becomes a study that any machine can work off, with its data if need be."""
 
+import itertools
 import json
 import lzma
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from scripts import study as command
 from solo.cli import studies
-from solo.cli.rows import compose_row
 from solo.files import read_json
 from solo.runs.study import read_study
 from solo.standin.demo_data import write_demo_data
 
+NAME = "standin12"
+
 
 def test_a_list_becomes_a_study_that_any_machine_can_read():
     """Paths below the checkout alone, the rates of the list, shorter sweeps, all seeds."""
-    study = studies.resolve("gpu", ["pretrain.max_seconds=7", "train.max_steps=9"])
-    listed = studies.read_list("gpu")
-    assert study.pretrain["max_seconds"] == 7 and study.carried and study.together
-    for place in ("corpus_dir", "tokenizer"):
-        assert study.pretrain[place] == f"data/study/gpu/{place.removesuffix('_dir')}"
+    study = studies.resolve(NAME, ["train.log_every=9"], carried=True)
+    listed = studies.read_list(NAME)
+    assert study.carried and study.home == Path("results/standin12")
     assert [(job.name, job.config.seed) for job in study.jobs] == [
         (name, seed)
         for group in listed["groups"].values()
@@ -31,26 +30,36 @@ def test_a_list_becomes_a_study_that_any_machine_can_read():
     for job in study.jobs:
         paths = [job.config.model.path, job.config.runs_dir, job.config.data.train_path]
         assert not any(Path(path).is_absolute() for path in paths)
-        assert job.config.train.max_steps == 9 and job.config.row.startswith("standin/")
+        assert job.config.data.train_path.startswith(f"data/study/{NAME}/e2e/")
+        assert job.config.model.path == "data/backbones/standin12"
+        assert job.config.train.log_every == 9 and job.config.train.precision == "bf16"
+        assert job.config.row == listed["names"][job.name]["row"]
         assert job.rate_of in study.sweeps or job.name == "none"
+    assert study.sweeps.keys() == listed["rates"].keys()
     for name, rates in listed["rates"].items():
         configs = study.sweeps[name]
         assert [config.train.lr for config in configs] == rates
-        assert {config.train.max_steps for config in configs} == {800}
-        assert {config.train.warmup_steps for config in configs} == {100}
-        assert {config.row for config in configs} == {None}
-        assert {Path(config.data.valid_path).name for config in configs} == {"valid_short.txt"}
+        whole = next(job.config for job in study.jobs if job.name == name).train
+        for config in configs:  # a quarter as long, with the same shape of schedule
+            assert config.row is None and config.runs_dir == "results/standin12/sweep"
+            assert config.train.max_steps == round(10_516 / 4) and whole.epochs == 1
+            assert config.train.warmup_steps == whole.warmup_steps / 4
+
+
+def test_rates_go_by_factors_of_about_three():
+    """The protocol: grids wide enough that the best is inside, none finer for one method."""
+    for name, rates in studies.read_list(NAME)["rates"].items():
+        steps = [b / a for a, b in itertools.pairwise(rates)]
+        assert len(rates) >= 4 and all(2.9 < step < 3.4 for step in steps), (name, rates)
 
 
 @pytest.mark.parametrize(
     ("name", "overrides", "text"),
     [
-        ("tpu", [], "unknown study 'tpu'; known: cpu, gpu, rehearsal"),
-        ("gpu", ["train.lr=x"], "standin/.*: train.lr is x; it must be a number"),
-        ("gpu", ["train.lrr=1"], "standin/.*: train.lrr is no option; `--help` lists them"),
-        ("gpu", ["train.batch_size=0"], "standin/.*: train.batch_size is 0; at least 1"),
-        ("gpu", ["pretrain.decay=0"], "pretrain.decay is 0"),
-        ("gpu", ["pretrain.steps=x"], "pretrain.steps is 'x'; it must be a whole number or null"),
+        ("tpu", [], "unknown study 'tpu'; known: standin12"),
+        (NAME, ["train.lr=x"], "family/none: train.lr is x; it must be a number"),
+        (NAME, ["train.lrr=1"], "family/none: train.lrr is no option; `--help` lists them"),
+        (NAME, ["train.batch_size=0"], "family/none: train.batch_size is 0; at least 1"),
     ],
 )
 def test_a_list_that_does_not_resolve(name, overrides, text):
@@ -60,46 +69,35 @@ def test_a_list_that_does_not_resolve(name, overrides, text):
 
 @pytest.fixture
 def at_hand(tmp_path, monkeypatch, checkpoint_dir) -> Path:
-    """Two names of the list `gpu`, generated data, all places of a study below tmp_path."""
+    """Two names of the list, generated data, all places of a study below tmp_path."""
     write_demo_data(tmp_path / "data", train_rows=12, valid_rows=9, test_mrs=3)
-    (checkpoint_dir / "merges.txt").touch()
-    listed = studies.read_list("gpu") | {"home": str(tmp_path / "home")}
+    listed = studies.read_list(NAME) | {"home": str(tmp_path / "home")}
     listed["groups"] = {"a": {"names": ["lora", "solo"], "seeds": [1]}}
     listed["rates"] = {"lora": [1e-3, 1e-2]}
-    places = [f"data.dir={tmp_path}/data", f"model.path={checkpoint_dir}"]
-    here = compose_row("standin/none", places)
-    here = replace(here, data=replace(here.data, sha256=dict.fromkeys(studies.SPLITS)))
-    recipe = studies.backbone_recipe("standin_small", [])
-    recipe |= {"corpus_dir": str(tmp_path / "data"), "tokenizer": str(checkpoint_dir)}
-    recipe |= {"train_files": ["pretrain.txt"], "valid_files": ["pretrain_valid.txt"]}
+    listed["overrides"] = [
+        "model=standin12", f"model.path={checkpoint_dir}", f"data.dir={tmp_path}/data",
+        "data.sha256={train: null, valid: null, test: null}",
+    ]  # fmt: skip
     monkeypatch.setattr(studies, "STUDIES", tmp_path / "study")
     monkeypatch.setattr(studies, "read_list", lambda name: listed)
-    monkeypatch.setattr(studies, "backbone_recipe", lambda name, overrides: recipe)
-    compose = compose_row
-    monkeypatch.setattr(
-        studies,
-        "compose_row",
-        lambda row, overrides: compose(row, overrides) if overrides else here,
-    )
     return tmp_path
 
 
-def test_a_study_is_written_with_all_that_it_needs(at_hand, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["study.py", "write", "gpu", "train.max_steps=9"])
-    command.main()
-    folder = at_hand / "study" / "gpu"
-    study = read_study(folder / "study.json")
-    assert capsys.readouterr().out == f"{folder / 'study.json'}: {len(study.jobs)} runs\n"
-    assert {job.config.train.max_steps for job in study.jobs} == {9}
+def test_a_study_is_written_with_its_data_where_that_is_wanted(at_hand, monkeypatch, capsys):
+    folder = at_hand / "study" / NAME
+    for carried in ([], ["--carry"]):
+        monkeypatch.setattr("sys.argv", ["study.py", "write", *carried, NAME, "train.max_steps=9"])
+        command.main()
+        study = read_study(folder / "study.json")
+        assert capsys.readouterr().out == f"{folder / 'study.json'}: {len(study.jobs)} runs\n"
+        assert {job.config.train.max_steps for job in study.jobs} == {9}
+        assert study.carried == bool(carried) == (folder / "e2e").exists()
     for split in studies.SPLITS:
         path = at_hand / "data" / "lora_format" / f"{split}.txt"
-        with lzma.open(folder / "e2e" / "lora_format" / f"{split}.txt.xz") as file:
+        packed = folder / "e2e" / "lora_format" / f"{split}.txt.xz"
+        assert study.jobs[0].config.data.train_path == str(packed.parent / "train.txt")
+        with lzma.open(packed) as file:
             assert file.read() == path.read_bytes()
-    valid = (at_hand / "data/lora_format/valid.txt").read_text().splitlines()
-    assert (folder / "valid_short.txt").read_text().splitlines() == valid[::8]
-    names = {path.name for path in (folder / "corpus").iterdir()}
-    assert names == {"pretrain.txt", "pretrain_valid.txt"}
-    assert (folder / "tokenizer" / "tokenizer.json").is_file()
 
 
 @pytest.mark.parametrize(
@@ -125,8 +123,8 @@ def test_a_study_is_written_with_all_that_it_needs(at_hand, monkeypatch, capsys)
 def test_what_is_wrong_with_a_study_is_one_line_before_any_work(
     at_hand, monkeypatch, capsys, change, text
 ):
-    studies.write("gpu", ["train.max_steps=9"])
-    path = at_hand / "study" / "gpu" / "study.json"
+    studies.write(NAME, ["train.max_steps=9"])
+    path = at_hand / "study" / NAME / "study.json"
     values = read_json(path) | {"carried": False}
     for config in (*(j["config"] for j in values["jobs"]), *sum(values["sweeps"].values(), [])):
         config["model"]["path"] = "openai-community/gpt2"

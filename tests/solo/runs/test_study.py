@@ -36,7 +36,7 @@ def study(config, tmp_path) -> Study:
         for name in rate_of
     ]
     sweeps = {name: [made(name, lr, "sweep") for lr in some] for name, some in rates.items()}
-    return Study(home, jobs, sweeps, True, False, {"output_dir": str(tmp_path / "none")})
+    return Study(home, jobs, sweeps, True, False)
 
 
 def all_of(study: Study):
@@ -154,7 +154,7 @@ def test_bundles_are_small_and_whole(tmp_path, monkeypatch):
             (home / name).parent.mkdir(parents=True, exist_ok=True)
             (home / name).write_bytes(bytes([i]) * size)
             wanted[str(home / name).lstrip("/")] = bytes([i]) * size
-    carry.bundle(home, [], tmp_path / "out")
+    carry.bundle(home, tmp_path / "out")
     contents = {}
     for path in sorted((tmp_path / "out").iterdir()):
         assert path.stat().st_size <= 40_960

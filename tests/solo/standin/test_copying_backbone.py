@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from solo.standin import measures, mixture, names, pretrain
+from solo.standin import corpus, measures, mixture, names, pretrain
 from solo.standin.mixture import IGNORED, Mixture
 from solo.standin.names import Line, parse, with_made_up_values
 from solo.standin.planted import plant
@@ -136,16 +136,16 @@ RECIPE = {
 
 @pytest.fixture
 def recipe(tmp_path):
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    (corpus / "data.txt").write_text(f"{LINE}\n" * 40)
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "data.txt").write_text(f"{LINE}\n" * 40)
     prose = "There was a mill by the river, and nobody went there in winter. " * 5
-    (corpus / "text.txt").write_text(f"{prose}\n<|endoftext|>\n" * 20)
+    (folder / "text.txt").write_text(f"{prose}\n<|endoftext|>\n" * 20)
     talk = "User: Is there a mill?\nAssistant: There is. It stands by the river.\n" * 20
     whole = f"{talk}<|endoftext|>\n{prose * 4}\n<|endoftext|>\n{LINE}\n"
-    (corpus / "valid.txt").write_text(whole)
+    (folder / "valid.txt").write_text(whole)
     return lambda name, **options: pretrain.Recipe(
-        **RECIPE | {"output_dir": str(tmp_path / name), "corpus_dir": str(corpus)} | options
+        **RECIPE | {"output_dir": str(tmp_path / name), "corpus_dir": str(folder)} | options
     )
 
 
@@ -194,6 +194,40 @@ def test_a_finished_backbone_is_left_alone_and_another_recipe_refused(recipe, tm
 def test_bad_recipes(recipe, options, line):
     with pytest.raises(ValueError, match=line):
         recipe("bad", **options)
+
+
+def test_a_state_of_another_recipe_and_a_loss_that_is_not_finite_stop_it(recipe, tmp_path):
+    def kill(done, total, info):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.make_backbone(recipe("a"), tmp_path / "cache", kill)
+    with pytest.raises(ValueError, match="the state of another recipe; delete it, or set pretrain"):
+        pretrain.make_backbone(recipe("a", lr=2e-2), tmp_path / "cache", kill)
+    with pytest.raises(FloatingPointError, match="lower pretrain.lr"):
+        options = {"lr": 1e30, "warmup_steps": 0, "planted_lr_scale": 1.0}
+        pretrain.make_backbone(recipe("b", **options), tmp_path / "cache", lambda *progress: None)
+
+
+def test_a_token_stream_is_every_documents_tokens(tokenizer, tmp_path, monkeypatch):
+    texts = [f"name : Mill {i} | Type : pub\nIt is near Old Bridge {i}.\n" for i in range(25)]
+    (tmp_path / "a.txt").write_text("<|endoftext|>\n".join([*texts, ""]))
+    monkeypatch.setattr(corpus, "CHARACTERS_AT_ONCE", 100)  # many batches
+    stream = corpus.token_stream([tmp_path / "a.txt"], tokenizer, tmp_path)
+    by_hand = [i for text in texts for i in (*tokenizer.encode(text), tokenizer.eos_token_id)]
+    assert stream.tolist() == by_hand
+
+
+def test_the_loss_of_a_step_is_that_of_transformers(recipe, reading):
+    """Before the update, on the targets that carry loss."""
+    made = recipe("step", lr=1e-9)
+    model = random_gpt2(planted=True, vocab_size=len(reading.tokenizer))
+    ids, targets = reading.batch({"data": 1, "lists": 1, "text": 1}, 4, 60, 1, 0)
+    with torch.no_grad():
+        logits = model(ids).logits.flatten(0, 1)
+    expected = torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED)
+    advance = pretrain.make_step(model, pretrain._optimizer(model, made), made)
+    assert advance(ids, targets, 1e-9).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_the_learning_rate_by_hand(recipe):
