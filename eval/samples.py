@@ -57,6 +57,25 @@ def markdown(
     return "\n".join(lines)
 
 
+def side_by_side(decodings: Sequence[tuple[str, Path]], references: Path, count: int) -> list[str]:
+    """Lines for `count` MRs at equal distances: the MR, its first reference, and each output.
+
+    decodings: (label, decoding) of each run, all of the MRs in `references`. Raises what scoring
+    raises.
+    """
+    loaded = load(references, [records.predictions_of(path) for _, path in decodings])
+    texts = [dict(zip(data.sources, data.hypotheses, strict=True)) for data in loaded]
+    sources = loaded[0].sources
+    lines = []
+    for place in range(count):
+        i = place * len(sources) // count
+        lines += [f"**{sources[i]}**", "", f"- reference: {loaded[0].references[i][0]}"]
+        labels = [label for label, _ in decodings]
+        lines += [f"- {label}: {t[sources[i]]}" for label, t in zip(labels, texts, strict=True)]
+        lines.append("")
+    return lines
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after an error."""
     parser = argparse.ArgumentParser(

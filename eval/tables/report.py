@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from eval import compare
+from eval import compare, samples
 from eval.files import replace, replace_text
 from eval.tables import figures, render, study
 from eval.tables.lines import Table, lines_of, rows_of
@@ -41,7 +41,7 @@ def write_table(table: Table, out_dir: Path) -> str:
     stem = _stem(table)
     if is_plain(table):
         page = study.markdown if is_study(table) else render.plain_markdown
-        markdown, csv = page(table), render.plain_csv(table)
+        markdown, csv = page(table) + _samples(table), render.plain_csv(table)
     else:
         lines = lines_of(table)
         markdown, csv = render.markdown(table, lines), render.as_csv(table, lines)
@@ -50,6 +50,18 @@ def write_table(table: Table, out_dir: Path) -> str:
     replace_text(out_dir / f"{stem}.md", markdown)
     replace_text(out_dir / f"{stem}.csv", csv)
     return markdown
+
+
+def _samples(table: Table) -> str:
+    """Some MRs with the reference and the output of each row, where the table asks for them."""
+    filled = [(row["label"], runs[0].decoding) for row, runs in rows_of(table) if runs]
+    if "samples" not in table.definition or not filled:
+        return ""
+    references = compare.references_of(filled[0][1])
+    if not references.is_file():  # tables are written from logs alone, the samples are not
+        return ""
+    lines = samples.side_by_side(filled, references, table.definition["samples"])
+    return "\n".join(["", "## What they say", "", *lines]).rstrip("\n") + "\n"
 
 
 def summary(table: Table) -> str:
