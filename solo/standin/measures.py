@@ -47,12 +47,13 @@ def text_loss(model: GPT2LMHeadModel, rows: torch.Tensor) -> float:
 def lines_read(model: GPT2LMHeadModel, tokenizer, lines: Sequence[Line]) -> dict[str, float]:
     """What the model makes of the texts of `lines`, given their data and the text so far.
 
-    data_loss: mean loss of the text's tokens. first, later: share of right guesses, 0 to 1, for a
-    made-up name's first token in the text and for its others.
+    data_loss: mean loss of the text's tokens. name_first, name_later: share of right guesses, 0 to
+    1, for a made-up name's first token in the text and for its others; name_rest: share of names
+    whose others are all right, which greedy decoding would write whole from its first token on.
     """
     loss, n = 0.0, 0
-    right = {"first": 0, "later": 0}
-    seen = {"first": 0, "later": 0}
+    right = {"first": 0, "later": 0, "rest": 0}
+    seen = {"first": 0, "later": 0, "rest": 0}
     for line in lines:
         whole = line.data + SEPARATOR + line.text
         encoding = tokenizer(whole, return_offsets_mapping=True)
@@ -67,22 +68,27 @@ def lines_read(model: GPT2LMHeadModel, tokenizer, lines: Sequence[Line]) -> dict
         for value in line.names:
             at = whole.find(value, text)
             covered = [i for i, (a, b) in enumerate(offsets) if a < at + len(value) and b > at]
-            for i in covered:
-                place = "first" if i == covered[0] else "later"
-                right[place] += hit[i - 1]
-                seen[place] += 1
+            hits = [hit[i - 1] for i in covered]
+            for place, some in (("first", hits[:1]), ("later", hits[1:])):
+                right[place] += sum(some)
+                seen[place] += len(some)
+            right["rest"] += len(hits) > 1 and all(hits[1:])
+            seen["rest"] += len(hits) > 1
     shares = {place: right[place] / max(1, seen[place]) for place in right}
     return {"data_loss": loss / n} | {f"name_{place}": share for place, share in shares.items()}
 
 
 @torch.no_grad()
-def names_copied(model: GPT2LMHeadModel, tokenizer, lines: Sequence[Line]) -> float:
-    """Share of `lines`, 0 to 1, whose greedy text has every made-up name whole."""
+def names_copied(model: GPT2LMHeadModel, tokenizer, lines: Sequence[Line]) -> dict[str, float]:
+    """What the greedy texts of `lines` have of the made-up names, as shares from 0 to 1.
+
+    names_copied: lines whose text has every name whole; names_whole: names that their text has.
+    """
     prompts = [(line.data + SEPARATOR.rstrip(), line) for line in lines]
     prompts.sort(key=lambda prompt: len(prompt[0]))  # little padding
     tokenizer.padding_side, end = "left", tokenizer.eos_token_id
     tokenizer.pad_token_id = end
-    right = 0
+    lines_right = names_right = 0
     for start in range(0, len(prompts), 32):
         some = prompts[start : start + 32]
         batch = tokenizer([prompt for prompt, _ in some], return_tensors="pt", padding=True)
@@ -98,5 +104,8 @@ def names_copied(model: GPT2LMHeadModel, tokenizer, lines: Sequence[Line]) -> fl
             out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True
         )
         for text, (_, line) in zip(texts, some, strict=True):
-            right += all(name in text for name in line.names)
-    return right / len(lines)
+            there = [name in text for name in line.names]
+            lines_right += all(there)
+            names_right += sum(there)
+    n_names = sum(len(line.names) for line in lines)
+    return {"names_copied": lines_right / len(lines), "names_whole": names_right / n_names}

@@ -138,7 +138,8 @@ def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dic
         real_words(tokenizer),
     )
     model = new_model(recipe.shape, tokenizer, recipe.seed, recipe.stand_in)
-    model.set_attn_implementation("eager")  # on a CPU in bf16 the fastest that can be trained
+    if backbone.device().type == "cpu":
+        model.set_attn_implementation("eager")  # in bf16 the fastest there that can be trained
     if recipe.planted:
         plant(model, recipe.seed)
     measure = Measures(mixture, valid, recipe.seed)
@@ -208,7 +209,7 @@ class Measures:
         for length in measures.LENGTHS:
             found[f"repeated_{length}"] = measures.repeated_tokens(model, length)
         if greedy:
-            found["names_copied"] = measures.names_copied(model, self.tokenizer, self.lines)
+            found |= measures.names_copied(model, self.tokenizer, self.lines)
         model.train(training)
         return {name: round(value, 4) for name, value in found.items()}
 

@@ -107,7 +107,7 @@ def test_random_tokens_carry_loss_only_when_they_come_again(reading, monkeypatch
 
 
 def test_measures_of_a_model_that_copies_by_hand(tokenizer):
-    """Greedy copying counts a line only if every made-up name is there whole."""
+    """Greedy copying counts a line only if every made-up name is there whole; a name by itself."""
 
     class Echo:
         device = torch.device("cpu")
@@ -117,7 +117,9 @@ def test_measures_of_a_model_that_copies_by_hand(tokenizer):
             return torch.cat([input_ids, torch.tensor([text] * len(input_ids))], 1)
 
     lines = [Line("name : The Mill", "x", ("The Mill",)), Line("name : Zo", "x", ("Zo", "12"))]
-    assert measures.names_copied(Echo(), tokenizer, lines) == 0.5
+    lines.append(Line("name : The Mill | by : Zo", "x", ("The Mill", "Zo")))
+    copied = measures.names_copied(Echo(), tokenizer, lines)
+    assert copied == {"names_copied": 1 / 3, "names_whole": 2 / 4}
 
 
 RECIPE = {
