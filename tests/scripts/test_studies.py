@@ -1,4 +1,4 @@
-"""A list of configs/study becomes a study that any machine can work off, with its data if need be."""
+"""A list of configs/study becomes a study that any machine can work off, with its data or not."""
 
 import itertools
 import json
