@@ -177,7 +177,10 @@ def _lines(files: list[Path]) -> Iterator[str]:
 
 
 class Measures:
-    """What is measured of a model while it learns, on texts that it never sees."""
+    """What is measured of a model while it learns, on texts that it never sees.
+
+    Raises ValueError for files that lack dialogue, prose or data-to-text lines.
+    """
 
     def __init__(self, mixture: Mixture, valid_files: list[Path], seed: int):
         self.tokenizer = mixture.tokenizer
@@ -187,6 +190,13 @@ class Measures:
         dialogue = [text for text in documents if text.startswith("User: ")]
         prose = [text for text in documents if text not in dialogue and names.SEPARATOR not in text]
         self.rows = {"dialogue": self._rows(dialogue), "prose": self._rows(prose)}
+        sizes = {kind: len(rows) for kind, rows in self.rows.items()} | {"data": len(self.lines)}
+        missing = [kind for kind, size in sizes.items() if not size]
+        check(
+            not missing,
+            f"pretrain.valid_files hold too little {' and '.join(missing)} to measure; they need "
+            "prose and dialogue of 129 tokens and a data-to-text line whose values recur",
+        )
 
     def _rows(self, documents: list[str], context: int = 128, count: int = 64) -> torch.Tensor:
         ids = [

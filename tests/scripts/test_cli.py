@@ -13,10 +13,12 @@ import pytest
 import torch
 
 from scripts import reproduce
+from solo.backbones.loading import load_tokenizer
 from solo.cli.rows import compose_row
 from solo.runs.run import make_run, open_run
 from solo.runs.stages import train_run
 from solo.standin.demo_data import write_demo_data
+from solo.standin.pretrain import new_model
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -33,28 +35,39 @@ def call(*arguments, code=0) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> Path:
-    """Generated data and a backbone pretrained on it for a few steps."""
+    """Generated data and a random backbone of four thin blocks."""
     root = tmp_path_factory.mktemp("small")
     write_demo_data(root / "data", train_rows=40, valid_rows=6, test_mrs=4)
-    call(
-        "scripts/pretrain_backbone.py",
-        f"pretrain.corpus_dir={root}/data",
-        f"pretrain.output_dir={root}/backbone",
-        "pretrain.shape={n_layer: 4, n_embd: 32, n_head: 2, n_positions: 256}",
-        "pretrain.vocab_size=400",
-        "pretrain.steps=20",
-        "pretrain.valid_windows=4",
-    )
+    tokenizer = load_tokenizer(ROOT / "data/backbones/standin12")
+    shape = {"n_layer": 4, "n_embd": 32, "n_head": 2, "n_positions": 256}
+    new_model(shape, tokenizer, 1, "test: random").save_pretrained(root / "backbone")
+    tokenizer.save_pretrained(root / "backbone")
     return root
 
 
-def test_pretraining_leaves_a_labelled_backbone(small):
-    summary = json.loads((small / "backbone" / "pretraining.json").read_text())
-    log = [json.loads(line) for line in open(small / "backbone" / "pretrain_log.jsonl")]
-    assert log[1]["loss"] < log[0]["loss"]
-    assert summary["tokens_seen"] == 20 * 16 * 128 and len(summary["corpus"]) == 2
-    config = json.loads((small / "backbone" / "config.json").read_text())
-    assert config["stand_in"].startswith("demo")
+def test_pretraining_leaves_a_labelled_backbone(tmp_path):
+    line = "name : The Mill | area : by the river || The Mill stands by the river .\n"
+    prose = "There was a mill by the river, and nobody went there in winter. " * 40
+    talk = "User: Is there a mill?\nAssistant: There is, by the river.\n" * 40
+    (tmp_path / "data.txt").write_text(line * 40)
+    (tmp_path / "text.txt").write_text(talk)
+    (tmp_path / "valid.txt").write_text("\n<|endoftext|>\n".join([talk, prose, line]))
+    call(
+        "scripts/pretrain_backbone.py",
+        *(f"pretrain.{name}_files=[{name}.txt]" for name in ("data", "text", "valid")),
+        f"pretrain.corpus_dir={tmp_path}",
+        f"pretrain.output_dir={tmp_path}/backbone",
+        "pretrain.shape={n_layer: 2, n_embd: 32, n_head: 4, n_positions: 512}",
+        "pretrain.vocab_size=300",
+        "pretrain.steps=4",
+        "pretrain.log_every=1",
+    )
+    summary = json.loads((tmp_path / "backbone" / "pretraining.json").read_text())
+    log = [json.loads(line) for line in open(tmp_path / "backbone" / "pretrain_log.jsonl")]
+    assert [entry["step"] for entry in log if "loss" in entry] == [1, 2, 3, 4]
+    assert summary["tokens_seen"] == 4 * 2048 and len(summary["corpus"]) == 3
+    config = json.loads((tmp_path / "backbone" / "config.json").read_text())
+    assert config["stand_in"].startswith("stand-in: 12 x 192")
 
 
 def test_rows_run_to_a_table_and_are_found_done(small):
@@ -65,7 +78,7 @@ def test_rows_run_to_a_table_and_are_found_done(small):
     command = ["scripts/reproduce.py", "demo", "--rows", "solo", "--out", small, *overrides]
     call(*command)
     rows = list(csv.DictReader(open(small / "table1.csv")))
-    assert [row["row"] for row in rows] == ["solo"]
+    assert [row["row"] for row in rows] == ["Solo (r=128, s=0.4)"]
     [run] = (path for path in (small / "runs").iterdir() if path.is_dir())
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     assert any(path.name == "metrics.json" for path in before)
@@ -89,9 +102,9 @@ def test_a_row_that_fails_does_not_stop_the_others(small, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="1"):
         reproduce.main()
     errors = capsys.readouterr().err
-    assert "failed rows:\n  demo/solo, lr 0.01, seed 1: ValueError: adapter.start=10" in errors
+    assert "failed rows:\n  demo/solo, lr 0.02, seed 1: ValueError: adapter.start=10" in errors
     rows = list(csv.DictReader(open(small / "failing" / "table1.csv")))
-    assert [row["row"] for row in rows if row["BLEU"]] == ["none"]
+    assert [row["row"] for row in rows if row["BLEU"]] == ["The backbone as it is"]
 
 
 @pytest.mark.parametrize(
@@ -131,9 +144,9 @@ def test_rows_spread_over_processes(small):
     ]  # fmt: skip
     arguments = ["demo", "--rows", "solo,lora,none", "--out", small / "spread", *overrides]
     result = call("scripts/reproduce.py", *arguments, code=1)
-    assert "failed rows:\n  demo/solo, lr 0.01, seed 1: missing" in result.stderr
+    assert "failed rows:\n  demo/solo, lr 0.02, seed 1: missing" in result.stderr
     rows = list(csv.DictReader(open(small / "spread" / "table1.csv")))
-    assert [row["row"] for row in rows if row["BLEU"]] == ["none", "lora"]
+    assert [row["row"] for row in rows if row["BLEU"]] == ["The backbone as it is", "LoRA (r=8)"]
 
 
 def test_decoding_any_checkpoint_with_the_outside_contract(small):
@@ -192,7 +205,7 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small):
             ["scripts/plan.py", "table1", "train.epochs=0"],
             "error: table1/full_m: train.epochs is 0;",
         ),
-        (["scripts/study.py", "write", "cpi"], "error: unknown study 'cpi'; known: cpu, gpu, rehe"),
+        (["scripts/study.py", "write", "cpi"], "error: unknown study 'cpi'; known: standin12"),
         (["scripts/study.py", "run", "nowhere.json"], "error: nowhere.json is missing; run the st"),
         (["scripts/pretrain_backbone.py", "pretrain.steps=x"], "error: pretrain.steps is "),
         (["scripts/train.py", "experiment=x"], "error: unknown experiment 'x'; known: demo/full, "),

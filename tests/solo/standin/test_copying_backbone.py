@@ -211,6 +211,17 @@ def test_a_state_of_another_recipe_and_a_loss_that_is_not_finite_stop_it(recipe,
         pretrain.make_backbone(recipe("b", **options), tmp_path / "cache", lambda *progress: None)
 
 
+@pytest.mark.parametrize("lost", ["prose", "dialogue", "data"])
+def test_texts_that_cannot_be_measured_are_refused_before_training(recipe, tmp_path, lost):
+    made = recipe("c")
+    path = tmp_path / "corpus" / "valid.txt"
+    talk, prose, line = path.read_text().split("<|endoftext|>\n")
+    kept = {"dialogue": talk, "prose": prose, "data": line}
+    path.write_text("<|endoftext|>\n".join(text for kind, text in kept.items() if kind != lost))
+    with pytest.raises(ValueError, match=f"valid_files hold too little {lost} to measure"):
+        pretrain.make_backbone(made, tmp_path / "cache", lambda *progress: None)
+
+
 def test_a_token_stream_is_every_documents_tokens(tokenizer, tmp_path, monkeypatch):
     texts = [f"name : Mill {i} | Type : pub\nIt is near Old Bridge {i}.\n" for i in range(25)]
     (tmp_path / "a.txt").write_text("<|endoftext|>\n".join([*texts, ""]))
