@@ -6,8 +6,6 @@ lora_state_dict(model)} of a wrapped model, loralib's MergedLinear stacks query 
 
 import copy
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -59,19 +57,19 @@ def test_logits_are_those_of_the_update_folded_into_the_weights(tmp_path, model,
     assert (logits - plain).abs().max() > 0.1
 
 
-def test_the_command_decodes_and_scores(tmp_path, checkpoint_dir):
+def test_the_command_decodes_and_scores(tmp_path, checkpoint_dir, run_script):
     write_demo_data(tmp_path / "data", train_rows=4, valid_rows=4, test_mrs=3)
     command = [
-        sys.executable, "scripts/checks/lora_release.py", write(tmp_path / "e2e.pt", release()),
+        "scripts/checks/lora_release.py", write(tmp_path / "e2e.pt", release()),
         "--model", checkpoint_dir, "--rank", str(RANK), "--alpha", str(ALPHA), "--beam", "2",
         "--test", tmp_path / "data/lora_format/test.txt", "--out", tmp_path / "out",
     ]  # fmt: skip
-    result = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-2000:]
+    result = run_script(*command)
+    assert result.code == 0, result.err[-2000:]
     scores = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert scores["details"]["n_segments"] == 3
-    assert f"METEOR   {scores['METEOR']:.4f}" in result.stdout
-    assert "published" not in result.stdout  # this is not GPT-2 M
+    assert f"METEOR   {scores['METEOR']:.4f}" in result.out
+    assert "published" not in result.out  # this is not GPT-2 M
 
 
 def without(state, key):

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import runpy
 import shutil
 import subprocess
 import sys
@@ -45,14 +44,14 @@ def small(tmp_path_factory) -> Path:
     return root
 
 
-def test_pretraining_leaves_a_labelled_backbone(tmp_path):
+def test_pretraining_leaves_a_labelled_backbone(tmp_path, run_script):
     line = "name : The Mill | area : by the river || The Mill stands by the river .\n"
     prose = "There was a mill by the river, and nobody went there in winter. " * 40
     talk = "User: Is there a mill?\nAssistant: There is, by the river.\n" * 40
     (tmp_path / "data.txt").write_text(line * 40)
     (tmp_path / "text.txt").write_text(talk)
     (tmp_path / "valid.txt").write_text("\n<|endoftext|>\n".join([talk, prose, line]))
-    call(
+    done = run_script(
         "scripts/pretrain_backbone.py",
         *(f"pretrain.{name}_files=[{name}.txt]" for name in ("data", "text", "valid")),
         f"pretrain.corpus_dir={tmp_path}",
@@ -62,6 +61,7 @@ def test_pretraining_leaves_a_labelled_backbone(tmp_path):
         "pretrain.steps=4",
         "pretrain.log_every=1",
     )
+    assert done.code == 0, done.err
     summary = json.loads((tmp_path / "backbone" / "pretraining.json").read_text())
     log = [json.loads(line) for line in open(tmp_path / "backbone" / "pretrain_log.jsonl")]
     assert [entry["step"] for entry in log if "loss" in entry] == [1, 2, 3, 4]
@@ -70,24 +70,25 @@ def test_pretraining_leaves_a_labelled_backbone(tmp_path):
     assert config["stand_in"].startswith("stand-in: 12 x 192")
 
 
-def test_rows_run_to_a_table_and_are_found_done(small):
+def test_rows_run_to_a_table_and_are_found_done(small, run_script):
     overrides = [
         f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={small}/runs",
         "train.max_steps=3", "decode.beam=2", "decode.max_new_tokens=8",
     ]  # fmt: skip
     command = ["scripts/reproduce.py", "demo", "--rows", "solo", "--out", small, *overrides]
-    call(*command)
+    assert run_script(*command).code == 0
     rows = list(csv.DictReader(open(small / "table1.csv")))
     assert [row["row"] for row in rows] == ["Solo (r=128, s=0.4)"]
     [run] = (path for path in (small / "runs").iterdir() if path.is_dir())
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     assert any(path.name == "metrics.json" for path in before)
-    call(*command)
+    assert run_script(*command).code == 0
     assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*")}
 
-    shown = call("scripts/evaluate.py", f"run={run}").stdout
+    shown = run_script("scripts/evaluate.py", f"run={run}").out
     assert f"ROUGE_L  {float(rows[0]['ROUGE_L']):.4f}" in shown
-    text = call("scripts/generate.py", f"run={run}", "mr=name[Fitzbillies' Mill], food[x]").stdout
+    mr = "mr=name[Fitzbillies' Mill], food[x]"
+    text = run_script("scripts/generate.py", f"run={run}", mr).out
     assert len(text.splitlines()) == 1
 
 
@@ -149,14 +150,15 @@ def test_rows_spread_over_processes(small):
     assert [row["row"] for row in rows if row["BLEU"]] == ["The backbone as it is", "LoRA (r=8)"]
 
 
-def test_decoding_any_checkpoint_with_the_outside_contract(small):
+def test_decoding_any_checkpoint_with_the_outside_contract(small, run_script):
     tests, out = small / "contexts.txt", small / "out.tsv"
     lines = ["name : B | Type : pub||x", "name : A||y", "name : B | Type : pub||z"]
     tests.write_text("\n".join(lines) + "\n")
-    call(
+    done = run_script(
         "scripts/decode.py", f"model.path={small}/backbone", "adapter=none",
         f"data.test_path={tests}", f"decode.output={out}",
     )  # fmt: skip
+    assert done.code == 0, done.err
     rows = list(csv.reader(open(out, encoding="utf-8"), delimiter="\t"))
     assert rows[0] == ["MR", "output"]
     assert [row[0] for row in rows[1:]] == ["name : B | Type : pub", "name : A"]
@@ -214,15 +216,10 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small):
         (["scripts/reproduce.py", "demo", "--rows", "x"], "error: unknown row 'x'; known: demo/"),
     ],
 )
-def test_one_clear_line(arguments, text, monkeypatch, capsys):
-    """In this process: a start of Python for each would take minutes."""
-    monkeypatch.setattr(sys, "argv", arguments)
-    monkeypatch.chdir(ROOT)
-    with pytest.raises(SystemExit, match="1"):
-        runpy.run_path(arguments[0], run_name="__main__")
-    captured = capsys.readouterr()
-    assert text in captured.err and captured.err.count("\n") == 1
-    assert captured.out == ""
+def test_one_clear_line(arguments, text, run_script):
+    code, out, err = run_script(*arguments)
+    assert text in err and err.count("\n") == 1
+    assert (code, out) == (1, "")
 
 
 def test_one_clear_line_as_the_shell_sees_it():
@@ -265,11 +262,12 @@ def test_a_damaged_configuration_of_a_run_is_one_clear_line(trained, tmp_path, c
     assert text in str(error.value) and "\n" not in str(error.value)
 
 
-def test_decoding_a_damaged_run_is_one_clear_line(trained, tmp_path):
+def test_decoding_a_damaged_run_is_one_clear_line(trained, tmp_path, run_script):
     run = shutil.copytree(trained, tmp_path / "run")
     (run / "config.yaml").write_text("")
-    result = call("scripts/decode.py", f"run={run}", code=1)
-    assert result.stderr == f"error: {run}/config.yaml is damaged: it holds no groups of options\n"
+    result = run_script("scripts/decode.py", f"run={run}")
+    line = f"error: {run}/config.yaml is damaged: it holds no groups of options\n"
+    assert (result.code, result.err) == (1, line)
 
 
 @pytest.mark.parametrize(
@@ -282,19 +280,16 @@ def test_decoding_a_damaged_run_is_one_clear_line(trained, tmp_path):
     ],
 )
 def test_one_directory_for_several_runs_is_refused_before_any_work(
-    small, tmp_path, monkeypatch, capsys, command
+    small, tmp_path, run_script, command
 ):
     script, *arguments = command
     overrides = [
         f"model.path={small}/backbone", f"data.dir={small}/data", f"output_dir={tmp_path}/one",
         "train.max_steps=1",
     ]  # fmt: skip
-    monkeypatch.setattr(sys, "argv", [f"scripts/{script}", *arguments, *overrides])
-    monkeypatch.chdir(ROOT)
-    with pytest.raises(SystemExit, match="1"):
-        runpy.run_path(f"scripts/{script}", run_name="__main__")
+    result = run_script(f"scripts/{script}", *arguments, *overrides)
     line = f"error: {tmp_path}/one would hold several runs; leave output_dir out, or train one run"
-    assert capsys.readouterr().err == line + "\n" and list(tmp_path.iterdir()) == []
+    assert (result.code, result.err) == (1, line + "\n") and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

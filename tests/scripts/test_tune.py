@@ -1,9 +1,6 @@
 """The learning rate is chosen by validation loss alone, among runs that differ in nothing else."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -87,29 +84,26 @@ def test_the_sweep_holds_loras_rate():
     assert sweep["mode"] == "MULTIRUN" and rates == sorted(rates) and 2e-4 in rates[1:-1]
 
 
-def test_a_sweep_goes_on_after_a_run_that_fails(tmp_path, checkpoint_dir):
+def test_a_sweep_goes_on_after_a_run_that_fails(tmp_path, checkpoint_dir, run_script):
     write_demo_data(tmp_path / "data", train_rows=8, valid_rows=4, test_mrs=3)
     command = [
-        sys.executable, "scripts/train.py", "sweep=lr", "experiment=demo/lora",
+        "scripts/train.py", "sweep=lr", "experiment=demo/lora",
         "train.lr=1e30,1e-3,1e-2", f"model.path={checkpoint_dir}", f"data.dir={tmp_path}/data",
         f"runs_dir={tmp_path}/runs", "train.max_steps=2", "train.warmup_steps=0",
         f"hydra.sweep.dir={tmp_path}/sweep",
     ]  # fmt: skip
-    env = os.environ | {"HF_HUB_OFFLINE": "1"}
-    refused = [argument.replace("1e30", "-1") for argument in command]
-    result = subprocess.run(refused, cwd=ROOT, env=env, capture_output=True, text=True)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr == "error: train.lr is -1.0; it must be above 0\n"
+    result = run_script(*(argument.replace("1e30", "-1") for argument in command))
+    assert result == (1, "", "error: train.lr is -1.0; it must be above 0\n")
     assert not (tmp_path / "runs").exists()  # before the first run is begun
 
-    result = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
-    assert result.returncode == 1
-    assert "error: demo/lora, lr 1e+30, seed 1: " in result.stderr
+    result = run_script(*command)
+    assert result.code == 1
+    assert "error: demo/lora, lr 1e+30, seed 1: " in result.err
     trained, left_out = tune.read_trained(tmp_path / "runs")
     assert {run.lr for run in trained} == {1e-3, 1e-2}
     assert [line.split(": ")[1] for line in left_out] == ["left out, not trained to the end"]
     last = json.loads(
-        (tmp_path / "runs" / result.stdout.split("/")[-1].strip() / "train_log.jsonl")
+        (tmp_path / "runs" / result.out.split("/")[-1].strip() / "train_log.jsonl")
         .read_text().splitlines()[-1]
     )  # fmt: skip
     assert last["valid_loss"] == pytest.approx(trained[0].valid_loss, abs=1) and last["step"] == 2
