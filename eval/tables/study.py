@@ -1,60 +1,90 @@
-"""The table of a study on a stand-in backbone: scores with intervals, each row against one of them.
+"""The table of a study on a stand-in backbone: scores with intervals, differences, claims.
 
 Intervals are bootstrap percentiles (95 %) over the test MRs; of several seeds, of their mean.
 Everything comes from run directories; statistics.json is there once a run was scored.
 """
 
 import statistics
-from collections import defaultdict
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from eval import compare
+from eval import compare, records
+from eval.claims import Claim, hierarchical, holm
+from eval.metrics import METRICS
 from eval.metrics.metric import Metric
 from eval.metrics.statistics import scores
+from eval.readers import read_hypotheses
 from eval.records import read_log
 from eval.tables.lines import Table, metrics_of, rows_of
 from eval.tables.render import MISSING, left_out_section, percent, row_of
 from eval.tables.runs import Run
 
 SAMPLES, SEED = 2000, 1
+BLEU = METRICS["BLEU"]
 NOTE = """\
 Every number is of a stand-in backbone: {backbones}. None is a reproduction.
 {percent} x 100; in brackets a 95 % interval, bootstrap over the test MRs; several
-seeds: their mean ± standard deviation, the interval that of the mean.
+seeds: their mean ± standard deviation, the interval that of the mean. Names: the share of outputs
+with the MR's name to the letter, of all seeds.
 """
 
 
-def groups_of(table: Table) -> dict[str, list[Run]]:
-    """{label: runs that differ in their seed alone}, in the table's order, paper before devcode."""
-    groups = defaultdict(list)
+@dataclass
+class Group:
+    """Runs that differ in their seed alone. kind: (row, variant, epochs), what a claim names."""
+
+    label: str
+    kind: tuple[str, str | None, int]
+    runs: list[Run] = field(default_factory=list)
+
+
+def groups_of(table: Table) -> list[Group]:
+    """The groups in the table's order, a row's paper variant before its devcode."""
+    groups: dict[str, Group] = {}
     for row, filling in rows_of(table):
-        filling = sorted(filling, key=lambda run: (run.variant == "devcode", run.seed))
-        several = len({(run.variant, run.group) for run in filling}) > len(
-            {run.variant for run in filling}
-        )
-        for run in filling:
+        for run in sorted(filling, key=lambda run: (run.variant == "devcode", run.seed)):
+            kind = (row["row"], run.variant, run.options["train"]["epochs"])
             label = row["label"] + (", devcode" if run.variant == "devcode" else "")
-            groups[label + (f", {_steps(run)} steps, lr {run.lr:g}" if several else "")].append(run)
-    return dict(groups)
+            label += f", {kind[2]} epochs" if kind[2] != 1 else ""
+            alike = [
+                r.group for r in filling if (r.variant, r.options["train"]["epochs"]) == kind[1:]
+            ]
+            if len(set(alike)) > 1:
+                label += f", {_steps(run)} steps, lr {run.lr:g}"
+            groups.setdefault(label, Group(label, kind)).runs.append(run)
+    return list(groups.values())
 
 
 def markdown(table: Table) -> str:
     """The whole page: scores, differences with p, training and lambdas."""
     groups, metrics = groups_of(table), metrics_of(table)
-    names = sorted({run.marks[0] for group in groups.values() for run in group if run.marks})
+    names = sorted({run.marks[0] for group in groups for run in group.runs if run.marks})
     note = NOTE.format(backbones="; ".join(names) or "no run yet", percent=percent(metrics))
     text = [f"# {table.definition['title']}", "", note]
-    text += [row_of(["stand-in", "trainable", "lr", "seeds", *(m.name for m in metrics)])]
-    text += ["|---|---:|---|---|" + "---:|" * len(metrics)]
-    for label, group in groups.items():
-        size = group[0].n_params
-        head = [label, f"{size:,}", f"{group[0].lr:g}" if size else MISSING]
-        head.append(", ".join(str(run.seed) for run in group))
-        intervals = _intervals(group)
-        text.append(row_of([*head, *(_score(group, metric, intervals) for metric in metrics)]))
-    text += [*_differences(table, groups, metrics), *_trainings(groups)]
+    text += [row_of(["stand-in", "trainable", "lr", "seeds", *(m.name for m in metrics), "names"])]
+    text += ["|---|---:|---|---|" + "---:|" * (len(metrics) + 1)]
+    for group in groups:
+        runs = group.runs
+        size = runs[0].n_params
+        head = [group.label, f"{size:,}", f"{runs[0].lr:g}" if size else MISSING]
+        head.append(", ".join(str(run.seed) for run in runs))
+        intervals = _intervals(runs)
+        cells = [_score(runs, metric, intervals) for metric in metrics]
+        text.append(row_of([*head, *cells, _names(runs)]))
+    text += [*_claims(table, groups), *_differences(table, groups, metrics), *_trainings(groups)]
     return "\n".join(text + left_out_section(table)) + "\n"
+
+
+def _names(runs: list[Run]) -> str:
+    """The share of MRs with a name whose output has it, in percent."""
+    right = []
+    for run in runs:
+        read = read_hypotheses(records.predictions_of(run.decoding), [])
+        for source, text in zip(read.sources, read.texts, strict=True):
+            slots = dict(part.split(" : ", 1) for part in source.split(" | ") if " : " in part)
+            right += [slots["name"] in text] if "name" in slots else []
+    return f"{100 * statistics.fmean(right):.1f} %" if right else MISSING
 
 
 def _steps(run: Run) -> str:
@@ -90,27 +120,66 @@ def _intervals(group: list[Run]) -> dict[str, tuple[float, float]]:
     return {name: tuple(np.percentile(means[name], [2.5, 97.5])) for name in common}
 
 
-def _differences(table: Table, groups: dict[str, list[Run]], metrics: list[Metric]) -> list[str]:
-    """Paired bootstrap of every row against one, with the same seed and weights."""
+def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> list[str]:
+    """Paired bootstrap of every row against one, with the same seed, weights and epochs."""
     against = table.definition["against"]
-    labels = [row["label"] for row in table.definition["rows"] if row["row"] == against]
-    baseline = {(r.seed, r.weights): r for label in labels for r in groups.get(label, [])}
-    lines = []
-    for label, group in groups.items():
-        for run in group if label not in labels else []:
-            other = baseline.get((run.seed, run.weights))
+    [name] = {row["label"] for row in table.definition["rows"] if row["row"] == against}
+    baseline, lines = {}, []
+    for group in groups:
+        if group.kind[0] == against:
+            baseline |= {(run.seed, run.weights, group.kind[2]): run for run in group.runs}
+    for group in groups:
+        for run in group.runs if group.kind[0] != against else []:
+            other = baseline.get((run.seed, run.weights, group.kind[2]))
             sides = [compare.kept(r.decoding) for r in (run, other) if r]
             if len(sides) < 2 or None in sides:
                 continue
             differences = compare.compare(*sides)
             cells = [_difference(differences.get(metric.name), metric) for metric in metrics]
-            lines.append(row_of([label, str(run.seed), *cells]))
+            lines.append(row_of([group.label, str(run.seed), *cells]))
     if not lines:
         return []
     head = ["stand-in", "seed", *(metric.name for metric in metrics)]
     intro = "The difference to the same seed; 95 % interval and two-sided p of a paired bootstrap."
     rule = "|---|---|" + "---:|" * len(metrics)
-    return ["", f"## Against {labels[0]}", "", intro, "", row_of(head), rule, *lines]
+    return ["", f"## Against {name}", "", intro, "", row_of(head), rule, *lines]
+
+
+def _claims(table: Table, groups: list[Group]) -> list[str]:
+    """The study's questions: a hierarchical bootstrap over seeds and MRs, Holm's p for BLEU."""
+    by_kind = {group.kind: group for group in groups}
+    heads, results = [], []
+    for question, *kinds in table.definition["claims"]:
+        chosen = [by_kind[kind] for kind in kinds if kind in by_kind]
+        sides = [[compare.kept(run.decoding) for run in group.runs] for group in chosen]
+        if len(sides) == 2 and None not in [*sides[0], *sides[1]]:
+            seeds = ", ".join(str(len(side)) for side in sides)
+            heads.append([question, " - ".join(group.label for group in chosen), seeds])
+            results.append(hierarchical(*sides))
+    if not results:
+        return []
+    p_values = holm([of_claim[BLEU.name].p for of_claim in results])
+    lines = []
+    for head, of_claim, p in zip(heads, results, p_values, strict=True):
+        bleu = of_claim[BLEU.name]
+        interval = " to ".join(BLEU.shown(end, "+") for end in (bleu.low, bleu.high))
+        cells = [BLEU.shown(bleu.a - bleu.b, "+"), interval, f"{p:.4f}", BLEU.shown(bleu.visible)]
+        lines.append(row_of([*head, *cells, _others(of_claim)]))
+    intro = (
+        "Differences of mean scores. The bootstrap draws seeds and MRs; p is two-sided, with\n"
+        "Holm's correction for the number of questions. Visible: the smallest true difference that\n"
+        "such runs would show in four of five cases. Others: metrics whose intervals leave out 0."
+    )
+    head = ["question", "difference of", "seeds", "BLEU", "95 % interval", "p", "visible", "others"]
+    rule = "|---|---|---|---:|---:|---:|---:|---|"
+    return ["", "## Claims", "", intro, "", row_of(head), rule, *lines]
+
+
+def _others(of_claim: dict[str, Claim]) -> str:
+    signs = {name: int(c.low > 0) - int(c.high < 0) for name, c in of_claim.items()}
+    del signs[BLEU.name]
+    texts = [f"{'+' if sign > 0 else '-'} {name}" for name, sign in signs.items() if sign]
+    return ", ".join(texts) or "none"
 
 
 def _difference(difference: compare.Difference | None, metric: Metric) -> str:
@@ -121,17 +190,17 @@ def _difference(difference: compare.Difference | None, metric: Metric) -> str:
     return f"{middle} [{low}, {high}] p={difference.p:.4f}"
 
 
-def _trainings(groups: dict[str, list[Run]]) -> list[str]:
+def _trainings(groups: list[Group]) -> list[str]:
     """Steps, last losses and last lambdas of every run."""
     lines = []
-    for label, group in groups.items():
-        for run in group:
+    for group in groups:
+        for run in group.runs:
             log = read_log(run.directory)
             last = {key: value for entry in log for key, value in entry.items()}
             lambdas = [v for k, v in last.items() if k.startswith("lambda/")]
             losses = [f"{last[k]:.3f}" if k in last else MISSING for k in ("loss", "valid_loss")]
             ends = f"{min(lambdas):.4f} to {max(lambdas):.4f}" if lambdas else MISSING
             name = run.name
-            lines.append(row_of([label, str(run.seed), _steps(run), *losses, ends, name]))
+            lines.append(row_of([group.label, str(run.seed), _steps(run), *losses, ends, name]))
     head = ["stand-in", "seed", "steps", "training loss", "validation loss", "lambda at the end"]
     return ["", "## Training", "", row_of([*head, "run"]), "|---" * 7 + "|", *lines]

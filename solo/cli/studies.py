@@ -9,7 +9,7 @@ from eval.tables.report import write_figures, write_table
 from solo import files
 from solo.cli.command import CONFIGS
 from solo.cli.evaluate import evaluate_runs
-from solo.cli.rows import compose_row, reported_tables
+from solo.cli.rows import compose_row, reported_tables, row_settings
 from solo.cli.tables import table_of
 from solo.datasets.download import check_file
 from solo.runs import carry, record
@@ -94,7 +94,7 @@ def pack(folder: Path, here: RunConfig) -> None:
 
 
 def definition(name: str) -> dict:
-    """The title, the rows with their labels and the row to compare with, as of a table."""
+    """What a table's definition has, with the row to compare with and the claims."""
     listed, reported = read_list(name), reported_tables()
     labels = {row["row"]: row["label"] for table in reported.values() if "rows" in table
               for row in table["rows"]}  # fmt: skip
@@ -102,7 +102,20 @@ def definition(name: str) -> dict:
     for entry in listed["names"].values():
         row = entry["row"]
         rows.setdefault(row, {"row": row, "label": entry.get("label", labels[row])})
-    return {"title": listed["title"], "rows": [*rows.values()], "against": listed["against"]}
+    claims = [
+        [claim["question"], *(_kind(listed["names"][claim[side]]) for side in "ab")]
+        for claim in listed["claims"]
+    ]
+    head = {"title": listed["title"], "against": listed["against"], "claims": claims}
+    return head | {"rows": [*rows.values()]}
+
+
+def _kind(entry: dict) -> tuple[str, str | None, int]:
+    """The row of a name, its variant if its method has any, and its epochs."""
+    row = entry["row"]
+    own = dict(override.split("=") for override in entry.get("overrides", []))
+    variant = row_settings([row])[row]["adapter"].get("variant")
+    return row, own.get("adapter.variant", variant), int(own.get("train.epochs", 1))
 
 
 def score(name: str) -> str:

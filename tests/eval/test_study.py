@@ -30,7 +30,8 @@ def statistics(rouge: np.ndarray) -> dict[str, np.ndarray]:
 def make(root, name, row, rouge, seed=1, **options):
     """A scored run on the stand-in."""
     scores = {"ROUGE_L": float(rouge.mean())}
-    path = make_run(root, name, ROWS[row], seed, stand_in=STAND_IN, scores=scores, **options)
+    options = {"train": {"epochs": 1}, "stand_in": STAND_IN, "scores": scores} | options
+    path = make_run(root, name, ROWS[row], seed, **options)
     keep_statistics(path, statistics(rouge), [f"MR {i}" for i in range(len(rouge))])
     return path
 
@@ -65,6 +66,7 @@ def test_the_table_by_hand(tmp_path):
     assert mean == "65.00 ± 7.07"
     low, high = map(float, interval.strip("]").split(", "))
     assert low == pytest.approx(15 + 30, abs=5.1) and high == pytest.approx(15 + 70, abs=5.1)
+    assert head[-1] == "names" and solo[-1] == "0.0 %"  # the output is the run's name, not A's
     differences = [line for line in text.splitlines() if "p=" in line]
     assert [line.split(" | ")[0] for line in differences] == [f"| {label}"] * 2 + [
         f"| {label}, devcode"
@@ -81,6 +83,28 @@ def test_the_committed_table_is_that_of_the_committed_runs(tmp_path):
     write_table(study_table(home / "runs"), tmp_path)
     for name in ("table.md", "table.csv"):
         assert (tmp_path / name).read_text() == (home / name).read_text()
+
+
+def test_the_claims_of_a_study(tmp_path):
+    """Those that both sides have runs for, by row, variant and epochs; seeds are drawn too."""
+    for seed in (1, 2):
+        make(tmp_path, f"lora{seed}", "lora", ROUGE + 0.05 * (seed - 1), seed)
+        make(tmp_path, f"solo{seed}", "solo", ROUGE + 0.1 * seed, seed)
+        make(tmp_path, f"five{seed}", "solo", ROUGE, seed, train={"epochs": 5})
+    make(tmp_path, "dev", "solo", ROUGE - 0.1, adapter={"variant": "devcode"})
+    make(tmp_path, "more", "lora", ROUGE + 0.3, train={"epochs": 5})
+    text = write_table(study_table(tmp_path), tmp_path / "out")
+    claims = text.split("## Claims")[1].split("\n## ")[0]
+    lines = [line.strip("| ").split(" | ") for line in claims.splitlines() if "?" in line]
+    label = "Solo (r=128, s=0.4)"
+    assert [line[1:3] for line in lines] == [
+        [f"{label} - LoRA (r=8)", "2, 2"],
+        [f"{label}, devcode - LoRA (r=8)", "1, 2"],
+        [f"{label}, 5 epochs - LoRA (r=8), 5 epochs", "2, 1"],
+    ]
+    # BLEU is the same in all; ROUGE-L differs by 0.05 at least, -0.1 and -0.3 whatever is drawn.
+    assert [line[-1] for line in lines] == ["+ ROUGE_L", "- ROUGE_L", "- ROUGE_L"]
+    assert all(line[3:7] == ["+0.00", "+0.00 to +0.00", "1.0000", "0.00"] for line in lines)
 
 
 def test_runs_with_other_rates_are_apart(tmp_path):
