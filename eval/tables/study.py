@@ -166,9 +166,9 @@ def _claims(table: Table, groups: list[Group]) -> list[str]:
         cells = [BLEU.shown(bleu.a - bleu.b, "+"), interval, f"{p:.4f}", BLEU.shown(bleu.visible)]
         lines.append(row_of([*head, *cells, _others(of_claim)]))
     intro = (
-        "Differences of mean scores. The bootstrap draws seeds and MRs; p is two-sided, with\n"
-        "Holm's correction for the number of questions. Visible: the smallest true difference that\n"
-        "such runs would show in four of five cases. Others: metrics whose intervals leave out 0."
+        "Differences of mean scores. The bootstrap draws seeds and MRs; p is two-sided, with Holm's "
+        "correction.\nVisible: the smallest true difference that such runs would show in four of "
+        "five cases. Others: metrics\nwhose intervals leave out 0."
     )
     head = ["question", "difference of", "seeds", "BLEU", "95 % interval", "p", "visible", "others"]
     rule = "|---|---|---|---:|---:|---:|---:|---|"
