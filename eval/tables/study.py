@@ -28,6 +28,11 @@ Every number is of a stand-in backbone: {backbones}. None is a reproduction.
 seeds: their mean ± standard deviation, the interval that of the mean. Names: the share of outputs
 with the MR's name to the letter, of all seeds.
 """
+CLAIMS_NOTE = """\
+Differences of mean scores. The bootstrap draws seeds and MRs; p is two-sided, with Holm's correction.
+Visible: the smallest true difference that such runs would show in four of five cases. Others: metrics
+whose intervals leave out 0.
+"""
 
 
 @dataclass
@@ -165,14 +170,9 @@ def _claims(table: Table, groups: list[Group]) -> list[str]:
         interval = " to ".join(BLEU.shown(end, "+") for end in (bleu.low, bleu.high))
         cells = [BLEU.shown(bleu.a - bleu.b, "+"), interval, f"{p:.4f}", BLEU.shown(bleu.visible)]
         lines.append(row_of([*head, *cells, _others(of_claim)]))
-    intro = (
-        "Differences of mean scores. The bootstrap draws seeds and MRs; p is two-sided, with Holm's "
-        "correction.\nVisible: the smallest true difference that such runs would show in four of "
-        "five cases. Others: metrics\nwhose intervals leave out 0."
-    )
     head = ["question", "difference of", "seeds", "BLEU", "95 % interval", "p", "visible", "others"]
     rule = "|---|---|---|---:|---:|---:|---:|---|"
-    return ["", "## Claims", "", intro, "", row_of(head), rule, *lines]
+    return ["", "## Claims", "", CLAIMS_NOTE, row_of(head), rule, *lines]
 
 
 def _others(of_claim: dict[str, Claim]) -> str:
