@@ -29,9 +29,9 @@ seeds: their mean ± standard deviation, the interval that of the mean. Names: t
 with the MR's name to the letter, of all seeds.
 """
 CLAIMS_NOTE = """\
-Differences of mean scores. The bootstrap draws seeds and MRs; p is two-sided, with Holm's correction.
-Visible: the smallest true difference that such runs would show in four of five cases. Others: metrics
-whose intervals leave out 0.
+Differences of mean scores. The bootstrap draws seeds and MRs; p is two-sided, with Holm's
+correction. Visible: the smallest true difference that such runs would show in four of five cases.
+Others: metrics whose intervals leave out 0.
 """
 
 
