@@ -1,5 +1,8 @@
 """The table of a study: intervals and differences by hand, and the sample outputs."""
 
+import csv
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +108,24 @@ def test_the_claims_of_a_study(tmp_path):
     # BLEU is the same in all; ROUGE-L differs by 0.05 at least, -0.1 and -0.3 whatever is drawn.
     assert [line[-1] for line in lines] == ["+ ROUGE_L", "- ROUGE_L", "- ROUGE_L"]
     assert all(line[3:7] == ["+0.00", "+0.00 to +0.00", "1.0000", "0.00"] for line in lines)
+
+
+def test_the_page_says_what_sweeps_and_runs_gave():
+    """Every loss of a sweep, its best rate in bold, and every score of the table."""
+    home = ROOT / "results" / "standin12"
+    page = (home / "README.md").read_text(encoding="utf-8")
+    for path in (home / "rates").glob("*.json"):
+        choice = json.loads(path.read_text())
+        [best] = [f"{loss:.3f}" for rate, loss in choice["valid_losses"] if rate == choice["best"]]
+        assert f" {best}**" in page, path
+        assert all(f" {loss:.3f}" in page for _, loss in choice["valid_losses"]), path
+    with open(home / "table.csv", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            [line] = [line for line in page.splitlines() if f" {int(row['trainable']):,} |" in line]
+            shown = {name: METRICS[name].shown(float(row[name])) for name in row if name in METRICS}
+            assert [shown[name] for name in shown if name != "chrF"] == re.findall(
+                r"(\d+\.\d+) (?=\|)", line
+            )[:5], row["row"]
 
 
 def test_runs_with_other_rates_are_apart(tmp_path):
