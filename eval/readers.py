@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from eval.rows import (
+from solo.rows import (
     BREAK,
     OUTPUT,
     REFERENCE,

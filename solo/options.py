@@ -22,8 +22,7 @@ KINDS = {  # of options: (types of the values that fit, in words)
 def make(cls: type[T], values: Mapping[str, Any], group: str = "") -> T:
     """An instance of the dataclass `cls` from `values`; `group` is its name in the configuration.
 
-    A list becomes a tuple where the hint says tuple, and text a number where it says float: YAML
-    reads 1e-3 as text. Raises ValueError, in one line with key,
+    A list becomes a tuple where the hint says tuple. Raises ValueError, in one line with key,
     value and what is allowed, for an unknown key, a missing one, a value of another kind, and a
     number that is not finite; and whatever the class's own checks raise.
     """
@@ -38,25 +37,12 @@ def make(cls: type[T], values: Mapping[str, Any], group: str = "") -> T:
         if required and option.name not in values:
             raise ValueError(f"{prefix}{option.name} is missing; it has no default")
     converted = {}
-    for key, given in values.items():
-        value = _with_numbers(given, hints[key])
+    for key, value in values.items():
         check_kind(f"{prefix}{key}", value, hints[key])
         is_tuple = any(get_origin(kind) is tuple for kind in (hints[key], *get_args(hints[key])))
         listed = is_tuple and isinstance(value, (list, tuple))
         converted[key] = tuple(value) if listed else value
     return cls(**converted)
-
-
-def _with_numbers(value: Any, hint: Any) -> Any:
-    kinds = (hint, *get_args(hint))
-    if float not in kinds or str in kinds:
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_with_numbers(item, float) for item in value]
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value  # check_kind refuses it
 
 
 def check_kind(key: str, value: Any, hint: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from eval import rows
+from solo import rows
 
 OFFICIAL_METRICS = ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
 
@@ -64,7 +64,7 @@ def read_text(path: Path) -> dict[str, list]:
 def read_table(path: Path) -> dict[str, list]:
     """A CSV or TSV as the columns `line`, `mr` and, if it has texts, `ref`.
 
-    Which columns of the file these are is decided as for references (eval/rows.py).
+    Which columns of the file these are is decided as for references (solo/rows.py).
     """
     lines = _lines(path)
     table = rows.read_table(path, lines, False, []) if lines else None
