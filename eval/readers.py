@@ -7,17 +7,24 @@ leaves a note. References: a table (CSV or TSV with a header such as ``mr,ref``)
 per line and a blank line between segments. Hypotheses: a table, or plain text with one per line.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-FORMATS = ("auto", "table", "lora", "text")
+from solo.rows import (
+    BREAK,
+    OUTPUT,
+    REFERENCE,
+    SOURCE,
+    columns_named,
+    is_table,
+    one_line,
+    read_lines,
+    read_table,
+    without_mark,
+)
 
-# Beginnings of column names, lower-cased, that the official script recognises.
-_SOURCE = ("mr", "src", "source", "meaning", "da", "dial act", "dialogue act")
-_OUTPUT = ("out", "ref", "sys")
-_REFERENCE = ("trg", "tgt", "target", "ref", "human")
+FORMATS = ("auto", "table", "lora", "text")
 
 # Pound signs and accents of a file that went through a wrong encoding; repaired in tables.
 _REPAIRS = (("Ł", "£"), ("Â£", "£"), ("Ã©", "é"), ("ã©", "é"))
@@ -41,96 +48,51 @@ class Data:
     notes: list[str] = field(default_factory=list)
 
 
-def _read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file, split (at U+2028 too) as the official script splits them."""
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} does not exist") from None
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from error
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}, line {line}: byte {error.start} (0x{raw[error.start]:02x}) is not UTF-8; "
-            "convert the file to UTF-8"
-        ) from None
-    return text.splitlines()
-
-
-def _starts(name: str, beginnings: tuple[str, ...]) -> bool:
-    name = name.lower()
-    for separator in "_.-":
-        name = name.replace(separator, " ")
-    return name.startswith(beginnings)
+def _repaired(text: str) -> str:
+    for wrong, right in _REPAIRS:
+        text = text.replace(wrong, right)
+    return text
 
 
 def _columns(header: list[str], names: tuple[str, ...]) -> tuple[list[int], list[int]]:
-    sources = [i for i, name in enumerate(header) if _starts(name, _SOURCE)]
-    texts = [i for i, name in enumerate(header) if _starts(name, names)]
-    return sources, texts
-
-
-def _parse(path: Path, lines: list[str], notes: list[str]) -> list[tuple[int, list[str]]]:
-    """CSV or TSV rows, each with its line number; the first line decides about the separator."""
-    kept = [(number, line.strip(), line) for number, line in enumerate(lines, 1) if line.strip()]
-    if not kept:
-        raise ValueError(f"{path} is empty")
-    separator = "\t" if "\t" in kept[0][1] else ","
-    texts = [kept[0][1].replace("\ufeff", ""), *(line for _, line, _ in kept[1:])]
-    for wrong, right in _REPAIRS:
-        texts = [text.replace(wrong, right) for text in texts]
-    rows = []
-    limit = csv.field_size_limit(2**31 - 1)  # the default refuses fields above 128 KiB
-    try:
-        reader = csv.reader(texts, delimiter=separator)
-        for row in reader:
-            number, _, line = kept[reader.line_num - 1]
-            if rows and line.endswith("\t") and len(row) == len(rows[0][1]) - 1:
-                row.append("")  # an empty text whose tab was stripped
-                notes.append(f"{path}, line {number}: an empty text without quotes")
-            rows.append((number, row))
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {kept[reader.line_num - 1][0]}: {error}") from None
-    finally:
-        csv.field_size_limit(limit)
-    return rows
+    exact = "ref" if names is REFERENCE else ""
+    return columns_named(header, SOURCE, "mr"), columns_named(header, names, exact)
 
 
 def _read_table(path: Path, lines: list[str], names: tuple[str, ...], notes: list[str]) -> Rows:
-    rows = _parse(path, lines, notes)
-    header = rows[0][1]
+    table = read_table(path, lines, True, notes)
+    header, rows = table.columns, [fields for _, fields in table.rows]
     sources, texts = _columns(header, names)
     if len(sources) == len(texts) == 1:
         source, text = sources[0], texts[0]
-        rows = rows[1:]
     elif len(header) == 2 and not sources:
         source, text = 0, 1
+        rows = [header, *rows]
         notes.append(f"{path} has no header: its two columns were read as MR and text")
     else:
         raise ValueError(
             f"{path}: the header {header} must name one column of MRs (such as MR) and one of "
-            f"texts (such as {'output' if names is _OUTPUT else 'ref'})"
+            f"texts (such as {'output' if names is OUTPUT else 'ref'})"
         )
-    for number, row in rows:
-        if len(row) != len(header):
-            raise ValueError(
-                f"{path}, line {number}: {len(row)} columns, but the first line has "
-                f"{len(header)}; look for a missing separator or a stray double quote"
-            )
-    return Rows([row[source] for _, row in rows], [row[text] for _, row in rows])
+    broken = [number for number, fields in table.rows if BREAK.search(fields[text])]
+    if broken:
+        notes.append(
+            f"{path}, line {broken[0]}: the words around a line break inside a text are glued, as "
+            f"in the official script ({len(broken)} such texts); put a space there instead"
+        )
+    return Rows(
+        [one_line(_repaired(fields[source])) for fields in rows],
+        [BREAK.sub("", _repaired(fields[text])) for fields in rows],
+    )
 
 
 def _read_lora(path: Path, lines: list[str]) -> Rows:
     rows = Rows([], [])
-    for number, line in enumerate(lines, 1):
-        for wrong, right in _REPAIRS:  # as in tables, so that contexts keep matching
-            line = line.replace(wrong, right)
-        context, separator, completion = line.lstrip("\ufeff").partition("||")
+    for number, line in enumerate(without_mark(lines), 1):
         if not line.strip():
             continue
+        # repaired as in tables, so that contexts keep matching
+        context, separator, completion = one_line(_repaired(line.strip())).partition("||")
         if not separator:
             raise ValueError(f"{path}, line {number}: no '||' between context and completion")
         rows.sources.append(context.strip())
@@ -138,13 +100,22 @@ def _read_lora(path: Path, lines: list[str]) -> Rows:
     return rows
 
 
-def _read_segments(lines: list[str]) -> list[list[str]]:
-    """Plain references: segments between blank lines, or one line each without blank lines.
+def _plain(path: Path, lines: list[str], notes: list[str]) -> list[str]:
+    """The lines of plain text.
 
     The official script keeps a byte order mark as a part of the first word, and so does this.
     """
+    stripped = [line.strip() for line in lines]
+    texts = [one_line(line) for line in stripped]
+    if texts != stripped:
+        notes.append(f"{path}: U+2028 and the like end a line for the official script, not here")
+    return texts
+
+
+def _read_segments(lines: list[str]) -> list[list[str]]:
+    """Plain references: segments between blank lines, or one line each without blank lines."""
     groups = [[]]
-    for line in map(str.strip, lines):
+    for line in lines:
         if line:
             groups[-1].append(line)
         elif groups[-1]:
@@ -154,15 +125,13 @@ def _read_segments(lines: list[str]) -> list[list[str]]:
 
 
 def _is_table(path: Path, lines: list[str], names: tuple[str, ...]) -> bool:
-    if path.suffix.lower() in (".tsv", ".csv"):
-        return True
-    first = lines[0].strip().lstrip("\ufeff") if lines else ""
+    first = without_mark(lines)[0].strip() if lines else ""
     sources, texts = _columns([name.strip('"') for name in first.split("\t")], names)
-    return len(sources) == len(texts) == 1
+    return is_table(path) or len(sources) == len(texts) == 1
 
 
 def _guess_format(path: Path, lines: list[str]) -> str:
-    if _is_table(path, lines, _REFERENCE):
+    if _is_table(path, lines, REFERENCE):
         return "table"
     filled = [line for line in lines if line.strip()]
     # A few lines of plain text may hold ||, and a few of LoRA's may lack it (an error later).
@@ -177,13 +146,15 @@ def read_references(path: Path, kind: str, notes: list[str]) -> Rows | list[list
     """
     if kind not in FORMATS:
         raise ValueError(f"unknown reference format {kind!r}; known: {', '.join(FORMATS)}")
-    lines = _read_lines(path)
+    lines = read_lines(path)
     if not any(line.strip() for line in lines):
         raise ValueError(f"{path} holds no references: it is empty")
     kind = _guess_format(path, lines) if kind == "auto" else kind
     if kind == "table":
-        return _read_table(path, lines, _REFERENCE, notes)
-    return _read_lora(path, lines) if kind == "lora" else _read_segments(lines)
+        return _read_table(path, lines, REFERENCE, notes)
+    if kind == "lora":
+        return _read_lora(path, lines)
+    return _read_segments(_plain(path, lines, notes))
 
 
 def read_hypotheses(path: Path, notes: list[str]) -> Rows:
@@ -191,11 +162,11 @@ def read_hypotheses(path: Path, notes: list[str]) -> Rows:
 
     Raises FileNotFoundError, or ValueError with file and line.
     """
-    lines = _read_lines(path)
-    if _is_table(path, lines, _OUTPUT):
-        rows = _read_table(path, lines, _OUTPUT, notes)
+    lines = read_lines(path)
+    if _is_table(path, lines, OUTPUT):
+        rows = _read_table(path, lines, OUTPUT, notes)
     else:
-        rows = Rows([""] * len(lines), [line.strip() for line in lines])
+        rows = Rows([""] * len(lines), _plain(path, lines, notes))
     if not rows.texts:
         raise ValueError(f"{path} holds no hypotheses")
     return rows
@@ -233,6 +204,12 @@ def _by_source(
         if source not in groups:
             raise ValueError(f"{names[0]}: {names[1]} has no references for the MR {source!r}")
     scored = set(wanted)
+    if len(scored) < len(wanted):
+        notes.append(
+            f"{names[0]} has {len(wanted):,} hypotheses for {len(scored):,} MRs; an MR counts as "
+            "often as it comes, as in the official script: one hypothesis for each reference, not "
+            "for each MR, gives inflated figures"
+        )
     missing = [source for source in groups if source not in scored]
     if missing and partial:
         notes.append(f"{names[0]}: {len(scored)} of {len(groups)} MRs are scored")
@@ -250,6 +227,7 @@ def load(
     hypotheses_paths: Sequence[Path],
     kind: str = "auto",
     partial: bool = False,
+    failures: dict[Path, Exception] | None = None,
 ) -> list[Data]:
     """Read the references once and every file of hypotheses, and pair them.
 
@@ -258,15 +236,21 @@ def load(
     lack MRs, which the official script allows without a word. Otherwise the order counts: a table
     is grouped by runs of the same MR, LoRA's lines by context in order of first appearance.
 
-    Raises FileNotFoundError, or ValueError naming file, line or MR.
+    Raises FileNotFoundError, or ValueError naming file, line or MR. With `failures` one of a file
+    of hypotheses goes there, by path, and the others are read.
     """
     notes: list[str] = []
     references_path = Path(references_path)
     loaded = read_references(references_path, kind, notes)
-    return [
-        _pair(references_path, loaded, Path(path), partial, list(notes))
-        for path in hypotheses_paths
-    ]
+    pairs = []
+    for path in hypotheses_paths:
+        try:
+            pairs.append(_pair(references_path, loaded, Path(path), partial, list(notes)))
+        except (ValueError, OSError) as error:
+            if failures is None:
+                raise
+            failures[path] = error
+    return pairs
 
 
 def _pair(
@@ -288,9 +272,19 @@ def _pair(
         references = [texts for _, texts in groups]
     else:
         references = loaded
+        if [[source] for source in hypotheses.sources] == references:
+            raise ValueError(
+                f"{references_path} holds the MRs of {hypotheses_path}, not references; name a "
+                "file of references"
+            )
     if len(references) != len(hypotheses.texts):
         raise ValueError(
             f"{hypotheses_path} has {len(hypotheses.texts)} hypotheses, but {references_path} "
             f"has references for {len(references)} segments; both must have the same number"
+        )
+    if len(set(map(tuple, references))) == 1:
+        notes.append(
+            "all hypotheses have the same references, so CIDEr, which weighs a word by how few of "
+            "the MRs have it, is 0 whatever they say"
         )
     return Data(hypotheses.sources, hypotheses.texts, references, notes)

@@ -39,15 +39,20 @@ def score_files(
     partial: bool = False,
     by_segment: bool = False,
     report: Report = lambda done, total: None,
+    failures: dict[Path, Exception] | None = None,
 ) -> list[Scored]:
     """Score each file of hypotheses against a file of references.
 
     In the scores, "signature" is one line as sacrebleu has it; "details" the same and more as a
     dictionary: numbers of segments and references, the reference file's sha256, versions of
     packages, and notes about input that the official script would not have accepted.
-    Formats, `partial`: see :mod:`eval.readers`. Raises what :func:`score` and the readers raise.
+    Formats, `partial`, `failures`: see :func:`eval.readers.load`. Raises what :func:`score` and
+    the readers raise.
     """
-    loaded = load(refs_path, hyps_paths, refs_format, partial)
+    loaded = load(refs_path, hyps_paths, refs_format, partial, failures)
+    if not loaded:
+        return []
+    hyps_paths = [path for path in hyps_paths if path not in (failures or {})]
     corpora = [(data.hypotheses, data.references) for data in loaded]
     results = score_systems(corpora, by_segment, report)
     sha256 = hashlib.sha256(Path(refs_path).read_bytes()).hexdigest()
@@ -173,10 +178,10 @@ def _segments(rows: Sequence[dict]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code, 2 after an error."""
+    """The command line; returns the exit code, 2 after an error, with the other files scored."""
     try:
         options = _arguments(argv)
-        several = len(options.hyps) > 1
+        several, failures = len(options.hyps) > 1, {}
         with tqdm(desc="METEOR", unit="system", disable=None if several else True) as bar:
 
             def report(done: int, total: int) -> None:
@@ -190,7 +195,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 options.partial,
                 bool(options.segments),
                 report,
+                failures,
             )
+        for error in failures.values():
+            print(f"error: {error}", file=sys.stderr)
+        if not results:
+            return 2
         systems = [result.scores for result in results]
         if options.json:
             text = json.dumps(systems if several else systems[0], indent=2, ensure_ascii=False)
@@ -202,14 +212,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     for note in dict.fromkeys(note for scores in systems for note in scores["details"]["notes"]):
         print(f"note: {note}", file=sys.stderr)
-    names = [str(path) for path in options.hyps]
+    names = [str(path) for path in options.hyps if path not in failures]
     if options.latex:
         print(_latex(names, systems))
     elif options.table or several:
         print(_table(names, systems))
     else:
         print(_plain(systems[0]))
-    return 0
+    return 2 if failures else 0
 
 
 if __name__ == "__main__":

@@ -5,12 +5,14 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+SETTLED_NS = 2 * 10**9  # the coarsest times of a file, of FAT
 
 
 @contextmanager
@@ -106,13 +108,19 @@ def read_yaml(path: Path):
 
 
 def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file's bytes, read once as long as nobody writes the file."""
+    """Hex sha256 of a file's bytes, which are read again if they may have changed.
+
+    They have not if the file is the same, and so is the time of its last change (ctime), which
+    nobody can set. Of a change just now that is not sure: clocks of file systems are coarse.
+    """
     status = os.stat(path)
-    return _sha256_of(str(path), status.st_ino, status.st_size, status.st_mtime_ns)
+    if time.time_ns() - status.st_ctime_ns < SETTLED_NS:
+        return _sha256_of.__wrapped__(path)
+    return _sha256_of(str(path), status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
 
 
 @functools.lru_cache(maxsize=256)
-def _sha256_of(path: str, *status: int) -> str:
+def _sha256_of(path: Path, *status: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -24,6 +24,7 @@ OUTPUTS = {"attn": "attn.c_proj", "mlp": "mlp.c_proj"}  # what joins the residua
 NORMS = ("ln_1", "ln_2")  # of every block
 FINAL_NORM = "ln_f"
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
+CONSTANTS = (".attn.masked_bias",)  # ends of keys that old checkpoints hold beside the weights
 FUSED = {"gelu_new": "gelu_pytorch_tanh"}  # one function, in one kernel instead of eight
 
 

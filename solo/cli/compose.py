@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -16,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from solo.cli.command import CONFIGS, check_experiments
 from solo.cli.schema import OF_ENTRY_POINTS, register
+from solo.options import check
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.memory import check_memory
 from solo.runs.run import Run, make_run, open_run
@@ -45,7 +47,7 @@ def _composed(overrides: tuple[str, ...], config_name: str) -> DictConfig:
     for override in overrides:
         key, _, value = override.partition("=")
         if key.lstrip("+") == "experiment":
-            check_experiments(value.split(","))
+            check_experiments(value.strip("'\"").split(","))
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return compose(config_name, overrides=list(overrides))
 
@@ -145,14 +147,18 @@ def in_one_line(error: BaseException) -> str:
 def expand(overrides: Sequence[str]) -> list[list[str]]:
     """All combinations of the overrides, those with several values (a=1,2) taken one by one.
 
-    Raises ValueError for what is no override.
+    Raises ValueError for what is no override, and for one of no value.
     """
     choices = []
     try:
-        for override in OverridesParser.create().parse_overrides(list(overrides)):
-            values = override.sweep_string_iterator() if override.is_sweep_override() else None
-            key, line = override.get_key_element(), override.input_line
-            choices.append([line] if values is None else [f"{key}={value}" for value in values])
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            loader = GlobalHydra.instance().config_loader()  # glob() looks into the groups
+        for override in OverridesParser.create(loader).parse_overrides(list(overrides)):
+            key, values = override.get_key_element(), [override.input_line]
+            if override.is_sweep_override():
+                values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+            check(bool(values), f"{override.input_line} matches nothing; name the values, a=1,2")
+            choices.append(values)
     except HydraException as error:
         raise ValueError(in_one_line(error)) from error
     return [list(combination) for combination in itertools.product(*choices)]

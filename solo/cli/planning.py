@@ -13,6 +13,7 @@ from solo.backbones.shapes import shape_of
 from solo.cli import timing
 from solo.cli.rows import Row
 from solo.datasets.download import count_examples
+from solo.files import file_sha256
 from solo.runs.config import RunConfig, data_file
 from solo.runs.run import STATES, Run, make_run
 
@@ -67,7 +68,7 @@ def planned_run(row: Row) -> Run | None:
 
 
 @functools.cache
-def _count(path: Path) -> tuple[int, int]:
+def _count(path: Path, sha256: str) -> tuple[int, int]:
     return count_examples(path)
 
 
@@ -75,7 +76,7 @@ def n_examples(config: RunConfig, split: str) -> int | None:
     """Examples of a split (of the test set, MRs); of an absent E2E file, what it is known for."""
     path = data_file(config, split)
     if path.is_file():
-        return _count(path)[split == "test"]
+        return _count(path, file_sha256(path))[split == "test"]
     return E2E_COUNTS[split] if config.data.sha256.get(split) else None
 
 

@@ -17,7 +17,7 @@ def source_of(path: Path, name: str | None = None) -> Source:
     """
     if name is not None and name not in DATASETS:
         raise ValueError(f"data.name is {name!r}; known: {', '.join(DATASETS)}")
-    source, suffix = DATASETS[name or "e2e"], Path(path).suffix
+    source, suffix = DATASETS[name or "e2e"], Path(path).suffix.lower()
     owners = [owner for owner in DATASETS.values() if suffix in owner.suffixes]
     return owners[0] if owners and source not in owners else source
 

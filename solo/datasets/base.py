@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from solo import rows
+
 OFFICIAL_METRICS = ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
 
 
@@ -16,7 +18,7 @@ class Row(NamedTuple):
 
     mr: str  # the input as the file has it; predictions carry it
     context: str  # the input as the model reads it
-    completion: str  # the text that the model is to write
+    completion: str | None  # the text that the model is to write; None: the file has no texts
 
 
 class SourceFile(NamedTuple):
@@ -31,10 +33,12 @@ class SourceFile(NamedTuple):
 class Source:
     """A kind of data file.
 
-    read: a file's columns, each a list with a value a row: `read_text`, `read_csv`, or any function
-        that gives such a dict. ValueError for a file that is not of this kind.
+    read: a file's columns, each a list with a value a row: `read_text`, `read_table`, or any
+        function that gives such a dict. `line`: the rows' places in the file, where there are such.
+        ValueError for a file that is not of this kind.
     parse: one row, {column: value}, as a Row; ValueError says what is wrong with it.
-    suffixes: where the data set is not named, a file with one of these suffixes is of this kind.
+    suffixes: in small letters; where the data set is not named, a file with one of these is of
+        this kind.
     splits: the published files by split; empty for data of one's own.
     references: the split whose own completions, grouped by MR, are the references.
     metrics: what scores it, by the names of eval.
@@ -48,61 +52,44 @@ class Source:
     metrics: tuple[str, ...] = OFFICIAL_METRICS
 
 
-def read_text(path: Path):
-    """A UTF-8 file as the column `text`, a row a line.
+def read_text(path: Path) -> dict[str, list]:
+    """A UTF-8 file as the columns `line` and `text`, a row a line that is not blank."""
+    lines = enumerate(rows.without_mark(_lines(path)), 1)
+    filled = [(number, line.rstrip("\r\n")) for number, line in lines if line.strip()]
+    if not filled:
+        raise _no_rows(path)
+    return {"line": [number for number, _ in filled], "text": [line for _, line in filled]}
 
-    On a machine without the package `datasets` (a lent GPU, say) a dict in place of its table.
+
+def read_table(path: Path) -> dict[str, list]:
+    """A CSV or TSV as the columns `line`, `mr` and, if it has texts, `ref`.
+
+    Which columns of the file these are is decided as for references (solo/rows.py).
     """
-    path = Path(path)
-    _check_filled(path)
-    try:
-        return _load("text", path)
-    except ImportError:
-        with open(path, encoding="utf-8") as file:  # universal line ends, split at them alone
-            return {"text": [line.rstrip("\n") for line in file]}
+    lines = _lines(path)
+    table = rows.read_table(path, lines, False, []) if lines else None
+    if not table or not table.rows:
+        raise _no_rows(path)
+    columns = {"line": [number for number, _ in table.rows]}
+    for name, beginnings in (("mr", rows.SOURCE), ("ref", rows.REFERENCE)):
+        places = rows.columns_named(table.columns, beginnings, name)
+        if len(places) > 1 or (name == "mr" and not places):
+            raise ValueError(
+                f"{path} has columns {table.columns}; it needs one of MRs (such as mr) and, to "
+                "train on, one of texts (such as ref)"
+            )
+        for place in places:
+            columns[name] = [fields[place] for _, fields in table.rows]
+    return columns
 
 
-def read_csv(path: Path, columns: Sequence[str]):
-    """A UTF-8 CSV with a header that names at least `columns`."""
-    path = Path(path)
-    _check_filled(path)
-    try:  # an empty reference is an empty text, not a missing value
-        table = _load("csv", path, keep_default_na=False, na_filter=False)
-    except ImportError as error:
-        raise ValueError(
-            f"{path} needs the package datasets (python -m pip install datasets); "
-            "without it use LoRA's text files (data=e2e)"
-        ) from error
-    if not set(columns) <= set(table.column_names):
-        raise ValueError(
-            f"{path} has columns {table.column_names}; it needs {' and '.join(columns)}"
-        )
-    return table
-
-
-def _check_filled(path: Path) -> None:
-    if not path.is_file():
+def _lines(path: Path) -> list[str]:
+    if not Path(path).is_file():
         raise FileNotFoundError(
             f"data file {path} not found; run `make data`, or set E2E_DATA_DIR to its folder"
         )
-    if path.stat().st_size == 0:
-        raise _no_rows(path)
+    return rows.read_lines(path)
 
 
 def _no_rows(path: Path) -> ValueError:
     return ValueError(f"{path} has no rows; fetch it again with `make data`")
-
-
-def _load(builder: str, path: Path, **options):
-    """A local file as a table of the package `datasets`, kept in its cache."""
-    import datasets  # here, so that encoding and batching import without it
-
-    datasets.disable_progress_bars()
-    try:
-        table = datasets.load_dataset(builder, data_files=str(path), split="train", **options)
-    except Exception as error:
-        cause = error.__cause__ or error
-        raise ValueError(f"{path} cannot be read as UTF-8 {builder} ({cause})") from error
-    if len(table) == 0:
-        raise _no_rows(path)
-    return table

@@ -56,9 +56,9 @@ def check_file(path: Path, sha256: str | None) -> None:
     found = file_sha256(path)
     if sha256 is not None and found != sha256:
         raise ValueError(
-            f"{path} ({path.stat().st_size} bytes) is damaged or another version: expected "
-            f"sha256 {sha256}, found {found}; delete the file and run "
-            f"`python scripts/prepare_data.py e2e` again"
+            f"{path} ({path.stat().st_size} bytes) is not the published E2E file: expected sha256 "
+            f"{sha256}, found {found}; with data of your own set data.sha256.train=null (or valid, "
+            f"test), else move it away and run `python scripts/prepare_data.py e2e`"
         )
 
 

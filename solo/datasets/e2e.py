@@ -4,6 +4,8 @@ Source: microsoft/LoRA, examples/NLG/data/e2e, at the commit below, made from th
 its format_converting_e2e.py.
 """
 
+from pathlib import Path
+
 from solo.datasets.base import Row, Source, SourceFile, read_text
 
 URL = (
@@ -17,19 +19,30 @@ SHA256 = {
 }
 
 
+def read(path: Path) -> dict[str, list]:
+    """The file's lines; of a test set without references, lines `name : X | ...` alone, as
+    contexts."""
+    columns = read_text(path)
+    if all("||" not in line and " : " in line for line in columns["text"]):
+        columns["context"] = columns.pop("text")
+    return columns
+
+
 def parse(row: dict) -> Row:
     """`name : X | Type : pub||X is a pub .`; the MR as read is the context."""
-    context, separator, completion = row["text"].strip().partition("||")
-    if not separator:
-        raise ValueError(f"no '||' between context and completion in {row['text'][:60]!r}")
-    slots = dict(part.split(" : ", 1) for part in context.split(" | ") if " : " in part)
-    if not slots.get("name", "").strip():
-        raise ValueError(f"the MR {context[:60]!r} has no name; it needs 'name : ...'")
+    if "context" in row:
+        context, completion = row["context"].strip(), None
+    else:
+        context, separator, completion = row["text"].strip().partition("||")
+        if not separator:
+            raise ValueError(f"no '||' between context and completion in {row['text'][:60]!r}")
+    if not context.strip():
+        raise ValueError("the MR is empty; write it as 'name : ... | Type : ...'")
     return Row(context, context, completion)
 
 
 SOURCE = Source(
-    read_text,
+    read,
     parse,
     suffixes=(".txt",),
     splits={

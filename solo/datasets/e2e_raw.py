@@ -1,13 +1,12 @@
-"""The official E2E NLG CSVs: columns mr and ref; MRs linearised as LoRA's, texts untouched.
+"""The official E2E NLG CSVs, or TSVs: an MR and a text a row; MRs linearised, texts untouched.
 
 Source: tuetschek/e2e-dataset at the commit below. The linearisation is that of microsoft/LoRA,
 examples/NLG/src/format_converting_e2e.py.
 """
 
 import re
-from functools import partial
 
-from solo.datasets.base import Row, Source, SourceFile, read_csv
+from solo.datasets.base import Row, Source, SourceFile, read_table
 
 URL = (
     "https://raw.githubusercontent.com/tuetschek/e2e-dataset/"
@@ -34,7 +33,7 @@ SLOT_NAMES = {"eatType": "Type", "priceRange": "price", "familyFriendly": "famil
 def linearise(mr: str) -> str:
     """`name[X], eatType[pub]` -> `name : X | Type : pub`, as LoRA's files write it.
 
-    Raises ValueError for text that is not a list of slot[value], or that has no name.
+    Raises ValueError for text that is not a list of slot[value].
     """
     slots, end = [], 0
     for match in SLOT.finditer(mr):
@@ -44,8 +43,6 @@ def linearise(mr: str) -> str:
         end = match.end()
     if not slots or end != len(mr):
         raise ValueError(f"cannot read the MR {mr!r}; write it as name[X], eatType[pub], ...")
-    if not any(name == "name" and value for name, value in slots):
-        raise ValueError(f"the MR {mr!r} has no name; every MR needs name[...]")
     parts = [f"{SLOT_NAMES.get(name, name)} : {_space_symbols(value)}" for name, value in slots]
     return " | ".join(parts)
 
@@ -56,14 +53,14 @@ def _space_symbols(value: str) -> str:
 
 
 def parse(row: dict) -> Row:
-    """A row of the CSV."""
-    return Row(row["mr"], linearise(row["mr"]), row["ref"])
+    """A row of the table."""
+    return Row(row["mr"], linearise(row["mr"]), row.get("ref"))
 
 
 SOURCE = Source(
-    partial(read_csv, columns=("mr", "ref")),
+    read_table,
     parse,
-    suffixes=(".csv",),
+    suffixes=(".csv", ".tsv"),
     splits={
         split: SourceFile(name, f"{URL}/{name}", sha256) for split, (name, sha256) in FILES.items()
     },

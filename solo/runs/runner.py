@@ -90,8 +90,12 @@ def run_all(
     if decoded:
         try:
             _evaluated(outcome, decoded, evaluate, on_done)
-        except Exception as error:
-            _failed(outcome, [m for run in decoded for m in shared[run.decoding]], error, say)
+        except Exception:  # of one of them; which one it is shows when each is scored alone
+            for run in decoded:
+                try:
+                    _evaluated(outcome, [run], evaluate, on_done)
+                except Exception as error:
+                    _failed(outcome, shared[run.decoding], error, say)
     return outcome
 
 

@@ -40,8 +40,7 @@ def train_run(run: Run, on_progress: Progress) -> None:
 def _train(run: Run, on_progress: Progress) -> None:
     processes, config = make_accelerator(), run.config
     model, tokenizer, description = load_model(config.model)
-    with processes.main_process_first():  # the others find the encoded data in the cache
-        examples = load_data(config, model, tokenizer)
+    examples = load_data(config, model, tokenizer)
     method = config.method_class.attach(model, config.adapter, config.seed)
     arguments = (model, method, *examples, config.train, run.directory, config.seed, run.name)
     if not processes.is_main_process:
@@ -56,9 +55,9 @@ def _train(run: Run, on_progress: Progress) -> None:
 
 def load_data(config: RunConfig, model, tokenizer) -> tuple[list, list]:
     """The training and validation examples of a configuration."""
-    n_positions = model.config.max_position_embeddings
+    n_positions, vocab_size = model.config.max_position_embeddings, model.config.vocab_size
     return tuple(
-        data.load_examples(path, tokenizer, n_positions, config.data.name)
+        data.load_examples(path, tokenizer, n_positions, config.data.name, vocab_size)
         for path in (config.data.train_path, config.data.valid_path)
     )
 

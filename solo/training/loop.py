@@ -20,7 +20,14 @@ from solo.files import Log
 from solo.training.batches import batches_from
 from solo.training.loss import training_loss, validation_losses
 from solo.training.processes import make_accelerator, share_of, sum_gradients
-from solo.training.progress import Progress, RunningLoss, check_finite, log_entry, shown
+from solo.training.progress import (
+    Progress,
+    RunningLoss,
+    check_finite,
+    check_parameters,
+    log_entry,
+    shown,
+)
 from solo.training.recipe import TrainConfig, after_step, learning_rate, make_optimizer, set_step
 from solo.training.state import STATE, resume, save
 
@@ -56,6 +63,7 @@ def train(
 
     def validate(step: int) -> float:
         [loss] = validation_losses(model, valid_examples, config, processes)
+        check_finite([loss], [run_dir], step)
         log.write({"step": step, "epoch": step / per_epoch, "valid_loss": loss})
         return loss
 
@@ -102,4 +110,5 @@ def train(
                 [counters] = running.counters(step)
                 check_finite([counters["loss_sum"]], [run_dir], step)
                 save(run_dir / STATE, attached, optimizer, identity, processes, counters)
+    check_parameters(attached, run_dir, total)
     return {"steps": total, "valid_loss": valid_loss}

@@ -33,6 +33,13 @@ def check_finite(losses: Sequence[float], run_dirs: Sequence[Path], step: int) -
             )
 
 
+def check_parameters(attached: Method, run_dir: Path, step: int) -> None:
+    """Raise Diverged if the update of `step` made a parameter that is not finite."""
+    for name, parameter in attached.parameters.items():
+        if not torch.isfinite(parameter).all():
+            raise Diverged(run_dir, f"{name} is not finite after step {step}; lower train.lr")
+
+
 class RunningLoss:
     """The losses of K runs since the last lines of their logs.
 

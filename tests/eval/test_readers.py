@@ -89,6 +89,65 @@ def test_reasonable_input_that_the_official_script_refuses(read):
     assert data.references[1] == ["one", "two", "four"] and "without regard" in data.notes[0]
 
 
+def test_an_output_of_spaces_is_an_empty_one(read):
+    for empty in ("", "  ", "\t", '""'):
+        data = read(REFS, f"MR\toutput\nc[3]\t{empty}\na[1], b[2]\tA\n")
+        assert data.hypotheses == ["", "A"], repr(empty)
+    data = read(REFS, "output\tMR\n \tc[3]\nA\ta[1], b[2]\n")
+    assert (data.sources, data.hypotheses) == (["c[3]", "a[1], b[2]"], ["", "A"])
+    assert "line 2: an empty text" in data.notes[0]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " \n\n ", "\u2028", "\x0c"])
+def test_a_line_break_inside_a_field_glues_words_and_is_noted(read, end):
+    """As in the official script, which joins its stripped lines; an MR has a space there."""
+    refs = f'mr,ref\n"a[1], b[2]","a nice{end}place"\n"c[3],{end}d[4]",C\n'
+    data = read(refs, f'MR,output\n"a[1], b[2]","A{end}B"\n"c[3], d[4]",C\n', hyps_name="h.csv")
+    assert (data.hypotheses, data.references) == (["AB", "C"], [["a niceplace"], ["C"]])
+    assert [name in note for name, note in zip(("refs.csv", "h.csv"), data.notes, strict=True)]
+    assert "line 2: the words around a line break inside a text are glued" in data.notes[1]
+
+
+def test_other_line_breaks_end_no_line(read):
+    data = read("a||A\u2028B\nb||C\n", "x\x0bX\ny\n", "test.txt", "h.txt")
+    assert (data.hypotheses, data.references) == (["x X", "y"], [["A B"], ["C"]])
+    assert len(data.notes) == 1 and "h.txt: U+2028 and the like end a line for" in data.notes[0]
+    assert read("A\u2028B\nC\n", "x\ny\n", "r.txt", "h.txt").references == [["A B"], ["C"]]
+
+
+def test_one_hypothesis_for_each_reference_is_noted(read):
+    hyps = 'MR\toutput\na[1], b[2]\tA\n"a[1], b[2]"\tB\nc[3]\tC\n'
+    data = read(REFS, hyps)
+    assert [len(group) for group in data.references] == [3, 3, 1]
+    assert "has 3 hypotheses for 2 MRs; an MR counts as often as it comes" in data.notes[0]
+
+
+def test_references_that_are_all_the_same_are_noted(read):
+    """CIDEr is 0 then: a single MR, or one that comes twice."""
+    for hyps in ("c[3]\tC\n", "c[3]\tC\nc[3]\tC\n"):
+        data = read("mr,ref\nc[3],three\n", "MR\toutput\n" + hyps)
+        assert "all hypotheses have the same references, so CIDEr" in data.notes[-1]
+
+
+def test_of_several_columns_the_plain_one_counts(read):
+    refs = "orig_mr,mr,ref_2,ref\nx,c[3],no,three\n"
+    assert read(refs, "MR\toutput\nc[3]\tC\n").references == [["three"]]
+
+
+def test_a_file_that_cannot_be_read_stops_no_other(tmp_path):
+    (tmp_path / "refs.csv").write_text(REFS)
+    for name, text in (("a", GOOD), ("b", "MR\toutput\nx\ty\tz\n"), ("c", GOOD)):
+        (tmp_path / f"{name}.tsv").write_text(text)
+    paths = [tmp_path / f"{name}.tsv" for name in "abcd"]
+    failures = {}
+    loaded = load(tmp_path / "refs.csv", paths, failures=failures)
+    assert [data.hypotheses for data in loaded] == [["A", "C"]] * 2
+    assert list(failures) == [paths[1], paths[3]]
+    assert "b.tsv, line 2: 3 columns" in str(failures[paths[1]])
+    with pytest.raises(ValueError, match="b.tsv, line 2: 3 columns"):
+        load(tmp_path / "refs.csv", paths)
+
+
 def test_partial(read):
     """The official script scores such a file without a word; here it must be asked for."""
     hyps = "MR\toutput\nc[3]\tC\n"
@@ -135,6 +194,7 @@ GOOD = "MR\toutput\na[1], b[2]\tA\nc[3]\tC\n"
         (REFS, GOOD + "c[3]\tC\tmore\n", ("r.csv", "h.tsv"), r"line 4: 3 columns, .* has 2"),
         (REFS, "MR\tguess\nc[3]\tC\n", ("r.csv", "h.tsv"), r"the header \['MR', 'guess'\] must"),
         (REFS, "MR\tout\tref\nc\td\te\n", ("r.csv", "h.tsv"), r"must name one column of MRs"),
+        ("c[3]\n", "MR\toutput\nc[3]\tC\n", ("r.txt", "h.tsv"), r"r.txt holds the MRs of .*h.tsv"),
         (REFS, "MR\toutput\n", ("r.csv", "h.tsv"), r"h.tsv holds no hypotheses"),
         (REFS, "", ("r.csv", "h.txt"), r"h.txt holds no hypotheses"),
         (REFS, "", ("r.csv", "h.tsv"), r"h.tsv is empty"),

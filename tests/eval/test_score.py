@@ -19,6 +19,7 @@ from eval.metrics.java import JavaStopped, java, retried, run_filter
 from eval.metrics.mteval import matches
 from eval.metrics.nist import nist
 from eval.metrics.ptb import tokenize
+from eval.metrics.systems import Result
 from eval.readers import load
 from eval.score import main, score, score_files, score_systems
 
@@ -335,6 +336,24 @@ def test_outputs(capsys, tmp_path, monkeypatch):
     assert lines[0] == r"\begin{tabular}{lrrrrrr}" and lines[-1] == r"\end{tabular}"
     assert segments.read_text(encoding="utf-8") == SEGMENTS
     assert list(temporary.iterdir()) == []
+
+
+def test_one_bad_file_stops_no_other(capsys, tmp_path, monkeypatch):
+    """It is named, and the exit code is not 0."""
+    (tmp_path / "refs.csv").write_text(REFS, encoding="utf-8")
+    (tmp_path / "good.tsv").write_text(HYPS, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    result = Result(SCORES, [], {})
+    monkeypatch.setattr("eval.score.score_systems", lambda corpora, *rest: [result] * len(corpora))
+    hyps = ["--hyps", "good.tsv", "none.tsv", "good.tsv"]
+    assert main(["--refs", "refs.csv", *hyps, "--json", "all.json"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.count("\ngood.tsv\t0.3072\t") == 2 and "none" not in captured.out
+    assert "error: none.tsv does not exist\n" in captured.err
+    assert len(json.loads((tmp_path / "all.json").read_text())) == 2
+    assert main(["--refs", "refs.csv", "--hyps", "none.tsv", "no.tsv"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("does not exist") == 2 and captured.out == ""
 
 
 def test_hugging_face_metric(tmp_path):

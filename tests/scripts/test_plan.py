@@ -125,6 +125,13 @@ def test_several_values_make_several_runs():
         ["seed=1", "train.lr=1e-3", "adapter.rank=[1,2]"],
         ["seed=2", "train.lr=1e-3", "adapter.rank=[1,2]"],
     ]
+    for sweep in ("experiment=choice(demo/none,demo/lora)", "experiment=demo/none,demo/lora"):
+        assert expand([sweep]) == [["experiment=demo/none"], ["experiment=demo/lora"]]
+    assert expand(["adapter=glob(lo*a,exclude=*_schema)", "seed=range(1,3)"]) == [
+        ["adapter=lora", "seed=1"], ["adapter=lora", "seed=2"],
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"adapter=glob\(x\*\) matches nothing; name the values"):
+        expand(["adapter=glob(x*)"])
     rows = compose_rows(["table1/lora_s", "table1/solo_s"], ["seed=1,2"])
     assert [row.config.label for row in rows] == [
         f"table1/{name}, lr 0.0002, seed {seed}" for seed in (1, 2) for name in ("lora_s", "solo_s")

@@ -28,11 +28,13 @@ def test_weights_come_back_without_dropout(checkpoint_dir, tokenizer):
 
 
 def test_the_hubs_old_key_names_load_too(checkpoint_dir, tokenizer):
-    """openai-community/gpt2 has no `transformer.` prefix and keeps the causal masks as buffers."""
+    """openai-community/gpt2 has no `transformer.` prefix and keeps the causal masks as buffers;
+    what older versions of transformers saved keeps the constant for what is masked, too."""
     path = checkpoint_dir / "model.safetensors"
     tensors = {k.removeprefix("transformer."): v for k, v in load_file(path).items()}
     for i in range(6):
         tensors[f"h.{i}.attn.bias"] = torch.ones(1, 1, 400, 400).tril()
+        tensors[f"h.{i}.attn.masked_bias"] = torch.tensor(-1e4)
     save_file(tensors, path, {"format": "pt"})
     loaded = backbone.fingerprint(backbone.load_backbone(checkpoint_dir))
     assert loaded == backbone.fingerprint(make_model(vocab_size=len(tokenizer)))
@@ -46,6 +48,10 @@ def test_the_hubs_old_key_names_load_too(checkpoint_dir, tokenizer):
             "1 missing keys, the first is .*h.2.mlp",
         ),
         (lambda t: t.update(extra=torch.zeros(2)), "1 unexpected keys, the first is extra"),
+        (
+            lambda t: t.update({"transformer.h.0.mlp.masked_bias": torch.zeros(2)}),
+            "1 unexpected keys, the first is transformer.h.0.mlp.masked_bias",
+        ),
         (
             lambda t: t.update({"transformer.ln_f.bias": torch.zeros(3)}),
             "1 mismatched keys, the first is .*ln_f.bias",

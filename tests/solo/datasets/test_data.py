@@ -1,7 +1,8 @@
 """Encoding, batching and the data's errors; on the real data, its published counts."""
 
+import copy
 import json
-import sys
+import os
 from pathlib import Path
 
 import pytest
@@ -98,13 +99,20 @@ def test_collate_pads_to_the_longest_and_marks_targets():
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.txt", f"{LINE}\nname : X, no bars\n", r"a.txt, row 2: no '\|\|' between context"),
-        ("a.txt", "Type : pub||A pub .\n", "a.txt, row 1: the MR 'Type : pub' has no name"),
-        ("a.txt", "name : ||A pub .\n", "row 1: the MR 'name : ' has no name; it needs 'name"),
+        ("a.txt", f"{LINE}\n\nname : X, no bars\n", r"a.txt, line 3: no '\|\|' between context"),
+        ("a.txt", " ||A pub .\n", "a.txt, line 1: the MR is empty; write it as 'name : "),
         ("a.txt", "", "a.txt has no rows; fetch it again with `make data`"),
-        ("a.csv", "mr,ref\neatType[pub],A pub .\n", r"row 1: the MR 'eatType\[pub\]' has no name"),
-        ("a.csv", "mr,ref\nname[X,A pub .\n", r"row 1: cannot read the MR 'name\[X'; write it as"),
-        ("a.csv", "mr,text\nname[X],A pub .\n", r"has columns \['mr', 'text'\]; it needs mr and"),
+        ("a.txt", "mr,ref\nname[X],A pub .\n", r"a.txt, line 1: no '\|\|' between .* in 'mr,ref'"),
+        ("a.csv", "\n", "a.csv is empty"),
+        ("a.csv", "mr,ref\n", "a.csv has no rows"),
+        ("a.csv", "mr,ref\nname[X,A pub .\n", r"line 2: cannot read the MR 'name\[X'; write it as"),
+        ("a.csv", "name,ref\nname[X],A .\n", r"has columns \['name', 'ref'\]; it needs one of MRs"),
+        ("a.csv", "mr,ref 1,ref 2\nname[X],A .,B .\n", "it needs one of MRs .* one of texts"),
+        (
+            "a.csv",
+            "mr,ref\nname[X],A .,B .\n",
+            "a.csv, line 2: 3 columns, but the first",
+        ),
     ],
 )
 def test_bad_files(tmp_path, tokenizer, name, text, message):
@@ -123,7 +131,7 @@ def test_missing_file(tmp_path, tokenizer):
 def test_not_utf8(tmp_path, tokenizer):
     path = tmp_path / "latin.txt"
     path.write_bytes("name : Café||Café .\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="latin.txt cannot be read as UTF-8 text"):
+    with pytest.raises(ValueError, match="latin.txt, line 1: byte 10 .0xe9. is not UTF-8; conv"):
         data.load_examples(path, tokenizer, 192)
 
 
@@ -157,19 +165,75 @@ def test_a_padded_batch_by_hand():
     }
 
 
-def test_without_datasets_a_text_file_is_read_alike(tokenizer, tmp_path, monkeypatch):
-    """Odd line ends and characters that only some splitters take for one."""
-    lines = ["name : A\u2028B||A\x0b .", "name : C||C\x85.", " name : D || D . "]
-    (tmp_path / "a.txt").write_bytes("\r\n".join(lines[:2]).encode() + b"\r" + lines[2].encode())
-    expected = data.load_examples(tmp_path / "a.txt", tokenizer, 400)
-    prompts = data.read_prompts(tmp_path / "a.txt")
-    assert len(expected) == 3
-    monkeypatch.setitem(sys.modules, "datasets", None)  # an import of it fails
-    assert data.load_examples(tmp_path / "a.txt", tokenizer, 400) == expected
-    assert data.read_prompts(tmp_path / "a.txt") == prompts
-    (tmp_path / "a.csv").write_text("mr,ref\nname[A],A .\n")
-    with pytest.raises(ValueError, match="needs the package datasets"):
-        data.read_pairs(tmp_path / "a.csv")
+def replaced(path, text):
+    """Another text in a file, of the same length and with the same time."""
+    status = path.stat()
+    write(path, text)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv"])
+def test_the_content_decides(tmp_path, tokenizer, name):
+    text = LINE if name == "a.txt" else "mr,ref\nname[The Mill],The Mill is a pub .\n"
+    path = write(tmp_path / name, text)
+    mill = data.load_examples(path, tokenizer, 192)
+    replaced(path, text.replace("Mill", "Wall"))
+    assert data.read_pairs(path)[0][1] == "The Wall is a pub ."
+    wall = data.load_examples(path, tokenizer, 192)
+    assert wall == data.encode(data.read_pairs(path), tokenizer) != mill
+    replaced(path, text)
+    assert data.load_examples(path, tokenizer, 192) == mill
+
+
+def test_the_same_rows_are_encoded_once(tmp_path, tokenizer, monkeypatch):
+    paths = [write(tmp_path / name, LINE) for name in ("a.txt", "b.txt")]
+    first = data.load_examples(paths[0], tokenizer, 192)
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "encode", None)
+        assert data.load_examples(paths[1], tokenizer, 192) == first
+        first.append(None)
+        assert len(data.load_examples(paths[1], tokenizer, 192)) == 1
+        with pytest.raises(ValueError, match="row 1 has .* tokens, the backbone 8 positions"):
+            data.load_examples(paths[1], tokenizer, 8)
+    changed = copy.deepcopy(tokenizer)
+    changed.add_tokens(["Mill is"])
+    assert data.load_examples(paths[0], changed, 192) != first[:1]
+
+
+def test_an_mr_needs_no_name(tmp_path):
+    path = write(tmp_path / "a.csv", 'mr,ref\n"eatType[pub], area[city]",A pub .\n')
+    assert data.read_pairs(path) == [("Type : pub | area : city", "A pub .")]
+    path = write(tmp_path / "a.txt", "Type : pub||A pub .\nname : ||A pub .\n")
+    assert data.read_prompts(path) == [("Type : pub", "Type : pub"), ("name : ", "name : ")]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", 'MR\n"name[A], food[B]"\nname[C]\n'),
+        ("a.tsv", "MR\nname[A], food[B]\nname[C]\n"),
+        ("a.txt", "name : A | food : B\nname : C\n"),
+    ],
+)
+def test_a_test_set_without_texts_is_decoded_alone(tmp_path, tokenizer, name, text):
+    path = write(tmp_path / name, text)
+    assert [context for _, context in data.read_prompts(path)] == [
+        "name : A | food : B",
+        "name : C",
+    ]
+    with pytest.raises(ValueError, match=f"{name} has MRs but no texts; a file to train on needs"):
+        data.load_examples(path, tokenizer, 192)
+
+
+def test_a_tokenizer_of_another_model(tmp_path, tokenizer):
+    path = write(tmp_path / "train.txt", LINE)
+    [example] = data.load_examples(path, tokenizer, 192, vocab_size=len(tokenizer))
+    largest = max(example.ids)
+    assert data.load_examples(path, tokenizer, 192, vocab_size=largest + 1) == [example]
+    text = f"row 1 holds token id {largest}, the model knows 0 to {largest - 1}: use the tokenizer"
+    with pytest.raises(ValueError, match=text):
+        data.load_examples(path, tokenizer, 192, vocab_size=largest)
 
 
 def parse_triple(row: dict) -> Row:
@@ -206,7 +270,7 @@ def test_another_data_set_is_a_source_and_a_line(tmp_path, tokenizer, monkeypatc
     assert data.load_examples(path, tokenizer, 192, "triples") == data.encode(pairs, tokenizer)
     if read is read_text:
         write(path, f"{text}\nno arrow\n")
-        with pytest.raises(ValueError, match="train.nt, row 4: no ' => ' in 'no arrow'"):
+        with pytest.raises(ValueError, match="train.nt, line 4: no ' => ' in 'no arrow'"):
             data.load_examples(path, tokenizer, 192, "triples")
 
 

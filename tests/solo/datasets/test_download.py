@@ -87,7 +87,7 @@ def test_present_and_right_file_is_not_fetched(server, tmp_path):
 
 def test_present_but_wrong_file_is_an_error_and_is_kept(server, tmp_path):
     (tmp_path / "a.csv").write_bytes(BODY[:100])
-    with pytest.raises(ValueError, match=r"a\.csv \(100 bytes\) is damaged.*delete the file"):
+    with pytest.raises(ValueError, match=r"a\.csv \(100 bytes\) is not the pub.*move it away"):
         get(server, tmp_path / "a.csv")
     assert server.seen == [] and (tmp_path / "a.csv").read_bytes() == BODY[:100]
 

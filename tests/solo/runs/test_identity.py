@@ -1,7 +1,10 @@
 """A run's name stays where nothing that decides its numbers changes, and only there."""
 
+import hashlib
 import json
+import os
 import shutil
+import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -42,6 +45,21 @@ def test_what_decides_nothing_keeps_the_directory(config):
     )
     assert make_run(same).directory == run.directory
     assert make_run(same).decoding == run.decoding
+
+
+def test_the_content_of_a_file_decides_within_a_process_too(tmp_path, monkeypatch):
+    path, status = tmp_path / "a.txt", None
+    for settled in (files.SETTLED_NS, 0):  # 0: as if the file had long been as it is
+        monkeypatch.setattr(files, "SETTLED_NS", settled)
+        for content in (b"old", b"new"):
+            time.sleep(0.02)  # more than a tick of the file system's clock
+            path.write_bytes(content)
+            os.utime(path, (1, 1))
+            status = status or path.stat()
+            assert path.stat()[:7] == status[:7] and path.stat().st_mtime == status.st_mtime
+            for _ in range(2):
+                assert files.file_sha256(path) == hashlib.sha256(content).hexdigest()
+    assert files._sha256_of.cache_info().hits >= 2
 
 
 def test_one_rate_has_one_name_however_it_is_written(config):

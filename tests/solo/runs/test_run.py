@@ -135,11 +135,12 @@ def test_the_row_is_noted_once(config):
     assert rows == ["table1/solo_s", "table2/solo_s_r128_sparse"]
 
 
-def test_wrong_checksum_names_both_and_the_remedy(config):
-    with pytest.raises(
-        ValueError, match="valid.txt .* is damaged .*: expected sha256 abababab.*; delete"
-    ):
+def test_wrong_checksum_says_how_to_name_data_of_ones_own(config):
+    with pytest.raises(ValueError, match="valid.txt .* is not the published E2E file: ") as error:
         make_run(changed(config, data={"sha256": {"valid": "ab" * 32}}))
+    assert f"expected sha256 {'ab' * 32}, found " in str(error.value)
+    assert "data of your own set data.sha256.train=null (or valid, test)" in str(error.value)
+    assert "delete" not in str(error.value)
 
 
 def test_a_changed_backbone_is_refused_by_its_adapter(config, checkpoint_dir, tokenizer):

@@ -161,3 +161,17 @@ def test_a_failed_evaluation_is_a_failure_of_its_run(config):
         outcome = run_all([run], silent, "done", broken, at_once=at_once)
         assert outcome.failures == ["solo, lr 0.0002, seed 1: RuntimeError: no Java"]
     assert run.state()[0] == "decoded" and STATES.index("decoded") == 3
+
+
+def test_predictions_that_cannot_be_scored_stop_no_other(config):
+    runs = [make_run(changed(config, seed=seed)) for seed in (1, 2, 3)]
+
+    def evaluate(some):
+        if runs[1] in some:
+            raise ValueError("predictions.tsv, line 2: 3 columns")
+        return [{"BLEU": 0.5} for _ in some]
+
+    outcome = run_all(runs, silent, "done", evaluate, at_once=True)
+    [failure] = outcome.failures
+    assert failure.startswith("solo, lr") and failure.endswith("line 2: 3 columns")
+    assert set(outcome.scores) == {runs[0].decoding, runs[2].decoding}

@@ -11,9 +11,11 @@ from accelerate.state import AcceleratorState, GradientState
 
 from solo.adapters import make_config
 from solo.datasets.data import Example
+from solo.training import loop
 from solo.training.batches import PackedBatch, PlainBatch, collate, epoch_batches
 from solo.training.loop import LOG, train
 from solo.training.processes import make_accelerator
+from solo.training.progress import Diverged
 from solo.training.recipe import TrainConfig, learning_rate
 from solo.training.state import STATE, read_counters
 from tests.conftest import make_model
@@ -182,6 +184,17 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_good_state(tmp_path, monk
     resumed, _ = run(tmp_path, save_every=2)
     whole, _ = run(tmp_path / "whole", save_every=2)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_divergence_in_the_last_step_is_an_error_too(tmp_path, monkeypatch):
+    """The loss of a step does not show what its own update did."""
+    with pytest.raises(Diverged, match="the loss is nan at step 2"):
+        run(tmp_path, max_steps=2, lr=1e30, warmup_steps=1)
+    log = (tmp_path / LOG).read_text()
+    assert '"loss"' in log and "NaN" not in log
+    monkeypatch.setattr(loop, "validation_losses", lambda *args: [1.0])  # they need not meet it
+    with pytest.raises(Diverged, match="is not finite after step 2"):
+        run(tmp_path, max_steps=2, lr=1e39, warmup_steps=1)
 
 
 def test_state_of_another_configuration(tmp_path):
