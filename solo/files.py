@@ -1,31 +1,79 @@
 """Files: written atomically, read with one-line errors, known by their content."""
 
+import fcntl
 import functools
 import hashlib
 import json
 import os
-import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+TEMPORARY = ".tmp"  # so begin the names of files that are not complete, those of safetensors too
 
 
 @contextmanager
 def atomic(path: Path):
-    """Yield a temporary path beside `path`; it takes the name `path` only if the block succeeds."""
-    path = Path(path)
+    """Yield a temporary path beside `path`; it takes the name `path` only if the block succeeds.
+
+    The temporary file is locked by its writer: a second writer of `path` waits, and what a kill
+    left behind is written over. `path` may be a link to the file that is meant. Raises ValueError
+    if there is something else than a regular file.
+    """
+    path = Path(os.path.realpath(path))
+    check_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    temporary = path.with_name(f"{TEMPORARY}.{path.name}")
+    with _alone_with(temporary):
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _alone_with(path: Path) -> Iterator[None]:
+    """Hold a new, empty file, once no other process writes it."""
+    while True:
+        with open(path, "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(file, path):  # else its last writer has given it its name, or given up
+                file.truncate(0)
+                yield
+                return
+
+
+def _is_at(file, path: Path) -> bool:
     try:
-        yield Path(name)
-        os.chmod(name, 0o644)  # mkstemp makes it private
-        os.replace(name, path)
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def clean(directory: Path) -> None:
+    """Remove what killed writers left below `directory`, which the caller holds."""
+    for path in Path(directory).rglob(f"{TEMPORARY}*"):
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk holds a file, or the names in a directory, whatever the power does."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
-        Path(name).unlink(missing_ok=True)
+        os.close(handle)
+
+
+def check_regular(path: Path) -> None:
+    """Raise ValueError if something is at `path` that is no regular file (a device, a folder)."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"{path} is no regular file, and is not replaced; name another output")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -45,8 +93,10 @@ def read_json(path: Path):
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is missing; run the stage that writes it") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); delete it and run again") from error
+    except (ValueError, RecursionError) as error:  # JSON's own errors, and bytes that are no text
+        raise ValueError(
+            f"{path} is damaged ({error}); restore it, or move it away and repeat what wrote it"
+        ) from error
 
 
 def read_lines(path: Path) -> list[dict]:
@@ -55,7 +105,7 @@ def read_lines(path: Path) -> list[dict]:
         raise FileNotFoundError(f"{path} is missing; run the stage that writes it")
     try:
         return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}); train this run again") from error
 
 
@@ -72,22 +122,28 @@ class Log:
         """Drop what was written after `step` (everything at step 0) and a line cut short."""
         if not self.main:
             return
-        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        lines = self.path.read_bytes().splitlines() if self.path.exists() else []
         kept = []
         for line in lines:
             try:
                 entry = json.loads(line)
-            except json.JSONDecodeError:
+            except ValueError:
                 break  # the line that a kill cut short
             if entry["step"] <= step and step > 0:
-                kept.append(line + "\n")
-        write_text(self.path, "".join(kept))
+                kept.append(line + b"\n")
+        with atomic(self.path) as temporary:
+            temporary.write_bytes(b"".join(kept))
 
     def write(self, entry: dict) -> None:
         """Append one entry."""
         if self.main:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
+
+    def sync(self) -> None:
+        """Wait until the disk holds it; a state must not be ahead of its log."""
+        if self.main:
+            sync(self.path)
 
 
 def to_yaml(value) -> str:
@@ -101,7 +157,7 @@ def read_yaml(path: Path):
         raise FileNotFoundError(f"{path} not found; is this the directory of a run?")
     try:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is damaged ({' '.join(str(error).split())})") from error
 
 

@@ -6,7 +6,7 @@ run has a directory of its own below it, decode/NAME: runs that differ only in w
 training share the training by being the same run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +15,11 @@ from typing import Any
 
 from solo.files import read_json, read_yaml, to_yaml, write_json, write_text
 from solo.options import check
-from solo.runs import record
+from solo.runs import checkpoint, record
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import VERSION, decoding_identity, short_name, training_identity
 from solo.runs.memory import check_memory
-from solo.training.state import STATE, read_counters
+from solo.training.state import NEXT, STATE, read_counters
 
 PREDICTIONS, METRICS, STATISTICS = "predictions.tsv", "metrics.json", "statistics.json"
 STATES = ("missing", "interrupted", "trained", "decoded", "done")
@@ -48,7 +48,7 @@ class Run:
 
     def state(self) -> tuple[str, int]:
         """How far the run is, one of STATES, and the training steps behind it; from files alone."""
-        trained = record.stage_record(self.directory, "train")
+        trained = checkpoint.trained(self.directory)
         if trained:
             reached = "trained"
             for stage, name in (("decode", "decoded"), ("evaluate", "done")):
@@ -60,6 +60,11 @@ class Run:
         if saved.exists():
             return "interrupted", read_counters(saved)["step"]
         return "missing", 0
+
+    def is_finished(self) -> bool:
+        """Whether the run is trained and nothing of its training is left to tidy up."""
+        left = any((self.directory / name).exists() for name in (STATE, NEXT))
+        return bool(checkpoint.trained(self.directory)) and not left
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -93,21 +98,21 @@ class Run:
             write_json(path, [*rows, row])
 
 
-def make_run(config: RunConfig, planned: bool = False, shared_draws: bool = False) -> Run:
+def make_run(config: RunConfig, planned: bool = False, company: Sequence[str] = ()) -> Run:
     """The run that `config` describes, in `config.output_dir` or below `config.runs_dir`.
 
     Checks the whole configuration on the way, before any work. With `planned`, the run may be for
     another machine: its memory does not count, and a data file that is not there is taken to have
-    the checksum that the configuration names. With `shared_draws` it is the run whose dropout
-    draws from one stream with others (solo/runs/together.py), which ends with other weights than
-    the same run alone. Raises ValueError if the directory holds a run of another identity, and
-    what check_memory and training_identity raise.
+    the checksum that the configuration names. With `company` it is the run whose dropout draws from
+    one stream with the runs of these names (solo/runs/together.py), which ends with other weights
+    than the same run alone. Raises ValueError if the directory holds a run of another identity, or
+    something that is no run, and what check_memory and training_identity raise.
     """
     if not planned:
         check_memory(config)
     identity = training_identity(config, planned)
-    if shared_draws:
-        identity |= {"shared_draws": True}
+    if company:
+        identity |= {"shared_draws": list(company)}
     name = f"{config.method}-{Path(config.model.path).name}-{short_name(identity)}"
     directory = Path(config.output_dir or Path(config.runs_dir) / name)
     saved = directory / "identity.json"
@@ -115,6 +120,11 @@ def make_run(config: RunConfig, planned: bool = False, shared_draws: bool = Fals
         raise ValueError(
             f"{directory} holds the run of another configuration; choose another output_dir"
         )
+    check(not directory.exists() or directory.is_dir(), f"{directory} is no folder; a run needs one")
+    check(
+        saved.exists() or not directory.exists() or all(p.name[0] == "." for p in directory.iterdir()),
+        f"{directory} holds files that are no run's; choose another output_dir, or move them away",
+    )
     return Run(config, identity, directory, planned)
 
 
@@ -124,7 +134,7 @@ def open_run(directory: Path, config: RunConfig | None = None) -> Run:
     Raises FileNotFoundError if nothing is trained there, ValueError for damaged files.
     """
     directory = Path(directory)
-    if not record.stage_record(directory, "train"):
+    if not checkpoint.trained(directory):
         raise FileNotFoundError(
             f"{directory} holds no trained run; train it first (scripts/train.py), or set run=DIR"
         )

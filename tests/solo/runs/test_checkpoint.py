@@ -44,7 +44,7 @@ def test_another_backbone(saved):
 def test_damaged_weights(saved):
     path = saved / checkpoint.WEIGHTS
     path.write_bytes(path.read_bytes()[:-4] + b"oops")
-    refuses(saved, make_model(), "is damaged or not this run's; train it again")
+    refuses(saved, make_model(), "is damaged or not this run's; move it away, and")
 
 
 def test_missing_weights(saved):
@@ -75,7 +75,7 @@ def test_tensors_that_do_not_fit(saved, change, text):
 
 def test_broken_json(saved):
     (saved / checkpoint.CONFIG).write_text('{"method": ')
-    refuses(saved, make_model(), "adapter_config.json is not valid JSON .*delete it and run again")
+    refuses(saved, make_model(), "adapter_config.json is damaged .*restore it, or move it away")
 
 
 def test_a_state_with_parameters_that_are_not_finite_is_not_written(tmp_path, model):

@@ -84,7 +84,7 @@ def test_changed_predictions_are_not_taken_for_decoded_ones(config):
     run = trained(config)
     output = stages.decode_run(run, quiet)
     output.write_text(output.read_text().replace("output", "outputs", 1))
-    with pytest.raises(ValueError, match="predictions.tsv was changed since it was decoded; delet"):
+    with pytest.raises(ValueError, match="predictions.tsv was changed since it was decoded; move"):
         stages.decode_run(run, quiet)
 
 
