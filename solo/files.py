@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,8 +28,9 @@ def atomic(path: Path):
     check_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY}.{path.name}")
-    with _alone_with(temporary):
+    with alone_with(temporary):
         try:
+            os.truncate(temporary, 0)
             yield temporary
             os.replace(temporary, path)
         except BaseException:
@@ -37,13 +39,12 @@ def atomic(path: Path):
 
 
 @contextmanager
-def _alone_with(path: Path) -> Iterator[None]:
-    """Hold a new, empty file, once no other process writes it."""
+def alone_with(path: Path) -> Iterator[None]:
+    """Hold an incomplete file, made empty if there is none, once no other process holds it."""
     while True:
         with open(path, "ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if _is_at(file, path):  # else its last writer has given it its name, or given up
-                file.truncate(0)
                 yield
                 return
 
@@ -57,8 +58,11 @@ def _is_at(file, path: Path) -> bool:
 
 def clean(directory: Path) -> None:
     """Remove what killed writers left below `directory`, which the caller holds."""
-    for path in Path(directory).rglob(f"{TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+    for path in list(Path(directory).rglob(f"{TEMPORARY}*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
