@@ -143,7 +143,7 @@ def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> dict[Path, E
             if isinstance(error, Diverged):
                 broken[error.run_dir] = error
                 _note_diverged(error.run_dir, error)
-            say(f"together: {type(error).__name__}: {error}")
+            say(f"together: {type(error.__cause__ or error).__name__}: {error}")
 
         if len(group) > 1:
             names = ", ".join(sorted({run.config.method for run in group}))
