@@ -2,7 +2,8 @@
 
 import fcntl
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
@@ -38,6 +39,31 @@ def _is_at(file, path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def check_output(path: Path, inputs: Iterable[Path], ours: Callable[[str], bool], force: bool):
+    """Raise ValueError if `path` is no regular file, one of `inputs` or, unless `force`, a file
+    whose text is not `ours`."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no regular file, and is not replaced; name another output")
+    if any(given.exists() and path.exists() and given.samefile(path) for given in inputs):
+        raise ValueError(f"{path} is an input of this command; name another output")
+    if path.exists() and not force and not ours(path.read_text("utf-8", errors="replace")):
+        raise ValueError(
+            f"{path} is there already, and this program did not write it; name another output, or "
+            "replace it with --force"
+        )
+
+
+def replace_own(path: Path, text: str) -> None:
+    """replace_text, but ValueError for a file that does not begin as this program's do."""
+    start = re.split("[:,\n]", text)[0]
+    if path.is_file() and not path.read_text("utf-8", errors="replace").startswith(start):
+        raise ValueError(
+            f"{path} is not what this program wrote, and is not replaced; move it away, or choose "
+            "another --out"
+        )
+    replace_text(path, text)
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+OUTPUTS = ROOT / "data" / "cache" / "outputs.txt"  # checksums of what went where the user said
 TEMPORARY = ".tmp"  # so begin the names of files that are not complete, those of safetensors too
 
 
@@ -78,6 +79,40 @@ def check_regular(path: Path) -> None:
     """Raise ValueError if something is at `path` that is no regular file (a device, a folder)."""
     if Path(path).exists() and not Path(path).is_file():
         raise ValueError(f"{path} is no regular file, and is not replaced; name another output")
+
+
+def check_output(path: Path, inputs: Iterable[Path], force: bool = False) -> None:
+    """Raise ValueError if an output that the user named would replace what must not be lost.
+
+    That is: no regular file; one of `inputs`; a file below a folder of `inputs`, or (unless `force`)
+    anywhere else, that write_output has not written.
+    """
+    path = Path(path)
+    check_regular(path)
+    if not path.exists():
+        return
+    for given in map(Path, inputs):
+        if given.is_file() and given.samefile(path):
+            raise ValueError(f"{path} is an input of this command; name another output")
+    if file_sha256(path) in (OUTPUTS.read_text() if OUTPUTS.exists() else ""):
+        return
+    folders = [given.resolve() for given in map(Path, inputs) if given.is_dir()]
+    if any(folder in path.resolve().parents for folder in folders):
+        raise ValueError(f"{path} is a file that this command works with; name another output")
+    if not force:
+        raise ValueError(
+            f"{path} is there already, and not as this program wrote it; name another output, or "
+            "replace it with force=true"
+        )
+
+
+def write_output(path: Path, text: str) -> None:
+    """write_text for an output that the user named, noted for `check_output`."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+        OUTPUTS.parent.mkdir(parents=True, exist_ok=True)
+        with open(OUTPUTS, "a", encoding="utf-8") as file:
+            file.write(file_sha256(temporary) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

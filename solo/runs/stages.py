@@ -11,9 +11,9 @@ from solo.backbones import loading
 from solo.backbones.fast import frozen_products
 from solo.datasets import data
 from solo.decoding import rules
-from solo.files import file_sha256, write_text
+from solo.files import check_output, file_sha256, write_output, write_text
 from solo.runs import checkpoint, record
-from solo.runs.config import ModelConfig, RunConfig
+from solo.runs.config import ModelConfig, RunConfig, data_file
 from solo.runs.run import PREDICTIONS, Run
 from solo.training.loop import train
 from solo.training.processes import make_accelerator
@@ -110,6 +110,23 @@ def _is_decoded(run: Run) -> bool:
     return True
 
 
+def decode_to(
+    output: Path,
+    config: RunConfig,
+    adapter_dir: Path | None,
+    on_progress: Progress,
+    force: bool = False,
+) -> None:
+    """Decode as decode_file does, into a file that the user named.
+
+    Raises ValueError, before any work, if that is one that must not be lost (files.check_output).
+    """
+    inputs = [data_file(config, split) for split in ("train", "valid", "test")]
+    inputs += [Path(config.evaluate.references), Path(config.model.path)]
+    check_output(output, [*inputs, adapter_dir] if adapter_dir else inputs, force)
+    write_output(output, predictions_text(decode_file(config, adapter_dir, on_progress)))
+
+
 def decode_file(
     config: RunConfig, adapter_dir: Path | None, on_progress: Progress
 ) -> list[tuple[str, str]]:
@@ -152,9 +169,14 @@ def load_model(model_config: ModelConfig, adapter_dir: Path | None = None):
 
 
 def write_predictions(path: Path, rows: list[tuple[str, str]]) -> None:
+    """Write a file of predictions."""
+    write_text(path, predictions_text(rows))
+
+
+def predictions_text(rows: list[tuple[str, str]]) -> str:
     """Columns MR and output; a line break in an output becomes a space, an empty one is `""`."""
     lines = ["MR\toutput"] + [f"{_field(mr)}\t{_field(text)}" for mr, text in rows]
-    write_text(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _field(text: str) -> str:

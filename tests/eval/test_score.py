@@ -291,7 +291,7 @@ def test_command_line_errors(capsys, tmp_path):
         (["--refs", "r"], "the following arguments are required: --hyps"),
         (["--refs", str(refs), "--hyps", "none.tsv"], "none.tsv does not exist"),
         (["--refs", str(refs), "--hyps", "h", "--json", "no/dir/x"], "folder of --json"),
-        (["--refs", str(refs), "--hyps", "h", "--json", str(tmp_path)], "is a folder; name"),
+        (["--refs", str(refs), "--hyps", "h", "--json", str(tmp_path)], "is no regular file"),
         (["--refs", str(refs), "--hyps", "h", "i", "--segments", "s"], "one file of hyp"),
     ):
         assert main(arguments) == 2
