@@ -84,8 +84,8 @@ def check_regular(path: Path) -> None:
 def check_output(path: Path, inputs: Iterable[Path], force: bool = False) -> None:
     """Raise ValueError if an output that the user named would replace what must not be lost.
 
-    That is: no regular file; one of `inputs`; a file below a folder of `inputs`, or (unless `force`)
-    anywhere else, that write_output has not written.
+    That is: no regular file; one of `inputs`; and a file below a folder of `inputs` or, unless
+    `force`, anywhere else that write_output has not written.
     """
     path = Path(path)
     check_regular(path)

@@ -27,8 +27,8 @@ decode.beam=1.5 decode.length_penalty=x decode.no_repeat_ngram=-1 decode.max_new
 decode.max_new_tokens=x decode.batch_size=0 decode=nope decode.nope=1 data=nope data.name=nope
 data.nope=1 data.train_path=nowhere data.valid_path=/dev/null data.test_path=null data.sha256=x
 data.sha256.train=abc data.dir=nowhere model.path=nowhere model.path=/dev/null model.path=null
-model.path= model=nope model.nope=1 evaluate.nope=1 row=[1] runs_dir=/dev/null/x output_dir=/dev/null
-experiment=nope experiment=table1/nope together=maybe nope nope=1 =1 a=b=c +nope=1 ~train
+model.path= model=nope model.nope=1 evaluate.nope=1 row=[1] runs_dir=/dev/null/x
+output_dir=/dev/null experiment=nope experiment=table1/nope together=maybe nope nope=1 =1 a=b=c +nope=1 ~train
 train.lr={a:1} 'train.lr train.lr=1,2 sweep=nope adapter=[solo,lora] train.lr=${nope}
 data.train_path=${oc.env:NOPE} adapter.rank=${adapter.rank} model.path=a/b/c hydra/launcher=nope
 """.split()
@@ -116,7 +116,7 @@ def bad_inputs(world: World, finished: Path) -> Iterator[Bad]:
         "backbone/model.safetensors": train, "backbone/tokenizer.json": train,
     }  # fmt: skip
     for name, argv in files.items():
-        for kind in DAMAGES:
+        for kind in DAMAGES if (work / name).exists() else ():
             yield Bad(f"{name} {kind}", argv, partial(damaged, work / name, kind))
     for name in ("config.yaml", "identity.json", "environment.json", "train_log.jsonl"):
         for kind in DAMAGES:
@@ -153,8 +153,9 @@ def execute(argv: list[str]) -> None:
 
 def feed(world: World, counts, start, wait, short: bool) -> None:
     """Give the bad inputs to the program, one by one."""
-    finished = made(world, "done").directory
+    finished = made(world, "decoded" if short else "done").directory
     output = world.folder / "output.txt"
+    lay_out(world, finished)
     for bad in list(bad_inputs(world, finished))[:: 40 if short else 1]:
         lay_out(world, finished)
         bad.damage()

@@ -59,7 +59,11 @@ def make_world(folder: Path) -> World:
     write_demo_data(folder / "data", **SIZES, pretrain_valid_lines=30)
     line, prose = "name : The Mill || The Mill stands .\n", "There was a mill by the river . " * 20
     talk, end = "User: Is there a mill?\nAssistant: There is.\n" * 20, "\n<|endoftext|>\n"
-    texts = {"data": line * 40, "text": (prose + end) * 20, "valid": talk + end + prose + end + line}
+    texts = {
+        "data": line * 40,
+        "text": (prose + end) * 20,
+        "valid": talk + end + prose + end + line,
+    }
     for name, text in texts.items():
         write_text(folder / "corpus" / f"{name}.txt", text)
     tokenizer = corpus.train_tokenizer([folder / "data" / "pretrain.txt"], 400)
@@ -162,7 +166,10 @@ def download(world: World) -> None:
 
 def pretraining(world: World) -> None:
     """Pretrain a backbone, with a state after each step."""
-    places = {"output_dir": str(world.work / "backbone"), "corpus_dir": str(world.folder / "corpus")}
+    places = {
+        "output_dir": str(world.work / "backbone"),
+        "corpus_dir": str(world.folder / "corpus"),
+    }
     recipe = pretrain.Recipe(**RECIPE, **places)
     pretrain.make_backbone(recipe, world.work / "cache", lambda *progress: None)
 

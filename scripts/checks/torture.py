@@ -31,10 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from scripts.checks import bad_inputs
 from scripts.checks.tiny import STAGES, World, made, make_world
-from solo.cli.command import one_line_errors, plain_parser, progress_bar, say
+from solo.cli.command import one_line_errors, plain_parser, say
 from solo.runs import record
 
 CLOCK = ("started", "seconds", "tokens_per_s")  # what two runs of one thing differ in
+SHORT = ["data", "download", "pretraining", "alone", "sweep"]  # scores and pictures take long
 Kill = Callable[[], None]  # called in the fork, it sees to the fork's end
 
 
@@ -247,7 +248,7 @@ def serve(folder: Path) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = plain_parser(__doc__)
     parser.add_argument("--short", action="store_true", help="a few of each")
-    parser.add_argument("--stages", default=",".join(STAGES), help="comma-separated")
+    parser.add_argument("--stages", help=f"comma-separated; default: {', '.join(STAGES)}")
     parser.add_argument("--no-inputs", action="store_true", help="leave the bad inputs out")
     parser.add_argument("--seed", type=int, default=0, help="of the random times (default: 0)")
     args = parser.parse_args(argv)
@@ -259,9 +260,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
         world = make_world(Path(folder))
         world.address = serve(world.folder / "data")
-        for until in ("decoded", "done"):  # in this process, so that forks find them
-            made(world, until)
-        for name in filter(None, args.stages.split(",")):
+        for until in ("decoded",) if args.short else ("decoded", "done"):
+            made(world, until)  # in this process, so that forks find it
+        stages = SHORT if args.short else list(STAGES)
+        for name in stages if args.stages is None else filter(None, args.stages.split(",")):
             torture(name, world, counts, args.short, random.Random(args.seed))
         if not args.no_inputs:
             bad_inputs.feed(world, counts, start, wait, args.short)

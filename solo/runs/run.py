@@ -120,11 +120,13 @@ def make_run(config: RunConfig, planned: bool = False, company: Sequence[str] = 
         raise ValueError(
             f"{directory} holds the run of another configuration; choose another output_dir"
         )
-    check(not directory.exists() or directory.is_dir(), f"{directory} is no folder; a run needs one")
-    check(
-        saved.exists() or not directory.exists() or all(p.name[0] == "." for p in directory.iterdir()),
-        f"{directory} holds files that are no run's; choose another output_dir, or move them away",
-    )
+    if directory.exists() and not saved.exists():
+        check(directory.is_dir(), f"{directory} is no folder; a run needs one")
+        check(
+            all(path.name[0] == "." for path in directory.iterdir()),
+            f"{directory} holds files that are no run's; choose another output_dir, or move them "
+            "away",
+        )
     return Run(config, identity, directory, planned)
 
 

@@ -1,4 +1,4 @@
-"""Files that are written: whole or not at all, by one writer at a time, and never over another's."""
+"""Files are written whole or not at all, by one writer at a time, and never over another's."""
 
 import os
 import threading

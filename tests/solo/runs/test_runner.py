@@ -197,7 +197,7 @@ def test_a_company_that_is_not_at_one_step_is_refused(config):
     run_all(shared, silent, "trained", share_passes=True)
     (shared[1].directory / checkpoint.WEIGHTS).unlink()
     [failure] = run_all(shared, silent, "trained", share_passes=True).failures
-    assert "draw their dropout together, but are not at one step any more; to begin again" in failure
+    assert "draw their dropout together, but are not at one step any more; to begin" in failure
     assert str(shared[0].directory) in failure and str(shared[1].directory) in failure
 
 
