@@ -28,7 +28,8 @@ decode.max_new_tokens=x decode.batch_size=0 decode=nope decode.nope=1 data=nope 
 data.nope=1 data.train_path=nowhere data.valid_path=/dev/null data.test_path=null data.sha256=x
 data.sha256.train=abc data.dir=nowhere model.path=nowhere model.path=/dev/null model.path=null
 model.path= model=nope model.nope=1 evaluate.nope=1 row=[1] runs_dir=/dev/null/x
-output_dir=/dev/null experiment=nope experiment=table1/nope together=maybe nope nope=1 =1 a=b=c +nope=1 ~train
+output_dir=/dev/null experiment=nope experiment=table1/nope together=maybe nope nope=1 =1 a=b=c
++nope=1 ~train
 train.lr={a:1} 'train.lr train.lr=1,2 sweep=nope adapter=[solo,lora] train.lr=${nope}
 data.train_path=${oc.env:NOPE} adapter.rank=${adapter.rank} model.path=a/b/c hydra/launcher=nope
 """.split()
