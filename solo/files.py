@@ -126,10 +126,16 @@ def write_json(path: Path, value) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path):
-    """Read JSON; a missing or broken file is a one-line error that names it."""
+def read_json(path: Path, keys: Iterable[str] = (), kind: type = dict):
+    """Read JSON of a kind, a dict with at least `keys`, or a list; a missing or damaged file is a
+    one-line error that names it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(value, kind):
+            raise ValueError(f"it holds no {'mapping' if kind is dict else 'list'}")
+        if missing := [key for key in keys if key not in value]:
+            raise ValueError(f"it has no {missing[0]!r}")
+        return value
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is missing; run the stage that writes it") from error
     except (ValueError, RecursionError) as error:  # JSON's own errors, and bytes that are no text

@@ -71,6 +71,7 @@ def start(task: Callable[[], None], output: Path, kill: Kill = lambda: None) -> 
         with open(output, "ab", buffering=0) as file:
             for stream in (1, 2):
                 os.dup2(file.fileno(), stream)
+        sys.stdout = sys.stderr = open(output, "a", buffering=1)
         kill()
         with one_line_errors():
             task()

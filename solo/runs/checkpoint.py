@@ -18,6 +18,7 @@ from solo.runs import record
 from solo.tensors import copy_strictly, save_tensors
 
 WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
+KEYS = ("method", "options", "seed", "backbone_sha256", "fixed_sha256", "weights_sha256")
 
 
 def save_adapter(
@@ -55,7 +56,7 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
     the first missing, unexpected or misshapen tensor. The model is left as it was.
     """
     directory = Path(directory)
-    saved = read_json(directory / CONFIG)
+    saved = read_json(directory / CONFIG, KEYS)
     if saved["backbone_sha256"] != backbone_sha256:
         raise ValueError(
             f"{directory} was trained on another backbone (sha256 {saved['backbone_sha256'][:12]}; "
@@ -67,6 +68,8 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
         raise ValueError(
             f"{directory / WEIGHTS} is damaged or not this run's; move it away, and train it again"
         )
+    if not isinstance(saved["options"], dict):
+        raise ValueError(f"{directory / CONFIG} is damaged (options is {saved['options']!r})")
     method, config = make_config({"name": saved["method"], **saved["options"]})
     attached = method.attach(model, config, saved["seed"])
     try:

@@ -38,7 +38,10 @@ def environment() -> dict:
 def stage_record(run_dir: Path, stage: str) -> dict | None:
     """What `environment.json` says of a stage, or None if that stage has not finished."""
     path = Path(run_dir) / "environment.json"
-    return read_json(path).get(stage) if path.exists() else None
+    entry = read_json(path).get(stage) if path.exists() else None
+    if entry is None or isinstance(entry, dict):
+        return entry
+    raise ValueError(f"{path} is damaged ({stage} is {entry!r}); restore it, or move it away")
 
 
 @contextmanager

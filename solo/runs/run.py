@@ -55,7 +55,9 @@ class Run:
                 if not record.stage_record(self.decoding, stage):
                     break
                 reached = name
-            return reached, trained["steps"]
+            steps = trained.get("steps")
+            check(isinstance(steps, int), f"{self.directory} is damaged (its steps are {steps!r})")
+            return reached, steps
         saved = self.directory / STATE
         if saved.exists():
             return "interrupted", read_counters(saved)["step"]
@@ -93,7 +95,7 @@ class Run:
     def claim(self, row: str) -> None:
         """Note that the run fills a table row; one run may fill rows of several tables."""
         path = self.directory / "rows.json"
-        rows = read_json(path) if path.exists() else []
+        rows = read_json(path, kind=list) if path.exists() else []
         if row not in rows:
             write_json(path, [*rows, row])
 
@@ -116,7 +118,7 @@ def make_run(config: RunConfig, planned: bool = False, company: Sequence[str] = 
     name = f"{config.method}-{Path(config.model.path).name}-{short_name(identity)}"
     directory = Path(config.output_dir or Path(config.runs_dir) / name)
     saved = directory / "identity.json"
-    if saved.exists() and short_name(read_json(saved)["training"]) != short_name(identity):
+    if saved.exists() and short_name(read_identity(directory)) != short_name(identity):
         raise ValueError(
             f"{directory} holds the run of another configuration; choose another output_dir"
         )
@@ -140,9 +142,16 @@ def open_run(directory: Path, config: RunConfig | None = None) -> Run:
         raise FileNotFoundError(
             f"{directory} holds no trained run; train it first (scripts/train.py), or set run=DIR"
         )
-    identity = read_json(directory / "identity.json")
-    check("training" in identity, f"{directory / 'identity.json'} is damaged: it has no `training`")
-    return Run(config or read_config(directory / "config.yaml"), identity["training"], directory)
+    identity = read_identity(directory)
+    return Run(config or read_config(directory / "config.yaml"), identity, directory)
+
+
+def read_identity(directory: Path) -> dict[str, Any]:
+    """What decided the weights of the run in a directory. Raises ValueError for a damaged file."""
+    path = directory / "identity.json"
+    identity = read_json(path, ["training"])["training"]
+    check(isinstance(identity, dict), f"{path} is damaged (training is {identity!r})")
+    return identity
 
 
 def read_config(path: Path) -> RunConfig:

@@ -103,7 +103,7 @@ def _is_decoded(run: Run) -> bool:
     output, entry = run.decoding / PREDICTIONS, record.stage_record(run.decoding, "decode")
     if not entry or not output.exists():
         return False
-    if entry["sha256"] != file_sha256(output):
+    if entry.get("sha256") != file_sha256(output):
         raise ValueError(
             f"{output} was changed since it was decoded; move {run.decoding} away to decode again"
         )

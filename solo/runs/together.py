@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from solo.adapters.base import HookedMethod
-from solo.files import config_hash, read_json
+from solo.files import config_hash
 from solo.runs import checkpoint, stages
 from solo.runs.identity import resolved, short_name
-from solo.runs.run import Run, make_run
+from solo.runs.run import Run, make_run, read_identity
 from solo.runs.stages import Progress
 from solo.training import together
 from solo.training.progress import Diverged
@@ -62,7 +62,7 @@ def _companies(folder: Path, names: set[str]) -> dict[str, list[str]]:
     begun, trained = {}, {}
     for path in sorted(folder.glob("*/identity.json")):
         try:
-            identity = dict(read_json(path)["training"])
+            identity = read_identity(path.parent)
             others = identity.pop("shared_draws", None)
             if isinstance(others, list) and short_name(identity) in names:
                 if checkpoint.trained(path.parent):

@@ -70,7 +70,7 @@ def read_counters(path: Path) -> dict:
         with safe_open(path, framework="pt") as file:
             counters = json.loads(file.metadata()["counters"])
         return {"step": int(counters["step"]), "events": list(counters["events"])} | counters
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
         raise _damaged(path, error) from error
 
 

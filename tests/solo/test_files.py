@@ -91,12 +91,15 @@ def test_an_output_replaces_only_what_the_program_wrote(tmp_path, monkeypatch):
     files.check_output(out, [given], force=True)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"null", b"[1]"])
 def test_damaged_json_is_named_and_never_to_be_deleted(tmp_path, content):
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(ValueError, match="config.json is damaged .*; restore it, or move it away"):
         files.read_json(tmp_path / "config.json")
-    (tmp_path / "log.jsonl").write_bytes(content or b"{")
+    with pytest.raises(ValueError, match="config.json is damaged .it has no 'b'.; restore it"):
+        (tmp_path / "config.json").write_text('{"a": 1}')
+        files.read_json(tmp_path / "config.json", ["a", "b"])
+    (tmp_path / "log.jsonl").write_bytes(b"{")
     with pytest.raises(ValueError, match="log.jsonl is damaged"):
         files.read_lines(tmp_path / "log.jsonl")
 
