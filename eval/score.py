@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from eval.files import replace_text
+from eval.files import check_output, replace_text
 from eval.metrics import METRICS
 from eval.metrics.systems import Result, score, score_systems
 from eval.metrics.texts import Report
@@ -130,6 +130,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--json", type=Path, metavar="OUT", help="write scores and signature; a list if several")
     add("--segments", type=Path, metavar="OUT", help="write a TSV of each segment's scores")
     add("--partial", action="store_true", help="score hypotheses that lack some of the MRs")
+    add("--force", action="store_true", help="let OUT replace a file that is not the scorer's")
     add("--refs-format", default="auto", choices=FORMATS, help="default: by name and content")
     arguments = parser.parse_args(argv)
     if arguments.segments and len(arguments.hyps) > 1:
@@ -138,9 +139,17 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         path = getattr(arguments, option)
         if path and not path.parent.is_dir():
             raise FileNotFoundError(f"the folder of --{option} {path} does not exist; make it")
-        if path and path.is_dir():
-            raise ValueError(f"--{option} {path} is a folder; name a file")
+        if path:
+            inputs = [arguments.refs, *arguments.hyps]
+            check_output(path, inputs, _is_ours, arguments.force)
+    if arguments.json and arguments.json == arguments.segments:
+        raise ValueError(f"--json and --segments are both {arguments.json}; name two files")
     return arguments
+
+
+def _is_ours(text: str) -> bool:
+    """Whether a file was written by --json or --segments."""
+    return text.startswith("src\tsys_out\t") or '"signature": "nrefs:' in text
 
 
 def _plain(scores: dict) -> str:

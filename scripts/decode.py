@@ -2,6 +2,7 @@
 
 Or any local GPT-2 checkpoint without training:
 scripts/decode.py model.path=DIR adapter=none data.test_path=FILE decode.output=OUT.tsv
+A file at OUT.tsv that this program did not write is replaced only with force=true.
 """
 
 import sys
@@ -25,8 +26,8 @@ def main(cfg: DictConfig) -> None:
         if output is None:
             output = stages.decode_run(run, report)
         else:
-            rows = stages.decode_file(config, run.directory if run else None, report)
-            stages.write_predictions(Path(output), rows)
+            place = run.directory if run else None
+            stages.decode_to(Path(output), config, place, report, cfg.force)
     print(output)
 
 

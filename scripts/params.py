@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.files import replace_text
+from eval.files import replace_own
 from eval.tables.params import audit_csv, audit_markdown
 from solo.cli.command import RESULTS, one_line_errors, plain_parser
 from solo.cli.counts import audit
@@ -20,8 +20,8 @@ def main() -> None:
     args = parser.parse_args()
     with one_line_errors():
         rows = audit()
-        replace_text(args.out / "params.csv", audit_csv(rows))
-        replace_text(args.out / "params.md", audit_markdown(rows))
+        replace_own(args.out / "params.csv", audit_csv(rows))
+        replace_own(args.out / "params.md", audit_markdown(rows))
         print(audit_markdown(rows))
 
 

@@ -1,11 +1,13 @@
 """Files: written atomically, read with one-line errors, known by their content."""
 
+import fcntl
 import functools
 import hashlib
 import json
 import os
-import tempfile
+import shutil
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,21 +15,106 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTLED_NS = 2 * 10**9  # the coarsest times of a file, of FAT
+OUTPUTS = ROOT / "data" / "cache" / "outputs.txt"  # checksums of what went where the user said
+TEMPORARY = ".tmp"  # so begin the names of files that are not complete, those of safetensors too
 
 
 @contextmanager
 def atomic(path: Path):
-    """Yield a temporary path beside `path`; it takes the name `path` only if the block succeeds."""
-    path = Path(path)
+    """Yield a temporary path beside `path`; it takes the name `path` only if the block succeeds.
+
+    The temporary file is locked by its writer: a second writer of `path` waits, and what a kill
+    left behind is written over. `path` may be a link to the file that is meant. Raises ValueError
+    if there is something else than a regular file.
+    """
+    path = Path(os.path.realpath(path))
+    check_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
+    temporary = path.with_name(f"{TEMPORARY}.{path.name}")
+    with alone_with(temporary):
+        try:
+            os.truncate(temporary, 0)
+            yield temporary
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def alone_with(path: Path) -> Iterator[None]:
+    """Hold an incomplete file, made empty if there is none, once no other process holds it."""
+    while True:
+        with open(path, "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(file, path):  # else its last writer has given it its name, or given up
+                yield
+                return
+
+
+def _is_at(file, path: Path) -> bool:
     try:
-        yield Path(name)
-        os.chmod(name, 0o644)  # mkstemp makes it private
-        os.replace(name, path)
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def clean(directory: Path) -> None:
+    """Remove what killed writers left below `directory`, which the caller holds."""
+    for path in list(Path(directory).rglob(f"{TEMPORARY}*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until the disk holds a file, or the names in a directory, whatever the power does."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
-        Path(name).unlink(missing_ok=True)
+        os.close(handle)
+
+
+def check_regular(path: Path) -> None:
+    """Raise ValueError if something is at `path` that is no regular file (a device, a folder)."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"{path} is no regular file, and is not replaced; name another output")
+
+
+def check_output(path: Path, inputs: Iterable[Path], force: bool = False) -> None:
+    """Raise ValueError if an output that the user named would replace what must not be lost.
+
+    That is: no regular file; one of `inputs`; and a file below a folder of `inputs` or, unless
+    `force`, anywhere else that write_output has not written.
+    """
+    path = Path(path)
+    check_regular(path)
+    if not path.exists():
+        return
+    for given in map(Path, inputs):
+        if given.is_file() and given.samefile(path):
+            raise ValueError(f"{path} is an input of this command; name another output")
+    if file_sha256(path) in (OUTPUTS.read_text() if OUTPUTS.exists() else ""):
+        return
+    folders = [given.resolve() for given in map(Path, inputs) if given.is_dir()]
+    if any(folder in path.resolve().parents for folder in folders):
+        raise ValueError(f"{path} is a file that this command works with; name another output")
+    if not force:
+        raise ValueError(
+            f"{path} is there already, and not as this program wrote it; name another output, or "
+            "replace it with force=true"
+        )
+
+
+def write_output(path: Path, text: str) -> None:
+    """write_text for an output that the user named, noted for `check_output`."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+        OUTPUTS.parent.mkdir(parents=True, exist_ok=True)
+        with open(OUTPUTS, "a", encoding="utf-8") as file:
+            file.write(file_sha256(temporary) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
@@ -41,14 +128,22 @@ def write_json(path: Path, value) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path):
-    """Read JSON; a missing or broken file is a one-line error that names it."""
+def read_json(path: Path, keys: Iterable[str] = (), kind: type = dict):
+    """Read JSON of a kind, a dict with at least `keys`, or a list; a missing or damaged file is a
+    one-line error that names it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(value, kind):
+            raise ValueError(f"it holds no {'mapping' if kind is dict else 'list'}")
+        if missing := [key for key in keys if key not in value]:
+            raise ValueError(f"it has no {missing[0]!r}")
+        return value
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is missing; run the stage that writes it") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); delete it and run again") from error
+    except (ValueError, RecursionError) as error:  # JSON's own errors, and bytes that are no text
+        raise ValueError(
+            f"{path} is damaged ({error}); restore it, or move it away and repeat what wrote it"
+        ) from error
 
 
 def read_lines(path: Path) -> list[dict]:
@@ -57,7 +152,7 @@ def read_lines(path: Path) -> list[dict]:
         raise FileNotFoundError(f"{path} is missing; run the stage that writes it")
     try:
         return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}); train this run again") from error
 
 
@@ -74,22 +169,28 @@ class Log:
         """Drop what was written after `step` (everything at step 0) and a line cut short."""
         if not self.main:
             return
-        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
+        lines = self.path.read_bytes().splitlines() if self.path.exists() else []
         kept = []
         for line in lines:
             try:
                 entry = json.loads(line)
-            except json.JSONDecodeError:
+            except ValueError:
                 break  # the line that a kill cut short
             if entry["step"] <= step and step > 0:
-                kept.append(line + "\n")
-        write_text(self.path, "".join(kept))
+                kept.append(line + b"\n")
+        with atomic(self.path) as temporary:
+            temporary.write_bytes(b"".join(kept))
 
     def write(self, entry: dict) -> None:
         """Append one entry."""
         if self.main:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
+
+    def sync(self) -> None:
+        """Wait until the disk holds it; a state must not be ahead of its log."""
+        if self.main:
+            sync(self.path)
 
 
 def to_yaml(value) -> str:
@@ -103,7 +204,7 @@ def read_yaml(path: Path):
         raise FileNotFoundError(f"{path} not found; is this the directory of a run?")
     try:
         return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is damaged ({' '.join(str(error).split())})") from error
 
 

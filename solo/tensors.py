@@ -7,14 +7,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from solo.files import atomic
+from solo.files import atomic, sync
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file atomically."""
+    """Write a safetensors file atomically, so that it outlives a power cut too."""
     on_cpu = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
     with atomic(path) as temporary:
         save_file(on_cpu, temporary, metadata)
+        sync(temporary)
 
 
 def copy_strictly(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from eval import compare, samples
-from eval.files import replace, replace_text
+from eval.files import replace, replace_own
 from eval.tables import figures, render, study
 from eval.tables.lines import Table, lines_of, rows_of
 from eval.tables.runs import Run, shown
@@ -36,7 +36,8 @@ def _stem(table: Table) -> str:
 def write_table(table: Table, out_dir: Path) -> str:
     """Write NAME.md, NAME.csv and, for a table of the paper, NAME.tex; returns the Markdown.
 
-    The demo's table is Table 1 in miniature and has its name.
+    The demo's table is Table 1 in miniature and has its name. Raises ValueError for another file in
+    the place of one of them.
     """
     stem = _stem(table)
     if is_plain(table):
@@ -46,9 +47,9 @@ def write_table(table: Table, out_dir: Path) -> str:
         lines = lines_of(table)
         markdown, csv = render.markdown(table, lines), render.as_csv(table, lines)
         markdown += "".join(_claims(table, *pair) for pair in CLAIMS.get(table.name, ()))
-        replace_text(out_dir / f"{stem}.tex", render.latex(table, lines))
-    replace_text(out_dir / f"{stem}.md", markdown)
-    replace_text(out_dir / f"{stem}.csv", csv)
+        replace_own(out_dir / f"{stem}.tex", render.latex(table, lines))
+    replace_own(out_dir / f"{stem}.md", markdown)
+    replace_own(out_dir / f"{stem}.csv", csv)
     return markdown
 
 

@@ -22,7 +22,7 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
     for run in runs:
         references, inputs = _inputs(run)
         entry = record.stage_record(run.decoding, "evaluate")
-        if not (entry and entry["inputs"] == inputs and _has_every_metric(run)):
+        if not (entry and entry.get("inputs") == inputs and _has_every_metric(run)):
             by_references.setdefault(references, []).append((run, inputs))
     for references, unscored in by_references.items():
         with ExitStack() as held:

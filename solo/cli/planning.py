@@ -45,7 +45,7 @@ def plan(rows: list[Row]) -> list[Line]:
     lines = []
     for members in shared.values():
         (row, run), filled = members[0], [row for row, _ in members]
-        state, done = run.state() if run else ("missing", 0)
+        state, done = state_of(run)
         config, shape = row.config, shape_of(row.config.model.path)
         params = None if shape is None else config.method_class.n_params(shape, config.adapter)
         count, steps = n_examples(config, "train"), None
@@ -57,6 +57,15 @@ def plan(rows: list[Row]) -> list[Line]:
         kept = None if params is None else 0 if left == 0 and state != "missing" else 4 * params
         lines.append(Line(filled, state, done, left, kept, key))
     return sorted(lines, key=lambda line: STATES.index(line.state))
+
+
+def state_of(run: Run | None) -> tuple[str, int]:
+    """run.state(); a damaged run, which is named, is missing, and the other rows go on."""
+    try:
+        return run.state() if run else ("missing", 0)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return "missing", 0
 
 
 def planned_run(row: Row) -> Run | None:

@@ -43,9 +43,10 @@ def _read(directory: Path) -> Trained:
         raise ValueError(f"{LOG} has no validation loss")
     rows = directory / "rows.json"
     options = " ".join(f"{k}={v}" for k, v in training["adapter"].items() if v is not None)
-    label = ", ".join(files.read_json(rows)) if rows.exists() else options
+    label = ", ".join(files.read_json(rows, kind=list)) if rows.exists() else options
     label += f" on {entry['backbone']['path']}, {entry['steps']:,} steps, {recipe['precision']}"
-    rest = files.config_hash(training | {"train": recipe, "seed": None})
+    # Dropout drawn in other company is as another seed.
+    rest = files.config_hash(training | {"train": recipe, "seed": None, "shared_draws": None})
     return Trained(rest, label, lr, int(training["seed"]), float(losses[-1]))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from solo.datasets import e2e, e2e_raw
 from solo.datasets.data import read_rows
-from solo.files import ROOT, file_sha256, write_text
+from solo.files import ROOT, alone_with, file_sha256, write_text
 
 Progress = Callable[[int, int | None], None]  # bytes here, bytes in all (None: not announced)
 
@@ -86,7 +86,8 @@ def download(
 
     A file already there is only checked. After a network error it tries again, up to `attempts`
     times in a row without a byte received, waiting wait_s, 2 wait_s, 4 wait_s ... in between.
-    `path` appears only once the checksum is right. Raises FileNotFoundError when the server
+    `path` appears only once the checksum is right; another process that fetches it too is waited
+    for. Raises FileNotFoundError when the server
     refuses (404 and the like), ConnectionError when the attempts are used up, ValueError when the
     checksum is wrong.
     """
@@ -94,6 +95,25 @@ def download(
         return check_file(path, sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
+    with alone_with(part):
+        try:
+            if not path.exists():  # the process that was waited for may have fetched it
+                _fetch(url, path, part, sha256, on_progress, attempts, wait_s)
+        finally:
+            if part.exists() and part.stat().st_size == 0:
+                part.unlink()
+    check_file(path, sha256)
+
+
+def _fetch(
+    url: str,
+    path: Path,
+    part: Path,
+    sha256: str,
+    on_progress: Progress | None,
+    attempts: int,
+    wait_s: float,
+) -> None:
     failures = 0
     while not (part.exists() and file_sha256(part) == sha256):
         before = part.stat().st_size if part.exists() else 0
@@ -103,7 +123,7 @@ def download(
         except NETWORK_ERRORS as error:
             code = getattr(error, "code", None)
             if code == 416:  # the part is longer than the file itself: start over
-                part.unlink()
+                os.truncate(part, 0)
             elif code is not None and code not in HTTP_RETRY:
                 raise FileNotFoundError(
                     f"{url} cannot be had: the server answers {error}; put the file at {path} "
@@ -139,7 +159,7 @@ def _receive(url: str, part: Path, on_progress: Progress | None) -> None:
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
         resumed = answer.status == 206
         if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            part.unlink()
+            os.truncate(part, 0)
             raise ConnectionError("the server sent another range of bytes than asked for")
         done = have if resumed else 0
         length = answer.headers.get("Content-Length")

@@ -14,9 +14,11 @@ from safetensors.torch import load_file
 from solo.adapters import make_config
 from solo.adapters.base import Method
 from solo.files import file_sha256, read_json, write_json
+from solo.runs import record
 from solo.tensors import copy_strictly, save_tensors
 
 WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
+KEYS = ("method", "options", "seed", "backbone_sha256", "fixed_sha256", "weights_sha256")
 
 
 def save_adapter(
@@ -40,6 +42,12 @@ def save_adapter(
     )
 
 
+def trained(directory: Path) -> dict | None:
+    """The record of a finished training; None where it has not finished or its adapter is gone."""
+    entry = record.stage_record(directory, "train")
+    return entry if all((Path(directory) / name).is_file() for name in (WEIGHTS, CONFIG)) else None
+
+
 def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
     """Attach the adapter saved in `directory` to `model`, strictly.
 
@@ -48,7 +56,7 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
     the first missing, unexpected or misshapen tensor. The model is left as it was.
     """
     directory = Path(directory)
-    saved = read_json(directory / CONFIG)
+    saved = read_json(directory / CONFIG, KEYS)
     if saved["backbone_sha256"] != backbone_sha256:
         raise ValueError(
             f"{directory} was trained on another backbone (sha256 {saved['backbone_sha256'][:12]}; "
@@ -57,7 +65,11 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
     if not (directory / WEIGHTS).is_file():
         raise FileNotFoundError(f"{directory / WEIGHTS} is missing; train this run again")
     if file_sha256(directory / WEIGHTS) != saved["weights_sha256"]:
-        raise ValueError(f"{directory / WEIGHTS} is damaged or not this run's; train it again")
+        raise ValueError(
+            f"{directory / WEIGHTS} is damaged or not this run's; move it away, and train it again"
+        )
+    if not isinstance(saved["options"], dict):
+        raise ValueError(f"{directory / CONFIG} is damaged (options is {saved['options']!r})")
     method, config = make_config({"name": saved["method"], **saved["options"]})
     attached = method.attach(model, config, saved["seed"])
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from solo.files import ROOT, read_json, write_json
+from solo.files import ROOT, clean, read_json, sync, write_json
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "safetensors", "pycocoevalcap")
 
@@ -38,14 +38,18 @@ def environment() -> dict:
 def stage_record(run_dir: Path, stage: str) -> dict | None:
     """What `environment.json` says of a stage, or None if that stage has not finished."""
     path = Path(run_dir) / "environment.json"
-    return read_json(path).get(stage) if path.exists() else None
+    entry = read_json(path).get(stage) if path.exists() else None
+    if entry is None or isinstance(entry, dict):
+        return entry
+    raise ValueError(f"{path} is damaged ({stage} is {entry!r}); restore it, or move it away")
 
 
 @contextmanager
 def stage(run_dir: Path, name: str):
     """Time a stage and write its entry into `environment.json` when, and only when, it succeeds.
 
-    Yields a dict to which the stage adds what it wants recorded (checksums, labels, counts).
+    Yields a dict to which the stage adds what it wants recorded (checksums, labels, counts). What
+    it wrote is on the disk before the entry is: a power cut leaves no entry without its files.
     """
     path = Path(run_dir) / "environment.json"
     entry = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
@@ -53,7 +57,11 @@ def stage(run_dir: Path, name: str):
     yield entry
     entry["seconds"] = round(time.monotonic() - start, 1)
     stages = read_json(path) if path.exists() else {}
+    for written in filter(Path.is_file, Path(run_dir).iterdir()):
+        sync(written)
     write_json(path, stages | {name: entry | environment()})
+    for place in (path, path.parent, path.parent.parent):
+        sync(place)
 
 
 @contextmanager
@@ -62,6 +70,7 @@ def lock(directory: Path):
 
     The operating system keeps the lock, on a file beside the directory, and drops it when the
     process ends, however it ends. Whoever holds it may take it again within the same process.
+    Incomplete files that a killed process left in the directory are removed.
     """
     directory = Path(directory).resolve()
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -74,17 +83,11 @@ def lock(directory: Path):
             "again: what is done by then is not repeated"
         ) from None
     try:
+        if held.lock_counter == 1:  # not taken by this process before
+            clean(directory)
         yield
     finally:
         held.release()
-
-
-def claim_row(run_dir: Path, row: str) -> None:
-    """Note that a run fills a table row; one run may fill rows of several tables."""
-    path = Path(run_dir) / "rows.json"
-    rows = read_json(path) if path.exists() else []
-    if row not in rows:
-        write_json(path, [*rows, row])
 
 
 def _git(*args: str) -> str | None:

@@ -6,7 +6,7 @@ run has a directory of its own below it, decode/NAME: runs that differ only in w
 training share the training by being the same run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +15,11 @@ from typing import Any
 
 from solo.files import read_json, read_yaml, to_yaml, write_json, write_text
 from solo.options import check
-from solo.runs import record
+from solo.runs import checkpoint, record
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import VERSION, decoding_identity, short_name, training_identity
 from solo.runs.memory import check_memory
-from solo.training.state import STATE, read_counters
+from solo.training.state import NEXT, STATE, read_counters
 
 PREDICTIONS, METRICS, STATISTICS = "predictions.tsv", "metrics.json", "statistics.json"
 STATES = ("missing", "interrupted", "trained", "decoded", "done")
@@ -48,18 +48,25 @@ class Run:
 
     def state(self) -> tuple[str, int]:
         """How far the run is, one of STATES, and the training steps behind it; from files alone."""
-        trained = record.stage_record(self.directory, "train")
+        trained = checkpoint.trained(self.directory)
         if trained:
             reached = "trained"
             for stage, name in (("decode", "decoded"), ("evaluate", "done")):
                 if not record.stage_record(self.decoding, stage):
                     break
                 reached = name
-            return reached, trained["steps"]
+            steps = trained.get("steps")
+            check(isinstance(steps, int), f"{self.directory} is damaged (its steps are {steps!r})")
+            return reached, steps
         saved = self.directory / STATE
         if saved.exists():
             return "interrupted", read_counters(saved)["step"]
         return "missing", 0
+
+    def is_finished(self) -> bool:
+        """Whether the run is trained and nothing of its training is left to tidy up."""
+        left = any((self.directory / name).exists() for name in (STATE, NEXT))
+        return bool(checkpoint.trained(self.directory)) and not left
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -88,32 +95,39 @@ class Run:
     def claim(self, row: str) -> None:
         """Note that the run fills a table row; one run may fill rows of several tables."""
         path = self.directory / "rows.json"
-        rows = read_json(path) if path.exists() else []
+        rows = read_json(path, kind=list) if path.exists() else []
         if row not in rows:
             write_json(path, [*rows, row])
 
 
-def make_run(config: RunConfig, planned: bool = False, shared_draws: bool = False) -> Run:
+def make_run(config: RunConfig, planned: bool = False, company: Sequence[str] = ()) -> Run:
     """The run that `config` describes, in `config.output_dir` or below `config.runs_dir`.
 
     Checks the whole configuration on the way, before any work. With `planned`, the run may be for
     another machine: its memory does not count, and a data file that is not there is taken to have
-    the checksum that the configuration names. With `shared_draws` it is the run whose dropout
-    draws from one stream with others (solo/runs/together.py), which ends with other weights than
-    the same run alone. Raises ValueError if the directory holds a run of another identity, and
-    what check_memory and training_identity raise.
+    the checksum that the configuration names. With `company` it is the run whose dropout draws from
+    one stream with the runs of these names (solo/runs/together.py), which ends with other weights
+    than the same run alone. Raises ValueError if the directory holds a run of another identity, or
+    something that is no run, and what check_memory and training_identity raise.
     """
     if not planned:
         check_memory(config)
     identity = training_identity(config, planned)
-    if shared_draws:
-        identity |= {"shared_draws": True}
+    if company:
+        identity |= {"shared_draws": list(company)}
     name = f"{config.method}-{Path(config.model.path).name}-{short_name(identity)}"
     directory = Path(config.output_dir or Path(config.runs_dir) / name)
     saved = directory / "identity.json"
-    if saved.exists() and short_name(read_json(saved)["training"]) != short_name(identity):
+    if saved.exists() and short_name(read_identity(directory)) != short_name(identity):
         raise ValueError(
             f"{directory} holds the run of another configuration; choose another output_dir"
+        )
+    if directory.exists() and not saved.exists():
+        check(directory.is_dir(), f"{directory} is no folder; a run needs one")
+        check(
+            all(path.name[0] == "." for path in directory.iterdir()),
+            f"{directory} holds files that are no run's; choose another output_dir, or move them "
+            "away",
         )
     return Run(config, identity, directory, planned)
 
@@ -124,13 +138,20 @@ def open_run(directory: Path, config: RunConfig | None = None) -> Run:
     Raises FileNotFoundError if nothing is trained there, ValueError for damaged files.
     """
     directory = Path(directory)
-    if not record.stage_record(directory, "train"):
+    if not checkpoint.trained(directory):
         raise FileNotFoundError(
             f"{directory} holds no trained run; train it first (scripts/train.py), or set run=DIR"
         )
-    identity = read_json(directory / "identity.json")
-    check("training" in identity, f"{directory / 'identity.json'} is damaged: it has no `training`")
-    return Run(config or read_config(directory / "config.yaml"), identity["training"], directory)
+    identity = read_identity(directory)
+    return Run(config or read_config(directory / "config.yaml"), identity, directory)
+
+
+def read_identity(directory: Path) -> dict[str, Any]:
+    """What decided the weights of the run in a directory. Raises ValueError for a damaged file."""
+    path = directory / "identity.json"
+    identity = read_json(path, ["training"])["training"]
+    check(isinstance(identity, dict), f"{path} is damaged (training is {identity!r})")
+    return identity
 
 
 def read_config(path: Path) -> RunConfig:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 from solo.files import read_json, write_json
 from solo.options import check
-from solo.runs import stages, together
+from solo.runs import checkpoint, stages, together
 from solo.runs.run import STATES, Run
+from solo.training.progress import Diverged
+from solo.training.together import Unfit
 
 DIVERGED = "diverged.json"  # in the directory of a run that would only diverge again
 Report = Callable[[str], AbstractContextManager[stages.Progress]]  # a label -> a progress callback
@@ -68,17 +70,20 @@ def run_all(
     outcome = Outcome()
     shared = distinct(runs)
     first = [members[0] for members in shared.values()]
+    broken = {}
     if share_passes:
-        _train_groups([run for run in first if run.config.together], report, say)
+        broken = _train_groups([run for run in first if run.config.together], report, say)
     decoded = []
     for run in first:
         members = shared[run.decoding]
         try:
             say(f"== {', '.join(dict.fromkeys(member.config.label for member in members))}")
+            if run.directory in broken:
+                raise broken[run.directory]
             advance(run, report, "decoded" if until == "done" else until)
-            for member in members:
-                if member.config.row:
-                    run.claim(member.config.row)
+            for row in dict.fromkeys(member.config.row for member in members):
+                if row:
+                    run.claim(row)
             if until != "done":
                 on_done(run, None)
             elif at_once:
@@ -109,11 +114,15 @@ def advance(run: Run, report: Report, until: str) -> None:
         with report(f"train {run.config.label}") as on_progress:
             stages.train_run(run, on_progress)
     except FloatingPointError as error:
-        write_json(run.directory / DIVERGED, {"error": str(error)})
+        _note_diverged(run.directory, error)
         raise
     if until == "decoded":
         with report(f"decode {run.config.label}") as on_progress:
             stages.decode_run(run, on_progress)
+
+
+def _note_diverged(directory: Path, error: Exception) -> None:
+    write_json(directory / DIVERGED, {"error": str(error)})
 
 
 def _refuse_diverged(run: Run) -> None:
@@ -124,16 +133,31 @@ def _refuse_diverged(run: Run) -> None:
         )
 
 
-def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> None:
-    def tell(error: Exception) -> None:
-        say(f"together: {type(error).__name__}: {error}; now one by one")
-
+def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> dict[Path, Exception]:
+    """Train together what can; returns, by directory, why a run must not be tried alone after that:
+    it diverged, or its company failed (alone it would draw other numbers, see together.py).
+    """
+    broken: dict[Path, Exception] = {}
     todo = [run for run in runs if not (run.directory / DIVERGED).exists()]
     for group in together.groups(todo):
+        errors: list[Exception] = []
+
+        def tell(error: Exception, errors: list[Exception] = errors) -> None:
+            errors.append(error)
+            if isinstance(error, Diverged):
+                broken[error.run_dir] = error
+                _note_diverged(error.run_dir, error)
+            say(f"together: {type(error.__cause__ or error).__name__}: {error}")
+
         if len(group) > 1:
             names = ", ".join(sorted({run.config.method for run in group}))
             with report(f"train {len(group)} x {names}") as on_progress:
                 together.train_group(group, on_progress, tell)
+        general = [e for e in errors if not isinstance(e, (Diverged, Unfit))]
+        for run in group if general and together.company(group[0]) else ():
+            if not checkpoint.trained(run.directory):
+                broken.setdefault(run.directory, general[-1])
+    return broken
 
 
 def _evaluated(outcome: Outcome, runs: Sequence[Run], evaluate: Evaluate, on_done) -> None:

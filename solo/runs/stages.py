@@ -11,14 +11,14 @@ from solo.backbones import loading
 from solo.backbones.fast import frozen_products
 from solo.datasets import data
 from solo.decoding import rules
-from solo.files import file_sha256, write_text
+from solo.files import check_output, file_sha256, write_output, write_text
 from solo.runs import checkpoint, record
-from solo.runs.config import ModelConfig, RunConfig
+from solo.runs.config import ModelConfig, RunConfig, data_file
 from solo.runs.run import PREDICTIONS, Run
 from solo.training.loop import train
 from solo.training.processes import make_accelerator
 from solo.training.progress import Progress
-from solo.training.state import STATE
+from solo.training.state import remove, settle
 
 
 def train_run(run: Run, on_progress: Progress) -> None:
@@ -29,12 +29,15 @@ def train_run(run: Run, on_progress: Progress) -> None:
     has the directory in use.
     """
     main = make_accelerator().is_main_process
-    with run.lock() if main else nullcontext():
-        is_trained = [main and bool(record.stage_record(run.directory, "train"))]
+    with run.lock() if main and not run.is_finished() else nullcontext():
+        is_trained = [main and bool(checkpoint.trained(run.directory))]
         if not broadcast_object_list(is_trained)[0]:
             _train(run, on_progress)
-        if main and run.config.row:
-            run.claim(run.config.row)
+        if main:
+            if not run.is_finished():
+                remove(run.directory)
+            if run.config.row:
+                run.claim(run.config.row)
 
 
 def _train(run: Run, on_progress: Progress) -> None:
@@ -47,10 +50,9 @@ def _train(run: Run, on_progress: Progress) -> None:
         train(*arguments)
         return
     with run.stage("train") as entry:
-        entry |= train(*arguments, on_progress)
-        entry |= {"processes": processes.num_processes}
+        settle(run.directory)
+        entry |= {"processes": processes.num_processes} | train(*arguments, on_progress)
         entry |= finish(run, method, description, len(examples[0]))
-    (run.directory / STATE).unlink(missing_ok=True)
 
 
 def load_data(config: RunConfig, model, tokenizer) -> tuple[list, list]:
@@ -84,19 +86,44 @@ def decode_run(run: Run, on_progress: Progress) -> Path:
     the directory in use.
     """
     output = run.decoding / PREDICTIONS
+    if _is_decoded(run):
+        return output
     with run.lock():
-        entry = record.stage_record(run.decoding, "decode")
-        if entry and output.exists():
-            if entry["sha256"] == file_sha256(output):
-                return output
-            raise ValueError(
-                f"{output} was changed since it was decoded; delete {run.decoding} to decode again"
-            )
+        if _is_decoded(run):
+            return output
         with run.stage("decode") as entry:
             predictions = decode_file(run.config, run.directory, on_progress)
             write_predictions(output, predictions)
             entry |= {"sha256": file_sha256(output), "n_predictions": len(predictions)}
     return output
+
+
+def _is_decoded(run: Run) -> bool:
+    output, entry = run.decoding / PREDICTIONS, record.stage_record(run.decoding, "decode")
+    if not entry or not output.exists():
+        return False
+    if entry.get("sha256") != file_sha256(output):
+        raise ValueError(
+            f"{output} was changed since it was decoded; move {run.decoding} away to decode again"
+        )
+    return True
+
+
+def decode_to(
+    output: Path,
+    config: RunConfig,
+    adapter_dir: Path | None,
+    on_progress: Progress,
+    force: bool = False,
+) -> None:
+    """Decode as decode_file does, into a file that the user named.
+
+    Raises ValueError, before any work, if that is one that must not be lost (files.check_output).
+    """
+    inputs = [data_file(config, split) for split in ("train", "valid", "test")]
+    inputs += [Path(config.evaluate.references), Path(config.model.path)]
+    check_output(output, [*inputs, adapter_dir] if adapter_dir else inputs, force)
+    write_output(output, predictions_text(decode_file(config, adapter_dir, on_progress)))
 
 
 def decode_file(
@@ -141,9 +168,14 @@ def load_model(model_config: ModelConfig, adapter_dir: Path | None = None):
 
 
 def write_predictions(path: Path, rows: list[tuple[str, str]]) -> None:
+    """Write a file of predictions."""
+    write_text(path, predictions_text(rows))
+
+
+def predictions_text(rows: list[tuple[str, str]]) -> str:
     """Columns MR and output; a line break in an output becomes a space, an empty one is `""`."""
     lines = ["MR\toutput"] + [f"{_field(mr)}\t{_field(text)}" for mr, text in rows]
-    write_text(path, "\n".join(lines) + "\n")
+    return "\n".join(lines) + "\n"
 
 
 def _field(text: str) -> str:

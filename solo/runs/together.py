@@ -1,4 +1,8 @@
-"""Runs that share a pass through the backbone: which of them can, and their training together."""
+"""Runs that share a pass through the backbone: which of them can, and their training together.
+
+Runs that train together take turns at one stream of random numbers, so a method with dropout ends
+with other weights than alone or in another company. Its company is therefore part of its identity.
+"""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -7,38 +11,67 @@ from pathlib import Path
 
 from solo.adapters.base import HookedMethod
 from solo.files import config_hash
-from solo.runs import stages
-from solo.runs.identity import resolved
-from solo.runs.run import Run, make_run
+from solo.runs import checkpoint, stages
+from solo.runs.identity import resolved, short_name
+from solo.runs.run import Run, make_run, read_identity
 from solo.runs.stages import Progress
 from solo.training import together
-from solo.training.state import STATE
+from solo.training.progress import Diverged
+from solo.training.state import is_last, remove, settle
 
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
-    """Runs that have the backbone, the data, and the recipe but for OWN in common."""
+    """Runs that have the backbone, the data, the recipe but for OWN, and the company in common."""
     by_key: dict[str, list[Run]] = {}
     for run in runs:
         recipe = {k: v for k, v in asdict(run.config.train).items() if k not in together.OWN}
-        key = config_hash([run.identity["model"], run.identity["data"], recipe])
-        by_key.setdefault(key, []).append(run)
+        common = [run.identity["model"], run.identity["data"], recipe, company(run)]
+        by_key.setdefault(config_hash(common), []).append(run)
     return list(by_key.values())
+
+
+def company(run: Run) -> list[str]:
+    """The names (alone) of the runs from whose common stream a run draws; [] for its own stream."""
+    return run.identity.get("shared_draws", [])
 
 
 def sharing(runs: Sequence[Run]) -> list[Run]:
     """The runs as they are when those that can share passes do.
 
-    Runs that train together take turns at one stream of random numbers, so a method with dropout
-    ends with other weights than alone: that is another run, with a directory of its own. One that
-    is trained alone already, or begun, stays as it is.
+    Of each group those with dropout become the company of one another. One that is trained in some
+    company, or begun in one that is here, stays in that; one that is trained or begun alone stays
+    alone.
     """
-    shared = []
+    companies: dict[str, list[str]] = {}
     for group in groups(runs):
-        members = [run for run in group if run.config.together and _can_share(run)]
-        for run in members if len(members) > 1 else ():
-            if _draws(run) and run.state()[0] == "missing":
-                shared.append(run)
-    return [make_run(run.config, shared_draws=True) if run in shared else run for run in runs]
+        members = [run for run in group if run.config.together and _can_share(run) and _draws(run)]
+        names = {run.name for run in members if run.state()[0] == "missing"}
+        for folder in {run.directory.parent for run in members}:
+            companies |= _companies(folder, names)
+        new = sorted(names - companies.keys())
+        if len(new) > 1:
+            companies |= dict.fromkeys(new, new)
+    return [
+        make_run(run.config, company=companies[run.name]) if run.name in companies else run
+        for run in runs
+    ]
+
+
+def _companies(folder: Path, names: set[str]) -> dict[str, list[str]]:
+    """The company of each run of `names` (alone) that has one in `folder`; see `sharing`."""
+    begun, trained = {}, {}
+    for path in sorted(folder.glob("*/identity.json")):
+        try:
+            identity = read_identity(path.parent)
+            others = identity.pop("shared_draws", None)
+            if isinstance(others, list) and short_name(identity) in names:
+                if checkpoint.trained(path.parent):
+                    trained[short_name(identity)] = others
+                elif set(others) <= names:
+                    begun[short_name(identity)] = others
+        except (OSError, ValueError, TypeError, LookupError):
+            continue  # the run of somebody else, damaged: nothing of ours
+    return begun | trained
 
 
 def _can_share(run: Run) -> bool:
@@ -56,30 +89,54 @@ def train_group(
 ) -> None:
     """Train those runs of a group together that can and have come equally far.
 
-    If the loss of one is not finite, the others go on together from their last state; after any
-    other error (a method or schedule that does not fit, too little memory) none does. on_failure
-    gets each error. What is not trained in the end is left to be trained alone.
+    If one cannot begin, or its loss is not finite, the others go on together from their last
+    state; after any other error (too little memory, a run in use) none does. on_failure gets each
+    error. What is not trained in the end is left to be trained alone.
     """
     try:
-        for pending in _untrained(runs):
-            while len(pending) > 1:
-                try:
-                    _train_together(list(pending.values()), on_progress)
-                    break
-                except together.Diverged as error:
-                    pending.pop(error.run_dir)
-                    on_failure(error)
-    except (ArithmeticError, ValueError, RuntimeError) as error:
+        with ExitStack() as held:
+            for run in sorted(runs, key=lambda run: run.directory):  # who has the first, has all
+                held.enter_context(run.lock())
+            for pending in _untrained(runs, on_failure):
+                while len(pending) > 1:
+                    try:
+                        _train_together(list(pending.values()), on_progress)
+                        break
+                    except (Diverged, together.Unfit) as error:
+                        pending.pop(error.run_dir)
+                        on_failure(error)
+    except (ArithmeticError, ValueError, OSError, RuntimeError) as error:
         on_failure(error)
 
 
-def _untrained(runs: Sequence[Run]) -> list[dict[Path, Run]]:
-    """What is not trained yet, by the step where it stopped, by directory."""
+def _untrained(
+    runs: Sequence[Run], on_failure: Callable[[Exception], None]
+) -> list[dict[Path, Run]]:
+    """What is not trained yet, by the step where it stopped, by directory.
+
+    Raises ValueError for a company that is not at one step: its draws cannot be had again.
+    """
     by_step: dict[int, dict[Path, Run]] = {}
-    for run in runs:
-        state, step = run.state()
+    at_the_end = set()  # trained, or only to be finished
+    for run in sorted(runs, key=lambda run: run.name):
+        try:
+            if not checkpoint.trained(run.directory):
+                settle(run.directory)
+            state, step = run.state()
+            at_the_end.add(state not in ("missing", "interrupted") or is_last(run.directory))
+        except ValueError as error:  # a damaged state
+            if company(run):
+                raise
+            on_failure(error)
+            continue
         if state in ("missing", "interrupted"):
             by_step.setdefault(step, {})[run.directory] = run
+    together_still = len(at_the_end) == 1 and len(by_step) < 2
+    if by_step and company(runs[0]) and not together_still:
+        raise ValueError(
+            "these runs draw their dropout together, but are not at one step any more; to begin "
+            f"again move all of them away: {', '.join(str(run.directory) for run in runs)}"
+        )
     return list(by_step.values())
 
 
@@ -88,7 +145,10 @@ def _train_together(runs: list[Run], on_progress: Progress) -> None:
     members: dict[Path, tuple[Run, together.Run]] = {}
     for run in runs:
         config = run.config
-        method = config.method_class.attach(model, config.adapter, config.seed)
+        try:
+            method = config.method_class.attach(model, config.adapter, config.seed)
+        except ValueError as error:
+            raise together.Unfit(run.directory, error) from error
         method.detach()
         if method.hooks is not None and method.position_wise and method.parameters:
             member = together.Run(method, config.train, run.directory, config.seed, run.name)
@@ -96,17 +156,15 @@ def _train_together(runs: list[Run], on_progress: Progress) -> None:
     if len(members) < 2:
         return
     examples = stages.load_data(runs[0].config, model, tokenizer)
-    with ExitStack() as held:
-        for run, _ in members.values():
-            held.enter_context(run.lock())
-        entries = [held.enter_context(run.stage("train")) for run, _ in members.values()]
+    with ExitStack() as recorded:
+        entries = [recorded.enter_context(run.stage("train")) for run, _ in members.values()]
         results = together.train_runs(
             model, [member for _, member in members.values()], *examples, on_progress
         )
         for (run, member), entry, result in zip(members.values(), entries, results, strict=True):
-            entry |= result | {"processes": 1, "together": len(members)}
+            entry |= {"processes": 1} | result
             entry |= stages.finish(run, member.attached, backbone, len(examples[0]))
             if run.config.row:
                 run.claim(run.config.row)
     for directory in members:
-        (directory / STATE).unlink(missing_ok=True)
+        remove(directory)

@@ -155,7 +155,8 @@ def write_demo_data(
     Files: trainset.csv, devset.csv, testset_w_refs.csv, lora_format/{train,valid,test}.txt,
     SHA256SUMS. MRs are disjoint between the splits; of the test MRs three in four have a name that
     no training MR has. Returns (rows, distinct MRs) per file. Raises ValueError for sizes below 2
-    rows or 1 MR.
+    rows or 1 MR. Raises ValueError too for a file of one of these names that is not an
+    earlier call's, such as E2E's own.
     """
     if min(train_rows - 1, valid_rows - 1, test_mrs) < 1:
         raise ValueError(
@@ -185,7 +186,23 @@ def write_demo_data(
         )
         mrs = [linearise(mr) for mr, _ in rows]
         counts[csv_name] = counts[f"lora_format/{lora_name}"] = (len(mrs), len(set(mrs)))
+    _check_replaceable(out_dir, texts)
     for name, text in texts.items():
         write_text(out_dir / name, text)
     write_sums(out_dir, {name: file_sha256(out_dir / name) for name in texts})
     return counts
+
+
+def _check_replaceable(out_dir: Path, texts: dict[str, str]) -> None:
+    """An earlier call's files are those whose checksums its SHA256SUMS has, and no others."""
+    sums = out_dir / "SHA256SUMS"
+    lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
+    listed = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+    for name, text in texts.items():
+        path = out_dir / name
+        if path.is_file() and path.read_bytes() != text.encode("utf-8"):
+            earlier = listed.keys() == texts.keys() and listed[name] == file_sha256(path)
+            if not earlier:
+                raise ValueError(
+                    f"{path} is not the demo's, and is not replaced; choose another --dir"
+                )

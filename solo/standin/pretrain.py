@@ -6,6 +6,7 @@ with the same weights, bit for bit on one machine.
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -117,16 +118,36 @@ def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dic
 
     The directory is in the hub's format, weights in float16, with SUMMARY (recipe, measures,
     checksums) and LOG beside them. A finished one is left alone; ValueError if it is of another
-    recipe.
+    recipe, or if the directory holds anything else. RuntimeError if another process makes it.
     """
     out = Path(recipe.output_dir)
-    if (out / SUMMARY).exists():
-        summary = files.read_json(out / SUMMARY)
-        check(
-            summary["identity"] == recipe.identity,
-            f"{out} holds a backbone of another recipe; set pretrain.output_dir=DIR",
-        )
-        return summary
+    if (out / SUMMARY).exists() and not (out / training_state.STATE).exists():
+        return _finished(out, recipe)
+    with record.lock(out):
+        if (out / SUMMARY).exists():
+            summary = _finished(out, recipe)
+        else:
+            summary = _make_backbone(out, recipe, cache_dir, on_progress)
+        (out / training_state.STATE).unlink(missing_ok=True)
+    return summary
+
+
+def _finished(out: Path, recipe: Recipe) -> dict:
+    summary = files.read_json(out / SUMMARY)
+    check(
+        summary.get("identity") == recipe.identity,
+        f"{out} holds a backbone of another recipe; set pretrain.output_dir=DIR",
+    )
+    return summary
+
+
+def _make_backbone(out: Path, recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dict:
+    check(
+        (out / LOG).exists() or not out.exists() or not any(out.iterdir()),
+        f"{out} holds files of something else; set pretrain.output_dir=DIR, or move them away",
+    )
+    if not (out / LOG).exists():  # from now on the directory is known by it
+        files.write_text(out / LOG, "")
     folder = Path(recipe.corpus_dir)
     groups = [recipe.data_files, recipe.text_files, recipe.valid_files]
     data, text, valid = (corpus.find_files(folder, patterns) for patterns in groups)
@@ -151,8 +172,9 @@ def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dic
     sums = {path.name: files.file_sha256(path) for path in data + text + valid}
     summary |= {"identity": recipe.identity, "recipe": recipe.deciding, "measures": measured}
     summary |= {"sha256": backbone.fingerprint(model), "corpus": sums}
+    for path in filter(Path.is_file, out.iterdir()):
+        files.sync(path)
     files.write_json(out / SUMMARY, summary | record.environment())
-    (out / training_state.STATE).unlink(missing_ok=True)
     return summary
 
 
@@ -165,10 +187,14 @@ def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadMod
     return GPT2LMHeadModel(gpt2.as_adapted(config))
 
 
-def _tokenizer(out: Path, files: list[Path], vocab_size: int):
-    """A BPE trained on `files`, kept in `out`, where a run that goes on finds it."""
+def _tokenizer(out: Path, texts: list[Path], vocab_size: int):
+    """A BPE trained on `texts`, kept in `out`, where a run that goes on finds it."""
     if not (out / "tokenizer.json").exists():
-        corpus.train_tokenizer(files, vocab_size).save_pretrained(out)
+        place = out / f"{files.TEMPORARY}.tokenizer"
+        corpus.train_tokenizer(texts, vocab_size).save_pretrained(place)
+        for path in sorted(place.iterdir(), key=lambda path: path.name == "tokenizer.json"):
+            os.replace(path, out / path.name)  # the one that is looked for comes last
+        place.rmdir()
     return backbone.load_tokenizer(out)
 
 
@@ -275,6 +301,7 @@ def pretrain(
         if time.monotonic() - saved >= recipe.save_seconds:
             counters = entry() | {"identity": recipe.identity}
             random = {kind: row[None] for kind, row in training_state.random_state().items()}
+            log.sync()
             training_state.save_state(state, _whole(model), optimizer, counters, random)
             saved = logged = time.monotonic()
     return {"steps": step, "tokens_seen": tokens, "seconds": entry()["seconds"]}

@@ -75,6 +75,8 @@ def train(
     torch.manual_seed(seed + 1_000_003 * processes.process_index)  # each draws its own dropout
     done = resume(run_dir / STATE, attached, optimizer, identity, processes)
     log.keep_until(done["step"])
+    if "result" in done:  # all steps are done, together with others (together.py)
+        return done["result"]
     running = RunningLoss([done["loss_sum"]], done["loss_count"], device)
     batches = batches_from(train_examples, config.batch_size, seed, done["step"], total)
 
@@ -109,6 +111,7 @@ def train(
             if step % config.save_every == 0 and step < total:
                 [counters] = running.counters(step)
                 check_finite([counters["loss_sum"]], [run_dir], step)
+                log.sync()
                 save(run_dir / STATE, attached, optimizer, identity, processes, counters)
     check_parameters(attached, run_dir, total)
     return {"steps": total, "valid_loss": valid_loss}

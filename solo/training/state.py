@@ -5,11 +5,12 @@ counters (step, identity of the run, ...) are JSON in the header. It is replaced
 """
 
 import json
+import os
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from solo.adapters.base import Method, check
@@ -17,6 +18,7 @@ from solo.tensors import copy_strictly, save_tensors
 from solo.training.recipe import follow
 
 STATE = "training_state.safetensors"
+NEXT = "training_state.next.safetensors"  # of a run together with others, see `save_together`
 
 
 def random_state() -> dict[str, torch.Tensor]:
@@ -63,18 +65,40 @@ def save_state(
 
 
 def read_counters(path: Path) -> dict:
-    """The counters of a state, without reading its tensors."""
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["counters"])
+    """The counters of a state, without reading its tensors. ValueError for a damaged file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            counters = json.loads(file.metadata()["counters"])
+        return {"step": int(counters["step"]), "events": list(counters["events"])} | counters
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    text = " ".join(str(error).split())
+    return ValueError(f"{path} is damaged ({text}); move it away, and its run begins again")
 
 
 def load_state(
     path: Path, attached: Method, optimizer: torch.optim.Optimizer, process: int = 0
 ) -> None:
     """Put a state back: what a schedule has done, parameters, optimizer moments, and this
-    process's random state. ValueError for a tensor that is missing, unexpected or misshapen."""
+    process's random state. ValueError for a damaged file, and for a tensor that is missing,
+    unexpected or misshapen."""
+    events = read_counters(path)["events"]
+    try:
+        _load(path, events, attached, optimizer, process)
+    except torch.OutOfMemoryError:
+        raise
+    except (SafetensorError, RuntimeError, TypeError, LookupError) as error:
+        raise _damaged(path, error) from error
+
+
+def _load(
+    path: Path, events: list, attached: Method, optimizer: torch.optim.Optimizer, process: int
+) -> None:
     tensors = load_file(path)
-    attached.replay(read_counters(path)["events"])
+    attached.replay(events)
     for prefix, into in (("parameter/", attached.parameters), ("schedule/", attached.state)):
         saved = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         copy_strictly(saved, into, path)
@@ -82,6 +106,10 @@ def load_state(
         if key.startswith("optimizer/"):
             _, slot, name = key.split("/", 2)
             parameter = attached.parameters[name]
+            check(
+                slot == "step" or value.shape == parameter.shape,
+                f"{path}: {key} has shape {tuple(value.shape)}, not {tuple(parameter.shape)}",
+            )
             value = value if slot == "step" else value.to(parameter.device)
             optimizer.state[parameter][slot] = value
     torch.set_rng_state(tensors["random/cpu"][process].clone())
@@ -98,20 +126,22 @@ def resume(
 ) -> dict:
     """Load the state at `path`, if there is one; returns its counters, or those of a new run.
 
-    Raises ValueError for a state of another identity or of another number of processes.
+    Raises ValueError for a damaged state, and for one of another identity or of another number of
+    processes.
     """
+    start = {"step": 0, "loss_sum": 0.0, "loss_count": 0}
     if not path.exists():
-        return {"step": 0, "loss_sum": 0.0, "loss_count": 0}
-    counters = read_counters(path)
+        return start
+    counters = start | read_counters(path)
     check(
-        counters["identity"] == identity,
-        f"{path} is the state of another configuration ({counters['identity']}, this one is "
-        f"{identity}); choose another output_dir, or delete the file",
+        counters.get("identity") == identity,
+        f"{path} is the state of another configuration ({counters.get('identity')}, this one is "
+        f"{identity}); choose another output_dir, or move the file away",
     )
     check(
-        counters["processes"] == processes.num_processes,
-        f"{path} was written by {counters['processes']} processes, these are "
-        f"{processes.num_processes}; start as many as before, or delete the file to begin again",
+        counters.get("processes") == processes.num_processes,
+        f"{path} was written by {counters.get('processes')} processes, these are "
+        f"{processes.num_processes}; start as many as before, or move the file away to begin again",
     )
     load_state(path, attached, optimizer, processes.process_index)
     if attached.events:
@@ -132,3 +162,28 @@ def save(
     if processes.is_main_process:
         known = {"identity": identity, "processes": processes.num_processes}
         save_state(path, attached, optimizer, known | counters, random)
+
+
+def settle(run_dir: Path) -> None:
+    """After a kill within together.py's `save_together`: the state NEXT takes its place if its
+    leader's is of the same step, and is dropped otherwise."""
+    waiting = Path(run_dir) / NEXT
+    if waiting.exists():
+        counters = read_counters(waiting)
+        leader = run_dir / counters["leader"] / STATE
+        if leader.exists() and read_counters(leader)["step"] == counters["step"]:
+            os.replace(waiting, run_dir / STATE)
+        else:
+            waiting.unlink()
+
+
+def is_last(run_dir: Path) -> bool:
+    """Whether a run's state is that after all steps; only runs together with others write one."""
+    path = Path(run_dir) / STATE
+    return path.exists() and "result" in read_counters(path)
+
+
+def remove(run_dir: Path) -> None:
+    """Remove what the training of a run needed; it is finished."""
+    for name in (STATE, NEXT):
+        (run_dir / name).unlink(missing_ok=True)

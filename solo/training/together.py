@@ -2,10 +2,12 @@
 
 Their batches go through the backbone side by side; each run has its own adapter, optimizer, log and
 files, and ends as it does alone (loop.py, whose parts these are) but for rounding and the dropout's
-draws. A state that was written here goes on alone, and the other way round.
+draws. A state that was written here goes on alone, and the other way round. A kill at any moment
+leaves all of them at one step, from which they go on as if nothing had been.
 """
 
 import math
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -30,10 +32,18 @@ from solo.training.progress import (
     shown,
 )
 from solo.training.recipe import TrainConfig, after_step, learning_rate, make_optimizer, set_step
-from solo.training.state import STATE, resume, save
+from solo.training.state import NEXT, STATE, resume, save
 
-__all__ = ["OWN", "Diverged", "Run", "train_runs"]
+__all__ = ["OWN", "Diverged", "Run", "Unfit", "train_runs"]
 OWN = ("lr", "warmup_steps", "weight_decay", "betas", "eps")  # may differ between runs together
+
+
+class Unfit(ValueError):
+    """A run cannot begin at all; the others can. run_dir: of which."""
+
+    def __init__(self, run_dir: Path, error: Exception):
+        super().__init__(str(error))
+        self.run_dir = run_dir
 
 
 @dataclass
@@ -54,13 +64,15 @@ def train_runs(
     valid_examples: list[Example],
     on_progress: Progress = lambda done, total, info: None,
 ) -> list[dict]:
-    """Train runs together, in place; returns {"steps", "valid_loss"} of each.
+    """Train runs together, in place; returns {"steps", "valid_loss", "together"} of each.
 
     If there are more than one, each was attached to `model` and detached again, and their recipes
-    differ in OWN only. Each run's directory gets what `train` writes.
+    differ in OWN only. Each run's directory gets what `train` writes, and a state after the last
+    step too: from there each of them can be finished without the others.
 
-    Raises what `train` raises, ValueError also for runs that cannot train together; the error of a
-    loss that is not finite is Diverged and names the run.
+    Raises what `train` raises, ValueError also for runs that cannot train together. The errors of a
+    single run name it: Diverged for a loss that is not finite, Unfit for a schedule that does not
+    fit.
     """
     if len(runs) == 1:
         [run] = runs
@@ -84,9 +96,12 @@ def _train(model, runs, train_examples, valid_examples, processes, on_progress) 
     members = list(zip(runs, optimizers, logs, strict=True))
     run_dirs = [run.run_dir for run in runs]
     for run in runs:
-        run.attached.start(total)
+        try:
+            run.attached.start(total)
+        except ValueError as error:
+            raise Unfit(run.run_dir, error) from error
     torch.manual_seed(runs[0].seed)
-    done, running = _resume(members, processes)
+    done, running, results = _resume(members, processes)
     orders = [
         batches_from(train_examples, config.batch_size, run.seed, done, total) for run in runs
     ]
@@ -122,17 +137,45 @@ def _train(model, runs, train_examples, valid_examples, processes, on_progress) 
                 check_finite(valid, run_dirs, step)
                 for log, loss in zip(logs, valid, strict=True):
                     log.write({"step": step, "epoch": step / per_epoch, "valid_loss": loss})
-            if step % config.save_every == 0 and step < total:
+            if step % config.save_every == 0 or step == total:
                 counters = running.counters(step)
                 check_finite([c["loss_sum"] for c in counters], run_dirs, step)
-                for (run, optimizer, _), own in zip(members, counters, strict=True):
-                    path = run.run_dir / STATE
-                    save(path, run.attached, optimizer, run.identity, processes, own)
-    return [{"steps": total, "valid_loss": loss} for loss in valid]
+                if step == total:
+                    results = [
+                        {"steps": total, "valid_loss": loss, "together": len(runs)}
+                        for loss in valid
+                    ]
+                    for own, result in zip(counters, results, strict=True):
+                        own["result"] = result
+                save_together(members, processes, counters)
+    return results
 
 
-def _resume(members: list[tuple], processes: Accelerator) -> tuple[int, RunningLoss]:
-    """(steps done, their losses since the last line of the log) of runs that go on together."""
+def save_together(members: list[tuple], processes: Accelerator, counters: list[dict]) -> None:
+    """Write the states of runs so that they take effect all at once, with that of the first one.
+
+    Before it the others are written as NEXT, and after it they take their place: after a kill
+    `settle` does what is left of that. Raises Diverged for a parameter that is not finite.
+    """
+    leader = members[0][0].run_dir
+    for (run, optimizer, log), own in reversed(list(zip(members, counters, strict=True))):
+        name = STATE
+        if run.run_dir != leader:
+            name, own = NEXT, own | {"leader": os.path.relpath(leader, run.run_dir)}
+        log.sync()
+        try:
+            save(run.run_dir / name, run.attached, optimizer, run.identity, processes, own)
+        except FloatingPointError as error:
+            raise Diverged(run.run_dir, str(error)) from error
+    for run, _, _ in members[1:]:
+        os.replace(run.run_dir / NEXT, run.run_dir / STATE)
+
+
+def _resume(
+    members: list[tuple], processes: Accelerator
+) -> tuple[int, RunningLoss, list[dict | None]]:
+    """(steps done, their losses since the last line of the log, results of runs that have done all
+    steps) of runs that go on together."""
     counters = [
         resume(run.run_dir / STATE, run.attached, optimizer, run.identity, processes)
         for run, optimizer, _ in members
@@ -145,7 +188,8 @@ def _resume(members: list[tuple], processes: Accelerator) -> tuple[int, RunningL
     for _, _, log in members:
         log.keep_until(done)
     sums = [c["loss_sum"] for c in counters]
-    return done, RunningLoss(sums, counters[0]["loss_count"], processes.device)
+    running = RunningLoss(sums, counters[0]["loss_count"], processes.device)
+    return done, running, [c.get("result") for c in counters]
 
 
 def _check_together(runs: Sequence[Run], processes: Accelerator) -> None:

@@ -292,13 +292,42 @@ def test_command_line_errors(capsys, tmp_path):
         (["--refs", "r"], "the following arguments are required: --hyps"),
         (["--refs", str(refs), "--hyps", "none.tsv"], "none.tsv does not exist"),
         (["--refs", str(refs), "--hyps", "h", "--json", "no/dir/x"], "folder of --json"),
-        (["--refs", str(refs), "--hyps", "h", "--json", str(tmp_path)], "is a folder; name"),
+        (["--refs", str(refs), "--hyps", "h", "--json", str(tmp_path)], "is no regular file"),
         (["--refs", str(refs), "--hyps", "h", "i", "--segments", "s"], "one file of hyp"),
     ):
         assert main(arguments) == 2
         captured = capsys.readouterr()
         assert captured.err.startswith("error: ") and text in captured.err
         assert captured.err.count("\n") == 1 and captured.out == ""
+
+
+@pytest.mark.parametrize("option", ["--json", "--segments"])
+def test_outputs_replace_nothing_that_the_scorer_did_not_write(capsys, tmp_path, option):
+    refs, hyps, out = (tmp_path / name for name in ("refs.csv", "hyps.tsv", "out"))
+    refs.write_text(REFS, encoding="utf-8")
+    hyps.write_text(HYPS, encoding="utf-8")
+    link = tmp_path / "link"
+    link.symlink_to(refs)
+    command = ["--refs", str(refs), "--hyps", str(hyps), option]
+    for path, text in (
+        (refs, "refs.csv is an input of this command; name another output"),
+        (hyps, "hyps.tsv is an input of this command"),
+        (link, "link is an input of this command"),
+        (Path("/dev/null"), "/dev/null is no regular file, and is not replaced"),
+    ):
+        assert main([*command, str(path), "--force"]) == 2
+        assert text in capsys.readouterr().err
+    assert refs.read_text(encoding="utf-8") == REFS and hyps.read_text(encoding="utf-8") == HYPS
+    assert main([*command, str(out)]) == 0
+    written = out.read_text(encoding="utf-8")
+    assert main([*command, str(out)]) == 0  # over its own
+    out.write_text("precious", encoding="utf-8")
+    capsys.readouterr()
+    assert main([*command, str(out)]) == 2
+    assert "and this program did not write it; name another" in capsys.readouterr().err
+    assert out.read_text(encoding="utf-8") == "precious"
+    assert main([*command, str(out), "--force"]) == 0
+    assert out.read_text(encoding="utf-8") == written
 
 
 def test_help(capsys):

@@ -320,3 +320,15 @@ def test_a_second_decoding_is_a_line_of_its_own(tmp_path, write):
     assert "- Solo Connection, GPT-2 S, variant=paper: a/decode/0a1b2c3d (seed 1)" in markdown
     apart = markdown.split("## Not counted as reproductions")[1]
     assert "| decode.beam=1 (the row has 10) |" in apart and "| a/decode/ffff |" in apart
+
+
+def test_a_table_replaces_only_one_that_the_program_wrote(write, tmp_path):
+    text = write("table1")
+    assert write("table1") == text
+    for name in ("table1.md", "table1.csv", "table1.tex"):
+        ours = (tmp_path / "out" / name).read_bytes()
+        (tmp_path / "out" / name).write_text("precious")
+        with pytest.raises(ValueError, match=f"{name} is not what this program wrote, and is not"):
+            write("table1")
+        assert (tmp_path / "out" / name).read_text() == "precious"
+        (tmp_path / "out" / name).write_bytes(ours)

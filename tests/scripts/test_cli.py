@@ -111,9 +111,11 @@ def test_a_row_that_fails_does_not_stop_the_others(small, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("override", "expected", "fails"),
     [
-        ("seed=1", {"ssl": 2, "solo": 2, "dora": None}, False),  # peft's methods train alone
-        ("adapter.start=12", {"ssl": None, "dora": None}, True),  # solo does not fit 4 blocks
-        ("together=false", {"ssl": None, "solo": None, "dora": None}, False),
+        # peft's methods train alone, and what has dropout not with what has none
+        ("seed=1", {"ssl": 2, "ssb": 2, "solo": None, "dora": None}, False),
+        ("seed=1,2", {"ssl": 4, "ssb": 4, "solo": 2, "dora": None}, False),
+        ("adapter.start=12", {"ssl": 2, "ssb": 2, "dora": None}, True),  # solo does not fit
+        ("together=false", dict.fromkeys(["ssl", "ssb", "solo", "dora"]), False),
     ],
 )
 def test_on_an_accelerator_rows_train_together(
@@ -123,12 +125,12 @@ def test_on_an_accelerator_rows_train_together(
         f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={tmp_path}/runs",
         "train.max_steps=1", "decode.beam=1", "decode.max_new_tokens=2", override,
     ]  # fmt: skip
-    arguments = ["demo-family", "--rows", "ssl,solo,dora", "--out", str(tmp_path), *overrides]
+    arguments = ["demo-family", "--rows", "ssl,ssb,solo,dora", "--out", str(tmp_path), *overrides]
     monkeypatch.setattr(reproduce, "device", lambda: torch.device("cuda"))
     monkeypatch.setattr(sys, "argv", ["reproduce.py", *arguments])
     with pytest.raises(SystemExit, match=str(int(fails))):
         reproduce.main()
-    assert ("together: ValueError: adapter.start=12" in capsys.readouterr().err) == fails
+    assert ("ValueError: adapter.start=12" in capsys.readouterr().err) == fails
     trained = (tmp_path / "runs").glob("*/adapter.safetensors")
     found = {path.parent.name.split("-")[0]: path.parent / "environment.json" for path in trained}
     together = {m: json.loads(p.read_text())["train"].get("together") for m, p in found.items()}

@@ -10,7 +10,7 @@ from solo.cli import planning as plan
 from solo.cli import timing
 from solo.cli.compose import expand
 from solo.cli.rows import compose_rows, row_names, split_launcher, tables_named
-from solo.runs import record
+from solo.runs import checkpoint, record
 from solo.runs.run import make_run
 from solo.training.state import STATE, save_state
 
@@ -46,17 +46,20 @@ def test_without_data_a_run_has_the_directory_that_it_has_with_them(real):
 
 
 def finish(directory, *names):
+    directory.mkdir(parents=True, exist_ok=True)
     for name in names:
         with record.stage(directory, name) as entry:
             entry["steps"] = 7
+        for weights in (checkpoint.WEIGHTS, checkpoint.CONFIG) if name == "train" else ():
+            (directory / weights).touch()
 
 
-def test_states_and_what_is_left(tmp_path):
+def test_states_and_what_is_left(tmp_path, capsys):
     options = [f"runs_dir={tmp_path}", "train.max_steps=7"]
     [line] = lines_of(["table1/solo_s"], *options)
     assert (line.state, line.steps) == ("missing", 7)
     run = plan.planned_run(line.rows[0])
-    run.directory.mkdir()
+    files.write_json(run.directory / "identity.json", {"training": run.identity})
     weight = torch.nn.Parameter(torch.zeros(2))
     attached = Method({"w": weight})
     optimizer, path = torch.optim.AdamW([weight]), run.directory / STATE
@@ -64,6 +67,11 @@ def test_states_and_what_is_left(tmp_path):
     [line] = lines_of(["table1/solo_s"], *options)
     assert (line.state, line.done, line.steps) == ("interrupted", 5, 2)
     assert "interrupted at 5" in plan.report([line])
+    path.write_bytes(path.read_bytes()[:-1])
+    assert [line.state for line in lines_of(["table1/solo_s", "table1/lora_s"], *options)] == [
+        "missing", "missing",
+    ]  # fmt: skip
+    assert f"error: {path} is damaged" in capsys.readouterr().err
     path.unlink()
     for stage, state in (("train", "trained"), ("decode", "decoded"), ("evaluate", "done")):
         finish(run.directory if stage == "train" else run.decoding, stage)

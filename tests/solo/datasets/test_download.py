@@ -252,3 +252,21 @@ def test_real_data_counts():
         "lora_format/train.txt": (42061, 4862),
         "lora_format/valid.txt": (4672, 547),
     }
+
+
+def test_two_downloads_at_once_both_end_with_the_file_and_ask_once(server, tmp_path):
+    failures = []
+
+    def fetch():
+        try:
+            get(server, tmp_path / "a.csv")
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=fetch) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == [] and server.seen == [("/file", None)]
+    assert (tmp_path / "a.csv").read_bytes() == BODY and only_file(tmp_path) == ["a.csv"]

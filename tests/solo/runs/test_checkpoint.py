@@ -10,10 +10,11 @@ from solo.adapters import make_config
 from solo.backbones.loading import fingerprint
 from solo.files import file_sha256
 from solo.runs import checkpoint
-from solo.training.state import STATE, read_counters, save_state
+from solo.training.state import STATE, load_state, random_state, read_counters, save_state
 from tests.conftest import make_model
 
 OPTIONS = {"name": "solo", "rank": 4, "sparsity": 0.5}
+COUNTERS = {"counters": '{"step": 1, "events": []}'}
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_another_backbone(saved):
 def test_damaged_weights(saved):
     path = saved / checkpoint.WEIGHTS
     path.write_bytes(path.read_bytes()[:-4] + b"oops")
-    refuses(saved, make_model(), "is damaged or not this run's; train it again")
+    refuses(saved, make_model(), "is damaged or not this run's; move it away, and")
 
 
 def test_missing_weights(saved):
@@ -75,7 +76,7 @@ def test_tensors_that_do_not_fit(saved, change, text):
 
 def test_broken_json(saved):
     (saved / checkpoint.CONFIG).write_text('{"method": ')
-    refuses(saved, make_model(), "adapter_config.json is not valid JSON .*delete it and run again")
+    refuses(saved, make_model(), "adapter_config.json is damaged .*restore it, or move it away")
 
 
 def test_a_state_with_parameters_that_are_not_finite_is_not_written(tmp_path, model):
@@ -89,3 +90,49 @@ def test_a_state_with_parameters_that_are_not_finite_is_not_written(tmp_path, mo
     with pytest.raises(FloatingPointError, match="v is not finite after step 2; the state before"):
         save_state(path, attached, optimizer, {"step": 2}, {})
     assert read_counters(path) == {"step": 1, "events": []}
+
+
+def state_of(tmp_path, model):
+    """A state as a run writes it; (path, method, optimizer)."""
+    method, config = make_config(OPTIONS)
+    attached = method.attach(model, config, 1)
+    optimizer = torch.optim.AdamW(attached.parameters.values())
+    sum(parameter.sum() for parameter in attached.parameters.values()).backward()
+    optimizer.step()
+    random = {kind: row[None] for kind, row in random_state().items()}
+    save_state(tmp_path / STATE, attached, optimizer, {"step": 1}, random)
+    return tmp_path / STATE, attached, optimizer
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-100]),
+        lambda path: save_file({"a": torch.zeros(1)}, path),  # no state at all
+        lambda path: save_file({"a": torch.zeros(1)}, path, {"counters": "{}"}),
+        lambda path: save_file({"a": torch.zeros(1)}, path, {"counters": "[1"}),
+        lambda path: save_file(
+            load_file(path) | {"optimizer/exp_avg/nope": torch.zeros(1)}, path, COUNTERS
+        ),
+        lambda path: save_file(
+            load_file(path) | {"random/cpu": torch.zeros(1, 9, dtype=torch.uint8)}, path, COUNTERS
+        ),
+    ],
+)
+def test_a_damaged_state_is_named_in_one_line_with_the_remedy(tmp_path, model, damage):
+    path, attached, optimizer = state_of(tmp_path, model)
+    load_state(path, attached, optimizer)
+    damage(path)
+    with pytest.raises(ValueError) as error:
+        load_state(path, attached, optimizer)
+    text = str(error.value)
+    assert text.startswith(f"{path} is damaged (") and "\n" not in text
+    assert text.endswith("; move it away, and its run begins again")
+
+
+def test_moments_of_another_shape_are_refused(tmp_path, model):
+    path, attached, optimizer = state_of(tmp_path, model)
+    save_file(load_file(path) | {"optimizer/exp_avg/v": torch.zeros(3)}, path, COUNTERS)
+    with pytest.raises(ValueError, match=r"optimizer/exp_avg/v has shape \(3,\), not \(2, 16"):
+        load_state(path, attached, optimizer)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from solo import files
 from solo.datasets import data
 from solo.runs import record, stages
 from solo.runs.run import make_run, open_run
+from solo.training.state import STATE
 from tests.conftest import make_model
 from tests.solo.runs.conftest import changed, never, quiet
 
@@ -84,7 +86,7 @@ def test_changed_predictions_are_not_taken_for_decoded_ones(config):
     run = trained(config)
     output = stages.decode_run(run, quiet)
     output.write_text(output.read_text().replace("output", "outputs", 1))
-    with pytest.raises(ValueError, match="predictions.tsv was changed since it was decoded; delet"):
+    with pytest.raises(ValueError, match="predictions.tsv was changed since it was decoded; move"):
         stages.decode_run(run, quiet)
 
 
@@ -179,3 +181,71 @@ def test_a_failed_stage_leaves_no_entry(tmp_path):
         entry["steps"] = 3
     saved = json.loads((tmp_path / "environment.json").read_text())
     assert saved["train"]["steps"] == 3 and saved["train"]["hardware"]["cpu"]
+
+
+def test_a_run_whose_adapter_is_gone_is_untrained_for_every_command(config):
+    run = trained(config)
+    output = stages.decode_run(run, quiet)
+    before = (run.directory / "adapter.safetensors").read_bytes()
+    (run.directory / "adapter.safetensors").unlink()
+    assert run.state() == ("missing", 0)
+    with pytest.raises(FileNotFoundError, match="holds no trained run; train it first"):
+        open_run(run.directory)
+    stages.train_run(run, quiet)
+    assert (run.directory / "adapter.safetensors").read_bytes() == before
+    assert run.state() == ("decoded", 3) and stages.decode_run(run, never) == output
+
+
+def test_what_a_kill_left_is_tidied_up_by_the_next_start(config):
+    run = trained(config)
+    (run.directory / STATE).write_bytes(b"killed between the record and the removal")
+    (run.directory / ".tmp.adapter.safetensors").write_bytes(b"killed in a write")
+    stages.train_run(run, never)
+    (run.decoding / "deeper").mkdir(parents=True)
+    (run.decoding / "deeper" / ".tmpab12CD").write_bytes(b"killed in a write of safetensors")
+    stages.decode_run(run, quiet)
+    left = [path.name for path in run.directory.rglob("*")]
+    assert STATE not in left and not [name for name in left if name.startswith(".tmp")]
+
+
+def test_finished_runs_are_found_where_nothing_can_be_written(config, monkeypatch):
+    run = trained(changed(config, row="table1/solo_s"))
+    output = stages.decode_run(run, quiet)
+
+    def read_only(directory):
+        raise PermissionError(directory)
+
+    monkeypatch.setattr(record, "lock", read_only)
+    stages.train_run(run, never)
+    assert stages.decode_run(run, never) == output
+
+
+def test_a_directory_of_other_files_is_not_made_a_run(config, tmp_path):
+    (tmp_path / "mine").mkdir()
+    mine = changed(config, output_dir=str(tmp_path / "mine"))
+    assert make_run(mine).state() == ("missing", 0)  # an empty one is fine
+    (tmp_path / "mine" / "config.yaml").write_text("precious: true")
+    with pytest.raises(ValueError, match="mine holds files that are no run's; choose another out"):
+        make_run(mine)
+    with pytest.raises(ValueError, match="config.yaml is no folder; a run needs one"):
+        make_run(changed(config, output_dir=str(tmp_path / "mine" / "config.yaml")))
+
+
+def test_decoding_into_a_file_of_the_users_choice(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "OUTPUTS", tmp_path / "outputs.txt")
+    run, out = trained(config), tmp_path / "out.tsv"
+    for _ in range(2):  # the second time over its own output
+        stages.decode_to(out, config, run.directory, quiet)
+    assert out.read_bytes() == stages.decode_run(run, quiet).read_bytes()
+    data_files = (config.data.train_path, config.data.test_path, config.evaluate.references)
+    weights = tmp_path / "backbone" / "model.safetensors"
+    for path in (*data_files, weights, run.directory / "adapter.safetensors"):
+        before = Path(path).read_bytes()
+        with pytest.raises(ValueError, match="name another output"):
+            stages.decode_to(Path(path), config, run.directory, never, force=True)
+        assert Path(path).read_bytes() == before
+    out.write_text("precious")
+    with pytest.raises(ValueError, match="or replace it with force=true"):
+        stages.decode_to(out, config, run.directory, never)
+    stages.decode_to(out, config, run.directory, quiet, force=True)
+    assert out.read_text() != "precious"

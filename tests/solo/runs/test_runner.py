@@ -1,5 +1,6 @@
 """Many runs: shared, skipped, resumed; a failure is a line and stops no other."""
 
+import json
 from contextlib import contextmanager
 
 import pytest
@@ -138,6 +139,8 @@ def test_what_draws_together_is_another_run_than_alone(config, runs):
     run_all(shared[:2], silent, "trained", share_passes=True)
     assert [run.state()[0] for run in dropping] == ["missing", "missing"]
     assert record.stage_record(shared[0].directory, "train")["together"] == 2
+    assert shared[0].identity["shared_draws"] == sorted(run.name for run in dropping)
+    assert sharing(dropping[::-1])[::-1] == shared[:2]  # found again, whatever the order
     stages.train_run(dropping[0], quiet)  # what is trained alone stays what it is
     assert sharing(dropping)[0].directory == dropping[0].directory
     weights = [load_file(r.directory / checkpoint.WEIGHTS) for r in (dropping[0], shared[0])]
@@ -175,3 +178,48 @@ def test_predictions_that_cannot_be_scored_stop_no_other(config):
     [failure] = outcome.failures
     assert failure.startswith("solo, lr") and failure.endswith("line 2: 3 columns")
     assert set(outcome.scores) == {runs[0].decoding, runs[2].decoding}
+
+
+def test_a_sweep_that_grows_keeps_what_is_trained_in_its_company(config):
+    dropping = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3, 1e-4, 1e-5)]
+    first = sharing(dropping[:2])
+    run_all(first, silent, "trained", share_passes=True)
+    grown = sharing(dropping)
+    assert grown[:2] == first
+    company = sorted(run.name for run in dropping[2:])
+    assert [run.identity["shared_draws"] for run in grown[2:]] == [company, company]
+    assert sharing(dropping[:3])[2] == dropping[2]  # one that is left has no company
+
+
+def failing(*args):
+    raise OSError("No space left")
+
+
+def test_a_company_that_cannot_train_is_not_tried_one_by_one(config, monkeypatch):
+    """Alone each would draw other numbers, under the same name."""
+    shared = sharing([of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)])
+    monkeypatch.setattr(stages, "load_data", failing)
+    failures = run_all(shared, silent, "trained", share_passes=True).failures
+    assert [failure.split(": ", 1)[1] for failure in failures] == ["OSError: No space left"] * 2
+    monkeypatch.undo()
+    assert [run.state()[0] for run in shared] == ["missing", "missing"]
+    assert run_all(shared, silent, "trained", share_passes=True).failures == []
+
+
+def test_a_company_that_is_not_at_one_step_is_refused(config):
+    shared = sharing([of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)])
+    run_all(shared, silent, "trained", share_passes=True)
+    (shared[1].directory / checkpoint.WEIGHTS).unlink()
+    [failure] = run_all(shared, silent, "trained", share_passes=True).failures
+    assert "draw their dropout together, but are not at one step any more; to begin" in failure
+    assert str(shared[0].directory) in failure and str(shared[1].directory) in failure
+
+
+def test_a_damaged_state_stops_its_run_alone(runs):
+    saving = [make_run(changed(run.config, train={"save_every": 1})) for run in runs[:3]]
+    saving[1].directory.mkdir(parents=True)
+    (saving[1].directory / "identity.json").write_text(json.dumps({"training": saving[1].identity}))
+    (saving[1].directory / STATE).write_bytes(b"{}")
+    [failure] = run_all(saving, silent, "trained", share_passes=True).failures
+    assert f"{saving[1].directory / STATE} is damaged" in failure and "move it away" in failure
+    assert [saving[k].state()[0] for k in (0, 2)] == ["trained", "trained"]

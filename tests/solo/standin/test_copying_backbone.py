@@ -5,12 +5,14 @@ import random
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo.standin import corpus, measures, mixture, names, pretrain
 from solo.standin.mixture import IGNORED, Mixture
 from solo.standin.names import Line, parse, with_made_up_values
 from solo.standin.planted import plant
+from solo.training.state import STATE
 
 LINE = "name : The Mill | area : by the river | rooms : 12 || The Mill has 12 rooms by the river ."
 WORDS = ["copper", "lantern", "garden"]
@@ -181,6 +183,23 @@ def test_a_finished_backbone_is_left_alone_and_another_recipe_refused(recipe, tm
     assert weights(tmp_path / "one") == before
     with pytest.raises(ValueError, match="one holds a backbone of another recipe; set pretrain"):
         pretrain.make_backbone(recipe("one", steps=4), tmp_path / "cache", quiet)
+
+
+def test_a_backbone_is_made_by_one_process_and_in_a_place_of_its_own(recipe, tmp_path):
+    def again(done, total, info):
+        lock = FileLock(tmp_path / ".one.lock", timeout=0)  # as another process would take it
+        with pytest.raises(Timeout):
+            lock.acquire()
+
+    pretrain.make_backbone(recipe("one", steps=2), tmp_path / "cache", again)
+    (tmp_path / "one" / STATE).write_bytes(b"killed between the summary and the removal")
+    pretrain.make_backbone(recipe("one", steps=2), tmp_path / "cache", None)
+    assert not (tmp_path / "one" / STATE).exists()
+    (tmp_path / "gpt2").mkdir()
+    (tmp_path / "gpt2" / "model.safetensors").write_text("precious")
+    with pytest.raises(ValueError, match="gpt2 holds files of something else; set pretrain.out"):
+        pretrain.make_backbone(recipe("gpt2", steps=2), tmp_path / "cache", None)
+    assert (tmp_path / "gpt2" / "model.safetensors").read_text() == "precious"
 
 
 @pytest.mark.parametrize(

@@ -223,3 +223,16 @@ def test_script_writes_and_counts(tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"trainset\.csv +3,000 +\d+\n", done.stdout)
     assert re.search(r"testset_w_refs\.csv +\d+ +60\n", done.stdout)
+
+
+def test_the_demo_replaces_its_own_files_and_no_others(tmp_path):
+    sizes = SMALL | {"train_rows": 4, "valid_rows": 2}
+    for seed in (1, 2):
+        write_demo_data(tmp_path, seed, **sizes)
+    path = tmp_path / "testset_w_refs.csv"
+    path.write_text("precious")  # and then as a download leaves it, with its checksum
+    for sums in ("", hashlib.sha256(b"precious").hexdigest() + "  testset_w_refs.csv\n"):
+        (tmp_path / "SHA256SUMS").write_text(sums)
+        with pytest.raises(ValueError, match="testset_w_refs.csv is not the demo's, and is not"):
+            write_demo_data(tmp_path, 3, **sizes)
+    assert path.read_text() == "precious"

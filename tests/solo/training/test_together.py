@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from solo.adapters import make_config
 from solo.adapters.base import Method
 from solo.training.loop import LOG, train
 from solo.training.recipe import TrainConfig, follow, make_optimizer, set_step
-from solo.training.state import STATE, read_counters
+from solo.training.state import NEXT, STATE, read_counters, settle
 from solo.training.together import Run, train_runs
 from tests.conftest import make_model
 from tests.solo.training.test_train import RECIPE, TRAIN, VALID
@@ -235,3 +236,60 @@ def test_a_schedule_survives_a_restart(tmp_path):
         for name, parameter in whole.parameters.items():
             assert torch.equal(parameter, again.parameters[name]), (stop_at, name)
         assert read(folder, "loss") == read(tmp_path / "whole", "loss")
+
+
+def kill_at_replace(monkeypatch, number: int) -> None:
+    """Let call `number` of os.replace, from 1, be the end."""
+    replace, calls = os.replace, []
+
+    def counting(*paths):
+        calls.append(paths)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", counting)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6])
+def test_a_kill_between_the_states_of_two_runs_leaves_both_at_one_step(
+    tmp_path, monkeypatch, number
+):
+    """A log, a log; the second run's next state, the first one's, the second takes its place."""
+    dropping = [
+        ({"name": "lora", "rank": 2, "dropout": 0.5}, 1, {"lr": 0.02}),
+        ({"name": "solo", "rank": 4, "dropout": 0.5}, 2, {"lr": 0.01}),
+    ]
+    recipe = {"save_every": 1, "max_steps": 2}
+    model = make_model()
+    whole = make_runs(model, tmp_path / "whole", dropping, **recipe)
+    expected = train_runs(model, whole, TRAIN, VALID)
+    kill_at_replace(monkeypatch, number)
+    model = make_model()
+    with pytest.raises(KeyboardInterrupt):
+        train_runs(model, make_runs(model, tmp_path / "k", dropping, **recipe), TRAIN, VALID)
+    monkeypatch.undo()
+    model = make_model()
+    again = make_runs(model, tmp_path / "k", dropping, **recipe)
+    for run in again:
+        settle(run.run_dir)
+    states = [run.run_dir / STATE for run in again]
+    steps = [read_counters(path)["step"] for path in states if path.exists()]
+    assert steps == [[], [], [], [], [1, 1], [1, 1]][number - 1]
+    assert train_runs(model, again, TRAIN, VALID) == expected
+    for run, other in zip(whole, again, strict=True):
+        for name, parameter in run.attached.parameters.items():
+            assert torch.equal(parameter, other.attached.parameters[name]), name
+        assert not (other.run_dir / NEXT).exists()
+
+
+def test_what_has_done_all_steps_together_is_only_finished_alone(tmp_path):
+    runs, recipe = [RUNS[0], RUNS[2]], {"save_every": 5}
+    model = make_model()
+    together = make_runs(model, tmp_path, runs, **recipe)
+    results = train_runs(model, together, TRAIN, VALID)
+    single = alone(tmp_path, runs, **recipe)
+    assert [result for _, result in single] == results and results[0]["together"] == 2
+    for run, (attached, _) in zip(together, single, strict=True):
+        for name, parameter in attached.parameters.items():
+            assert torch.equal(parameter, run.attached.parameters[name])

@@ -1,0 +1,114 @@
+"""Files are written whole or not at all, by one writer at a time, and never over another's."""
+
+import os
+import threading
+
+import pytest
+
+from solo import files
+
+
+def names(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_a_kill_left_is_written_over_or_cleaned_away(tmp_path):
+    for left in (".tmp.a.txt", ".tmp.b.txt", ".tmpfZ3x9q"):  # the last one as safetensors has it
+        (tmp_path / left).write_text("half a file, and long")
+    (tmp_path / ".tmp.folder").mkdir()
+    files.write_text(tmp_path / "a.txt", "whole")
+    assert (tmp_path / "a.txt").read_text() == "whole"
+    assert names(tmp_path) == [".tmp.b.txt", ".tmp.folder", ".tmpfZ3x9q", "a.txt"]
+    files.clean(tmp_path)
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_second_writer_of_a_file_waits_for_the_first(tmp_path):
+    path, inside, order = tmp_path / "a.txt", threading.Event(), []
+
+    def second():
+        inside.wait()
+        with files.atomic(path) as temporary:
+            order.append("second")
+            temporary.write_text("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with files.atomic(path) as temporary:
+        temporary.write_text("first")
+        inside.set()
+        thread.join(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"] and path.read_text() == "second"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_failed_writer_leaves_the_old_file(tmp_path):
+    files.write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(RuntimeError), files.atomic(tmp_path / "a.txt") as temporary:
+        temporary.write_text("new")
+        raise RuntimeError
+    assert (tmp_path / "a.txt").read_text() == "old" and names(tmp_path) == ["a.txt"]
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, "/dev/null"):
+        with pytest.raises(ValueError, match="is no regular file, and is not replaced; name anot"):
+            files.write_text(path, "x")
+    assert names(tmp_path) == ["pipe"] and not (tmp_path / "pipe").is_file()
+
+
+def test_a_link_goes_on_to_name_what_is_written(tmp_path):
+    (tmp_path / "real.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to("real.txt")
+    files.write_text(tmp_path / "link.txt", "new")
+    assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "real.txt").read_text() == "new"
+
+
+def test_an_output_replaces_only_what_the_program_wrote(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "OUTPUTS", tmp_path / "cache" / "outputs.txt")
+    out, given, folder = tmp_path / "out.tsv", tmp_path / "given.txt", tmp_path / "run"
+    folder.mkdir()
+    for path in (given, folder / "adapter_config.json"):
+        path.write_text("precious")
+
+    def refused(path, text, **options):
+        with pytest.raises(ValueError, match=text):
+            files.check_output(path, [given, folder, tmp_path / "absent"], **options)
+
+    files.check_output(out, [given])
+    files.write_output(out, "one")
+    files.check_output(out, [given])  # our own
+    refused(given, "given.txt is an input of this command; name another", force=True)
+    (tmp_path / "same.txt").hardlink_to(given)
+    refused(tmp_path / "same.txt", "is an input of this command", force=True)
+    refused(folder / "adapter_config.json", "a file that this command works with", force=True)
+    refused(folder, "is no regular file", force=True)
+    out.write_text("edited by hand")
+    refused(out, "out.tsv is there already, and not as this program wrote it; name another output")
+    files.check_output(out, [given], force=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"null", b"[1]"])
+def test_damaged_json_is_named_and_never_to_be_deleted(tmp_path, content):
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(ValueError, match="config.json is damaged .*; restore it, or move it away"):
+        files.read_json(tmp_path / "config.json")
+    with pytest.raises(ValueError, match="config.json is damaged .it has no 'b'.; restore it"):
+        (tmp_path / "config.json").write_text('{"a": 1}')
+        files.read_json(tmp_path / "config.json", ["a", "b"])
+    (tmp_path / "log.jsonl").write_bytes(b"{")
+    with pytest.raises(ValueError, match="log.jsonl is damaged"):
+        files.read_lines(tmp_path / "log.jsonl")
+
+
+def test_a_log_goes_on_after_a_line_that_was_cut_short(tmp_path):
+    log = files.Log(tmp_path / "log.jsonl")
+    for step in (1, 2, 3):
+        log.write({"step": step})
+    with open(log.path, "ab") as file:
+        file.write(b'{"step": 4, "event": "\xc3')  # in the middle of a letter
+    log.keep_until(2)
+    assert files.read_lines(log.path) == [{"step": 1}, {"step": 2}]
