@@ -34,6 +34,9 @@ def test_a_rank_and_a_batch_that_no_memory_holds(config, monkeypatch, change, li
 
 def test_what_fits_by_a_byte(config, monkeypatch):
     count = config.method_class.n_params(memory.shape_of(config.model.path), config.adapter)
+    count += 10**6  # more than the backbone and a beam take
+    monkeypatch.setattr(type(config.adapter), "resolved", lambda self: self)
+    monkeypatch.setattr(config.method_class, "n_params", lambda shape, options: count)
     monkeypatch.setattr(memory, "memory", lambda: 16 * count)
     smaller = changed(config, train={"batch_size": 1})
     memory.check_memory(smaller)
