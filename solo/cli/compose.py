@@ -88,7 +88,7 @@ def config_of(cfg: DictConfig) -> RunConfig:
 def config_to_train(cfg: DictConfig) -> RunConfig:
     """The same for a command that trains, which takes neither a run nor an MR (ValueError)."""
     for option in OF_ENTRY_POINTS:
-        check(cfg[option] is None, f"{option}={cfg[option]} is for what is trained; leave it out")
+        check(not cfg[option], f"{option}={cfg[option]} is for what is trained; leave it out")
     return config_of(cfg)
 
 

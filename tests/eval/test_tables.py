@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.metrics.metric import Measured, Metric, mean
 from eval.score import score_systems
@@ -126,6 +127,13 @@ def test_marked_runs_of_the_two_variants_are_side_by_side_too(tmp_path, write):
     variants = [line.split(" | ")[0] for line in apart if "| stand-in: tiny |" in line]
     names = [f"| Solo Connection, GPT-2 S, variant={name}" for name in ("paper", "devcode")]
     assert variants == names
+
+
+def test_signs_that_latex_would_take_for_commands():
+    assert escaped(r"r=2^5~a_{b} $5 & 60% #1 \x ± − –") == (
+        r"r=2\textasciicircum{}5\textasciitilde{}a\_\{b\} \$5 \& 60\% \#1 \textbackslash{}x"
+        r" $\pm$ $-$ --"
+    )
 
 
 def test_latex(tmp_path, write):
