@@ -6,12 +6,16 @@ files to what they hold, with its predictions beside it in NAME.tsv.
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import yaml
 
 from eval.metrics import METRICS
+from eval.metrics.statistics import Statistics
+from eval.metrics.statistics import scores as statistics_scores
 
 CONFIG, IDENTITY, ENVIRONMENT = "config.yaml", "identity.json", "environment.json"
 ROWS, LOG, PREDICTIONS = "rows.json", "train_log.jsonl", "predictions.tsv"
@@ -30,6 +34,14 @@ def text(value: object) -> bool:
 
 def text_or_none(value: object) -> bool:
     return value is None or text(value)
+
+
+def seed(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**32  # what every random generator takes
+
+
+def number(value: object) -> bool:
+    return type(value) in NUMBER and abs(value) < 1e30  # what pictures can draw
 
 
 def rate(value: object) -> bool:
@@ -75,8 +87,12 @@ def read(run: Path, name: str):
 def _load(path: Path):
     try:
         content = path.read_text(encoding="utf-8")
-        return yaml.safe_load(content) if path.suffix == ".yaml" else json.loads(content)
-    except (ValueError, yaml.YAMLError) as error:
+        if path.suffix != ".yaml":
+            return json.loads(content)
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content)):
+            raise ValueError("it has YAML aliases, which no run writes")  # a line may be gigabytes
+        return yaml.safe_load(content)
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path.name} is damaged ({' '.join(str(error).split())})") from error
 
 
@@ -98,6 +114,15 @@ def read_scores(run: Path, name: str = SCORES) -> dict[str, float]:
     return scores
 
 
+def contradiction(scores: dict[str, float], statistics: Statistics) -> str | None:
+    """The first score that is not what the segments' statistics give, in words; None: all are."""
+    size = max(map(len, statistics.values()))
+    for name, [value] in statistics_scores(statistics, np.ones((1, size))).items():
+        if name in scores and not math.isclose(scores[name], value, rel_tol=1e-6, abs_tol=1e-6):
+            return f"{SCORES} has {name} {scores[name]:.4f}, {STATISTICS} gives {value:.4f}"
+    return None
+
+
 def read_log(run: Path) -> list[dict]:
     """The entries of a run's training log. Raises ValueError for a damaged line."""
     try:
@@ -106,14 +131,14 @@ def read_log(run: Path) -> list[dict]:
         else:
             lines = (Path(run) / LOG).read_text(encoding="utf-8").splitlines()
             log = [json.loads(line) for line in lines]
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{LOG} is damaged ({error})") from error
-    for number, entry in enumerate(log, 1):
-        if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
-            raise ValueError(f"{LOG} is damaged (line {number} has no step)")
+    for line, entry in enumerate(log, 1):
+        if not isinstance(entry, dict) or not whole(0)(entry.get("step")):
+            raise ValueError(f"{LOG} is damaged (line {line} has no step)")
         for name, value in entry.items():
-            if ("loss" in name or "lambda" in name) and not isinstance(value, NUMBER):
-                raise ValueError(f"{LOG} is damaged (line {number}: {name} is {value!r})")
+            if ("loss" in name or "lambda" in name) and not number(value):
+                raise ValueError(f"{LOG} is damaged (line {line}: {name} is {word(value)})")
     return log
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from eval.files import check_output, replace_text
+from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.metrics.systems import Result, score, score_systems
 from eval.metrics.texts import Report
@@ -169,10 +170,8 @@ def _latex(names: Sequence[str], systems: Sequence[dict]) -> str:
     titles = [metric.title for metric in METRICS.values()]
     lines += [" & ".join(["System", *titles]) + r" \\", r"\midrule"]
     for name, scores in zip(names, systems, strict=True):
-        for character in "\\&%$#_{}":
-            name = name.replace(character, rf"\{character}" if character != "\\" else "/")
         cells = [f"{scores[key] * metric.scale:.2f}" for key, metric in METRICS.items()]
-        lines.append(" & ".join([name, *cells]) + r" \\")
+        lines.append(" & ".join([escaped(name), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
 

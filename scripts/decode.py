@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.cli.command import command, progress_bar
+from solo.cli.command import check_writable, command, progress_bar
 from solo.cli.compose import config_of, run_of
 from solo.runs import stages
 
@@ -22,6 +22,8 @@ def main(cfg: DictConfig) -> None:
     run = run_of(cfg)
     config = run.config if run else config_of(cfg)
     output = config.decode.output
+    if output is not None:
+        check_writable(Path(output))
     with progress_bar("decode", "MR") as report:
         if output is None:
             output = stages.decode_run(run, report)

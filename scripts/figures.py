@@ -12,16 +12,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.tables.report import write_figures
 from eval.tables.runs import shown
 from solo.cli.command import TABLES, one_line_errors, table_arguments
-from solo.cli.tables import table_of
+from solo.cli.tables import table_of, tell_left_out
 
 
 def main() -> None:
     args = table_arguments(__doc__, "results/figures")
     with one_line_errors():
+        left_out = {}
         for name in args.tables:
             runs_dir, _, own = TABLES[name]
-            for path in write_figures(table_of(name, args.runs or runs_dir), args.out or own):
+            table = table_of(name, args.runs or runs_dir)
+            for path in write_figures(table, args.out or own):
                 print(shown(path))
+            left_out |= dict.fromkeys(table.left_out)
+        sys.exit(1 if tell_left_out(left_out) else 0)
 
 
 if __name__ == "__main__":

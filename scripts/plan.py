@@ -13,7 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from solo.cli import planning, timing
-from solo.cli.command import TABLES, one_line_errors, plain_parser
+from solo.cli.command import TABLES, one_line_errors, plain_parser, say
+from solo.cli.compose import in_checkout
 from solo.cli.rows import compose_rows, own_overrides, row_names, tables_named
 
 
@@ -29,9 +30,10 @@ def main() -> None:
     with one_line_errors():
         if args.table not in (*TABLES, "all"):
             raise ValueError(f"unknown table {args.table!r}; known: {', '.join(TABLES)}, all")
+        overrides = in_checkout(args.overrides, sweeping=True)
         tables = tables_named(args.table)
-        rows = compose_rows(row_names(tables, args.rows), args.overrides, own_overrides(tables))
-        lines = planning.plan(rows)
+        rows = compose_rows(row_names(tables, args.rows), overrides, own_overrides(tables))
+        lines, damaged = planning.plan(rows)
         speeds = {} if args.no_timing else planning.fill_hours(lines)
         print(planning.report(lines))
         free = shutil.disk_usage(Path.cwd()).free
@@ -45,6 +47,9 @@ def main() -> None:
             )
         for text in planning.absent(lines):
             print(f"absent: {text}")
+        for text in damaged:
+            say(f"error: {text}")
+        sys.exit(1 if damaged else 0)
 
 
 if __name__ == "__main__":

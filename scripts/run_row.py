@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from solo.cli.command import command, one_line_errors, progress_bar, say
-from solo.cli.compose import config_of
+from solo.cli.compose import config_to_train
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.rows import check_launcher
 from solo.runs import stages
@@ -26,7 +26,7 @@ failures: list[str] = []
 
 @command
 def main(cfg: DictConfig) -> None:
-    run = make_run(config_of(cfg))
+    run = make_run(config_to_train(cfg))
     if make_accelerator().num_processes > 1 and not make_accelerator().is_main_process:
         stages.train_run(run, lambda *progress: None)  # the main process decodes and scores
         return

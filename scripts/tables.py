@@ -1,7 +1,7 @@
 """Fill tables from finished runs: scripts/tables.py (all), scripts/tables.py table2, or demo
 
 Reads run directories only. Writes TABLE.md, TABLE.tex and TABLE.csv. One table is printed; of all,
-a line each, and the run directories that had to be left out.
+a line each, and the run directories that had to be left out: with exit code 1, if one is damaged.
 """
 
 import sys
@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.tables.report import PLAIN, summary, write_table
 from eval.tables.runs import shown
 from solo.cli.command import TABLES, one_line_errors, table_arguments
-from solo.cli.tables import table_of
+from solo.cli.tables import table_of, tell_left_out
 
 
 def main() -> None:
@@ -28,8 +28,7 @@ def main() -> None:
                 print(markdown)
             else:
                 print(f"{shown(out_dir)}/{PLAIN.get(name, name)}.md: {summary(table)}")
-        for line in left_out:
-            print(line, file=sys.stderr)
+        sys.exit(1 if tell_left_out(left_out) else 0)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from solo.cli.command import command, one_line_errors, progress_bar, say
-from solo.cli.compose import config_of
+from solo.cli.compose import config_to_train
 from solo.cli.rows import check_launcher
 from solo.runs.config import RunConfig
 from solo.runs.run import Run, make_run
@@ -46,7 +46,7 @@ def train(configs: list[RunConfig], share_passes: bool) -> None:
 
 @command
 def main(cfg: DictConfig) -> None:
-    hydra, config = HydraConfig.get(), config_of(cfg)
+    hydra, config = HydraConfig.get(), config_to_train(cfg)
     in_process = hydra.mode == RunMode.MULTIRUN and "BasicLauncher" in hydra.launcher._target_
     if in_process and make_accelerator().num_processes == 1:
         swept.append(config)

@@ -203,7 +203,10 @@ def read_yaml(path: Path):
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} not found; is this the directory of a run?")
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ValueError("it has aliases, which a run never writes")  # a line may be gigabytes
+        return yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is damaged ({' '.join(str(error).split())})") from error
 

@@ -22,9 +22,10 @@ KINDS = {  # of options: (types of the values that fit, in words)
 def make(cls: type[T], values: Mapping[str, Any], group: str = "") -> T:
     """An instance of the dataclass `cls` from `values`; `group` is its name in the configuration.
 
-    A list becomes a tuple where the hint says tuple. Raises ValueError, in one line with key,
-    value and what is allowed, for an unknown key, a missing one, a value of another kind, and a
-    number that is not finite; and whatever the class's own checks raise.
+    A list becomes a tuple where the hint says tuple, and the text of a number a number where only
+    numbers fit (YAML reads 1e-3 as text). Raises ValueError, in one line with key, value and what
+    is allowed, for an unknown key, a missing one, a value of another kind, and a number that is not
+    finite; and whatever the class's own checks raise.
     """
     prefix = f"{group}." if group else ""
     hints = get_type_hints(cls)
@@ -38,6 +39,7 @@ def make(cls: type[T], values: Mapping[str, Any], group: str = "") -> T:
             raise ValueError(f"{prefix}{option.name} is missing; it has no default")
     converted = {}
     for key, value in values.items():
+        value = _as_number(value, hints[key])
         check_kind(f"{prefix}{key}", value, hints[key])
         is_tuple = any(get_origin(kind) is tuple for kind in (hints[key], *get_args(hints[key])))
         listed = is_tuple and isinstance(value, (list, tuple))
@@ -60,6 +62,23 @@ def check_kind(key: str, value: Any, hint: Any) -> None:
         raise ValueError(f"{key} is {value!r}; it must be {words}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{key} is {value}; it must be a finite number")
+    if get_origin(hint) is tuple and isinstance(value, (list, tuple)):
+        members = get_args(hint)
+        if members[-1] is Ellipsis:
+            members = members[:1] * len(value)
+        if len(value) != len(members):
+            raise ValueError(f"{key} is {list(value)}; it must have {len(members)} entries")
+        for number, (member, kind) in enumerate(zip(value, members, strict=True)):
+            check_kind(f"{key}[{number}]", member, kind)
+
+
+def _as_number(value: Any, hint: Any) -> Any:
+    if not isinstance(value, str) or float not in (hint, *get_args(hint)):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
 
 
 def check(condition: bool, message: str) -> None:

@@ -1,12 +1,11 @@
 """Pictures: loss curves, the path of every connection's lambda, BLEU against parameters."""
 
+import os
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
+os.environ["MPLBACKEND"] = "Agg"  # before the import, which refuses a notebook's where it is not
 
 import matplotlib.pyplot as plt  # noqa: E402 (the backend comes first)
 from matplotlib.ticker import EngFormatter  # noqa: E402

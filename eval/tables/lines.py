@@ -14,7 +14,7 @@ import yaml
 
 from eval.metrics import METRICS
 from eval.metrics.metric import Metric
-from eval.tables.runs import Run, differences, read_runs
+from eval.tables.runs import Doubt, Run, differences, read_runs
 
 REPORTED = Path(__file__).parent / "paper.yaml"
 FAMILY = ("family", "demo-family")  # the tables with a row for each method
@@ -92,8 +92,15 @@ def with_family_rows(reported: dict, labels: dict[str, str]) -> dict:
     return extended
 
 
-def read_table(reported: dict, name: str, runs_dir: Path, settings: dict, counts: dict) -> Table:
-    """The table with the runs in a directory.
+def read_table(
+    reported: dict,
+    name: str,
+    runs_dir: Path,
+    settings: dict,
+    counts: dict,
+    doubt: Doubt = lambda *parts: None,
+) -> Table:
+    """The table with the runs in a directory; doubt: see `eval.tables.runs.read_runs`.
 
     Raises ValueError for an unknown table, for a row without settings, and for two runs that
     should be one and are not (eval/tables/runs.py).
@@ -101,7 +108,7 @@ def read_table(reported: dict, name: str, runs_dir: Path, settings: dict, counts
     for row in rows_named(reported, name):
         if row not in settings:
             raise ValueError(f"no settings of row {row!r} of {name}; pass those of all its rows")
-    return Table(name, reported[name], settings, counts, *read_runs(runs_dir, reported))
+    return Table(name, reported[name], settings, counts, *read_runs(runs_dir, reported, doubt))
 
 
 def rows_of(table: Table) -> list[tuple[dict, list[Run]]]:

@@ -7,6 +7,7 @@ JSON files.
 import csv
 import io
 
+from eval.latex import escaped
 from eval.metrics.metric import Metric
 from eval.tables.lines import Line, Score, Table, metrics_of, rows_of
 from eval.tables.runs import Run
@@ -70,7 +71,7 @@ def latex(table: Table, lines: list[Line]) -> str:
     text = ["% made by scripts/tables.py; needs the package booktabs"]
     if apart:
         text += [f"% {apart} marked runs (stand-in, partial, other settings) are in {name}.md only"]
-    text += [r"\begin{table}", r"\centering", rf"\caption{{{_tex(table.definition['title'])}}}"]
+    text += [r"\begin{table}", r"\centering", rf"\caption{{{escaped(table.definition['title'])}}}"]
     text += [rf"\label{{tab:{name}}}", rf"\begin{{tabular}}{{llrll{'r' * len(metrics)}}}"]
     text += [r"\toprule", _tex_row([*HEAD, *(metric.name for metric in metrics)]), r"\midrule"]
     body = _body(lines, metrics)
@@ -182,15 +183,7 @@ def _four(value: float | None) -> str:
 
 
 def _tex_row(cells: list[str]) -> str:
-    return " & ".join(map(_tex, cells)) + r" \\"
-
-
-def _tex(text: str) -> str:
-    for plain, escaped in (("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("#", r"\#")):
-        text = text.replace(plain, escaped)
-    for plain, escaped in (("±", r"$\pm$"), ("−", "$-$"), ("–", "--")):
-        text = text.replace(plain, escaped)
-    return text
+    return " & ".join(map(escaped, cells)) + r" \\"
 
 
 def _csv(header: list[str], rows: list[list]) -> str:

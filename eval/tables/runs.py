@@ -9,6 +9,7 @@ A finished run is a training and one decoding of it: a directory with decode/HAS
 decoding, or a packed run, one JSON for both (eval/records.py).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,19 +18,20 @@ from eval.records import (
     CONFIG,
     ENVIRONMENT,
     IDENTITY,
-    NUMBER,
-    PREDICTIONS,
     rate,
     read_checked,
+    seed,
     text,
     text_or_none,
     whole,
     word,
 )
+from eval.tables.checks import check_adapter, check_scores, scored_references
 
 E2E_TEST_MRS = 630
 ROOT = Path(__file__).resolve().parents[2]
 FREE = ("adapter.variant", "train.lr", "train.max_steps")  # shown, or marked as partial training
+Doubt = Callable[[dict, dict, dict], str | None]
 STAGES = ("train", "decode", "evaluate")
 # What the files of a finished run hold, at least.
 TRAINED = {
@@ -38,10 +40,13 @@ TRAINED = {
     "train/backbone/file_sha256": text, "train/backbone/stand_in": text_or_none,
 }  # fmt: skip
 TRAINING = {
-    "training/seed": whole(0), "training/adapter/name": text, "training/train/lr": rate,
+    "training/seed": seed, "training/adapter/name": text, "training/train/lr": rate,
     "training/train/precision": text, "training/data/train": text, "training/data/valid": text,
 }  # fmt: skip
-SCORED = {"decode/n_predictions": whole(0), "evaluate/inputs/predictions.tsv": text}
+SCORED = {
+    "decode/n_predictions": whole(0), "decode/sha256": text,
+    "evaluate/inputs/predictions.tsv": text,
+}  # fmt: skip
 DECODING = {"decode/beam": whole(1), "test": text}
 
 
@@ -74,18 +79,22 @@ class Run:
     options: dict
 
 
-def read_runs(runs_dir: Path, reported: dict) -> tuple[list[Run], list[str]]:
+def read_runs(
+    runs_dir: Path, reported: dict, doubt: Doubt = lambda *parts: None
+) -> tuple[list[Run], list[str]]:
     """(finished runs, a line for each directory left out), in the order of their names.
 
     `reported` is eval/tables/paper.yaml, which knows the hub's weights. A directory that is
-    corrupt, half written or not evaluated yet is left out, with its path and the reason. Of two
-    directories that hold the same run the first counts. Raises ValueError that names both if their
+    corrupt, half written or not evaluated yet is left out, with its path and the reason. So is one
+    with a doubt: given its identity's training, its adapter's options and its record of the
+    training, what of them contradicts the others, in words. Of two directories that hold the same
+    run the first counts. Raises ValueError that names both if their
     results differ.
     """
     runs, left_out = {}, []
     for directory, decoding in _decodings(runs_dir):
         try:
-            run = read_run(directory, decoding, reported)
+            run = read_run(directory, decoding, reported, doubt)
         except (OSError, ValueError, TypeError, OverflowError) as error:
             left_out.append(f"{shown(decoding)}: left out, {reason(error)}")
             continue
@@ -157,8 +166,10 @@ def _decodings(runs_dir: Path) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def read_run(directory: Path, decoding: Path, reported: dict) -> Run:
-    """A training with one of its decodings, or a packed run as both.
+def read_run(
+    directory: Path, decoding: Path, reported: dict, doubt: Doubt = lambda *parts: None
+) -> Run:
+    """A training with one of its decodings, or a packed run as both; doubt: see `read_runs`.
 
     Raises FileNotFoundError, or ValueError, TypeError or OverflowError with the reason, for what is
     no finished run; `reason` says it in words.
@@ -177,10 +188,14 @@ def read_run(directory: Path, decoding: Path, reported: dict) -> Run:
     identity = read_checked(decoding, IDENTITY, DECODING)
     decoded = {"decode": identity["decode"], "test": identity["test"]}
     adapter = read_checked(directory, CONFIG, {"adapter/name": text})["adapter"]
-    scores, references = records.read_scores(decoding), _references(decoding, scored)
-    _check_adapter(adapter, training["adapter"])
-    if not records.read_log(directory) and train["steps"]:  # the pictures need it
+    scores, references = records.read_scores(decoding), scored_references(decoding, scored)
+    check_adapter(adapter, training["adapter"])
+    log = records.read_log(directory)
+    if not log and train["steps"]:  # the pictures need it
         raise ValueError(f"{records.LOG} is empty")
+    if not any("event" in entry for entry in log):  # a schedule changes what is trained
+        if words := doubt(training, adapter, train):
+            raise ValueError(words)
     backbone = train["backbone"]
     hub = reported["weights"].get(backbone["file_sha256"], backbone["path"])
     weights = {"weights": backbone["sha256"]}
@@ -194,7 +209,10 @@ def read_run(directory: Path, decoding: Path, reported: dict) -> Run:
         lr=training["train"]["lr"],
         n_params=train["n_params"],
         scores=scores,
-        marks=_marks(train, scored["decode"], hub in reported["hub"]),
+        marks=[
+            *_marks(train, scored["decode"], hub in reported["hub"]),
+            *check_scores(decoding, scored, scores),
+        ],
         weights=backbone["sha256"],
         key=records.hash_of(decoded | {"training": training | {"model": weights}}),
         group=records.hash_of(decoded | {"training": training | {"model": weights, "seed": None}}),
@@ -213,34 +231,12 @@ def _mapping(content) -> dict:
     return content if isinstance(content, dict) else {}
 
 
-def _references(decoding: Path, scored: dict) -> str:
-    """The sha256 of the references; ValueError unless the predictions are those scored."""
-    inputs = dict(scored["evaluate"]["inputs"])
-    predictions = records.predictions_of(decoding)
-    if inputs.pop(PREDICTIONS) != records.sha256(predictions):
-        raise ValueError(f"{predictions.name} is not the file that was scored; evaluate it again")
-    if len(inputs) != 1:
-        raise ValueError(f"{ENVIRONMENT} names {len(inputs)} files of references, not one")
-    [references] = inputs.values()
-    return references
-
-
 def _name(directory: Path, decoding: Path) -> str:
     """The training's name, with the decoding's where it has several; a packed run's own."""
     if records.is_packed(directory):
         return directory.stem
     several = len(list(directory.glob("decode/[!.]*"))) > 1
     return f"{directory.name}/decode/{decoding.name}" if several else directory.name
-
-
-def _check_adapter(given: dict, trained: dict) -> None:
-    """The options as given and as trained with, where the variant's are filled in, agree."""
-    for key, value in given.items():
-        if isinstance(value, (str, *NUMBER)) and trained.get(key) != value:
-            raise ValueError(
-                f"{CONFIG} says adapter.{key}={word(value)}, {IDENTITY} "
-                f"{word(trained.get(key))}; they are not of one run"
-            )
 
 
 def _marks(train: dict, decode: dict, from_hub: bool) -> list[str]:

@@ -5,6 +5,7 @@ On the CPU each point is measured in a fresh process, so that its peak of memory
 
 import itertools
 import multiprocessing
+import os
 import resource
 import statistics
 from collections.abc import Callable
@@ -120,9 +121,7 @@ def measure_all(
 
 def picture(growth: dict[str, list[dict]], title: str, path: Path) -> None:
     """A panel for each thing varied: seconds per step (left axis) and peak memory (right)."""
-    import matplotlib  # here: the machines that measure may lack it
-
-    matplotlib.use("Agg")
+    os.environ["MPLBACKEND"] = "Agg"  # the import refuses a notebook's where it is not
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(

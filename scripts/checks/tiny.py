@@ -25,7 +25,7 @@ from solo.runs.together import sharing
 from solo.standin import corpus, pretrain
 from solo.standin.demo_data import write_demo_data
 
-SIZES = {"train_rows": 12, "valid_rows": 4, "test_mrs": 3, "pretrain_lines": 200}
+SIZES = {"train_rows": 12, "valid_rows": 4, "test_mrs": 3}
 RECIPE = {
     "stand_in": "torture", "shape": {"n_layer": 2, "n_embd": 32, "n_head": 2, "n_positions": 160},
     "vocab_size": 400, "data_files": ["data.txt"], "text_files": ["text.txt"],
@@ -56,7 +56,7 @@ def make_world(folder: Path) -> World:
     os.environ["HF_DATASETS_CACHE"] = str(folder / "cache")
     world = World(folder)
     world.work.mkdir()
-    write_demo_data(folder / "data", **SIZES, pretrain_valid_lines=30)
+    write_demo_data(folder / "data", **SIZES)
     line, prose = "name : The Mill || The Mill stands .\n", "There was a mill by the river . " * 20
     talk, end = "User: Is there a mill?\nAssistant: There is.\n" * 20, "\n<|endoftext|>\n"
     texts = {
@@ -66,7 +66,7 @@ def make_world(folder: Path) -> World:
     }
     for name, text in texts.items():
         write_text(folder / "corpus" / f"{name}.txt", text)
-    tokenizer = corpus.train_tokenizer([folder / "data" / "pretrain.txt"], 400)
+    tokenizer = corpus.train_tokenizer([folder / "data" / "lora_format" / "train.txt"], 400)
     torch.manual_seed(0)
     shape = RECIPE["shape"] | {"n_positions": 400, "vocab_size": len(tokenizer)}
     end = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
@@ -151,7 +151,7 @@ def check_done(outcome) -> None:
 
 def data(world: World) -> None:
     """Generate the demo's data."""
-    write_demo_data(world.work / "demo", **SIZES, pretrain_valid_lines=30)
+    write_demo_data(world.work / "demo", **SIZES)
 
 
 def download(world: World) -> None:

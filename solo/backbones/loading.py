@@ -97,7 +97,7 @@ def load_tokenizer(directory: Path):
 
 def device() -> torch.device:
     """Where models run: the accelerator (CUDA, MPS, ...) if there is one, else the CPU."""
-    return torch.accelerator.current_accelerator() or torch.device("cpu")
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def fingerprint(model: torch.nn.Module) -> str:

@@ -1,5 +1,6 @@
 """Shapes of backbones by model.path: counting and timing need no weights."""
 
+import re
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
@@ -14,19 +15,30 @@ SHAPES = {  # of the hub's GPT-2 checkpoints
 }
 
 
+def is_hub_name(path: str) -> bool:
+    """Whether `path` may be a model's name on the hub, OWNER/NAME."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", path, re.ASCII) is not None
+
+
 def shape_of(path: str) -> PretrainedConfig | None:
     """The shape of a backbone, its weights at hand or not; None if nothing tells it.
 
-    Raises ValueError for a config.json that is no JSON.
+    Raises ValueError for a config.json that is damaged.
     """
     file = Path(path) / "config.json"
     if not file.is_file():
         if path in SHAPES:
             return SHAPES[path]
-        cached = try_to_load_from_cache(path, "config.json") if path.count("/") == 1 else None
+        cached = try_to_load_from_cache(path, "config.json") if is_hub_name(path) else None
         if not isinstance(cached, str):
             return None
         file = Path(cached)
     values = read_json(file)
-    kind = values.get("model_type")
-    return BACKBONES[kind].CONFIG.from_dict(values) if kind in BACKBONES else None
+    kind = values.get("model_type") if isinstance(values, dict) else None
+    if kind not in BACKBONES:
+        return None
+    try:
+        return BACKBONES[kind].CONFIG.from_dict(values)
+    except Exception as error:  # transformers' own kinds; to the user they are one
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{file} is no configuration of {kind} ({reason})") from error

@@ -6,13 +6,16 @@ Hydra is imported when a command starts with it, so that a script without it run
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
@@ -24,6 +27,21 @@ CONFIGS, RESULTS = ROOT / "configs", ROOT / "results"
 PAPER_TABLES = ("table1", "table2", "table3", "table4", "table5", "table6")
 GPT2_TABLES = (*PAPER_TABLES, "extra", "family")
 DEMO_TABLES = ("demo", "demo-family")  # on generated data
+REMEDIES = {  # of the system's errors
+    errno.ENOSPC: "free some space; the same command then goes on",
+    errno.EDQUOT: "free some space; the same command then goes on",
+    errno.EACCES: "choose a place that you may read and write, or change its permissions",
+    errno.EPERM: "choose a place that you may read and write, or change its permissions",
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENOENT: "check the path",
+    errno.ENOTDIR: "check the path",
+    errno.EISDIR: "name a file, not a folder",
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+OWN_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError)  # with a message for the user
+STRANGE = (RecursionError, NotImplementedError, ZeroDivisionError, UnicodeError, JSONDecodeError)
+TOO_LARGE = ("out of memory", "can't allocate memory")  # what torch says, in lower case
 TABLES = {  # table: (where its runs are, where it goes, where its pictures go)
     **dict.fromkeys(GPT2_TABLES, (RESULTS / "runs", RESULTS / "tables", RESULTS / "figures")),
     **dict.fromkeys(DEMO_TABLES, (RESULTS / "demo" / "runs", *[RESULTS / "demo"] * 2)),
@@ -32,10 +50,17 @@ TABLES = {  # table: (where its runs are, where it goes, where its pictures go)
 
 
 def plain_parser(doc: str) -> argparse.ArgumentParser:
-    """A parser whose --help shows a script's docstring as it is written."""
-    return argparse.ArgumentParser(
+    """A parser whose --help shows a script's docstring as it is written; an error is one line."""
+    parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+    def refuse(message: str) -> NoReturn:
+        say(f"error: {message}; --help shows what can be given")
+        sys.exit(2)
+
+    parser.error = refuse
+    return parser
 
 
 def table_arguments(doc: str, out: str) -> argparse.Namespace:
@@ -50,6 +75,8 @@ def table_arguments(doc: str, out: str) -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, help="directory of runs (default: the table's own)")
     parser.add_argument("--out", type=Path, help=f"where to (default: {out})")
     args = parser.parse_args()
+    if args.runs and not args.runs.is_dir():
+        parser.error(f"--runs {args.runs} is no directory")
     args.tables = [args.table] if args.table else list(GPT2_TABLES)
     return args
 
@@ -61,17 +88,58 @@ def say(text: str) -> None:
 
 @contextmanager
 def one_line_errors():
-    """Turn an error into one line, `error: ...`, and exit code 1.
+    """Turn whatever goes wrong into one line, `error: ...`, and exit code 1.
 
-    With HYDRA_FULL_ERROR=1 in the environment the whole trace comes instead.
+    Ctrl-C is no error: the line says that the same command goes on, the code is 130. Where the
+    reader of the output has gone (`| head`), the command ends without a word, as others do. With
+    HYDRA_FULL_ERROR=1 in the environment the whole trace comes instead of the line.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal without a sign gets its number instead
+            stream.reconfigure(errors="backslashreplace")
     try:
         yield
-    except (ValueError, OSError, RuntimeError, ArithmeticError) as error:
-        if os.environ.get("HYDRA_FULL_ERROR"):
+        if sys.stdout:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        sys.exit(128 + 13)
+    except (KeyboardInterrupt, Exception) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        _tell(error)
+        sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+
+
+def in_words(error: BaseException) -> str:
+    """An error as one line: what this project raises as it is, others with file, kind, remedy."""
+    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        place = f"{error.filename}: " if error.filename is not None else ""
+        remedy = REMEDIES.get(error.errno)
+        return f"{place}{error.strerror}" + (f"; {remedy}" if remedy else "")
+    if isinstance(error, MemoryError) or any(words in text.lower() for words in TOO_LARGE):
+        return "too little memory; lower train.batch_size or decode.batch_size, or take less data"
+    if isinstance(error, OWN_ERRORS) and not isinstance(error, STRANGE) and text:
+        return text
+    return f"{type(error).__name__}: {text}; HYDRA_FULL_ERROR=1 in the environment shows where"
+
+
+def _tell(error: BaseException) -> None:
+    interrupted = isinstance(error, KeyboardInterrupt)
+    say("interrupted; the same command goes on" if interrupted else f"error: {in_words(error)}")
+
+
+def _outside(kind: type, error: BaseException, trace) -> None:
+    """sys.excepthook of a command: what comes before its `main`, in an import, is a line, too."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        sys.__excepthook__(kind, error, trace)
+    else:
+        _tell(error)
+
+
+if Path(sys.argv[0]).resolve().parent == ROOT / "scripts":
+    sys.excepthook = _outside
 
 
 @contextmanager
@@ -100,26 +168,61 @@ def command(task: Callable[[DictConfig], None], config_name: str = "config") -> 
     is begun; what is wrong is one line.
     """
     import hydra
+    from hydra.errors import HydraException
 
-    from solo.cli.compose import check_all
+    from solo.cli.compose import check_all, in_checkout, in_one_line, is_sweep
 
     @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     @functools.wraps(task)
     def main(cfg: DictConfig) -> None:
-        with one_line_errors():
+        try:
             task(cfg)
+        except Exception as error:
+            raise _Failed from error
 
     @functools.wraps(task)
     def start() -> None:
         with one_line_errors():
-            for i, argument in enumerate(sys.argv):
-                key, _, value = argument.partition("=")
-                if key == "mr" and value[:1] not in "'\"":
-                    sys.argv[i] = f"mr={quoted(value)}"  # brackets and commas are Hydra's
+            sys.argv[1:] = in_checkout(sys.argv[1:], is_sweep(sys.argv))
             check_all(sys.argv[1:], config_name)
-            main()
+            try:
+                with _raising():
+                    main()
+            except _Failed as failed:
+                raise failed.__cause__ from None
+            except HydraException as error:
+                raise ValueError(in_one_line(error)) from error
 
     return start
+
+
+class _Failed(BaseException):
+    """Carries a task's error past Hydra, which would add lines of its own."""
+
+
+@contextmanager
+def _raising():
+    """Within: Hydra raises its own errors, too, instead of printing lines and an exit."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if before is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def check_writable(path: Path) -> None:
+    """Before the work whose result goes there: OSError unless a file can be written at `path`."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:  # which names the file that was tried
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def quoted(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +12,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from solo.cli.command import CONFIGS, check_experiments
+from solo.cli.command import CONFIGS, ROOT, check_experiments, quoted
 from solo.cli.schema import OF_ENTRY_POINTS, register
 from solo.options import check
 from solo.runs.config import RunConfig, from_values, to_values
@@ -24,9 +26,19 @@ from solo.runs.run import Run, make_run, open_run
 from solo.runs.runner import distinct
 
 register()
+OmegaConf.register_new_resolver(  # an empty variable is an unset one
+    "folder", lambda variable, default: os.environ.get(variable) or default, replace=True
+)
+# Options that are paths: of what a command reads, and of what it writes (or finds again).
+READ = {"run", "model.path", "evaluate.references", "pretrain.corpus_dir",
+        *(f"data.{name}" for name in ("dir", "train_path", "valid_path", "test_path",
+                                      "references_path"))}  # fmt: skip
+WRITTEN = {"output_dir", "runs_dir", "decode.output", "pretrain.output_dir"}
+SWEEP = {"-m", "--multirun"}
+FOLDERS = ("E2E_DATA_DIR", "CORPUS_DIR")  # variables that configurations read
 WORDS = {  # OmegaConf's names of the kinds
     "Integer": "a whole number", "Float": "a number", "Boolean": "true or false",
-    "String": "text", "ListConfig": "a list, [a, b]",
+    "String": "text", "ListConfig": "a list, [a, b]", "bool": "true or false",
 }  # fmt: skip
 
 
@@ -44,12 +56,23 @@ def compose_values(overrides: Sequence[str], config_name: str = "config") -> dic
 @functools.lru_cache(maxsize=512)
 def _composed(overrides: tuple[str, ...], config_name: str) -> DictConfig:
     """The composition, which takes a tenth of a second; what it refers to is looked up later."""
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key.lstrip("+") == "experiment":
-            check_experiments(value.strip("'\"").split(","))
+    for override in map(_parsed, overrides):
+        _check_override(override)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return compose(config_name, overrides=list(overrides))
+
+
+def _check_override(override: Override) -> None:
+    """ValueError for what Hydra would refuse without naming the option, or with a page of names."""
+    if override.is_sweep_override():
+        raise ValueError(f"{override.input_line} names several values; give one, or add -m")
+    key, value = override.key_or_group, override.value()
+    check(key != "", f"{override.input_line!r} names no option; write KEY=VALUE")
+    if (CONFIGS / key).is_dir() and not override.is_delete():
+        words = f"{key} is {value!r}; it must be the name of a file in configs/{key}"
+        check(isinstance(value, str), words)
+        if key == "experiment":
+            check_experiments([value])
 
 
 def compose_config(overrides: Sequence[str]) -> RunConfig:
@@ -63,9 +86,59 @@ def config_of(cfg: DictConfig) -> RunConfig:
     return from_values(without_entry_options(values))
 
 
+def config_to_train(cfg: DictConfig) -> RunConfig:
+    """The same for a command that trains, which takes neither a run nor an MR (ValueError)."""
+    for option in OF_ENTRY_POINTS:
+        check(not cfg[option], f"{option}={cfg[option]} is for what is trained; leave it out")
+    return config_of(cfg)
+
+
 def without_entry_options(values: Mapping[str, Any]) -> dict[str, Any]:
     """`values` without what only the entry points read."""
     return {key: value for key, value in values.items() if key not in OF_ENTRY_POINTS}
+
+
+def in_checkout(arguments: Sequence[str], sweeping: bool) -> list[str]:
+    """A command's arguments as they read in the checkout, which becomes the working directory.
+
+    Configurations name their files from there, so a command does the same in every folder. A path
+    on the command line is one from the folder where it was typed, as everywhere, and is taken as
+    it is: no sign in it (= , # and the like) is one of Hydra's. Only a command that is `sweeping`
+    reads several values in it. So is an MR taken.
+    """
+    here = Path.cwd()
+    for variable in FOLDERS:
+        if os.environ.get(variable):
+            os.environ[variable] = str(here / os.environ[variable])
+    arguments = [_as_typed(argument, here, sweeping) for argument in arguments]
+    os.chdir(ROOT)
+    return arguments
+
+
+def _as_typed(argument: str, here: Path, sweeping: bool) -> str:
+    key, _, value = argument.partition("=")
+    bare = key.lstrip("+")
+    if bare == "mr" and value[:1] not in ("", "'", '"'):
+        return f"{key}={quoted(value)}"
+    if bare not in READ | WRITTEN or value in ("", "null") or "${" in value:
+        return argument
+    paths = [value]
+    if value[0] in "'\"" and value[-1] == value[0] and len(value) > 1:
+        paths = [value[1:-1].replace("\\" + value[0], value[0])]
+    elif sweeping and not os.path.exists(value):
+        try:
+            paths = [line.partition("=")[2] for [line] in expand([argument])]
+        except ValueError:
+            pass  # Hydra cannot read it, so it is one path
+    if here != ROOT:
+        written = bare in WRITTEN
+        paths = [str(here / p) if written or os.path.exists(p) else p for p in paths]
+    return f"{key}={','.join(map(quoted, paths))}"
+
+
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Whether Hydra reads several values in an argument (a=1,2)."""
+    return any(argument in SWEEP or argument.startswith("sweep=") for argument in arguments)
 
 
 def check_all(arguments: Sequence[str], config_name: str) -> None:
@@ -74,16 +147,16 @@ def check_all(arguments: Sequence[str], config_name: str) -> None:
     Those of a sweep (-m) too, whose bad ones would otherwise show after hours.
     """
     flags = [argument for argument in arguments if argument.startswith("-")]
-    if set(flags) - {"-m", "--multirun"}:
+    if set(flags) - SWEEP:
         return  # --help and the like
     overrides = [o for o in arguments if o not in flags and not o.startswith(("hydra.", "hydra/"))]
-    sweeping = flags or any(override.startswith("sweep=") for override in overrides)
     configs = []
-    for combination in expand(overrides) if sweeping else [overrides]:
+    for combination in expand(overrides) if is_sweep(arguments) else [overrides]:
         values = compose_values(combination, config_name)
         if config_name == "config":
             configs.append(from_values(without_entry_options(values)))
-            check_memory(configs[-1])
+            if values["run"] is None:  # otherwise the run's own configuration counts
+                check_memory(configs[-1])
     if len(configs) > 1 and any(config.output_dir for config in configs):
         distinct(map(make_run, configs))
 
@@ -97,6 +170,7 @@ def run_of(cfg: DictConfig) -> Run | None:
     """
     config = config_of(cfg)
     if cfg.run is None:
+        check_memory(config)
         if config.method == "none" and (config.decode.output or cfg.mr):
             return None
         return open_run(make_run(config).directory, config)
@@ -113,7 +187,9 @@ def run_of(cfg: DictConfig) -> Run | None:
             values[key] = given[key]
         if group == "data":  # the references come with the data
             values["evaluate"] = given["evaluate"]
-    return open_run(run.directory, from_values(values))
+    changed = from_values(values)
+    check_memory(changed)
+    return open_run(run.directory, changed)
 
 
 def in_one_line(error: BaseException) -> str:
@@ -124,6 +200,7 @@ def in_one_line(error: BaseException) -> str:
     kind = re.search(r"could not be converted to (\w+)", text) or re.search(
         r"incompatible with type hint '(\w+)", text
     )
+    kind = kind or re.search(r"is not a valid (\w+)", text)
     value = re.search(r"Value '(.*?)' of type", text) or re.search(r"Value '(.*?)'", text)
     if key and kind and value:
         return f"{key[1]} is {value[1]}; it must be {WORDS.get(kind[1], kind[1])}"
@@ -131,6 +208,10 @@ def in_one_line(error: BaseException) -> str:
         return f"{key[1]} must be a list, [a, b]"
     if key and "not Optional" in text:
         return f"{key[1]} is null; it needs a value"
+    if key and "does not support deletion" in text:
+        return f"{key[1]} cannot be removed; give it another value"
+    if key and (other := re.search(r"Cannot (?:assign|convert) (.*)", text)):
+        return f"{key[1]} has a value of the wrong kind: cannot take {other[1]}; see configs/"
     choice = re.search(
         r"Could not find '([\w/]+)'\s+Available options in '[\w/]+':(.*?)Config search", text, re.S
     )
@@ -150,15 +231,29 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
     Raises ValueError for what is no override, and for one of no value.
     """
     choices = []
-    try:
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            loader = GlobalHydra.instance().config_loader()  # glob() looks into the groups
-        for override in OverridesParser.create(loader).parse_overrides(list(overrides)):
-            key, values = override.get_key_element(), [override.input_line]
-            if override.is_sweep_override():
-                values = [f"{key}={value}" for value in override.sweep_string_iterator()]
-            check(bool(values), f"{override.input_line} matches nothing; name the values, a=1,2")
-            choices.append(values)
-    except HydraException as error:
-        raise ValueError(in_one_line(error)) from error
+    for line in overrides:
+        override = _parsed(line)
+        key, values = override.get_key_element(), [line]
+        if override.is_sweep_override():
+            values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        check(bool(values), f"{line} matches nothing; name the values, a=1,2")
+        choices.append(values)
     return [list(combination) for combination in itertools.product(*choices)]
+
+
+@functools.cache
+def _loader():
+    """Hydra's loader of configs/, into whose groups glob() looks."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return GlobalHydra.instance().config_loader()
+
+
+def _parsed(line: str) -> Override:
+    """One override as Hydra reads it. Raises ValueError that says how to quote."""
+    try:
+        [override] = OverridesParser.create(_loader()).parse_overrides([line])
+        return override
+    except HydraException as error:
+        key, equals, value = line.partition("=")
+        remedy = f'quote the value: "{key}={quoted(value)}"' if equals else "write KEY=VALUE"
+        raise ValueError(f"{line!r} is no override that Hydra can read; {remedy}") from error

@@ -5,7 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from eval.metrics import METRICS as REGISTRY
-from eval.metrics.statistics import save
+from eval.metrics.statistics import read, save
+from eval.records import contradiction, read_scores
 from eval.score import score_files
 from solo.files import file_sha256, read_json, write_json
 from solo.runs import record
@@ -16,13 +17,13 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
     """The scores of each decoded run, as its metrics.json has them; what is scored is not again.
 
     Runs with the same references are scored together, which costs little more than one of them.
-    Raises FileNotFoundError for missing predictions or references.
+    Raises FileNotFoundError for missing predictions or references, ValueError for predictions that
+    were changed since they were decoded.
     """
     by_references: dict[Path, list[tuple[Run, dict]]] = {}
     for run in runs:
         references, inputs = _inputs(run)
-        entry = record.stage_record(run.decoding, "evaluate")
-        if not (entry and entry.get("inputs") == inputs and _has_every_metric(run)):
+        if not _is_scored(run, inputs, references.name):
             by_references.setdefault(references, []).append((run, inputs))
     for references, unscored in by_references.items():
         with ExitStack() as held:
@@ -37,14 +38,27 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
                     "references": inputs[references.name],
                 }
                 save(run.decoding / STATISTICS, result.statistics, result.sources, sums)
-                entry["inputs"] = inputs
+                entry |= {"inputs": inputs, "sha256": file_sha256(run.decoding / METRICS)}
     return [read_json(run.decoding / METRICS) for run in runs]
 
 
-def _has_every_metric(run: Run) -> bool:
-    """Whether the run's scores hold all that the registry has; one may have come since."""
-    path = run.decoding / METRICS
-    return path.exists() and set(REGISTRY) <= set(read_json(path))
+def _is_scored(run: Run, inputs: dict[str, str], references: str) -> bool:
+    """Whether the run's scores are as they were written for `inputs`, or (without a record of that)
+    as the statistics of the segments give them, and of every metric; one may have come since."""
+    entry, path = record.stage_record(run.decoding, "evaluate"), run.decoding / METRICS
+    if not (entry and entry.get("inputs") == inputs and path.exists()):
+        return False
+    try:
+        scores = read_scores(run.decoding)
+    except ValueError:  # damaged
+        return False
+    if not set(REGISTRY) <= set(scores):
+        return False
+    if "sha256" in entry:
+        return entry["sha256"] == file_sha256(path)
+    sums = {"predictions": inputs[PREDICTIONS], "references": inputs[references]}
+    kept = read(run.decoding / STATISTICS, sums)
+    return kept is not None and contradiction(scores, kept[0]) is None
 
 
 def _inputs(run: Run) -> tuple[Path, dict[str, str]]:
@@ -52,4 +66,10 @@ def _inputs(run: Run) -> tuple[Path, dict[str, str]]:
     for path, remedy in ((predictions, "decode this run first"), (references, "run `make data`")):
         if not path.is_file():
             raise FileNotFoundError(f"{path} not found; {remedy}")
+    entry = record.stage_record(run.decoding, "decode")
+    if not entry or entry.get("sha256") != file_sha256(predictions):
+        raise ValueError(
+            f"{predictions} is not what was decoded: it was changed since; move {run.decoding} "
+            "elsewhere and decode again, or score the file by itself with python -m eval.score"
+        )
     return references, {path.name: file_sha256(path) for path in (predictions, references)}

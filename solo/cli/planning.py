@@ -11,6 +11,7 @@ from huggingface_hub import try_to_load_from_cache
 from solo.adapters import METHODS
 from solo.backbones.shapes import shape_of
 from solo.cli import timing
+from solo.cli.command import in_words
 from solo.cli.rows import Row
 from solo.datasets.download import count_examples
 from solo.files import file_sha256
@@ -36,16 +37,22 @@ class Line:
     hours: float | None = None
 
 
-def plan(rows: list[Row]) -> list[Line]:
-    """One line for each run, what is missing first."""
-    shared: dict[str, list[tuple[Row, Run | None]]] = {}
+def plan(rows: list[Row]) -> tuple[list[Line], list[str]]:
+    """(a line for each run, what is missing first; a line for each row that cannot be read)."""
+    shared: dict[str, list[tuple[Row, Run | None, tuple[str, int]]]] = {}
+    damaged = []
     for row in rows:
-        run = planned_run(row)
-        shared.setdefault(str(run.decoding if run else row.config.label), []).append((row, run))
+        try:
+            run = planned_run(row)
+            state = run.state() if run else ("missing", 0)
+            key = str(run.decoding if run else row.config.label)
+        except Exception as error:  # one damaged run is no reason to leave the others out
+            damaged.append(f"{row.config.label}: {in_words(error)}")
+        else:
+            shared.setdefault(key, []).append((row, run, state))
     lines = []
     for members in shared.values():
-        (row, run), filled = members[0], [row for row, _ in members]
-        state, done = state_of(run)
+        (row, _, (state, done)), filled = members[0], [row for row, *_ in members]
         config, shape = row.config, shape_of(row.config.model.path)
         params = None if shape is None else config.method_class.n_params(shape, config.adapter)
         count, steps = n_examples(config, "train"), None
@@ -56,16 +63,7 @@ def plan(rows: list[Row]) -> list[Line]:
         key = None if shape is None else timing.key_of(config, shape)
         kept = None if params is None else 0 if left == 0 and state != "missing" else 4 * params
         lines.append(Line(filled, state, done, left, kept, key))
-    return sorted(lines, key=lambda line: STATES.index(line.state))
-
-
-def state_of(run: Run | None) -> tuple[str, int]:
-    """run.state(); a damaged run, which is named, is missing, and the other rows go on."""
-    try:
-        return run.state() if run else ("missing", 0)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return "missing", 0
+    return sorted(lines, key=lambda line: STATES.index(line.state)), damaged
 
 
 def planned_run(row: Row) -> Run | None:
@@ -158,7 +156,7 @@ def number(value: float | None, text: str = "{:,}") -> str:
 
 def report(lines: list[Line]) -> str:
     """The plan as aligned text, with its totals; unknown figures count as 0 in them."""
-    width = max(len(row.config.label) for line in lines for row in line.rows) + 2
+    width = max((len(row.config.label) for line in lines for row in line.rows), default=0) + 2
     out = [f"{'row':{width}}{'state':22}{'steps left':>11}{'hours':>9}{'keeps':>13}"]
     for line in lines:
         state = WORDS.get(line.state, line.state)
@@ -177,7 +175,7 @@ def report(lines: list[Line]) -> str:
     )
     steps, time = (sum(getattr(line, name) or 0 for line in lines) for name in ("steps", "hours"))
     kept = sum(line.size or 0 for line in lines)
-    largest = max(line.size or 0 for line in lines)
+    largest = max((line.size or 0 for line in lines), default=0)
     out.append(f"\n{n_rows} rows, {len(lines)} runs: {counts}")
     timed = any(line.hours is not None for line in lines)
     length = f"{time:,.1f} hours one after the other" if timed else "hours not known"

@@ -1,10 +1,12 @@
 """Tables with all that they are made from: definitions, rows' settings, counts, finished runs."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from eval.tables.lines import Table, read_table, rows_named, table_names
 from eval.tables.runs import claimed_rows
-from solo.cli.counts import row_counts
+from solo.cli.command import say
+from solo.cli.counts import doubt, row_counts
 from solo.cli.rows import reported_tables, row_settings
 
 
@@ -21,4 +23,11 @@ def table_of(name: str, runs_dir: Path, definition: dict | None = None) -> Table
     known = {row for table in table_names(reported) for row in rows_named(reported, table)}
     settings = row_settings(dict.fromkeys([*rows, *sorted(claimed_rows(runs_dir) & known)]))
     counts = row_counts({row: settings[row] for row in rows})
-    return read_table(reported, name, runs_dir, settings, counts)
+    return read_table(reported, name, runs_dir, settings, counts, doubt)
+
+
+def tell_left_out(lines: Iterable[str]) -> bool:
+    """Say which run directories a table leaves out; whether one of them is damaged."""
+    for line in lines:
+        say(line)
+    return any(": left out, unfinished: " not in line for line in lines)

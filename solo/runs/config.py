@@ -21,6 +21,9 @@ class ModelConfig:
     path: str
     revision: str | None = None
 
+    def __post_init__(self):
+        check(self.path != "", "model.path is empty; name a directory, or a model on the hub")
+
 
 @dataclass(frozen=True)
 class DataConfig:

@@ -78,7 +78,7 @@ def validation_losses(
     for i in range(index * size, len(by_length), accelerator.num_processes * size):
         batch = to_device(collate([by_length[i : i + size]] * runs), model.device)
         with autocast(model, config):
-            total += summed_loss(model, batch, runs, 0.0).double().cpu()
+            total += summed_loss(model, batch, runs, 0.0).cpu().double()  # MPS has none
     if accelerator.num_processes > 1:
         total = accelerator.reduce(total.to(accelerator.device), "sum").cpu()
     return (total / sum(example.n_targets for example in examples)).tolist()

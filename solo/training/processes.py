@@ -5,6 +5,8 @@ mean over all target tokens of the batch, so the steps are those of one process 
 which every process draws for itself.
 """
 
+import os
+
 import torch
 from accelerate import Accelerator
 from accelerate.utils import GradientAccumulationPlugin
@@ -16,9 +18,13 @@ from solo.datasets.data import Example
 def make_accelerator() -> Accelerator:
     """The processes and the device of this launch, and nothing else of accelerate.
 
-    Mixed precision and accumulation are the recipe's to decide. accelerate prefers the environment
-    (ACCELERATE_GRADIENT_ACCUMULATION_STEPS) to the plain argument, hence the plugin.
+    All else is the recipe's to decide. accelerate reads variables of the environment, which its
+    launcher sets from a configuration file that nobody may remember (mixed precision, accumulation,
+    sharding), and prefers some to arguments; so they go, but for what keeps a launch on CPUs.
     """
+    kept = "ACCELERATE_USE_CPU" if "LOCAL_RANK" in os.environ else None
+    for name in [n for n in os.environ if n.startswith("ACCELERATE_") and n != kept]:
+        del os.environ[name]
     return Accelerator(
         mixed_precision="no", gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1)
     )

@@ -43,11 +43,13 @@ def check_parameters(attached: Method, run_dir: Path, step: int) -> None:
 class RunningLoss:
     """The losses of K runs since the last lines of their logs.
 
-    sums: (K,) in float64, on the device; to read them is to wait for it. count: how many steps.
+    sums: (K,) on the device, in float64 but on MPS, which has none; to read them is to wait for it.
+    count: how many steps.
     """
 
     def __init__(self, sums: Sequence[float], count: int, device: torch.device):
-        self.sums = torch.tensor(sums, dtype=torch.float64, device=device)
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self.sums = torch.tensor(sums, dtype=dtype, device=device)
         self.count, self.tokens, self.clock = count, 0, time.monotonic()
 
     def add(self, losses: Tensor, batches: Sequence[list[Example]]) -> None:

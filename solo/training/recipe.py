@@ -36,6 +36,12 @@ class TrainConfig:
             f"train.max_steps is {self.max_steps}; at least 1, or null for whole epochs",
         )
         check(self.lr > 0, f"train.lr is {self.lr}; it must be above 0")
+        check(
+            all(0 <= beta < 1 for beta in self.betas),
+            f"train.betas is {list(self.betas)}; both must be in [0, 1)",
+        )
+        for name in ("eps", "weight_decay"):
+            check(getattr(self, name) >= 0, f"train.{name} is {getattr(self, name)}; at least 0")
         check(self.warmup_steps >= 0, f"train.warmup_steps is {self.warmup_steps}; at least 0")
         check(
             0 <= self.label_smoothing < 1,

@@ -24,8 +24,9 @@ NEXT = "training_state.next.safetensors"  # of a run together with others, see `
 def random_state() -> dict[str, torch.Tensor]:
     """The state of this process's random generators, (n,) bytes each."""
     state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
+    device = torch.accelerator.current_accelerator(check_available=True)  # CUDA, MPS, ...
+    if device is not None:
+        state[device.type] = torch.get_device_module(device).get_rng_state()
     return state
 
 
@@ -113,8 +114,10 @@ def _load(
             value = value if slot == "step" else value.to(parameter.device)
             optimizer.state[parameter][slot] = value
     torch.set_rng_state(tensors["random/cpu"][process].clone())
-    if "random/cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random/cuda"][process].clone())
+    device = torch.accelerator.current_accelerator(check_available=True)
+    if device is not None and f"random/{device.type}" in tensors:
+        rows = tensors[f"random/{device.type}"]
+        torch.get_device_module(device).set_rng_state(rows[process].clone())
 
 
 def resume(

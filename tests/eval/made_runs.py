@@ -9,6 +9,9 @@ import yaml
 
 from eval.compare import decoding_of
 from eval.metrics.statistics import save
+from eval.records import sha256
+from solo.adapters import make_config
+from solo.backbones.shapes import SHAPES
 from solo.cli.rows import row_settings
 
 SCORES = {"BLEU": 0.6764, "NIST": 8.64, "METEOR": 0.457, "ROUGE_L": 0.6832, "CIDEr": 2.31}
@@ -18,7 +21,7 @@ STEPS = {4: 52_580, 8: 26_290}  # five epochs of 42,061 examples, by batch size
 
 def make_run(
     root, name, row="table1/solo_s", seed=1, lr=2e-4, scores=None, steps=None, mrs=630,
-    stand_in=None, path=None, file_sha256="0", n_params=122_449, adapter=None, train=None,
+    stand_in=None, path=None, file_sha256="0", n_params=None, adapter=None, train=None,
     decode=None, data=None, references=None,
 ) -> Path:  # fmt: skip
     """A finished run of `row`; adapter, train, decode and data say what differs from it."""
@@ -27,23 +30,30 @@ def make_run(
     [settings] = row_settings([row]).values()
     options = settings["adapter"] | (adapter or {})
     recipe = settings["train"] | {"lr": lr} | (train or {})
+    if n_params is None:
+        shape = SHAPES.get(path or settings["model"]["path"])
+        method, config = make_config(settings["adapter"] | (adapter or {}))
+        n_params = 122_449 if shape is None else method.n_params(shape, config)
     planned = STEPS[recipe["batch_size"]]
     sums = {split: sha256 or "made" for split, sha256 in settings["data"]["sha256"].items()}
     sums |= data or {}
     test = sums.pop("test")
     backbone = {"path": path or settings["model"]["path"], "file_sha256": file_sha256}
     backbone |= {"sha256": f"weights of {backbone['path']}", "stand_in": stand_in}
-    predictions = f"MR\toutput\nname : A\t{name}\n"
+    lines = [f"name : A{i or ''}\t{name}\n" for i in range(mrs)]
+    predictions = "".join(["MR\toutput\n", *lines])
     digest = hashlib.sha256(predictions.encode()).hexdigest()
     training = {"model": {"path": backbone["path"]}, "data": sums, "adapter": options,
                 "train": recipe, "seed": seed}  # fmt: skip
     beam = {k: v for k, v in settings["decode"].items() if k not in ("batch_size", "output")}
     trained = {"steps": planned if steps is None else steps, "planned_steps": planned,
                "n_params": n_params, "backbone": backbone}  # fmt: skip
+    content = json.dumps(SCORES | (scores or {}))
     later = {
         "decode": {"n_predictions": mrs, "sha256": digest},
-        "evaluate": {"inputs": {"predictions.tsv": digest, "test.txt": references or test}},
-    }
+        "evaluate": {"inputs": {"predictions.tsv": digest, "test.txt": references or test},
+                     "sha256": hashlib.sha256(content.encode()).hexdigest()},
+    }  # fmt: skip
     log = [{"step": s, "loss": 3.0 - s, "lambda/2": 0.01 * s} for s in (1, 2)]
     log.append({"step": 2, "valid_loss": 0.8})
     decoded = {"version": 1, "decode": beam | (decode or {}), "test": test}
@@ -55,12 +65,21 @@ def make_run(
         "train_log.jsonl": "".join(json.dumps(entry) + "\n" for entry in log),
         f"{DECODED}/environment.json": json.dumps(later),
         f"{DECODED}/identity.json": json.dumps(decoded),
-        f"{DECODED}/metrics.json": json.dumps(SCORES | (scores or {})),
+        f"{DECODED}/metrics.json": content,
         f"{DECODED}/predictions.tsv": predictions,
     }
     for file, content in files.items():
         (directory / file).write_text(content)
     return directory
+
+
+def rescore(directory: Path, scores: dict[str, float]) -> None:
+    """Leave other scores in a made run, as evaluation would have recorded them."""
+    decoding = decoding_of(directory)
+    (decoding / "metrics.json").write_text(json.dumps(scores))
+    environment = json.loads((decoding / "environment.json").read_text())
+    environment["evaluate"]["sha256"] = sha256(decoding / "metrics.json")
+    (decoding / "environment.json").write_text(json.dumps(environment))
 
 
 def keep_statistics(directory: Path, statistics: dict[str, np.ndarray], sources: list[str]) -> None:

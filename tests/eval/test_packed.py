@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eval import compare, samples
-from eval.metrics import METRICS
+from eval.metrics import METRICS, statistics
 from eval.records import read_log
 from eval.tables.lines import load_reported
 from eval.tables.packed import pack
@@ -17,7 +17,7 @@ from eval.tables.runs import claimed_rows, read_runs
 from scripts import pack_run
 from solo.cli.studies import definition
 from solo.cli.tables import table_of
-from tests.eval.made_runs import DECODED, keep_statistics, make_run
+from tests.eval.made_runs import DECODED, keep_statistics, make_run, rescore
 
 REPORTED = load_reported()
 SOURCES = ["name : A"]  # of a made run's one prediction
@@ -25,10 +25,15 @@ SOURCES = ["name : A"]  # of a made run's one prediction
 
 def made(root, name="a", **changes):
     """A finished run with statistics that have many digits."""
-    directory = make_run(root, name, **changes)
+    directory = make_run(root, name, mrs=1, **changes)
     random = np.random.default_rng(len(name))
     rows = {key: random.random((1, len(m.columns))) for key, m in METRICS.items()}
-    keep_statistics(directory, rows | {"ROUGE_L": np.array([[3.0]])}, SOURCES)
+    rows["ROUGE_L"] = np.array([[1.0]])
+    keep_statistics(directory, rows, SOURCES)
+    scores = {
+        key: float(value) for key, [value] in statistics.scores(rows, np.ones((1, 1))).items()
+    }
+    rescore(directory, {key: value for key, value in scores.items() if METRICS[key].allows(value)})
     return directory
 
 
@@ -82,7 +87,7 @@ def test_comparisons_and_samples_take_packed_runs(tmp_path, monkeypatch):
     before = [path.read_bytes() for path in paths]
     assert compare.references_of(paths[0]) == references
     page = samples.markdown(*paths, None, "AB")
-    assert "- A, 300.0: a\n- B, 300.0: b\n" in page and "- reference: a good pub" in page
+    assert "- A, 100.0: a\n- B, 100.0: b\n" in page and "- reference: a good pub" in page
     assert samples.main([*map(str, paths), "--out", str(tmp_path / "samples.md")]) == 0
     assert (tmp_path / "samples.md").read_text().startswith("# Samples: a (A) against b (B)\n")
     monkeypatch.setattr("eval.compare.score_files", lambda *a: pytest.fail("scored again"))
@@ -155,7 +160,11 @@ def without(part: str):
         (lambda p: p.with_suffix(".tsv").unlink(), "unfinished: no a.tsv"),
         (
             lambda p: p.with_suffix(".tsv").write_text("MR\toutput\n"),
-            "a.tsv is not the file that was scored; evaluate it again",
+            "a.tsv was changed since it was decoded; decode it again",
+        ),
+        (
+            change("metrics.json", "ROUGE_L", 0.99),
+            "metrics.json has ROUGE_L 0.9900, ",
         ),
     ],
 )
@@ -164,6 +173,13 @@ def test_a_damaged_packed_run_is_left_out_with_the_reason(tmp_path, damage, reas
     damage(path)
     runs, [line] = read_runs(path.parent, REPORTED)
     assert runs == [] and line.startswith(f"{path}: left out, {reason}")
+
+
+def test_a_packed_run_whose_statistics_are_of_other_files_is_marked(tmp_path):
+    path = pack(made(tmp_path / "runs"), tmp_path / "packed", REPORTED)
+    change("statistics.json", "inputs", {})(path)
+    [run], left_out = read_runs(path.parent, REPORTED)
+    assert run.marks[-1] == "scores without their statistics.json" and left_out == []
 
 
 def test_the_command_packs_every_run_it_is_given(tmp_path, monkeypatch, capsys):

@@ -3,12 +3,15 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from eval.tables.lines import load_reported
 from eval.tables.runs import differences, read_runs
 from solo.cli.rows import row_settings
-from tests.eval.made_runs import DECODED, make_run
+from solo.cli.tables import table_of
+from solo.runs.identity import short_name
+from tests.eval.made_runs import DECODED, SCORES, keep_statistics, make_run, rescore
 
 REPORTED = load_reported()
 
@@ -22,9 +25,9 @@ def otherwise(run, row: str) -> list[str]:
 
 
 def test_a_whole_run(tmp_path):
-    make_run(tmp_path, "a", seed=7, lr=1e-3, adapter={"variant": "devcode"})
+    make_run(tmp_path, "a", seed=7, lr=1e-3, n_params=201_989, adapter={"variant": "devcode"})
     [run], left_out = read(tmp_path)
-    assert (run.seed, run.lr, run.variant, run.n_params) == (7, 1e-3, "devcode", 122_449)
+    assert (run.seed, run.lr, run.variant, run.n_params) == (7, 1e-3, "devcode", 201_989)
     assert run.scores["BLEU"] == 0.6764 and run.rows == ["table1/solo_s"]
     assert run.marks == otherwise(run, "table1/solo_s") == left_out == []
 
@@ -199,7 +202,7 @@ DAMAGE = [
         for path, value in (
             ("training/seed", -1),
             ("training/seed", 1.5),
-            ("training/seed", 2**63),
+            ("training/seed", 2**32),
             ("training/train/lr", -1e-3),
             ("training/train/lr", float("inf")),
             ("training/train/lr", float("nan")),
@@ -221,7 +224,7 @@ DAMAGE = [
     (lambda d: (d / DECODED / "predictions.tsv").unlink(), "unfinished: no predictions.tsv"),
     (
         cut(f"{DECODED}/predictions.tsv"),
-        "predictions.tsv is not the file that was scored; evaluate it again",
+        "predictions.tsv was changed since it was decoded; decode it again",
     ),
     (lambda d: (d / "train_log.jsonl").unlink(), "unfinished: no train_log.jsonl"),
     (cut("train_log.jsonl"), "train_log.jsonl is damaged (Expecting"),
@@ -230,7 +233,29 @@ DAMAGE = [
     (write("train_log.jsonl", "5\n"), "train_log.jsonl is damaged (line 1 has no step)"),
     (
         write("train_log.jsonl", '{"step": 1, "loss": "x"}'),
-        "train_log.jsonl is damaged (line 1: loss is 'x')",
+        "train_log.jsonl is damaged (line 1: loss is x)",
+    ),
+    (
+        write("train_log.jsonl", '{"step": 1, "loss": 1e308}'),
+        "train_log.jsonl is damaged (line 1: loss is 1e+308)",
+    ),
+    (write("train_log.jsonl", "[" * 100_000), "train_log.jsonl is damaged (maximum recursion"),
+    (write("identity.json", "[" * 100_000), "identity.json is damaged (maximum recursion"),
+    (
+        write("config.yaml", "a: &a [x, x]\nb: &b [*a, *a]\nadapter: {name: [*b, *b]}"),
+        "config.yaml is damaged (it has YAML aliases, which no run writes)",
+    ),
+    (
+        change(f"{DECODED}/metrics.json", "BLEU", 0.99),
+        "metrics.json was changed since it was written; evaluate it again",
+    ),
+    (
+        change(f"{DECODED}/environment.json", "evaluate/inputs/predictions.tsv", "0"),
+        "predictions.tsv is not the file that was scored; evaluate it again",
+    ),
+    (
+        change(f"{DECODED}/environment.json", "decode/n_predictions", 12),
+        "predictions.tsv has 630 outputs, environment.json says 12",
     ),
     (
         lambda d: [path.unlink() for path in d.iterdir() if path.is_file()],
@@ -257,13 +282,62 @@ def test_scores_at_the_ends_of_what_can_be(tmp_path):
 
 
 def test_a_run_is_read_without_a_metric_that_it_was_not_scored_with(tmp_path):
-    change(f"{DECODED}/metrics.json", "NIST", ...)(make_run(tmp_path, "a"))
+    bare = {name: score for name, score in SCORES.items() if name != "NIST"}
+    rescore(make_run(tmp_path, "a"), bare)
     twin = make_run(tmp_path, "b", scores={"chrF": 0.7})  # the same run, scored again later
     [run], left_out = read(tmp_path)
     assert list(run.scores) == ["BLEU", "METEOR", "ROUGE_L", "CIDEr"] and left_out == []
-    change(f"{DECODED}/metrics.json", "CIDEr", 2.4)(twin)
+    rescore(twin, SCORES | {"CIDEr": 2.4})
     with pytest.raises(ValueError, match="different results .CIDEr 2.3100 and 2.4000."):
         read(tmp_path)
+
+
+def test_scores_that_were_written_before_their_checksum_was_kept(tmp_path):
+    """They must be what the statistics give, here ROUGE-L as a mean; without these, a mark."""
+    directory = make_run(tmp_path, "a", mrs=2)
+    change(f"{DECODED}/environment.json", "evaluate/sha256", ...)(directory)
+    [run], _ = read(tmp_path)
+    assert run.marks == ["2 test MRs, not E2E's 630", "scores without their statistics.json"]
+    keep_statistics(directory, {"ROUGE_L": np.array([[0.6], [0.7664]])}, ["m", "n"])
+    [run], _ = read(tmp_path)
+    assert run.marks == ["2 test MRs, not E2E's 630"] and run.scores["ROUGE_L"] == 0.6832
+    keep_statistics(directory, {"ROUGE_L": np.array([[0.6], [0.8]])}, ["m", "n"])
+    runs, [line] = read(tmp_path)
+    reason = "metrics.json has ROUGE_L 0.6832, statistics.json gives 0.7000; evaluate it again"
+    assert runs == [] and line.endswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("file", "path", "value", "reason"),
+    [
+        (
+            "environment.json",
+            "train/n_params",
+            7,
+            "n_params is 7; solo on its backbone has 122,",
+        ),
+        ("environment.json", "train/identity", "0", "identity.json is of run "),
+        ("identity.json", "training/seed", 2, "identity.json is of run "),
+    ],
+)
+def test_counts_and_seeds_are_not_believed(tmp_path, file, path, value, reason):
+    """The count is the closed form's, and the name that was recorded follows from the identity."""
+    directory = make_run(tmp_path, "a")
+    identity = json.loads((directory / "identity.json").read_text())["training"]
+    change("environment.json", "train/identity", short_name(identity))(directory)
+    assert [run.name for run in table_of("table1", tmp_path).runs] == ["a"]
+    change(file, path, value)(directory)
+    table = table_of("table1", tmp_path)
+    assert table.runs == [] and f"left out, {reason}" in table.left_out[0]
+
+
+def test_full_fine_tuning_trains_the_positions_too(tmp_path):
+    """354,823,168: GPT-2 M with its 1,024 positions, which a run's record leaves out."""
+    directory = make_run(tmp_path, "a", row="table1/full_m")
+    assert table_of("table1", tmp_path).runs[0].n_params == 354_823_168
+    for count in (354_823_169, 1024 * 10):
+        change("environment.json", "train/n_params", count)(directory)
+        assert table_of("table1", tmp_path).runs == []
 
 
 def test_every_decoding_of_a_training_is_a_run(tmp_path):

@@ -8,13 +8,14 @@ import shutil
 import numpy as np
 import pytest
 
+from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.metrics.metric import Measured, Metric, mean
 from eval.score import score_systems
 from eval.tables import report
 from eval.tables.lines import load_reported, read_table, with_family_rows
 from solo.cli.tables import table_of
-from tests.eval.made_runs import DECODED, SCORES, keep_statistics, make_run
+from tests.eval.made_runs import DECODED, SCORES, keep_statistics, make_run, rescore
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_whatever_is_no_reproduction_stands_apart_with_the_reason(tmp_path, writ
         "| Solo Connection, GPT-2 S, variant=paper | stand-in: tiny; 200 of 52,580 training steps "
         "| 0.0002 | 1 | 122,449 | 67.64 | 8.640 | 45.70 | 68.32 | 2.310 | a |"
     ) in apart
-    assert "| adapter.rank=64 (the row has 128) | 0.0002 | 1 | 122,449 | 50.00 |" in apart
+    assert "| adapter.rank=64 (the row has 128) | 0.0002 | 1 | 63,147 | 50.00 |" in apart
     latex = (tmp_path / "out/table1.tex").read_text()
     assert "% 2 marked runs (stand-in, partial, other settings) are in table1.md only" in latex
     assert "50.00" not in latex
@@ -126,6 +127,13 @@ def test_marked_runs_of_the_two_variants_are_side_by_side_too(tmp_path, write):
     variants = [line.split(" | ")[0] for line in apart if "| stand-in: tiny |" in line]
     names = [f"| Solo Connection, GPT-2 S, variant={name}" for name in ("paper", "devcode")]
     assert variants == names
+
+
+def test_signs_that_latex_would_take_for_commands():
+    assert escaped(r"r=2^5~a_{b} $5 & 60% #1 \x ± − –") == (
+        r"r=2\textasciicircum{}5\textasciitilde{}a\_\{b\} \$5 \& 60\% \#1 \textbackslash{}x"
+        r" $\pm$ $-$ --"
+    )
 
 
 def test_latex(tmp_path, write):
@@ -244,10 +252,7 @@ def test_a_run_without_a_metric_has_a_dash_and_a_metric_without_a_run_no_column(
     assert "chrF" not in write("table1")
     make_run(tmp_path / "runs", "new", row="table1/lora_s", scores={"chrF": 0.71})
     make_run(tmp_path / "runs", "mixed", seed=2, scores={"chrF": 0.73})  # its other seed has none
-    scores = tmp_path / "runs/old" / DECODED / "metrics.json"
-    bare = json.loads(scores.read_text())
-    del bare["NIST"]
-    scores.write_text(json.dumps(bare))
+    rescore(tmp_path / "runs/old", {name: SCORES[name] for name in SCORES if name != "NIST"})
     markdown = write("table1")
     assert "BLEU, METEOR, ROUGE-L and chrF++ x 100. ours:" in markdown
     assert "| BLEU | NIST | METEOR | ROUGE_L | CIDEr | chrF |" in markdown

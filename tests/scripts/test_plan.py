@@ -18,13 +18,16 @@ NOWHERE = ["data.dir=nowhere/at/all"]
 
 
 def lines_of(rows: list[str], *overrides) -> list[plan.Line]:
-    return plan.plan(compose_rows(rows, [*NOWHERE, *overrides]))
+    lines, damaged = plan.plan(compose_rows(rows, [*NOWHERE, *overrides]))
+    assert damaged == []
+    return lines
 
 
 def test_the_paper_without_weights_or_data(tmp_path):
     """37 rows and 30 runs of 52,580 steps (10,516 an epoch: 42,061 examples by 4)."""
     rows = compose_rows(row_names(tables_named("all"), None), [*NOWHERE, f"runs_dir={tmp_path}"])
-    lines = plan.plan(rows)
+    lines, damaged = plan.plan(rows)
+    assert damaged == []
     assert (len(rows), len(lines)) == (37, 30)
     assert {(line.state, line.steps) for line in lines} == {("missing", 52_580)}
     [lora_s] = [line for line in lines if line.rows[0].name == "table1/lora_s"]
@@ -79,6 +82,16 @@ def test_states_and_what_is_left(tmp_path, capsys):
         assert [line.state for line in lines] == ["missing", state]  # what is missing comes first
         assert (lines[1].steps, lines[1].size) == (0, 0)
     assert run.state() == ("done", 7)
+
+
+def test_a_damaged_run_is_named_and_the_others_are_planned(tmp_path):
+    options = [*NOWHERE, f"runs_dir={tmp_path}"]
+    rows = compose_rows(["table1/solo_s", "table1/lora_s"], options)
+    directory = plan.planned_run(rows[0]).directory
+    directory.mkdir()
+    (directory / STATE).write_bytes(b"cut short")
+    [line], [damaged] = plan.plan(rows)
+    assert line.rows[0].name == "table1/lora_s" and damaged.startswith("table1/solo_s, lr 0.0002")
 
 
 def test_hours_by_hand(tmp_path):

@@ -2,6 +2,8 @@
 
 from types import SimpleNamespace
 
+import pytest
+
 from eval.metrics import METRICS
 from solo import files
 from solo.cli import evaluate
@@ -29,3 +31,28 @@ def test_a_run_without_a_metric_is_scored_anew(config, monkeypatch):  # noqa: F8
     files.write_json(run.decoding / "metrics.json", older)
     assert evaluate.evaluate_runs([run]) == [dict.fromkeys(METRICS, 0.5)]
     assert len(calls) == 2
+    for content in (dict.fromkeys(METRICS, 0.99), {"BLEU": 7}, []):  # edited by hand
+        files.write_json(run.decoding / "metrics.json", content)
+        assert evaluate.evaluate_runs([run]) == [dict.fromkeys(METRICS, 0.5)]
+    assert len(calls) == 5
+    predictions = run.decoding / "predictions.tsv"
+    predictions.write_text(predictions.read_text() + "name : X\tedited\n")
+    with pytest.raises(ValueError, match=f"{predictions} is not what was decoded"):
+        evaluate.evaluate_runs([run])
+    assert len(calls) == 5
+
+
+def test_scores_without_a_checksum_are_those_of_the_statistics(config, monkeypatch):  # noqa: F811
+    """As runs have them that were scored before it was kept: found, unless they were edited."""
+    run = make_run(config)
+    stages.train_run(run, quiet)
+    stages.decode_run(run, quiet)
+    [scores] = evaluate.evaluate_runs([run])
+    environment = files.read_json(run.decoding / "environment.json")
+    del environment["evaluate"]["sha256"]
+    files.write_json(run.decoding / "environment.json", environment)
+    monkeypatch.setattr(evaluate, "score_files", lambda *arguments: pytest.fail("scored again"))
+    assert evaluate.evaluate_runs([run]) == [scores]
+    monkeypatch.undo()
+    files.write_json(run.decoding / "metrics.json", scores | {"ROUGE_L": 0.99})
+    assert evaluate.evaluate_runs([run]) == [scores]

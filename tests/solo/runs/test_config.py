@@ -9,6 +9,7 @@ import yaml
 from solo import files
 from solo.options import make
 from solo.runs.config import from_values, to_values
+from solo.runs.run import read_config
 
 BAD = [  # (group, option, value, what the line says)
     ("train", "batch_size", 1.5, "train.batch_size is 1.5; it must be a whole number"),
@@ -16,6 +17,12 @@ BAD = [  # (group, option, value, what the line says)
     ("train", "lr", "fast", "train.lr is 'fast'; it must be a number"),
     ("train", "lr", float("nan"), "train.lr is nan; it must be a finite number"),
     ("train", "lr", float("inf"), "train.lr is inf; it must be a finite number"),
+    ("train", "betas", [0.9], "train.betas is [0.9]; it must have 2 entries"),
+    ("train", "betas", [0.9, 1], "train.betas is [0.9, 1]; both must be in [0, 1)"),
+    ("train", "betas", ["a", 0.9], "train.betas[0] is 'a'; it must be a number"),
+    ("train", "eps", -1.0, "train.eps is -1.0; at least 0"),
+    ("train", "weight_decay", -1, "train.weight_decay is -1; at least 0"),
+    ("model", "path", "", "model.path is empty; name a directory, or a model on the hub"),
     ("train", "epochs", 0, "train.epochs is 0; at least 1"),
     ("train", "speed", 3, "train.speed is no option; the options are: batch_size, epochs,"),
     ("decode", "beam", 0, "beam=0: give a whole number of at least 1"),
@@ -37,6 +44,25 @@ def test_what_is_wrong_is_one_line(values, group, option, value, line):
     with pytest.raises(ValueError, match=re.escape(line)) as caught:
         from_values(values)
     assert "\n" not in str(caught.value)
+
+
+def test_a_number_that_yaml_reads_as_text(values):
+    values["train"]["lr"] = yaml.safe_load("1e-3")
+    assert values["train"]["lr"] == "1e-3"  # so YAML 1.1 has it
+    assert from_values(values).train.lr == 0.001
+
+
+def test_a_stored_configuration_is_data(values, tmp_path, monkeypatch):
+    """No variable is looked up for a stranger's run, and a small file makes no large value."""
+    monkeypatch.setenv("SECRET", "s3cret")
+    values["data"]["train_path"] = "${oc.env:SECRET}"
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(values))
+    assert read_config(file).data.train_path == "${oc.env:SECRET}"
+    bomb = ["a: &l0 [x]", *(f"l{i}: &l{i} [{f'*l{i - 1}, ' * 9}]" for i in range(1, 30))]
+    file.write_text("\n".join(bomb))
+    with pytest.raises(ValueError, match=f"{file} is damaged .it has aliases"):
+        read_config(file)
 
 
 def test_a_missing_value_and_a_missing_group(values):

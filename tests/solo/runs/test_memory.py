@@ -1,5 +1,8 @@
 """What no memory holds is refused in one line, from the backbone's config alone."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from solo.adapters import make_config
@@ -32,8 +35,48 @@ def test_a_rank_and_a_batch_that_no_memory_holds(config, monkeypatch, change, li
     make_run(changed(config, **change), planned=True)  # for another machine
 
 
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (  # 4 bytes for each of 10^9 x 292 candidates, and 8 x 6 x 16 for keys and values
+            {"beam": 10**9},
+            "decode.beam is 1000000000; decoding takes at least 1,803.0 GiB for its candidates",
+        ),
+        (
+            {"max_new_tokens": 399},
+            "decode.max_new_tokens is 399; the backbone has 400 positions, so at most 398 can be",
+        ),
+        ({"beam": 100_000, "batch_size": 1000}, "decode.batch_size is 1000; decoding takes at"),
+    ],
+)
+def test_a_search_that_no_memory_or_backbone_holds(config, monkeypatch, change, line):
+    """Before the training, whose result only such a decoding would use."""
+    monkeypatch.setattr(memory, "memory", lambda: 2**30)
+    with pytest.raises(ValueError) as caught:
+        make_run(changed(config, decode=change))
+    assert str(caught.value).startswith(line)
+    make_run(changed(config, decode={"max_new_tokens": 398, "batch_size": 10**9}))
+
+
+@pytest.mark.parametrize(
+    ("size", "value", "line"),
+    [
+        ("n_layer", 10**12, "num_hidden_layers is 1000000000000; loading takes at least"),
+        ("n_layer", 0, "num_hidden_layers is 0; it must be at least 1"),
+        ("n_embd", -1, "hidden_size is -1; it must be at least 1"),
+        ("n_layer", "x", "is no configuration of gpt2"),
+    ],
+)
+def test_a_backbone_that_no_memory_holds(config, size, value, line):
+    file = Path(config.model.path) / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {size: value}))
+    with pytest.raises(ValueError, match=f"{file}.*{line}"):
+        memory.check_memory(config)
+
+
 def test_what_fits_by_a_byte(config, monkeypatch):
-    count = config.method_class.n_params(memory.shape_of(config.model.path), config.adapter)
+    count = 10**6  # more than the backbone and the beam take
+    monkeypatch.setattr(config.method_class, "n_params", lambda shape, options: count)
     monkeypatch.setattr(memory, "memory", lambda: 16 * count)
     smaller = changed(config, train={"batch_size": 1})
     memory.check_memory(smaller)

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,14 +11,16 @@ import torch.nn.functional as F
 from accelerate.state import AcceleratorState, GradientState
 
 from solo.adapters import make_config
+from solo.adapters.base import Method
 from solo.datasets.data import Example
 from solo.training import loop
 from solo.training.batches import PackedBatch, PlainBatch, collate, epoch_batches
 from solo.training.loop import LOG, train
+from solo.training.loss import validation_losses
 from solo.training.processes import make_accelerator
-from solo.training.progress import Diverged
+from solo.training.progress import Diverged, RunningLoss
 from solo.training.recipe import TrainConfig, learning_rate
-from solo.training.state import STATE, read_counters
+from solo.training.state import STATE, load_state, random_state, read_counters, save_state
 from tests.conftest import make_model
 
 DRAWS = torch.Generator().manual_seed(11)
@@ -59,6 +62,10 @@ def test_the_environment_of_accelerate_changes_nothing(tmp_path, monkeypatch):
     expected, result = run(tmp_path / "a")
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    for name in ("USE_FSDP", "USE_DEEPSPEED", "USE_MEGATRON_LM", "USE_SAGEMAKER", "USE_CPU"):
+        monkeypatch.setenv(f"ACCELERATE_{name}", "true")
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "no such backend")
+    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "meta")
     fresh_accelerate()
     try:
         processes = make_accelerator()
@@ -69,6 +76,46 @@ def test_the_environment_of_accelerate_changes_nothing(tmp_path, monkeypatch):
         fresh_accelerate()
     assert result == same
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+class OnMps:
+    """Of a tensor on MPS what the losses may use: it has no float64 and goes to the CPU first."""
+
+    def cpu(self):
+        return torch.tensor([6.0])
+
+
+def test_nothing_is_in_float64_on_mps(model, monkeypatch):
+    monkeypatch.setattr("solo.training.loss.summed_loss", lambda *arguments: OnMps())
+    examples = [Example([1, 2, 3, 4], 1)]
+    [loss] = validation_losses(model, examples, TrainConfig(), make_accelerator())
+    assert loss == 2.0
+    made = []
+    monkeypatch.setattr(torch, "tensor", lambda values, dtype, device: made.append((dtype, device)))
+    for name in ("mps", "cpu"):
+        RunningLoss([0.0], 0, torch.device(name))
+    assert made == [
+        (torch.float32, torch.device("mps")), (torch.float64, torch.device("cpu")),
+    ]  # fmt: skip
+
+
+def test_a_state_has_the_random_generator_of_any_accelerator(tmp_path, monkeypatch):
+    """Here of MPS, played by a module that keeps a state of two bytes."""
+    kept = {"state": torch.tensor([3, 4], dtype=torch.uint8)}
+    module = SimpleNamespace(
+        get_rng_state=lambda: kept["state"], set_rng_state=lambda state: kept.update(state=state)
+    )
+    monkeypatch.setattr(
+        torch.accelerator, "current_accelerator", lambda **kinds: torch.device("mps")
+    )
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    attached = Method({"w": torch.nn.Parameter(torch.zeros(2))})
+    optimizer = torch.optim.SGD(attached.parameters.values())
+    random = {kind: row[None] for kind, row in random_state().items()}
+    save_state(tmp_path / STATE, attached, optimizer, {"step": 1}, random)
+    kept["state"] = torch.tensor([0, 0], dtype=torch.uint8)
+    load_state(tmp_path / STATE, attached, optimizer)
+    assert kept["state"].tolist() == [3, 4]
 
 
 def read_log(tmp_path):
