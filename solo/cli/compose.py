@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -227,21 +228,30 @@ def in_one_line(error: BaseException) -> str:
 def expand(overrides: Sequence[str]) -> list[list[str]]:
     """All combinations of the overrides, those with several values (a=1,2) taken one by one.
 
-    Raises ValueError for what is no override.
+    Raises ValueError for what is no override, and for one of no value.
     """
     choices = []
     for line in overrides:
-        override = _parsed(line)
-        values = override.sweep_string_iterator() if override.is_sweep_override() else None
-        key = override.get_key_element()
-        choices.append([line] if values is None else [f"{key}={value}" for value in values])
+        override, values = _parsed(line), [line]
+        if override.is_sweep_override():
+            key = override.get_key_element()
+            values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        check(bool(values), f"{line} matches nothing; name the values, a=1,2")
+        choices.append(values)
     return [list(combination) for combination in itertools.product(*choices)]
+
+
+@functools.cache
+def _loader():
+    """Hydra's view of configs/, in which glob() looks."""
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        return GlobalHydra.instance().config_loader()
 
 
 def _parsed(line: str) -> Override:
     """One override as Hydra reads it. Raises ValueError that says how to quote."""
     try:
-        [override] = OverridesParser.create().parse_overrides([line])
+        [override] = OverridesParser.create(_loader()).parse_overrides([line])
         return override
     except HydraException as error:
         key, equals, value = line.partition("=")
