@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.files import replace_own
 from eval.tables.params import audit_csv, audit_markdown
-from solo.cli.command import RESULTS, one_line_errors, plain_parser
+from solo.cli.command import RESULTS, check_writable, one_line_errors, plain_parser
 from solo.cli.counts import audit
 
 
@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "tables", help="where to")
     args = parser.parse_args()
     with one_line_errors():
+        check_writable(args.out / "params.md")
         rows = audit()
         replace_own(args.out / "params.csv", audit_csv(rows))
         replace_own(args.out / "params.md", audit_markdown(rows))

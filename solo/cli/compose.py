@@ -232,9 +232,9 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
     """
     choices = []
     for line in overrides:
-        override = _parsed(line)
-        key, values = override.get_key_element(), [line]
+        override, values = _parsed(line), [line]
         if override.is_sweep_override():
+            key = override.get_key_element()
             values = [f"{key}={value}" for value in override.sweep_string_iterator()]
         check(bool(values), f"{line} matches nothing; name the values, a=1,2")
         choices.append(values)
@@ -243,7 +243,7 @@ def expand(overrides: Sequence[str]) -> list[list[str]]:
 
 @functools.cache
 def _loader():
-    """Hydra's loader of configs/, into whose groups glob() looks."""
+    """Hydra's view of configs/, in which glob() looks."""
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return GlobalHydra.instance().config_loader()
 

@@ -111,7 +111,7 @@ def beam_search(
     `max_new_tokens`, an id outside the vocabulary, or a model in training mode; and, during it,
     where no hypothesis has a finite score.
     """
-    _check(model, prompts, config)
+    check_prompts(model, prompts, config)
     by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
     found: list[list[int]] = [[] for _ in prompts]
     for start in range(0, len(prompts), config.batch_size):
@@ -138,7 +138,8 @@ def beam_search(
     return found
 
 
-def _check(model: GPT2LMHeadModel, prompts: list[list[int]], config: BeamConfig) -> None:
+def check_prompts(model: GPT2LMHeadModel, prompts: list[list[int]], config: BeamConfig) -> None:
+    """Raise ValueError, as beam_search does, for prompts that cannot be decoded."""
     if model.training:
         raise ValueError("the model is in training mode: call model.eval() before decoding")
     positions = model.config.max_position_embeddings

@@ -56,7 +56,12 @@ def _train(run: Run, on_progress: Progress) -> None:
 
 
 def load_data(config: RunConfig, model, tokenizer) -> tuple[list, list]:
-    """The training and validation examples of a configuration."""
+    """The training and validation examples of a configuration.
+
+    Raises ValueError, too, for a test set that could not be decoded after the training.
+    """
+    contexts = [c for _, c in data.read_prompts(config.data.test_path, config.data.name)]
+    rules.check_prompts(model, data.encode_prompts(contexts, tokenizer), config.decode)
     n_positions, vocab_size = model.config.max_position_embeddings, model.config.vocab_size
     return tuple(
         data.load_examples(path, tokenizer, n_positions, config.data.name, vocab_size)

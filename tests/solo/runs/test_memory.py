@@ -58,6 +58,13 @@ def test_a_search_that_no_memory_or_backbone_holds(config, monkeypatch, change, 
     make_run(changed(config, decode={"max_new_tokens": 398, "batch_size": 10**9}))
 
 
+def test_a_prompt_that_leaves_no_room_is_refused_before_the_training(config, monkeypatch):
+    monkeypatch.setattr(stages, "train", None)  # nothing is trained
+    run = make_run(changed(config, decode={"max_new_tokens": 397}))
+    with pytest.raises(ValueError, match="tokens; with max_new_tokens=397 the model's 400 posit"):
+        stages.train_run(run, lambda *progress: None)
+
+
 @pytest.mark.parametrize(
     ("size", "value", "line"),
     [
