@@ -79,15 +79,21 @@ class Run:
         """Time a stage and write its entry into environment.json when, and only when, it succeeds.
 
         Yields a dict to which the stage adds what it wants recorded. The directory is made first,
-        with its identity and its configuration.
+        with its identity and its configuration. Raises ValueError if a file that the identity
+        rests on was changed since the run was made: in a sweep that may be long ago.
         """
         place = self.directory if name in TRAINING_STAGES else self.decoding
+        if name in TRAINING_STAGES:
+            unchanged = self.identity | training_identity(self.config) == self.identity
+        else:
+            identity = decoding_identity(self.config)
+            unchanged = short_name(identity) == place.name
+        check(unchanged, f"the data or the backbone of {place} was changed meanwhile; start again")
         place.mkdir(parents=True, exist_ok=True)
         if name in TRAINING_STAGES:
             write_json(place / "identity.json", {"version": VERSION, "training": self.identity})
             write_text(place / "config.yaml", to_yaml(to_values(self.config)))
         else:
-            identity = decoding_identity(self.config)
             write_json(place / "identity.json", {"version": VERSION} | identity)
         with record.stage(place, name) as entry:
             yield entry

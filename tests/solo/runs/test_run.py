@@ -137,6 +137,23 @@ def test_the_row_is_noted_once(config):
     assert rows == ["table1/solo_s", "table2/solo_s_r128_sparse"]
 
 
+@pytest.mark.parametrize("name", ["train", "valid", "test", "model"])
+def test_what_was_changed_meanwhile_is_not_used_under_the_old_name(
+    config, checkpoint_dir, tokenizer, name
+):
+    run = make_run(config)
+    assert run.decoding.name
+    if name == "model":
+        make_model(seed=4, vocab_size=len(tokenizer)).save_pretrained(checkpoint_dir)
+    else:
+        path = Path(getattr(config.data, f"{name}_path"))
+        path.write_text(path.read_text().replace("a", "o"))
+    with pytest.raises(ValueError, match="was changed meanwhile; start again"):
+        stages.train_run(run, quiet)
+        stages.decode_run(run, quiet)
+    assert (run.state()[0] == "trained") == (name == "test")
+
+
 def test_wrong_checksum_says_how_to_name_data_of_ones_own(config):
     with pytest.raises(ValueError, match="valid.txt .* is not the published E2E file: ") as error:
         make_run(changed(config, data={"sha256": {"valid": "ab" * 32}}))
