@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -11,10 +12,14 @@ from solo.files import atomic, sync
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file atomically, so that it outlives a power cut too."""
+    """Write a safetensors file atomically, so that it outlives a power cut too. OSError, with the
+    file's name, where the disk is full."""
     on_cpu = {name: t.detach().contiguous().cpu() for name, t in tensors.items()}
     with atomic(path) as temporary:
-        save_file(on_cpu, temporary, metadata)
+        try:
+            save_file(on_cpu, temporary, metadata)
+        except SafetensorError as error:  # no kind of OSError
+            raise OSError(f"{path} cannot be written ({error})") from error
         sync(temporary)
 
 

@@ -58,20 +58,27 @@ def sharing(runs: Sequence[Run]) -> list[Run]:
 
 
 def _companies(folder: Path, names: set[str]) -> dict[str, list[str]]:
-    """The company of each run of `names` (alone) that has one in `folder`; see `sharing`."""
-    begun, trained = {}, {}
+    """The company of each run of `names` (alone) that has one in `folder`; see `sharing`.
+
+    Of a company that was begun a kill may have left some members' directories alone.
+    """
+    begun: list[list[str]] = []
+    companies: dict[str, list[str]] = {}
     for path in sorted(folder.glob("*/identity.json")):
         try:
             identity = read_identity(path.parent)
             others = identity.pop("shared_draws", None)
             if isinstance(others, list) and short_name(identity) in names:
                 if checkpoint.trained(path.parent):
-                    trained[short_name(identity)] = others
-                elif set(others) <= names:
-                    begun[short_name(identity)] = others
+                    companies[short_name(identity)] = others
+                if set(others) <= names:
+                    begun.append(others)
         except (OSError, ValueError, TypeError, LookupError):
             continue  # the run of somebody else, damaged: nothing of ours
-    return begun | trained
+    for others in sorted(begun, key=len, reverse=True):
+        if all(companies.get(name, others) == others for name in others):
+            companies |= dict.fromkeys(others, others)
+    return companies
 
 
 def _can_share(run: Run) -> bool:

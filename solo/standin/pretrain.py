@@ -191,7 +191,10 @@ def _tokenizer(out: Path, texts: list[Path], vocab_size: int):
     """A BPE trained on `texts`, kept in `out`, where a run that goes on finds it."""
     if not (out / "tokenizer.json").exists():
         place = out / f"{files.TEMPORARY}.tokenizer"
-        corpus.train_tokenizer(texts, vocab_size).save_pretrained(place)
+        try:
+            corpus.train_tokenizer(texts, vocab_size).save_pretrained(place)
+        except Exception as error:  # tokenizers has no class for a full disk
+            raise OSError(f"the tokenizer cannot be written to {place} ({error})") from error
         for path in sorted(place.iterdir(), key=lambda path: path.name == "tokenizer.json"):
             os.replace(path, out / path.name)  # the one that is looked for comes last
         place.rmdir()

@@ -4,8 +4,10 @@ import json
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from solo import tensors
 from solo.adapters import make_config
 from solo.backbones.loading import fingerprint
 from solo.files import file_sha256
@@ -67,9 +69,9 @@ def test_masks_that_come_out_otherwise(saved):
     ],
 )
 def test_tensors_that_do_not_fit(saved, change, text):
-    tensors = load_file(saved / checkpoint.WEIGHTS)
-    change(tensors)
-    save_file(tensors, saved / checkpoint.WEIGHTS)
+    held = load_file(saved / checkpoint.WEIGHTS)
+    change(held)
+    save_file(held, saved / checkpoint.WEIGHTS)
     rewrite(saved, weights_sha256=file_sha256(saved / checkpoint.WEIGHTS))
     refuses(saved, make_model(), text)
 
@@ -136,3 +138,13 @@ def test_moments_of_another_shape_are_refused(tmp_path, model):
     save_file(load_file(path) | {"optimizer/exp_avg/v": torch.zeros(3)}, path, COUNTERS)
     with pytest.raises(ValueError, match=r"optimizer/exp_avg/v has shape \(3,\), not \(2, 16"):
         load_state(path, attached, optimizer)
+
+
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, monkeypatch):
+    def full(*args):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(tensors, "save_file", full)
+    with pytest.raises(OSError, match=r"state cannot be written \(I/O error: No space left"):
+        tensors.save_tensors(tmp_path / "state", {}, {})
+    assert list(tmp_path.iterdir()) == []

@@ -191,6 +191,15 @@ def test_a_sweep_that_grows_keeps_what_is_trained_in_its_company(config):
     assert sharing(dropping[:3])[2] == dropping[2]  # one that is left has no company
 
 
+def test_a_company_is_found_again_after_a_kill_before_all_had_their_directories(config):
+    dropping = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3, 1e-4)]
+    shared = sharing(dropping)
+    for run in (shared[0], sharing(dropping[:2])[1]):  # and one of a smaller company
+        run.directory.mkdir(parents=True)
+        (run.directory / "identity.json").write_text(json.dumps({"training": run.identity}))
+    assert sharing(dropping) == shared
+
+
 def failing(*args):
     raise OSError("No space left")
 
