@@ -21,10 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.tables.report import write_figures, write_table
 from solo.backbones.loading import device
 from solo.cli.command import TABLES, one_line_errors, plain_parser, progress_bar, say
+from solo.cli.compose import in_checkout
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.launch import launch
 from solo.cli.rows import compose_rows, own_overrides, row_names, split_launcher, tables_named
-from solo.cli.tables import table_of
+from solo.cli.tables import table_of, tell_left_out
 from solo.runs.run import Run
 from solo.runs.runner import run_all
 from solo.runs.together import sharing
@@ -49,7 +50,8 @@ def main() -> None:
                 "reproduce.py runs in one process; start a single row on several GPUs with "
                 "`accelerate launch scripts/run_row.py experiment=ROW`"
             )
-        overrides, launcher = split_launcher(args.overrides)
+        args.out = args.out and args.out.absolute()
+        overrides, launcher = split_launcher(in_checkout(args.overrides, sweeping=True))
         tables = tables_named(args.table)
         rows = compose_rows(row_names(tables, args.rows), overrides, own_overrides(tables))
         if launcher:
@@ -61,6 +63,7 @@ def main() -> None:
             failures = run_all(
                 runs, progress_bar, "done", evaluate_runs, share_passes, on_done=tell, say=say
             ).failures
+    left_out = 0
     try:
         with one_line_errors():
             for table in tables:
@@ -70,10 +73,11 @@ def main() -> None:
                 markdown = write_table(filled, out_dir)
                 write_figures(filled, pictures)
                 print(markdown if len(tables) == 1 else f"{table}: {out_dir}")
+                left_out |= tell_left_out(filled.left_out)
     finally:
         if failures:
             say("\n  ".join(["failed rows:", *failures]))
-    sys.exit(1 if failures else 0)
+    sys.exit(1 if failures else left_out)
 
 
 if __name__ == "__main__":
