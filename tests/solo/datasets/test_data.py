@@ -230,7 +230,6 @@ def test_a_tokenizer_of_another_model(tmp_path, tokenizer):
     path = write(tmp_path / "train.txt", LINE)
     [example] = data.load_examples(path, tokenizer, 192, vocab_size=len(tokenizer))
     largest = max(example.ids)
-    assert data.load_examples(path, tokenizer, 192, vocab_size=largest + 1) == [example]
     text = f"row 1 holds token id {largest}, the model knows 0 to {largest - 1}: use the tokenizer"
     with pytest.raises(ValueError, match=text):
         data.load_examples(path, tokenizer, 192, vocab_size=largest)

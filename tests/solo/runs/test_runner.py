@@ -109,6 +109,19 @@ def test_one_that_diverges_leaves_the_others_and_is_not_tried_again(runs, monkey
     assert f"delete {bad.directory / DIVERGED} to try" in failure
 
 
+def test_divergence_in_the_last_step_leaves_nothing_finished(runs):
+    short = {"max_steps": 1, "warmup_steps": 0}
+    rates = (1e-3, 1e30, 1e-3)
+    few = [
+        make_run(changed(run.config, train=short | {"lr": lr}))
+        for run, lr in zip(runs, rates, strict=False)
+    ]
+    [failure] = run_all(few, silent, "trained", share_passes=True).failures
+    assert failure.startswith("solo, lr 1e+30, seed 2: Diverged: the loss is nan at step 1")
+    assert [run.state()[0] for run in few] == ["trained", "missing", "trained"]
+    assert not (few[1].directory / checkpoint.WEIGHTS).exists()
+
+
 def test_a_schedule_that_does_not_fit_stops_its_run_alone(runs, config):
     bad = of(config, "mergelor2c", 1e-2, rank=2, interval=1000)
     [failure] = run_all([runs[0], bad, runs[2]], silent, "trained", share_passes=True).failures
