@@ -44,6 +44,11 @@ def documents(files: list[Path]) -> Iterator[str]:
             yield "".join(lines)
 
 
+def lines(files: list[Path]) -> Iterator[str]:
+    """The lines of all documents."""
+    return (line for document in documents(files) for line in document.splitlines())
+
+
 def train_tokenizer(files: list[Path], vocab_size: int) -> PreTrainedTokenizerFast:
     """A byte-level BPE of GPT-2's kind, trained on `files` with `vocab_size` entries."""
     bpe = ByteLevelBPETokenizer()

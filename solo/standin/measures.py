@@ -2,12 +2,16 @@
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from transformers import GPT2LMHeadModel
 
-from solo.standin.names import SEPARATOR, Line, with_made_up_values
+from solo.options import check
+from solo.standin import corpus
+from solo.standin.mixture import Mixture
+from solo.standin.names import SEPARATOR, Line, parse, with_made_up_values
 
 LENGTHS = (16, 32, 64)  # of random sequences given twice
 
@@ -109,3 +113,49 @@ def names_copied(model: GPT2LMHeadModel, tokenizer, lines: Sequence[Line]) -> di
             names_right += sum(there)
     n_names = sum(len(line.names) for line in lines)
     return {"names_copied": lines_right / len(lines), "names_whole": names_right / n_names}
+
+
+class Measures:
+    """What is measured of a model while it learns, on texts that it never sees.
+
+    Raises ValueError for files that lack dialogue, prose or data-to-text lines.
+    """
+
+    def __init__(self, mixture: Mixture, valid_files: list[Path], seed: int):
+        self.tokenizer = mixture.tokenizer
+        documents = list(corpus.documents(valid_files))
+        lines = [line for line in map(parse, corpus.lines(valid_files)) if line]
+        self.lines = held_out_lines(lines, 300, mixture.words, seed)
+        dialogue = [text for text in documents if text.startswith("User: ")]
+        prose = [text for text in documents if text not in dialogue and SEPARATOR not in text]
+        self.rows = {"dialogue": self._rows(dialogue), "prose": self._rows(prose)}
+        sizes = {kind: len(rows) for kind, rows in self.rows.items()} | {"data": len(self.lines)}
+        missing = [kind for kind, size in sizes.items() if not size]
+        check(
+            not missing,
+            f"pretrain.valid_files hold too little {' and '.join(missing)} to measure; they need "
+            "prose and dialogue of 129 tokens and a data-to-text line whose values recur",
+        )
+
+    def _rows(self, documents: list[str], context: int = 128, count: int = 64) -> torch.Tensor:
+        ids = [
+            token
+            for text in documents
+            for token in [*self.tokenizer(text)["input_ids"], self.tokenizer.eos_token_id]
+        ]
+        return torch.tensor(ids[: len(ids) // (context + 1) * (context + 1)]).view(-1, context + 1)[
+            :count
+        ]
+
+    def __call__(self, model: GPT2LMHeadModel, greedy: bool) -> dict[str, float]:
+        """Losses in nats a token, shares from 0 to 1. greedy: whole names too, which takes long."""
+        training = model.training
+        model.eval()
+        measured = {f"{kind}_loss": text_loss(model, rows) for kind, rows in self.rows.items()}
+        measured |= lines_read(model, self.tokenizer, self.lines[: None if greedy else 100])
+        for length in LENGTHS:
+            measured[f"repeated_{length}"] = repeated_tokens(model, length)
+        if greedy:
+            measured |= names_copied(model, self.tokenizer, self.lines)
+        model.train(training)
+        return {name: round(value, 4) for name, value in measured.items()}

@@ -8,7 +8,7 @@ with the same weights, bit for bit on one machine.
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -153,7 +153,7 @@ def _make_backbone(out: Path, recipe: Recipe, cache_dir: Path, on_progress: Prog
     data, text, valid = (corpus.find_files(folder, patterns) for patterns in groups)
     tokenizer = _tokenizer(out, data + text, recipe.vocab_size)
     mixture = Mixture(
-        [line for line in map(names.parse, _lines(data)) if line],
+        [line for line in map(names.parse, corpus.lines(data)) if line],
         corpus.token_stream(text, tokenizer, cache_dir),
         tokenizer,
         real_words(tokenizer),
@@ -163,7 +163,7 @@ def _make_backbone(out: Path, recipe: Recipe, cache_dir: Path, on_progress: Prog
         model.set_attn_implementation("eager")  # in bf16 the fastest there that can be trained
     if recipe.planted:
         plant(model, recipe.seed)
-    measure = Measures(mixture, valid, recipe.seed)
+    measure = measures.Measures(mixture, valid, recipe.seed)
     summary = pretrain(model, mixture, measure, recipe, on_progress)
     model = model.to("cpu", torch.float16).eval()
     model.config.dtype = "float16"
@@ -199,58 +199,6 @@ def _tokenizer(out: Path, texts: list[Path], vocab_size: int):
             os.replace(path, out / path.name)  # the one that is looked for comes last
         place.rmdir()
     return backbone.load_tokenizer(out)
-
-
-def _lines(files: list[Path]) -> Iterator[str]:
-    return (line for document in corpus.documents(files) for line in document.splitlines())
-
-
-class Measures:
-    """What is measured of a model while it learns, on texts that it never sees.
-
-    Raises ValueError for files that lack dialogue, prose or data-to-text lines.
-    """
-
-    def __init__(self, mixture: Mixture, valid_files: list[Path], seed: int):
-        self.tokenizer = mixture.tokenizer
-        documents = list(corpus.documents(valid_files))
-        lines = [line for line in map(names.parse, _lines(valid_files)) if line]
-        self.lines = measures.held_out_lines(lines, 300, mixture.words, seed)
-        dialogue = [text for text in documents if text.startswith("User: ")]
-        prose = [text for text in documents if text not in dialogue and names.SEPARATOR not in text]
-        self.rows = {"dialogue": self._rows(dialogue), "prose": self._rows(prose)}
-        sizes = {kind: len(rows) for kind, rows in self.rows.items()} | {"data": len(self.lines)}
-        missing = [kind for kind, size in sizes.items() if not size]
-        check(
-            not missing,
-            f"pretrain.valid_files hold too little {' and '.join(missing)} to measure; they need "
-            "prose and dialogue of 129 tokens and a data-to-text line whose values recur",
-        )
-
-    def _rows(self, documents: list[str], context: int = 128, count: int = 64) -> torch.Tensor:
-        ids = [
-            token
-            for text in documents
-            for token in [*self.tokenizer(text)["input_ids"], self.tokenizer.eos_token_id]
-        ]
-        return torch.tensor(ids[: len(ids) // (context + 1) * (context + 1)]).view(-1, context + 1)[
-            :count
-        ]
-
-    def __call__(self, model: GPT2LMHeadModel, greedy: bool) -> dict[str, float]:
-        """Losses in nats a token, shares from 0 to 1. greedy: whole names too, which takes long."""
-        training = model.training
-        model.eval()
-        found = {
-            f"{kind}_loss": measures.text_loss(model, rows) for kind, rows in self.rows.items()
-        }
-        found |= measures.lines_read(model, self.tokenizer, self.lines[: None if greedy else 100])
-        for length in measures.LENGTHS:
-            found[f"repeated_{length}"] = measures.repeated_tokens(model, length)
-        if greedy:
-            found |= measures.names_copied(model, self.tokenizer, self.lines)
-        model.train(training)
-        return {name: round(value, 4) for name, value in found.items()}
 
 
 def pretrain(
