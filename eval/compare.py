@@ -93,11 +93,17 @@ def decoding_of(run: Path) -> Path:
 
 
 def references_of(run: Path) -> Path:
-    """The references that a run's configuration names. FileNotFoundError: no such run."""
+    """The references that a run's configuration names.
+
+    Raises FileNotFoundError where there is no run, ValueError for one that names none.
+    """
     run = Path(run)
     for home in (run, run.parent.parent):  # of DIR/decode/HASH
         if records.is_packed(run) or (run.is_dir() and (home / CONFIG).is_file()):
-            return Path(records.read(home, CONFIG)["evaluate"]["references"])
+            config = records.read(home, CONFIG)
+            if "evaluate" not in config:
+                raise ValueError(f"{home} names no references; name them with --refs")
+            return Path(config["evaluate"]["references"])
     raise FileNotFoundError(f"{run} is no run directory; name its references with --refs")
 
 

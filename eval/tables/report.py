@@ -58,8 +58,11 @@ def _samples(table: Table) -> str:
     filled = [(row["label"], runs[0].decoding) for row, runs in rows_of(table) if runs]
     if "samples" not in table.definition or not filled:
         return ""
-    references = compare.references_of(filled[0][1])
-    if not references.is_file():  # tables are written from logs alone, the samples are not
+    try:  # tables are written from logs alone, the samples are not
+        references = compare.references_of(filled[0][1])
+    except ValueError:
+        return ""
+    if not references.is_file():
         return ""
     lines = samples.side_by_side(filled, references, table.definition["samples"])
     return "\n".join(["", "## What they say", "", *lines]).rstrip("\n") + "\n"

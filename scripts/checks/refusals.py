@@ -260,7 +260,11 @@ OTHERS = [
     ("eval.score", ["--nope"], "--refs"),
     ("eval.score", ["--refs", "a", "--hyps", "b", "--refs-format", "c"], "invalid choice: 'c'"),
     ("eval.score", ["--refs", "a", "--hyps", "b", "c", "--segments", "d"], "--segments takes one"),
-    ("eval.score", ["--refs", "a", "--hyps", "b", "--json", "eval"], "is a folder; name a file"),
+    (
+        "eval.score",
+        ["--refs", "a", "--hyps", "b", "--json", "eval"],
+        "is no regular file, and is not replaced",
+    ),
     ("eval.compare", ["nowhere", "nowhere"], "nowhere"),
 ]
 

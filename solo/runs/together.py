@@ -91,6 +91,11 @@ def _draws(run: Run) -> bool:
     return getattr(resolved(run.config.adapter), "dropout", 0) > 0
 
 
+def draws_alone(run: Run) -> bool:
+    """Whether it draws random numbers, and from a stream of its own: it has to train alone."""
+    return _draws(run) and not company(run)
+
+
 def train_group(
     runs: Sequence[Run], on_progress: Progress, on_failure: Callable[[Exception], None]
 ) -> None:

@@ -197,11 +197,14 @@ def test_left_out_directories_are_listed(tmp_path, write):
 def test_demo(tmp_path, write):
     make_run(tmp_path / "runs", "a", row="demo/solo", lr=2e-4, stand_in="demo", mrs=60)
     markdown = write("demo")
-    assert "| none | – | – | – | – | – | – | – | – |" in markdown
-    assert "| solo | 1 | 122,449 | 0.0002 | 67.64 | 8.640 | 45.70 | 68.32 | 2.310 |" in markdown
+    assert "| The backbone as it is | – | – | – | – | – | – | – | – |" in markdown
+    assert (
+        "| Solo (r=128, s=0.4) | 1 | 122,449 | 0.0002 | 67.64 | 8.640 | 45.70 | 68.32 | 2.310 |"
+        in markdown
+    )
     assert (tmp_path / "out/table1.csv").read_text() == (
         "row,trainable,BLEU,NIST,METEOR,ROUGE_L,CIDEr\n"
-        "solo,122449,0.6764,8.6400,0.4570,0.6832,2.3100\n"
+        '"Solo (r=128, s=0.4)",122449,0.6764,8.6400,0.4570,0.6832,2.3100\n'
     )
 
 
@@ -269,12 +272,12 @@ def test_the_demo_with_a_run_that_lacks_a_metric(tmp_path, write):
     make_run(tmp_path / "runs", "a", row="demo/solo", stand_in="demo")
     make_run(tmp_path / "runs", "b", row="demo/lora", stand_in="demo", scores={"chrF": 0.5})
     markdown = write("demo")
-    assert "| none | – | – | – | – | – | – | – | – | – |" in markdown
+    assert "| The backbone as it is | – | – | – | – | – | – | – | – | – |" in markdown
     assert "| 2.310 | – |" in markdown and "| 2.310 | 50.00 |" in markdown
     assert (tmp_path / "out/table1.csv").read_text().splitlines() == [
         "row,trainable,BLEU,NIST,METEOR,ROUGE_L,CIDEr,chrF",
-        "lora,122449,0.6764,8.6400,0.4570,0.6832,2.3100,0.5000",
-        "solo,122449,0.6764,8.6400,0.4570,0.6832,2.3100,",
+        "LoRA (r=8),122449,0.6764,8.6400,0.4570,0.6832,2.3100,0.5000",
+        '"Solo (r=128, s=0.4)",122449,0.6764,8.6400,0.4570,0.6832,2.3100,',
     ]
 
 
