@@ -25,7 +25,10 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import torch
+# A fork has the thread that forked alone: whoever then waits for another one waits forever.
+os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+import torch  # noqa: E402 (which reads the variables)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -36,6 +39,7 @@ from solo.runs import record
 
 CLOCK = ("started", "seconds", "tokens_per_s")  # what two runs of one thing differ in
 SHORT = ["data", "download", "pretraining", "alone", "sweep"]  # scores and pictures take long
+PATIENCE = 120  # seconds until a fork hangs; on an idle machine a stage takes two
 Kill = Callable[[], None]  # called in the fork, it sees to the fork's end
 
 
@@ -86,8 +90,17 @@ def start(task: Callable[[], None], output: Path, kill: Kill = lambda: None) -> 
 
 
 def wait(pid: int) -> int:
-    """The exit code of a fork, negative for the signal that ended it."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    """The exit code of a fork, negative for the signal that ended it; one that hangs is killed."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGTERM)
+            os.waitpid(pid, 0)
+            raise RuntimeError(f"a stage did not end within {PATIENCE} s; it hangs")
+        time.sleep(0.002)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
