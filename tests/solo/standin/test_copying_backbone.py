@@ -124,6 +124,32 @@ def test_measures_of_a_model_that_copies_by_hand(tokenizer):
     assert copied == {"names_copied": 1 / 3, "names_whole": 2 / 4}
 
 
+def test_a_name_is_whole_only_if_all_of_its_later_tokens_are_foretold(tokenizer):
+    """A model that foretells every token but the last of the name."""
+    line = Line("name : Zolombavre", "Zolombavre is here .", ("Zolombavre",))
+    encoding = tokenizer(line.data + names.SEPARATOR + line.text, return_offsets_mapping=True)
+    end = len(line.data + names.SEPARATOR) + len("Zolombavre")
+    last = max(i for i, (start, _) in enumerate(encoding["offset_mapping"]) if start < end)
+
+    class Foretells:
+        device = torch.device("cpu")
+        wrong: tuple[int, ...] = ()
+
+        def __call__(self, ids):
+            following = ids.roll(-1, 1)
+            for place in self.wrong:
+                following[0, place - 1] = (following[0, place - 1] + 1) % len(tokenizer)
+            one_hot = torch.nn.functional.one_hot(following, len(tokenizer))
+            return type("Output", (), {"logits": one_hot.float()})
+
+    model = Foretells()
+    right = measures.lines_read(model, tokenizer, [line])
+    assert (right["name_later"], right["name_rest"]) == (1, 1)
+    model.wrong = (last,)
+    missed = measures.lines_read(model, tokenizer, [line])
+    assert 0 < missed["name_later"] < 1 and missed["name_rest"] == 0 and missed["name_first"] == 1
+
+
 RECIPE = {
     "stand_in": "test", "shape": {"n_layer": 2, "n_embd": 32, "n_head": 4, "n_positions": 160},
     "vocab_size": 300, "data_files": ["data.txt"], "text_files": ["text.txt"],
