@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.compare import Outputs, draws, in_order
-from eval.metrics import METRICS
-from eval.metrics.statistics import scores
+from .compare import Outputs, draws, in_order
+from .metrics import METRICS
+from .metrics.statistics import scores
 
 SAMPLES, SEED = 10_000, 1
 POWER = 1.96 + 0.84  # standard errors of a difference that is seen at 5 % in four of five designs

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import records
-from eval.files import replace_text
-from eval.metrics import METRICS
-from eval.metrics.statistics import Statistics, read, save, scores, usable
-from eval.readers import read_hypotheses
-from eval.records import CONFIG, ENVIRONMENT, STATISTICS
-from eval.score import score_files
+from . import records
+from .files import replace_text
+from .metrics import METRICS
+from .metrics.statistics import Statistics, read, save, scores, usable
+from .readers import read_hypotheses
+from .records import CONFIG, ENVIRONMENT, STATISTICS
+from .score import score_files
 
 SAMPLES, SEED = 10_000, 1
 _AT_ONCE = 1000  # samples scored together: their weights take 5 MB

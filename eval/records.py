@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from eval.metrics import METRICS
-from eval.metrics.statistics import Statistics
-from eval.metrics.statistics import scores as statistics_scores
+from .metrics import METRICS
+from .metrics.statistics import Statistics
+from .metrics.statistics import scores as statistics_scores
 
 CONFIG, IDENTITY, ENVIRONMENT = "config.yaml", "identity.json", "environment.json"
 ROWS, LOG, PREDICTIONS = "rows.json", "train_log.jsonl", "predictions.tsv"

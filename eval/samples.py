@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from eval import compare, records
-from eval.files import replace_text
-from eval.metrics import METRICS
-from eval.readers import load
+from . import compare, records
+from .files import replace_text
+from .metrics import METRICS
+from .readers import load
 
 METRIC = METRICS["ROUGE_L"]  # a mean over segments, so that a segment has a score of its own
 EACH = (3, 3, 4)  # best, worst, random

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from eval.files import check_output, replace_text
-from eval.latex import escaped
-from eval.metrics import METRICS
-from eval.metrics.systems import Result, score, score_systems
-from eval.metrics.texts import Report
-from eval.readers import FORMATS, load
+from .files import check_output, replace_text
+from .latex import escaped
+from .metrics import METRICS
+from .metrics.systems import Result, score, score_systems
+from .metrics.texts import Report
+from .readers import FORMATS, load
 
 __all__ = ["Scored", "score", "score_files", "score_systems"]
 

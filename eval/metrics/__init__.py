@@ -4,8 +4,8 @@ A new metric is a file here with its METRIC, and a line in the list below: the s
 statistics, the bootstrap, the tables and the pictures all read it.
 """
 
-from eval.metrics import bleu, chrf, cider, meteor, nist, rouge_l
-from eval.metrics.metric import Metric
+from . import bleu, chrf, cider, meteor, nist, rouge_l
+from .metric import Metric
 
 # The five of the official E2E script in its order, then others.
 METRICS: dict[str, Metric] = {

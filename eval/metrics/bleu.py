@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from eval.metrics.metric import Measured, Metric
-from eval.metrics.mteval import Matches
-from eval.metrics.texts import Texts
+from .metric import Measured, Metric
+from .mteval import Matches
+from .texts import Texts
 
 ORDER = 4
 

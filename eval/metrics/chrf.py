@@ -10,8 +10,8 @@ from collections import defaultdict
 import numpy as np
 from sacrebleu.metrics import CHRF
 
-from eval.metrics.metric import Measured, Metric
-from eval.metrics.texts import Texts
+from .metric import Measured, Metric
+from .texts import Texts
 
 SCORER = CHRF(word_order=2)
 ORDERS = [*(f"{n}-char" for n in range(1, 7)), *(f"{n}-word" for n in (1, 2))]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.metrics.metric import Measured, Metric, mean
-from eval.metrics.ngrams import Counts, Numbering, count, find, pair, parts
-from eval.metrics.texts import Texts
+from .metric import Measured, Metric, mean
+from .ngrams import Counts, Numbering, count, find, pair, parts
+from .texts import Texts
 
 ORDER = 4  # longest n-gram
 SIGMA = 6.0  # width in words of the length penalty

@@ -22,10 +22,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from eval.metrics.java import jar, java, retried, run_filter, stopped
-from eval.metrics.lexicon import paraphrases, read_paraphrases, synonyms
-from eval.metrics.metric import Corpus, Measured, Metric
-from eval.metrics.texts import Texts
+from .java import jar, java, retried, run_filter, stopped
+from .lexicon import paraphrases, read_paraphrases, synonyms
+from .metric import Corpus, Measured, Metric
+from .texts import Texts
 
 JAR = "meteor/meteor-1.5.jar"
 PARAPHRASES = "meteor/data/paraphrase-en.gz"

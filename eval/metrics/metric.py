@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from eval.metrics.texts import Texts
+    from .texts import Texts
 
 Corpus = tuple[Sequence[str], Sequence[Sequence[str]]]  # hypotheses, the references of each
 

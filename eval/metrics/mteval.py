@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.metrics.ngrams import Numbering, count, find, pair, parts
+from .ngrams import Numbering, count, find, pair, parts
 
 NIST_ORDER = 5  # the longest n-gram; BLEU takes four of them
 

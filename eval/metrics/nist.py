@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from eval.metrics.metric import Measured, Metric
-from eval.metrics.mteval import NIST_ORDER as ORDER
-from eval.metrics.mteval import Matches
-from eval.metrics.texts import Texts
+from .metric import Measured, Metric
+from .mteval import NIST_ORDER as ORDER
+from .mteval import Matches
+from .texts import Texts
 
 BETA = -math.log(0.5) / math.log(1.5) ** 2  # penalty 0.5 at two thirds of the length
 

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from pycocoevalcap.tokenizer.ptbtokenizer import PUNCTUATIONS
 
-from eval.metrics.java import jar, run_filter
-from eval.metrics.metric import Corpus
+from .java import jar, run_filter
+from .metric import Corpus
 
 JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
 

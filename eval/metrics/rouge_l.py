@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eval.metrics.metric import Measured, Metric, mean
-from eval.metrics.texts import Texts
+from .metric import Measured, Metric, mean
+from .texts import Texts
 
 BETA = 1.2  # weight of recall
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.files import replace_text
-from eval.metrics import METRICS
+from ..files import replace_text
+from . import METRICS
 
 VERSION = 2
 Statistics = dict[str, np.ndarray]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval.metrics import METRICS
-from eval.metrics.metric import Corpus, Measured
-from eval.metrics.texts import Report, Texts
+from . import METRICS
+from .metric import Corpus, Measured
+from .texts import Report, Texts
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import cached_property
 
-from eval.metrics.metric import Corpus
-from eval.metrics.mteval import Matches, matches
-from eval.metrics.ptb import tokenize_corpora
+from .metric import Corpus
+from .mteval import Matches, matches
+from .ptb import tokenize_corpora
 
 Report = Callable[[int, int], None]  # (systems done, of how many)
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from eval import records
-from eval.compare import kept
-from eval.readers import read_hypotheses
-from eval.records import (
+from .. import records
+from ..compare import kept
+from ..readers import read_hypotheses
+from ..records import (
     CONFIG,
     ENVIRONMENT,
     IDENTITY,

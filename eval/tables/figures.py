@@ -10,12 +10,12 @@ os.environ["MPLBACKEND"] = "Agg"  # before the import, which refuses a notebook'
 import matplotlib.pyplot as plt  # noqa: E402 (the backend comes first)
 from matplotlib.ticker import EngFormatter  # noqa: E402
 
-from eval.metrics import METRICS  # noqa: E402
-from eval.records import read_log  # noqa: E402
-from eval.tables.labels import place  # noqa: E402
-from eval.tables.lines import Line  # noqa: E402
-from eval.tables.params import as_number  # noqa: E402
-from eval.tables.runs import Run  # noqa: E402
+from ..metrics import METRICS  # noqa: E402
+from ..records import read_log  # noqa: E402
+from .labels import place  # noqa: E402
+from .lines import Line  # noqa: E402
+from .params import as_number  # noqa: E402
+from .runs import Run  # noqa: E402
 
 MARK = "* stand-in backbone, partial run or other settings: not a reproduction"
 PAPER_LAMBDA = (0.0, 0.1)  # where the paper says that lambda ends (section C.4)

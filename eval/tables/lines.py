@@ -12,9 +12,9 @@ from pathlib import Path
 
 import yaml
 
-from eval.metrics import METRICS
-from eval.metrics.metric import Metric
-from eval.tables.runs import Doubt, Run, differences, read_runs
+from ..metrics import METRICS
+from ..metrics.metric import Metric
+from .runs import Doubt, Run, differences, read_runs
 
 REPORTED = Path(__file__).parent / "paper.yaml"
 FAMILY = ("family", "demo-family")  # the tables with a row for each method

@@ -8,12 +8,12 @@ import json
 import shutil
 from pathlib import Path
 
-from eval import records
-from eval.compare import decoding_of
-from eval.files import replace, replace_text
-from eval.readers import read_hypotheses
-from eval.records import CONFIG, ENVIRONMENT, IDENTITY, LOG, ROWS, SCORES, STATISTICS
-from eval.tables.runs import read_run, reason
+from .. import records
+from ..compare import decoding_of
+from ..files import replace, replace_text
+from ..readers import read_hypotheses
+from ..records import CONFIG, ENVIRONMENT, IDENTITY, LOG, ROWS, SCORES, STATISTICS
+from .runs import read_run, reason
 
 
 def pack(run: Path, out: Path, reported: dict) -> Path:

@@ -7,10 +7,10 @@ JSON files.
 import csv
 import io
 
-from eval.latex import escaped
-from eval.metrics.metric import Metric
-from eval.tables.lines import Line, Score, Table, metrics_of, rows_of
-from eval.tables.runs import Run
+from ..latex import escaped
+from ..metrics.metric import Metric
+from .lines import Line, Score, Table, metrics_of, rows_of
+from .runs import Run
 
 MISSING = "–"
 HEAD = ("row", "source", "trainable", "lr", "seeds")

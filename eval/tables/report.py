@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from eval import compare, samples
-from eval.files import replace, replace_own
-from eval.tables import figures, render, study
-from eval.tables.lines import Table, lines_of, rows_of
-from eval.tables.runs import Run, shown
+from .. import compare, samples
+from ..files import replace, replace_own
+from . import figures, render, study
+from .lines import Table, lines_of, rows_of
+from .runs import Run, shown
 
 # Tables in miniature, that nobody reported figures for, and the names of their files.
 PLAIN = {"demo": "table1", "demo-e2e": "table1", "demo-family": "family"}

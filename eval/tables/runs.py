@@ -13,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval import records
-from eval.records import (
+from .. import records
+from ..records import (
     CONFIG,
     ENVIRONMENT,
     IDENTITY,
@@ -26,7 +26,7 @@ from eval.records import (
     whole,
     word,
 )
-from eval.tables.checks import check_adapter, check_scores, scored_references
+from .checks import check_adapter, check_scores, scored_references
 
 E2E_TEST_MRS = 630
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from eval import compare, records
-from eval.claims import Claim, hierarchical, holm
-from eval.metrics import METRICS
-from eval.metrics.metric import Metric
-from eval.metrics.statistics import scores
-from eval.readers import read_hypotheses
-from eval.records import read_log
-from eval.tables.lines import Table, metrics_of, rows_of
-from eval.tables.render import MISSING, left_out_section, percent, row_of
-from eval.tables.runs import Run
+from .. import compare, records
+from ..claims import Claim, hierarchical, holm
+from ..metrics import METRICS
+from ..metrics.metric import Metric
+from ..metrics.statistics import scores
+from ..readers import read_hypotheses
+from ..records import read_log
+from .lines import Table, metrics_of, rows_of
+from .render import MISSING, left_out_section, percent, row_of
+from .runs import Run
 
 SAMPLES, SEED = 2000, 1
 BLEU = METRICS["BLEU"]
