@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from . import records
+from .command import program
 from .files import replace_text
 from .metrics import METRICS
 from .metrics.statistics import Statistics, read, save, scores, usable
@@ -202,8 +203,8 @@ def markdown(differences: dict[str, Difference], names: Sequence[str] = ("A", "B
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after an error."""
     parser = argparse.ArgumentParser(
-        prog="python -m eval.compare",
-        description=__doc__,
+        prog=program("compare"),
+        description=__doc__.replace("python -m eval.compare", program("compare")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("a", type=Path, help="run directory, packed run, or file of hypotheses")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from . import compare, records
+from .command import program
 from .files import replace_text
 from .metrics import METRICS
 from .readers import load
@@ -79,8 +80,8 @@ def side_by_side(decodings: Sequence[tuple[str, Path]], references: Path, count:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after an error."""
     parser = argparse.ArgumentParser(
-        prog="python -m eval.samples",
-        description=__doc__,
+        prog=program("samples"),
+        description=__doc__.replace("python -m eval.samples", program("samples")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("a", type=Path, help="run directory, or packed run")

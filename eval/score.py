@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from .command import program
 from .files import check_output, replace_text
 from .latex import escaped
 from .metrics import METRICS
@@ -100,10 +101,10 @@ def _versions() -> dict[str, str]:
 
 EXAMPLES = """\
 examples:
-  python -m eval.score --refs testset_w_refs.csv --hyps system.tsv
-  python -m eval.score --refs refs.csv --hyps A.tsv B.tsv C.tsv --table
-  python -m eval.score --refs lora_format/test.txt --hyps predictions.tsv --json scores.json
-  python -m eval.score --refs refs.txt --hyps outputs.txt --segments segments.tsv
+  {prog} --refs testset_w_refs.csv --hyps system.tsv
+  {prog} --refs refs.csv --hyps A.tsv B.tsv C.tsv --table
+  {prog} --refs lora_format/test.txt --hyps predictions.tsv --json scores.json
+  {prog} --refs refs.txt --hyps outputs.txt --segments segments.tsv
 
 references: a CSV or TSV with columns such as mr,ref; lines context||completion; or plain text,
 one reference a line, a blank line between segments (no blank line: one reference a segment).
@@ -113,14 +114,14 @@ hypotheses: a CSV or TSV with columns such as MR,output; or plain text, one a li
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str):
-        raise ValueError(f"{message}; see python -m eval.score --help")
+        raise ValueError(f"{message}; see {self.prog} --help")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(
-        prog="python -m eval.score",
+        prog=program("score"),
         description="BLEU, NIST, METEOR, ROUGE-L and CIDEr as the official E2E script; chrF++.",
-        epilog=EXAMPLES,
+        epilog=EXAMPLES.format(prog=program("score")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
