@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -159,11 +159,12 @@ def read_lines(path: Path) -> list[dict]:
 class Log:
     """A JSON-lines log: appended line by line, cut back when a run goes on from a state.
 
-    Of several processes only the main one (`main`) writes it.
+    Of several processes only the main one (`main`) writes it. `listener` hears of every entry.
     """
 
     def __init__(self, path: Path, main: bool = True):
         self.path, self.main = path, main
+        self.listener: Callable[[dict], None] = lambda entry: None
 
     def keep_until(self, step: int) -> None:
         """Drop what was written after `step` (everything at step 0) and a line cut short."""
@@ -186,6 +187,7 @@ class Log:
         if self.main:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
+            self.listener(entry)
 
     def sync(self) -> None:
         """Wait until the disk holds it; a state must not be ahead of its log."""

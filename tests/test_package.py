@@ -1,6 +1,7 @@
 """The wheel, installed into a fresh environment and used from another folder."""
 
 import importlib.metadata
+import json
 import os
 import re
 import site
@@ -90,6 +91,17 @@ def test_the_scorer_works_without_torch(bin_of_fresh, tmp_path):
     assert {name: f"{ours[name]:.4f}" for name in shown} == shown and len(shown) >= 6
     usage = run([bin_of_fresh / "e2e-compare", "--help"], tmp_path, PYTHONPATH=str(tmp_path))
     assert usage.startswith("usage: e2e-compare") and "python -m" not in usage
+
+
+def test_evaluate_loads_the_metric_from_the_package(bin_of_fresh, tmp_path):
+    code = f"""
+import e2e_score, evaluate, json
+metric = evaluate.load(e2e_score.METRIC)
+print(json.dumps(metric.compute(predictions={OUTPUTS}, references={REFERENCES})))
+"""
+    cache = {"HF_HOME": str(tmp_path), "HF_EVALUATE_OFFLINE": "1"}
+    scores = json.loads(run([bin_of_fresh / "python", "-c", code], tmp_path, **cache))
+    assert scores["NIST"] == score(OUTPUTS, REFERENCES)["NIST"]
 
 
 def test_the_wheel_asks_for_packages_that_this_project_pins(wheel):

@@ -1,4 +1,5 @@
-"""The E2E scores as a metric of Hugging Face's evaluate: evaluate.load("eval/e2e_nlg").
+"""The E2E scores as a metric of Hugging Face's evaluate: evaluate.load("eval/e2e_nlg"), or, where
+the package is installed, evaluate.load(e2e_score.METRIC).
 
 predictions: texts. references: for each prediction a list of texts (or one text). compute()
 returns BLEU, NIST, METEOR, ROUGE_L and CIDEr on the official script's scale, and chrF (chrF++).
@@ -14,17 +15,18 @@ import evaluate
 
 
 def _score():
-    """eval.score.score of the checkout that this file was loaded from.
+    """The function `score` of the package that this file belongs to, in a checkout or installed.
 
     evaluate runs a copy of this file and leaves the original's path in a JSON file beside it.
     """
+    package = Path(__file__).resolve().parent.parent
     origin = Path(__file__).with_suffix(".json")
     if origin.is_file():
         path = json.loads(origin.read_text(encoding="utf-8"))["original file path"]
-        root = str(Path(path).resolve().parent.parent.parent)
-        if root not in sys.path:
-            sys.path.append(root)
-    return importlib.import_module("eval.score").score
+        package = Path(path).resolve().parent.parent
+    if str(package.parent) not in sys.path:
+        sys.path.append(str(package.parent))
+    return importlib.import_module(f"{package.name}.score").score
 
 
 class E2ENLG(evaluate.Metric):

@@ -21,7 +21,7 @@ from solo.runs.config import RunConfig, data_file
 VERSION = 1
 DEFAULTS = Path(__file__).parent / "defaults.json"
 # Options of the recipe and of the decoding that change nothing but speed and files.
-NO_EFFECT = ("log_every", "save_every", "valid_batch_size", "compile")
+NO_EFFECT = ("log_every", "save_every", "valid_batch_size", "compile", "tracker")
 NO_EFFECT_ON_OUTPUTS = ("batch_size", "output")
 # Entries of a backbone's config.json that say nothing of what it computes.
 LABELS = ("_name_or_path", "architectures", "dtype", "stand_in", "torch_dtype",

@@ -20,6 +20,7 @@ from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import VERSION, decoding_identity, short_name, training_identity
 from solo.runs.memory import check_memory
 from solo.training.state import NEXT, STATE, read_counters
+from solo.training.tracking import check_tracker
 
 PREDICTIONS, METRICS, STATISTICS = "predictions.tsv", "metrics.json", "statistics.json"
 STATES = ("missing", "interrupted", "trained", "decoded", "done")
@@ -114,10 +115,12 @@ def make_run(config: RunConfig, planned: bool = False, company: Sequence[str] = 
     the checksum that the configuration names. With `company` it is the run whose dropout draws from
     one stream with the runs of these names (solo/runs/together.py), which ends with other weights
     than the same run alone. Raises ValueError if the directory holds a run of another identity, or
-    something that is no run, and what check_memory and training_identity raise.
+    something that is no run, and what check_memory, check_tracker and training_identity
+    raise.
     """
     if not planned:
         check_memory(config)
+        check_tracker(config.train.tracker)
     identity = training_identity(config, planned)
     if company:
         identity |= {"shared_draws": list(company)}

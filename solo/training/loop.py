@@ -6,10 +6,12 @@ machine: order is a function of seed and epoch, and the state holds the random g
 
 The parts: batches.py (the order, and how a batch is laid out), loss.py (the loss, and the cheapest
 way to it), recipe.py (learning rate, optimizer), state.py (what a run goes on from), progress.py
-(what is told), processes.py (several processes). Several runs at once: together.py.
+(what is told), tracking.py (to whom else), processes.py (several processes). Several runs at once:
+together.py.
 """
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -30,6 +32,7 @@ from solo.training.progress import (
 )
 from solo.training.recipe import TrainConfig, after_step, learning_rate, make_optimizer, set_step
 from solo.training.state import STATE, resume, save
+from solo.training.tracking import tracked
 
 LOG = "train_log.jsonl"
 
@@ -80,7 +83,10 @@ def train(
     running = RunningLoss([done["loss_sum"]], done["loss_count"], device)
     batches = batches_from(train_examples, config.batch_size, seed, done["step"], total)
 
-    with training_loss(model, config, attached.position_wise, total) as summed_losses:
+    with (
+        training_loss(model, config, attached.position_wise, total) as summed_losses,
+        tracked({run_dir: log}, config.tracker, asdict(config) | {"seed": seed}),
+    ):
         for step, batch in enumerate(batches, done["step"] + 1):
             model.train()
             lr = learning_rate(step - 1, total, config)

@@ -27,6 +27,7 @@ class TrainConfig:
     valid_batch_size: int = 16
     log_every: int = 100
     save_every: int = 1000
+    tracker: str = "none"  # or tensorboard, wandb, trackio (tracking.py)
 
     def __post_init__(self):
         for name in ("batch_size", "epochs", "valid_batch_size", "log_every", "save_every"):

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,6 +33,7 @@ from solo.training.progress import (
 )
 from solo.training.recipe import TrainConfig, after_step, learning_rate, make_optimizer, set_step
 from solo.training.state import NEXT, STATE, resume, save
+from solo.training.tracking import tracked
 
 __all__ = ["OWN", "Diverged", "Run", "Unfit", "train_runs"]
 OWN = ("lr", "warmup_steps", "weight_decay", "betas", "eps")  # may differ between runs together
@@ -106,7 +107,10 @@ def _train(model, runs, train_examples, valid_examples, processes, on_progress) 
         batches_from(train_examples, config.batch_size, run.seed, done, total) for run in runs
     ]
 
-    with training_loss(model, config, True, total) as summed_losses:
+    with (
+        training_loss(model, config, True, total) as summed_losses,
+        tracked(dict(zip(run_dirs, logs, strict=True)), config.tracker, asdict(config)),
+    ):
         for step, batches in enumerate(zip(*orders, strict=True), done + 1):
             model.train()
             rates = [learning_rate(step - 1, total, run.config) for run in runs]
