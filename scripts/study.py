@@ -15,62 +15,12 @@ Options of run:
 """
 
 import sys
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.cli.command import one_line_errors, plain_parser, say
-from solo.runs import carry
-from solo.runs.study import portions, read_study, work
-
-
-class TimeUp(BaseException):
-    """--seconds are over: no error of a run, so nothing that goes on after those catches it."""
-
-
-def reporter(end: float):
-    """A maker of progress callbacks that print a line every 20 s and raise TimeUp after `end`."""
-
-    @contextmanager
-    def report_of(label: str, unit: str = "step"):
-        last = time.monotonic()
-
-        def report(done: int, total: int, info: dict | None = None) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now > end:
-                raise TimeUp
-            if now - last > 20 or done == total:
-                last = now
-                words = " ".join(f"{key} {value}" for key, value in (info or {}).items())
-                print(f"{label}: {done:,} of {total:,} {words}", flush=True)
-
-        yield report
-
-    return report_of
-
-
-def run(args, path: Path) -> None:
-    """Work a study off, as far as the time goes."""
-    study = read_study(path)
-    chosen = portions(study, args.groups, args.names)
-    report = reporter(time.monotonic() + args.seconds)
-    failures = []
-    try:
-        if study.carried:
-            carry.unpack(path.parent / "e2e")
-        failures = work(study, chosen, report, say)
-        print("all done", flush=True)
-    except TimeUp:
-        print("the time is up; the same command goes on from here", flush=True)
-    finally:
-        if args.out:
-            print(*carry.bundle(study.home, args.out), sep="\n", flush=True)
-    if failures:
-        print("failed:", *failures, sep="\n  ", file=sys.stderr)
-        sys.exit(1)
+from solo.cli import working
+from solo.cli.command import one_line_errors, plain_parser
 
 
 def main() -> None:
@@ -86,7 +36,8 @@ def main() -> None:
     args = parser.parse_intermixed_args()
     with one_line_errors():
         if args.what == "run":
-            run(args, Path(args.study))
+            path = Path(args.study)
+            working.run(path, args.seconds, args.groups, args.names, args.out)
             return
         from solo.cli import studies  # here, since `run` works without Hydra
 

@@ -3,11 +3,11 @@
   python scripts/checks/collapse.py --backbone standin12 --steps 500 --out results/collapse
   python scripts/checks/collapse.py --backbone random --steps 60 --out results/collapse
 
-Solo in the development code's variant (r=128, s=0.4) trains on E2E in fp32, with lambda and without,
-under the development code's mask (a permutation of 0 ... n-1, which multiplies weights) and the
-paper's (zeros and ones), with v random and from zero, and with two LayerNorms: torch's, and one in
-plain arithmetic as the development code has it. In the second the square of an activation above
-1e19 is infinite, the quotient zero, and so is every gradient behind it.
+Solo in the development code's variant (r=128, s=0.4) trains on E2E in fp32, with lambda or without;
+under the development code's mask (a permutation of 0 ... n-1, which multiplies weights) or the
+paper's (zeros and ones); with v random or from zero; and with torch's LayerNorm, or one in plain
+arithmetic as the development code has it. In that one the square of an activation above 1e19 is
+infinite, the quotient zero, and so is every gradient behind it.
 
 Written for each: NAME.jsonl with, for every step, the loss, the largest activation that the last
 LayerNorm sees, the share of its outputs that are only its bias, and the norm of the gradients.

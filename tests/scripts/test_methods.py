@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from transformers import GPT2Config
 
-from scripts import methods
 from solo.adapters import METHODS
+from solo.cli import method_pages
 from solo.cli.command import CONFIGS, ROOT
 from solo.cli.rows import reported_tables
 from solo.files import read_json
@@ -150,14 +150,14 @@ def test_a_new_method_enters_the_table_of_defaults_and_the_others_stay(home):
 
 def test_the_page_at_hand_is_what_the_classes_say():
     page = (ROOT / "docs/methods.md").read_text(encoding="utf-8")
-    assert methods.rewritten(page, CONFIGS) == page
+    assert method_pages.rewritten(page, CONFIGS) == page
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_class_says_all_of_itself(name):
     """The family table's row of each method begins with its label."""
     method = METHODS[name]
-    assert methods.first_sentence(method) != methods.first_sentence(method.__bases__[0])
+    assert method_pages.first_sentence(method) != method_pages.first_sentence(method.__bases__[0])
     assert method.n_params(GPT2Config(), method.Config()) >= 0
     labels = {row["row"]: row["label"] for row in reported_tables()["family"]["rows"]}
     assert labels[f"family/{name}"].startswith(method.label)
@@ -165,4 +165,4 @@ def test_a_class_says_all_of_itself(name):
 
 def test_a_page_without_marks_is_refused():
     with pytest.raises(ValueError, match="docs/methods.md has lost a mark; it needs"):
-        methods.rewritten("# Methods\n", CONFIGS)
+        method_pages.rewritten("# Methods\n", CONFIGS)

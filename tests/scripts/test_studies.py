@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts import study as command
-from solo.cli import studies
+from solo.cli import studies, working
 from solo.files import read_json
 from solo.runs.study import read_study
 from solo.standin.demo_data import write_demo_data
@@ -139,5 +139,5 @@ def test_what_is_wrong_with_a_study_is_one_line_before_any_work(
 
 
 def test_time_that_is_up_ends_a_study_without_an_error(monkeypatch):
-    with command.reporter(0.0)("label") as report, pytest.raises(command.TimeUp):
+    with working.reporter(0.0)("label") as report, pytest.raises(working.TimeUp):
         report(1, 2)

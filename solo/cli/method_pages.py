@@ -1,0 +1,88 @@
+"""What follows from the registry of methods: docs/methods.md, family rows, defaults of names."""
+
+from dataclasses import asdict
+from pathlib import Path
+from textwrap import fill
+
+import yaml
+
+from solo.adapters import METHODS, make_config
+from solo.adapters.base import Method
+from solo.backbones.shapes import SHAPES
+from solo.files import read_json, write_json, write_text
+from solo.runs.identity import resolved
+
+MARKS = ("<!-- python scripts/methods.py writes from here -->\n\n", "\n<!-- to here -->")
+FAMILY_ROW = """\
+# @package _global_
+# Defaults of configs/adapter/{name}.yaml.
+# python scripts/train.py experiment=family/{name}
+defaults:
+  - override /model: gpt2_small
+  - override /adapter: {name}
+row: family/{name}
+"""
+HEAD = """\
+| method | trains | where | count | GPT-2 S | source |
+|---|---|---|---|---:|---|
+"""
+
+
+def described(configs: Path) -> str:
+    """The part of docs/methods.md that follows from the classes and from configs/adapter."""
+    rows, sentences = [], []
+    for name, method in METHODS.items():
+        options = yaml.safe_load((configs / f"adapter/{name}.yaml").read_text())
+        options.pop("defaults")  # Hydra's: the schema that types the options
+        _, config = make_config(options)
+        count = method.n_params(SHAPES["openai-community/gpt2"], config)
+        cells = (name, method.trains, method.where, method.count, f"{count:,}", method.source)
+        rows.append(f"| {' | '.join(cells)} |\n".replace("|  |", "| |"))
+        sentences.append(f"- {method.label} (`{name}`): {first_sentence(method)}\n")
+    beside = [f"`{name}`" for name, method in METHODS.items() if method.cannot_merge]
+    inside = [f"`{name}`" for name, method in METHODS.items() if not method.position_wise]
+    note = (
+        f"{', '.join(beside)} compute beside the weights and cannot be merged into them; every "
+        "other method can (`Method.merge`), to 1e-4 in the logits. "
+        f"{', '.join(inside)} act inside attention and train alone, on padded batches."
+    )
+    return f"{HEAD}{''.join(rows)}\n{''.join(sentences)}\n{fill(note, 100)}\n"
+
+
+def first_sentence(method: type[Method]) -> str:
+    """Of the class's docstring."""
+    return " ".join(method.__doc__.split()).split(". ")[0].rstrip(".") + "."
+
+
+def rewritten(page: str, configs: Path) -> str:
+    """A page with the part between its marks made anew."""
+    before, _, rest = page.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not end:
+        raise ValueError(f"docs/methods.md has lost a mark; it needs {MARKS[0]!r} and {MARKS[1]!r}")
+    return before + MARKS[0] + described(configs) + end + after
+
+
+def add_defaults(path: Path) -> None:
+    """Give every method that has no part in the table of defaults one, with its options of today.
+
+    The parts that are there stay as they are: the names of finished runs rest on them.
+    """
+    table = read_json(path)
+    missing = [name for name in METHODS if name not in table["adapter"]]
+    for name in missing:
+        options = asdict(resolved(make_config({"name": name})[1]))
+        table["adapter"][name] = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in options.items()
+        }
+    if missing:
+        write_json(path, table)
+
+
+def add_rows(configs: Path) -> None:
+    """Give every method a row in the family table that has none."""
+    for name in METHODS:
+        row = configs / f"experiment/family/{name}.yaml"
+        if not row.exists():
+            write_text(row, FAMILY_ROW.format(name=name))
