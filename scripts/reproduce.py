@@ -48,7 +48,7 @@ def main() -> None:
         if int(os.environ.get("WORLD_SIZE", 1)) > 1:
             raise ValueError(
                 "reproduce.py runs in one process; start a single row on several GPUs with "
-                "`accelerate launch scripts/run_row.py experiment=ROW`"
+                "`accelerate launch scripts/run.py experiment=ROW`"
             )
         args.out = args.out and args.out.absolute()
         overrides, launcher = split_launcher(in_checkout(args.overrides, sweeping=True))

@@ -162,7 +162,7 @@ TABLE_COMMANDS = {" ".join(c): c for c in map(of_tables, COMMANDS) if c}
 RUN_COMMANDS = {
     " ".join(words): words
     for words in COMMANDS
-    if {"scripts/train.py", "scripts/run_row.py"} & {*words} and "data=NAME" not in words
+    if {"scripts/train.py", "scripts/run.py"} & {*words} and "data=NAME" not in words
 }
 
 

@@ -83,7 +83,7 @@ LINES = [
     for line in LAUNCH.findall(file.read_text(encoding="utf-8"))
 ]
 HYDRA = {  # script: the configuration that it composes
-    **dict.fromkeys(("train", "decode", "evaluate", "generate", "run_row"), "config"),
+    **dict.fromkeys(("train", "decode", "evaluate", "generate", "run"), "config"),
     "pretrain_backbone": "pretrain_backbone",
 }
 

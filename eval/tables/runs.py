@@ -92,7 +92,7 @@ def read_runs(
     results differ.
     """
     runs, left_out = {}, []
-    for directory, decoding in _decodings(runs_dir):
+    for directory, decoding in decodings_of(runs_dir):
         try:
             run = read_run(directory, decoding, reported, doubt)
         except (OSError, ValueError, TypeError, OverflowError) as error:
@@ -114,7 +114,7 @@ def read_runs(
 def claimed_rows(runs_dir: Path) -> set[str]:
     """The rows that the runs in a directory were made for, whatever tables these are of."""
     claimed = set()
-    for directory, _ in _decodings(runs_dir):
+    for directory, _ in decodings_of(runs_dir):
         try:
             claimed.update(records.read_rows(directory))
         except (OSError, ValueError):  # `read_runs` says so
@@ -151,7 +151,7 @@ def differences(run: Run, settings: dict) -> list[str]:
     return phrases
 
 
-def _decodings(runs_dir: Path) -> list[tuple[Path, Path]]:
+def decodings_of(runs_dir: Path) -> list[tuple[Path, Path]]:
     """(training, decoding) of every run in the order of their names; a packed run is both.
 
     So is the directory of a training without a decode/, which is not finished.

@@ -100,7 +100,7 @@ def bad_inputs(world: World, finished: Path) -> Iterator[Bad]:
     """The list."""
     work, run = world.work, world.work / "run"
     train = [
-        "scripts/run_row.py", "data=demo", f"data.dir={work}/data", f"model.path={work}/backbone",
+        "scripts/run.py", "data=demo", f"data.dir={work}/data", f"model.path={work}/backbone",
         "adapter.rank=4", "adapter.start=1", "train.batch_size=4", "train.epochs=2",
         "train.warmup_steps=1", "train.log_every=1", "train.save_every=2", "decode.beam=2",
         "decode.max_new_tokens=5", f"runs_dir={work}/runs", "adapter.sparsity=0",

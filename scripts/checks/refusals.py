@@ -223,7 +223,7 @@ seed=1,x | seed is x; it must be {WHOLE}
 """
 LISTS = [
     ("scripts/train.py", [], TRAIN),
-    ("scripts/run_row.py", ["-m"], SWEPT),
+    ("scripts/run.py", ["-m"], SWEPT),
     ("scripts/decode.py", [], USE),
     ("scripts/evaluate.py", [], USE),
     ("scripts/generate.py", ["mr=name[A]"], USE),

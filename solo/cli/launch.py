@@ -13,7 +13,7 @@ from solo.runs.runner import distinct
 
 
 def launch(rows: Sequence[Row], launcher: Sequence[str]) -> list[str]:
-    """Bring every row's run to its end through scripts/run_row.py -m; a line for each failed row.
+    """Bring every row's run to its end through scripts/run.py -m; a line for each failed row.
 
     launcher: Hydra's own overrides, hydra/launcher=NAME among them. A run that several rows share
     is started once.
@@ -30,7 +30,7 @@ def launch(rows: Sequence[Row], launcher: Sequence[str]) -> list[str]:
     missing.sort(key=lambda row: row.overrides)
     for overrides, group in groupby(missing, key=lambda row: row.overrides):
         names = ",".join(row.name for row in group)
-        command = [sys.executable, str(ROOT / "scripts" / "run_row.py"), "-m", *launcher]
+        command = [sys.executable, str(ROOT / "scripts" / "run.py"), "-m", *launcher]
         say(f"== {names}")
         subprocess.run([*command, f"experiment={names}", *overrides], env=env)
     failures = []

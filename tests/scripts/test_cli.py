@@ -185,15 +185,15 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small, run_script):
             "error: train.batch_size is 1000000000; training takes at least",
         ),
         (
-            ["scripts/run_row.py", "-m", "experiment=table1/solo_s", "adapter.rank=8,0"],
+            ["scripts/run.py", "-m", "experiment=table1/solo_s", "adapter.rank=8,0"],
             "error: adapter.rank is 0; it must be at least 1",
         ),
         (
-            ["scripts/run_row.py", "-m", "experiment=table1/solo_s", "adapter.rank=8,1000000000"],
+            ["scripts/run.py", "-m", "experiment=table1/solo_s", "adapter.rank=8,1000000000"],
             "error: adapter.rank is 1000000000; training takes at least",
         ),
         (
-            ["scripts/run_row.py", "-m", "train.betas=3,4"],
+            ["scripts/run.py", "-m", "train.betas=3,4"],
             "error: train.betas must be a list",
         ),
         (["scripts/evaluate.py", "decode.beam=0"], "error: beam=0: give a whole number"),
@@ -278,7 +278,7 @@ def test_decoding_a_damaged_run_is_one_clear_line(trained, tmp_path, run_script)
         ["reproduce.py", "demo", "--rows", "solo,lora"],
         ["reproduce.py", "demo", "--rows", "lora", "seed=1,2"],
         ["train.py", "-m", "experiment=demo/lora", "seed=1,2"],
-        ["run_row.py", "-m", "experiment=demo/lora", "seed=1,2"],
+        ["run.py", "-m", "experiment=demo/lora", "seed=1,2"],
     ],
 )
 def test_one_directory_for_several_runs_is_refused_before_any_work(

@@ -1,0 +1,50 @@
+"""Train, decode and score: scripts/run.py adapter=solo adapter.rank=64 train.lr=1e-3
+
+What is done is skipped; what was interrupted goes on. The scores and the directory come last.
+  scripts/run.py experiment=table1/solo_s            a row of a table
+  scripts/run.py -m adapter=solo adapter.rank=8,32,128 seed=1,2
+A sweep (-m) ends with a table, a column for each option that varied, and a picture where that is
+one number. A run that fails is reported, and the others go on. hydra/launcher=joblib spreads them.
+Several GPUs for one run: accelerate launch scripts/run.py experiment=table1/solo_s
+"""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from solo.cli import listing
+from solo.cli.command import command, one_line_errors, progress_bar, say
+from solo.cli.compose import config_to_train
+from solo.cli.evaluate import evaluate_runs
+from solo.cli.rows import check_launcher
+from solo.runs import stages
+from solo.runs.run import Run, make_run
+from solo.runs.runner import run_all
+from solo.training.processes import make_accelerator
+
+finished: list[Run] = []  # by this process
+failures: list[str] = []
+
+
+@command
+def main(cfg: DictConfig) -> None:
+    run = make_run(config_to_train(cfg))
+    if make_accelerator().num_processes > 1 and not make_accelerator().is_main_process:
+        stages.train_run(run, lambda *progress: None)  # the main process decodes and scores
+        return
+    outcome = run_all([run], progress_bar, evaluate=evaluate_runs, say=say)
+    failures.extend(outcome.failures)
+    finished.extend([run] if outcome.scores else [])
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        check_launcher(sys.argv)
+    main()
+    with one_line_errors():
+        if finished:
+            print(listing.summary(finished))
+    sys.exit(1 if failures else 0)

@@ -1,0 +1,200 @@
+"""Runs as a table: what each does otherwise than the defaults, how far it is, its scores."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from eval import records
+from eval.files import replace
+from eval.latex import escaped
+from eval.metrics import METRICS
+from eval.tables.figures import plt, save
+from eval.tables.runs import decodings_of, reason, shown
+from solo.adapters import make_config
+from solo.options import check
+from solo.runs.config import DecodeConfig, RunConfig, from_values
+from solo.runs.identity import NO_EFFECT, NO_EFFECT_ON_OUTPUTS
+from solo.runs.run import Run
+from solo.training.recipe import TrainConfig
+
+NO_SETTING = {f"train.{name}" for name in NO_EFFECT}
+NO_SETTING |= {f"decode.{name}" for name in NO_EFFECT_ON_OUTPUTS}
+FIXED = ("run", "state", "parameters", "lr", "seed", "valid_loss")  # before the scores
+STAGES = {"evaluate": "done", "decode": "decoded", "train": "trained"}
+
+
+def read_folder(folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    """(a row for each run and each of its decodings, a line for each that cannot be read).
+
+    Columns: run (its name), state, settings (what differs from the defaults, in words), parameters,
+    lr, seed, valid_loss, the scores as tables show them, every option by its full name, directory.
+    What a run does not have is NaN. Raises FileNotFoundError if there is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder; name one that holds runs")
+    return table_of(decodings_of(folder))
+
+
+def table_of(runs: Iterable[tuple[Path, Path]]) -> tuple[pd.DataFrame, list[str]]:
+    """The same for runs that are named: (training, decoding) of each."""
+    rows, unread = [], []
+    for directory, decoding in runs:
+        try:
+            rows.append(row_of(directory, decoding))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            unread.append(f"{shown(decoding)}: left out, {reason(error)}")
+    return pd.DataFrame(rows, dtype=object), unread  # as they are: no 8 becomes 8.0
+
+
+def row_of(directory: Path, decoding: Path) -> dict[str, Any]:
+    """The row of a run directory, or of a packed run, with one of its decodings."""
+    config = from_values(records.read(directory, records.CONFIG))
+    stages = _stages(directory) | _stages(decoding)
+    state = next((word for stage, word in STAGES.items() if stage in stages), "interrupted")
+    log = records.read_log(directory) if "train" in stages else []
+    losses = [entry["valid_loss"] for entry in log if "valid_loss" in entry]
+    scores = records.read_scores(decoding) if state == "done" else {}
+    return {
+        "run": directory.stem if records.is_packed(directory) else directory.name,
+        "state": state,
+        "settings": in_words(config),
+        "parameters": stages.get("train", {}).get("n_params"),
+        "lr": config.train.lr,
+        "seed": config.seed,
+        "valid_loss": losses[-1] if losses else None,
+        **{name: scores[name] * METRICS[name].scale for name in METRICS if name in scores},
+        **options_of(config),
+        "directory": shown(decoding),
+    }
+
+
+def _stages(place: Path) -> dict:
+    try:
+        return records.read(place, records.ENVIRONMENT)
+    except FileNotFoundError:
+        return {}
+
+
+def options_of(config: RunConfig) -> dict[str, Any]:
+    """Every option that is a setting, by its full name."""
+    options = {"model": Path(config.model.path).name, "data": config.data.name}
+    options["adapter"] = config.method
+    for group in ("adapter", "train", "decode"):
+        values = asdict(getattr(config, group))
+        options |= {f"{group}.{key}": value for key, value in values.items()}
+    return {key: value for key, value in options.items() if key not in NO_SETTING}
+
+
+def in_words(config: RunConfig) -> str:
+    """The method, backbone and data set, and the options that are not the classes' defaults.
+
+    The learning rate, which has a column of its own, is left out.
+    """
+    _, method_defaults = make_config({"name": config.method})
+    defaults = {"adapter": method_defaults, "train": TrainConfig(), "decode": DecodeConfig()}
+    options = options_of(config)
+    words = [options[key] for key in ("adapter", "model", "data")]
+    for group, default in defaults.items():
+        for field in fields(default):
+            name = f"{group}.{field.name}"
+            value = options.get(name, getattr(default, field.name))
+            if value != getattr(default, field.name) and name != "train.lr":
+                words.append(f"{field.name}={value}")
+    return " ".join(words)
+
+
+def chosen(frame: pd.DataFrame, where: list[str], sort: str | None) -> pd.DataFrame:
+    """The rows with every KEY=VALUE of `where`, in the order of a column.
+
+    KEY is a column; VALUE is compared as text. Scores and parameters go from high to low. Raises
+    ValueError for a column that is not there.
+    """
+    for condition in where:
+        key, equals, value = condition.partition("=")
+        check(bool(equals), f"--where {condition} must be KEY=VALUE, as in adapter.rank=64")
+        frame = frame[_column(frame, key).map(str) == value]
+    if sort:
+        falling = sort in METRICS or sort == "parameters"
+        frame = frame.loc[_column(frame, sort).sort_values(ascending=not falling).index]
+    return frame
+
+
+def _column(frame: pd.DataFrame, key: str) -> pd.Series:
+    known = ", ".join(column for column in frame.columns if "." not in column)
+    check(key in frame.columns, f"no run has a {key!r}; known: {known}, or an option by its name")
+    return frame[key]
+
+
+def varying(frame: pd.DataFrame) -> list[str]:
+    """The options in which the runs differ, the learning rate and the seed, which stand apart."""
+    options = [c for c in frame.columns if "." in c or c in ("model", "data", "adapter")]
+    options = [c for c in options if c != "train.lr"]
+    return [c for c in options if frame[c].dropna().map(str).nunique() > 1]
+
+
+def summary(runs: Sequence[Run]) -> str:
+    """Scores and directories of finished runs; of several, what varied as columns of a table.
+
+    Where one number varied over three values or more, a picture of BLEU over it is made beside the
+    runs.
+    """
+    frame, _ = table_of({run.decoding: (run.directory, run.decoding) for run in runs}.values())
+    columns = varying(frame) if len(frame) > 1 else ["settings"]
+    lines = [rendered(frame, columns), "", *frame["directory"]]
+    if len(frame) == 1:
+        return "\n".join(
+            [*lines, f"next: python scripts/generate.py run={runs[0].directory} mr=..."]
+        )
+    numeric = [c for c in ("lr", *columns) if frame[c].nunique() > 2 and _is_numeric(frame[c])]
+    if len(numeric) == 1:
+        [column] = numeric
+        path = runs[0].directory.parent / f"BLEU_over_{column}.png"
+        figure = bleu_over(frame, column)
+        replace(path, lambda temporary: save(figure, temporary))
+        lines.append(shown(path))
+    folder = runs[0].directory.parent
+    return "\n".join([*lines, f"next: python scripts/runs.py {shown(folder)} --sort BLEU"])
+
+
+def _is_numeric(values: pd.Series) -> bool:
+    return all(type(value) in (int, float) for value in values)
+
+
+def bleu_over(frame: pd.DataFrame, column: str):
+    """BLEU of every run over the option that varied, and a line through the means."""
+    figure, axis = plt.subplots(figsize=(5, 3.6), layout="tight")
+    points = frame[[column, "BLEU"]].astype(float)
+    axis.plot(points[column], points["BLEU"], "o", alpha=0.6)
+    axis.plot(points.groupby(column)["BLEU"].mean(), color="tab:blue", linewidth=1)
+    axis.set(xlabel=column, ylabel="BLEU")
+    if points[column].min() > 0 and points[column].max() / points[column].min() >= 10:
+        axis.set_xscale("log")
+    axis.grid(alpha=0.3)
+    return figure
+
+
+def rendered(frame: pd.DataFrame, columns: list[str], form: str = "text") -> str:
+    """The columns as aligned text, CSV or LaTeX; what is missing shows as a dash."""
+    scores = [name for name in METRICS if name in frame]
+    frame = frame[[*FIXED[:2], *columns, *FIXED[2:], *scores, *(["directory"] * (form == "csv"))]]
+    if form == "csv":
+        return frame.to_csv(index=False)
+    digits = {name: METRICS[name].digits for name in scores} | {"valid_loss": 3}
+    shown_as = {key: (lambda value, n=n: f"{value:.{n}f}") for key, n in digits.items()}
+    shown_as |= {"lr": "{:g}".format, "parameters": "{:,.0f}".format}
+    cells = frame.astype(object).where(frame.notna(), None)
+    for key in cells:
+        cells[key] = cells[key].map(
+            lambda value, key=key: "-" if value is None else shown_as.get(key, str)(value)
+        )
+    if form == "latex":
+        rows = [[escaped(str(value)) for value in row] for row in cells.itertuples(index=False)]
+        head = " & ".join(escaped(name) for name in cells.columns)
+        lines = [rf"\begin{{tabular}}{{{'l' * len(cells.columns)}}}", r"\toprule", head + r" \\"]
+        lines += [r"\midrule", *(" & ".join(row) + r" \\" for row in rows)]
+        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+    return cells.to_string(index=False)

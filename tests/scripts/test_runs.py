@@ -1,0 +1,78 @@
+"""The list of runs, against the runs' own files, and the table that a sweep ends with."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from solo.cli.listing import read_folder
+from solo.standin.demo_data import write_demo_data
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMITTED = ROOT / "results/standin12/runs"
+
+
+def packed() -> dict[str, dict]:
+    return {path.stem: json.loads(path.read_text()) for path in COMMITTED.glob("*.json")}
+
+
+def test_every_committed_run_is_listed_with_its_own_figures(run_script):
+    result = run_script("scripts/runs.py", COMMITTED, "--sort", "BLEU", "--csv")
+    rows = list(csv.DictReader(io.StringIO(result.out)))
+    runs = packed()
+    assert result.code == 0 and len(rows) == len(runs) >= 3
+    assert {row["run"] for row in rows} == set(runs)
+    bleu = [float(row["BLEU"]) for row in rows]
+    assert bleu == sorted(bleu, reverse=True)
+    for row in rows:
+        files = runs[row["run"]]
+        assert float(row["BLEU"]) == pytest.approx(100 * files["metrics.json"]["BLEU"])
+        assert float(row["CIDEr"]) == pytest.approx(files["metrics.json"]["CIDEr"])
+        assert int(row["parameters"]) == files["environment.json"]["train"]["n_params"]
+        assert float(row["lr"]) == files["config.yaml"]["train"]["lr"]
+        assert row["settings"].startswith(
+            f"{files['config.yaml']['adapter']['name']} standin12 e2e"
+        )
+        losses = [x["valid_loss"] for x in files["train_log.jsonl"] if "valid_loss" in x]
+        assert float(row["valid_loss"]) == losses[-1]
+
+
+def test_runs_are_chosen_by_any_option(run_script):
+    result = run_script("scripts/runs.py", COMMITTED, "--where", "adapter.rank=8", "--latex")
+    names = [name for name, files in packed().items()
+             if files["config.yaml"]["adapter"].get("rank") == 8]  # fmt: skip
+    assert result.out.count(" \\\\\n") == 1 + len(names) and r"valid\_loss" in result.out
+    result = run_script("scripts/runs.py", COMMITTED, "--where", "rank=8")
+    assert result.code == 1 and result.err.startswith("error: no run has a 'rank'; known: run, ")
+
+
+def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path, run_script):
+    for path in COMMITTED.glob("*-standin12-*"):
+        shutil.copy(path, tmp_path)
+    broken = sorted(tmp_path.glob("*.json"))[0]
+    broken.write_text("{")
+    (tmp_path / "begun").mkdir()
+    result = run_script("scripts/runs.py", tmp_path)
+    assert result.code == 1 and str(broken) in result.err and "damaged" in result.err
+    assert f"{tmp_path / 'begun'}: left out, unfinished: no config.yaml" in result.err
+    assert len(result.out.splitlines()) == len(packed())  # the head, and one run less
+    assert run_script("scripts/runs.py", tmp_path / "no").err.endswith("name one that holds runs\n")
+
+
+def test_a_sweep_ends_with_a_table_and_a_picture_of_what_varied(tmp_path, run_script):
+    write_demo_data(tmp_path / "data", train_rows=8, valid_rows=2, test_mrs=2)
+    result = run_script(
+        "scripts/run.py", "-m", "adapter=solo", "adapter.rank=2,4,8", "model=standin12",
+        "data=demo", f"data.dir={tmp_path}/data", f"runs_dir={tmp_path}/runs", "train.max_steps=1",
+        "train.warmup_steps=0", "decode.max_new_tokens=4", "decode.beam=1",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    head, *lines = result.out.splitlines()
+    assert head.split()[:4] == ["run", "state", "adapter.rank", "parameters"]
+    assert [line.split()[2] for line in lines[:3]] == ["2", "4", "8"]
+    frame, unread = read_folder(tmp_path / "runs")
+    assert sorted(frame["directory"]) == sorted(lines[4:7]) and unread == []
+    assert (tmp_path / "runs/BLEU_over_adapter.rank.png").read_bytes()[:4] == b"\x89PNG"
