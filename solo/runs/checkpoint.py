@@ -4,18 +4,16 @@
 again: method, options, seed, checksums of the backbone and of the drawn tensors.
 """
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 
 from solo.adapters import make_config
 from solo.adapters.base import Method
 from solo.files import file_sha256, read_json, write_json
 from solo.runs import record
-from solo.tensors import copy_strictly, save_tensors
+from solo.tensors import copy_strictly, save_tensors, tensors_sha256
 
 WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
 KEYS = ("method", "options", "seed", "backbone_sha256", "fixed_sha256", "weights_sha256")
@@ -36,7 +34,7 @@ def save_adapter(
             "n_params": attached.n_trained,
             "events": attached.events,
             "backbone_sha256": backbone_sha256,
-            "fixed_sha256": _tensors_sha256(attached.fixed),
+            "fixed_sha256": tensors_sha256(attached.fixed),
             "weights_sha256": file_sha256(directory / WEIGHTS),
         },
     )
@@ -73,7 +71,7 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
     method, config = make_config({"name": saved["method"], **saved["options"]})
     attached = method.attach(model, config, saved["seed"])
     try:
-        if _tensors_sha256(attached.fixed) != saved["fixed_sha256"]:
+        if tensors_sha256(attached.fixed) != saved["fixed_sha256"]:
             raise ValueError(
                 f"the masks or frozen matrices of {directory} cannot be drawn again with this "
                 "version of torch; use the version in its environment.json"
@@ -84,11 +82,3 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
         attached.detach()
         raise
     return attached
-
-
-def _tensors_sha256(tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
-    return digest.hexdigest()
