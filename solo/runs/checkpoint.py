@@ -1,7 +1,7 @@
 """What a run keeps: the trained parameters, and nothing of the backbone (full fine-tuning aside).
 
-`adapter.safetensors` holds exactly what is trained, `adapter_config.json` how to build the rest
-again: method, options, seed, checksums of the backbone and of the drawn tensors.
+`adapter.safetensors` holds exactly what is trained, `adapter.json` how to build the rest again:
+method, options, seed, checksums of the backbone and of the drawn tensors.
 """
 
 from dataclasses import asdict
@@ -15,7 +15,8 @@ from solo.files import file_sha256, read_json, write_json
 from solo.runs import record
 from solo.tensors import copy_strictly, save_tensors, tensors_sha256
 
-WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
+WEIGHTS, CONFIG = "adapter.safetensors", "adapter.json"
+FORMER = "adapter_config.json"  # the name of the second one in older runs, which is peft's
 KEYS = ("method", "options", "seed", "backbone_sha256", "fixed_sha256", "weights_sha256")
 
 
@@ -43,7 +44,22 @@ def save_adapter(
 def trained(directory: Path) -> dict | None:
     """The record of a finished training; None where it has not finished or its adapter is gone."""
     entry = record.stage_record(directory, "train")
-    return entry if all((Path(directory) / name).is_file() for name in (WEIGHTS, CONFIG)) else None
+    files = (Path(directory) / WEIGHTS, _description(directory))
+    return entry if all(path.is_file() for path in files) else None
+
+
+def _description(directory: Path) -> Path:
+    new, former = Path(directory) / CONFIG, Path(directory) / FORMER
+    return former if former.is_file() and not new.is_file() else new
+
+
+def read_saved(directory: Path) -> dict:
+    """How to build a run's adapter again. Raises ValueError for a damaged file."""
+    path = _description(directory)
+    saved = read_json(path, KEYS)
+    if not isinstance(saved["options"], dict):
+        raise ValueError(f"{path} is damaged (options is {saved['options']!r})")
+    return saved
 
 
 def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
@@ -54,7 +70,7 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
     the first missing, unexpected or misshapen tensor. The model is left as it was.
     """
     directory = Path(directory)
-    saved = read_json(directory / CONFIG, KEYS)
+    saved = read_saved(directory)
     if saved["backbone_sha256"] != backbone_sha256:
         raise ValueError(
             f"{directory} was trained on another backbone (sha256 {saved['backbone_sha256'][:12]}; "
@@ -66,8 +82,6 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
         raise ValueError(
             f"{directory / WEIGHTS} is damaged or not this run's; move it away, and train it again"
         )
-    if not isinstance(saved["options"], dict):
-        raise ValueError(f"{directory / CONFIG} is damaged (options is {saved['options']!r})")
     method, config = make_config({"name": saved["method"], **saved["options"]})
     attached = method.attach(model, config, saved["seed"])
     try:
