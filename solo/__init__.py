@@ -1,3 +1,24 @@
 """Solo Connection and the methods it is compared with: data, adapters, training, decoding."""
 
 __version__ = "0.1.0"
+
+
+def load(source, backbone: str | None = None):
+    """A model of transformers, ready for use, from what this project writes.
+
+    source: the directory of a trained run, a folder that scripts/export.py or peft's
+    `save_pretrained` wrote, or the name of one on the hub. backbone: where the backbone is, if not
+    where the source says. An adapter that peft has a form for comes as peft's PeftModel.
+
+    Raises ValueError or FileNotFoundError, in one line, if there is no model at `source` or its
+    backbone is another one.
+    """
+    from pathlib import Path  # torch is not imported before it is needed
+
+    if (Path(source) / "identity.json").is_file():
+        from solo.runs.export import load_run
+
+        return load_run(Path(source), backbone)
+    import solo.peft.loading
+
+    return solo.peft.loading.load_export(str(source), backbone)

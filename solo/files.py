@@ -83,6 +83,13 @@ def check_regular(path: Path) -> None:
         raise ValueError(f"{path} is no regular file, and is not replaced; name another output")
 
 
+def check_empty(path: Path) -> None:
+    """Raise ValueError unless `path` is free, or an empty folder: an output that is a folder."""
+    path = Path(path)
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise ValueError(f"{path} is there already; name another output")
+
+
 def check_output(path: Path, inputs: Iterable[Path], force: bool = False) -> None:
     """Raise ValueError if an output that the user named would replace what must not be lost.
 

@@ -112,7 +112,7 @@ def bad_inputs(world: World, finished: Path) -> Iterator[Bad]:
     evaluate = ["scripts/evaluate.py", f"run={run}"]
     files = {
         "run/config.yaml": decode, "run/identity.json": decode, "run/environment.json": decode,
-        "run/adapter_config.json": decode, "run/adapter.safetensors": decode,
+        "run/adapter.json": decode, "run/adapter.safetensors": decode,
         f"run/decode/{decoding}/predictions.tsv": evaluate,
         f"run/decode/{decoding}/environment.json": evaluate,
         f"run/decode/{decoding}/metrics.json": evaluate,

@@ -162,14 +162,20 @@ class SharedLinear(nn.Module):
                 values = values[kept]
             else:
                 factor = order.float()
-        trainable = config.trainable_matrices
-        self.values = nn.Parameter(values, requires_grad=trainable)
+        self._keep("values", values, config.trainable_matrices)
         self.register_buffer("kept", kept, persistent=False)
         self.register_buffer("factor", factor, persistent=False)
         bias = torch.zeros(n_out)
         if config.bias_init == "uniform":
             bias.uniform_(-1 / math.sqrt(n_in), 1 / math.sqrt(n_in), generator=draws)
-        self.bias = nn.Parameter(bias, requires_grad=trainable) if config.bias else None
+        self._keep("bias", bias if config.bias else None, config.trainable_matrices)
+
+    def _keep(self, name: str, tensor: torch.Tensor | None, trainable: bool) -> None:
+        """Frozen tensors are buffers, so that nobody turns their gradient on."""
+        if trainable and tensor is not None:
+            self.register_parameter(name, nn.Parameter(tensor))
+        else:
+            self.register_buffer(name, tensor)
 
     def weight(self) -> torch.Tensor:
         """The dense matrix, (n_out, n_in)."""
@@ -225,10 +231,12 @@ class SoloConnections(nn.Module):
         return z if self.lambda_ is None else z * self.lambda_[i]
 
     def project(self) -> None:
-        """Bring lambda back to [0, 1]; a clamp in the forward pass would lose its gradient."""
+        """Bring lambda back to [0, 1]; a clamp in the forward pass would lose its gradient.
+
+        Through `data`: a graph that waits for its backward pass does not take it for a change.
+        """
         if self.lambda_ is not None and self.config.lambda_bounded:
-            with torch.no_grad():
-                self.lambda_.clamp_(0, 1)
+            self.lambda_.data.clamp_(0, 1)
 
     def scalars(self) -> dict[str, float]:
         if self.lambda_ is None:
@@ -275,7 +283,6 @@ class Solo(HookedMethod):
         module = SoloConnections(model.config.hidden_size, ends, c, seed)
         super().__init__(model, module, module.connect(backbone_of(model.config).blocks(model)))
         self.fixed = dict(module.named_buffers())
-        self.fixed |= {name: p.data for name, p in module.named_parameters() if not p.requires_grad}
         self.identity_at_start = c.vector_init == "zeros" or (c.homotopy and c.lambda_init == 0)
 
     def after_step(self, step: int) -> None:

@@ -33,7 +33,7 @@ OmegaConf.register_new_resolver(  # an empty variable is an unset one
 READ = {"run", "model.path", "evaluate.references", "pretrain.corpus_dir",
         *(f"data.{name}" for name in ("dir", "train_path", "valid_path", "test_path",
                                       "references_path"))}  # fmt: skip
-WRITTEN = {"output_dir", "runs_dir", "decode.output", "pretrain.output_dir"}
+WRITTEN = {"out", "output_dir", "runs_dir", "decode.output", "pretrain.output_dir"}
 SWEEP = {"-m", "--multirun"}
 FOLDERS = ("E2E_DATA_DIR", "CORPUS_DIR")  # variables that configurations read
 WORDS = {  # OmegaConf's names of the kinds

@@ -14,9 +14,14 @@ from omegaconf import MISSING
 from solo.adapters import METHODS
 from solo.runs.config import GROUPS, Rest
 
-# What only the entry points read: the directory of a trained run, an MR of one's own, and whether
-# an output may replace a file that the program did not write.
-OF_ENTRY_POINTS = {"run": (str | None, None), "mr": (str | None, None), "force": (bool, False)}
+# What only the entry points read: the directory of a trained run, an MR of one's own, where an
+# export goes, and whether an output may replace a file that the program did not write.
+OF_ENTRY_POINTS = {
+    "run": (str | None, None),
+    "mr": (str | None, None),
+    "out": (str | None, None),
+    "force": (bool, False),
+}
 
 
 def schema_of(name: str, cls: type, extra: dict[str, tuple[Any, Any]] | None = None) -> type:

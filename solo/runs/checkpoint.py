@@ -1,23 +1,22 @@
 """What a run keeps: the trained parameters, and nothing of the backbone (full fine-tuning aside).
 
-`adapter.safetensors` holds exactly what is trained, `adapter_config.json` how to build the rest
-again: method, options, seed, checksums of the backbone and of the drawn tensors.
+`adapter.safetensors` holds exactly what is trained, `adapter.json` how to build the rest again:
+method, options, seed, checksums of the backbone and of the drawn tensors.
 """
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 
 from solo.adapters import make_config
 from solo.adapters.base import Method
 from solo.files import file_sha256, read_json, write_json
 from solo.runs import record
-from solo.tensors import copy_strictly, save_tensors
+from solo.tensors import copy_strictly, save_tensors, tensors_sha256
 
-WEIGHTS, CONFIG = "adapter.safetensors", "adapter_config.json"
+WEIGHTS, CONFIG = "adapter.safetensors", "adapter.json"
+FORMER = "adapter_config.json"  # the name of the second one in older runs, which is peft's
 KEYS = ("method", "options", "seed", "backbone_sha256", "fixed_sha256", "weights_sha256")
 
 
@@ -36,7 +35,7 @@ def save_adapter(
             "n_params": attached.n_trained,
             "events": attached.events,
             "backbone_sha256": backbone_sha256,
-            "fixed_sha256": _tensors_sha256(attached.fixed),
+            "fixed_sha256": tensors_sha256(attached.fixed),
             "weights_sha256": file_sha256(directory / WEIGHTS),
         },
     )
@@ -45,7 +44,22 @@ def save_adapter(
 def trained(directory: Path) -> dict | None:
     """The record of a finished training; None where it has not finished or its adapter is gone."""
     entry = record.stage_record(directory, "train")
-    return entry if all((Path(directory) / name).is_file() for name in (WEIGHTS, CONFIG)) else None
+    files = (Path(directory) / WEIGHTS, _description(directory))
+    return entry if all(path.is_file() for path in files) else None
+
+
+def _description(directory: Path) -> Path:
+    new, former = Path(directory) / CONFIG, Path(directory) / FORMER
+    return former if former.is_file() and not new.is_file() else new
+
+
+def read_saved(directory: Path) -> dict:
+    """How to build a run's adapter again. Raises ValueError for a damaged file."""
+    path = _description(directory)
+    saved = read_json(path, KEYS)
+    if not isinstance(saved["options"], dict):
+        raise ValueError(f"{path} is damaged (options is {saved['options']!r})")
+    return saved
 
 
 def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
@@ -56,7 +70,7 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
     the first missing, unexpected or misshapen tensor. The model is left as it was.
     """
     directory = Path(directory)
-    saved = read_json(directory / CONFIG, KEYS)
+    saved = read_saved(directory)
     if saved["backbone_sha256"] != backbone_sha256:
         raise ValueError(
             f"{directory} was trained on another backbone (sha256 {saved['backbone_sha256'][:12]}; "
@@ -68,12 +82,10 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
         raise ValueError(
             f"{directory / WEIGHTS} is damaged or not this run's; move it away, and train it again"
         )
-    if not isinstance(saved["options"], dict):
-        raise ValueError(f"{directory / CONFIG} is damaged (options is {saved['options']!r})")
     method, config = make_config({"name": saved["method"], **saved["options"]})
     attached = method.attach(model, config, saved["seed"])
     try:
-        if _tensors_sha256(attached.fixed) != saved["fixed_sha256"]:
+        if tensors_sha256(attached.fixed) != saved["fixed_sha256"]:
             raise ValueError(
                 f"the masks or frozen matrices of {directory} cannot be drawn again with this "
                 "version of torch; use the version in its environment.json"
@@ -84,11 +96,3 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
         attached.detach()
         raise
     return attached
-
-
-def _tensors_sha256(tensors: dict[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
-    return digest.hexdigest()

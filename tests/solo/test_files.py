@@ -71,7 +71,7 @@ def test_an_output_replaces_only_what_the_program_wrote(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "OUTPUTS", tmp_path / "cache" / "outputs.txt")
     out, given, folder = tmp_path / "out.tsv", tmp_path / "given.txt", tmp_path / "run"
     folder.mkdir()
-    for path in (given, folder / "adapter_config.json"):
+    for path in (given, folder / "adapter.json"):
         path.write_text("precious")
 
     def refused(path, text, **options):
@@ -84,7 +84,7 @@ def test_an_output_replaces_only_what_the_program_wrote(tmp_path, monkeypatch):
     refused(given, "given.txt is an input of this command; name another", force=True)
     (tmp_path / "same.txt").hardlink_to(given)
     refused(tmp_path / "same.txt", "is an input of this command", force=True)
-    refused(folder / "adapter_config.json", "a file that this command works with", force=True)
+    refused(folder / "adapter.json", "a file that this command works with", force=True)
     refused(folder, "is no regular file", force=True)
     out.write_text("edited by hand")
     refused(out, "out.tsv is there already, and not as this program wrote it; name another output")

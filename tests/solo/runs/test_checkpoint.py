@@ -78,7 +78,7 @@ def test_tensors_that_do_not_fit(saved, change, text):
 
 def test_broken_json(saved):
     (saved / checkpoint.CONFIG).write_text('{"method": ')
-    refuses(saved, make_model(), "adapter_config.json is damaged .*restore it, or move it away")
+    refuses(saved, make_model(), "adapter.json is damaged .*restore it, or move it away")
 
 
 def test_a_state_with_parameters_that_are_not_finite_is_not_written(tmp_path, model):

@@ -32,7 +32,7 @@ def test_train_then_decode_then_both_are_found_done(config):
     assert run.state() == ("decoded", 3) and output.parent == run.decoding
     assert {path.name for path in run.directory.iterdir()} == {
         "config.yaml", "identity.json", "train_log.jsonl", "adapter.safetensors",
-        "adapter_config.json", "environment.json", "decode",
+        "adapter.json", "environment.json", "decode",
     }  # fmt: skip
     assert {path.name for path in run.decoding.iterdir()} == {
         "identity.json", "environment.json", "predictions.tsv",

@@ -1,0 +1,31 @@
+"""Write a trained run for peft or transformers: scripts/export.py run=DIR out=DIR
+
+Solo Connection by solo.peft, LoRA as peft's own, a method of peft's as itself; any other that can
+be folded into the weights becomes a whole model. The folder's README.md is a model card.
+"""
+
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from solo.cli.command import command
+from solo.cli.compose import run_of
+from solo.files import read_json
+from solo.options import check
+from solo.runs.export import export_run
+from solo.runs.run import METRICS
+
+
+@command
+def main(cfg: DictConfig) -> None:
+    check(cfg.run is not None and cfg.out is not None, "name both: run=DIR out=DIR")
+    run = run_of(cfg)
+    scores = run.decoding / METRICS
+    print(export_run(run, Path(cfg.out), read_json(scores) if scores.exists() else None))
+
+
+if __name__ == "__main__":
+    main()

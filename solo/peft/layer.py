@@ -1,0 +1,139 @@
+"""The one layer of peft's that holds all connections of a model, and acts through hooks."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from solo.adapters.base import check
+from solo.adapters.solo import SoloConnections
+
+PLACE = "around_blocks"  # the layer's name in the module that holds the list of blocks
+CONTAINER = "solo_connections"  # peft finds by this prefix what belongs to the method
+
+
+class SoloLayer(nn.Module, BaseTunerLayer):
+    """Every adapter's connections, beside the list of blocks that they go around.
+
+    The blocks stay where they are: no wrapper changes their names, their class, or what
+    `output_hidden_states` records. Hooks run outside of a block's gradient checkpoint.
+    """
+
+    adapter_layer_names = (CONTAINER,)
+
+    def __init__(self, owner: nn.Module, blocks: nn.ModuleList):
+        super().__init__()
+        self.solo_connections = nn.ModuleDict()
+        self.around = (owner, blocks)  # in a tuple: they are no children of this layer
+        self.adapter_names: Sequence[str] | None = None  # of each example, see `batch_of`
+        self.repeats = 1
+        self.outputs: dict[tuple[str, int], Tensor] = {}
+        self.handles = []
+        owner.add_module(PLACE, self)
+
+    def add(self, name: str, connections: SoloConnections) -> None:
+        """Take in an adapter."""
+        self.solo_connections[name] = connections
+        self._move_adapter_to_device_of_base_layer(name)
+        self._hook()
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        super().delete_adapter(adapter_name)
+        self._hook()
+
+    def remove(self) -> None:
+        """Leave the model as it was."""
+        self.solo_connections.clear()
+        self._hook()
+        delattr(self.around[0], PLACE)
+
+    def _hook(self) -> None:
+        for handle in self.handles:
+            handle.remove()
+        owner, blocks = self.around
+        adapters = self.solo_connections.values()
+        numbers = {number for adapter in adapters for ends in adapter.ends for number in ends}
+        self.handles = [  # first of a block's hooks, so that the others see the sum
+            blocks[number - 1].register_forward_hook(
+                partial(self._after_block, number), prepend=True
+            )
+            for number in sorted(numbers)
+        ]
+        if numbers:
+            self.handles.append(owner.register_forward_pre_hook(self._before_blocks))
+
+    def _before_blocks(self, owner: nn.Module, args: tuple) -> None:
+        self.outputs.clear()
+        for adapter in self.solo_connections.values():
+            if adapter.lambda_ is not None and adapter.lambda_.requires_grad:
+                adapter.project()
+
+    def _after_block(self, number: int, block: nn.Module, args: tuple, output):
+        check(
+            not getattr(block, "_is_replica", False),
+            "torch.nn.DataParallel is not supported; use one process for each device: "
+            "torchrun or accelerate launch",
+        )
+        y = output[0] if isinstance(output, tuple) else output  # (B, L, d)
+        work = self._work(len(y), y.device)
+        for name, rows in work:
+            connections = self.solo_connections[name]
+            for i, (start, end) in enumerate(connections.ends):
+                if end == number:
+                    if (name, i) not in self.outputs:
+                        raise RuntimeError(
+                            f"block {start} did not run before block {end} in this forward pass; "
+                            "set layerdrop to 0, and checkpoint with gradient_checkpointing_enable"
+                        )
+                    y = _add(connections, i, self.outputs.pop((name, i)), y, rows)
+        for name, _ in work:
+            for i, (start, _) in enumerate(self.solo_connections[name].ends):
+                if start == number:
+                    self.outputs[name, i] = y
+        return (y, *output[1:]) if isinstance(output, tuple) else y
+
+    def _work(self, batch: int, device) -> list[tuple[str, Tensor | None]]:
+        """(adapter, the rows of the batch that it works on; None for all) of those at work."""
+        if self.disable_adapters:
+            return []
+        if self.adapter_names is None:
+            return [(name, None) for name in self.active_adapters if name in self.solo_connections]
+        names = list(self.adapter_names)
+        if len(names) * self.repeats == batch:  # generate() repeats each example for its beams
+            names = [name for name in names for _ in range(self.repeats)]
+        check(
+            len(names) == batch,
+            f"adapter_names has {len(names)} names for a batch of {batch}; give one for each",
+        )
+        rows = {name: [i for i, of in enumerate(names) if of == name] for name in names}
+        rows.pop("__base__", None)
+        return [(name, torch.tensor(of, device=device)) for name, of in rows.items()]
+
+    def _move_adapter_to_device_of_base_layer(self, adapter_name: str, device=None) -> None:
+        if adapter_name not in self.solo_connections:
+            return
+        connections = self.solo_connections[adapter_name]
+        if not any(p.is_meta for p in connections.parameters()):
+            connections.to(device or next(self.around[1].parameters()).device)
+
+    def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
+        raise ValueError(NO_MERGE)
+
+    def unmerge(self) -> None:
+        raise ValueError(NO_MERGE)
+
+
+NO_MERGE = (
+    "Solo Connection cannot be merged: a connection goes around whole blocks, and no weight of the "
+    "backbone can hold that; keep the adapter, or take it out with unload()"
+)
+
+
+def _add(connections: SoloConnections, i: int, x: Tensor, y: Tensor, rows: Tensor | None):
+    """y plus connection i of x, in the given rows or all; computed in the adapter's own type."""
+    x = x.to(y.device, connections.e.dtype)
+    if rows is None:
+        return y + connections(x, i).to(y.dtype)
+    return y.index_add(0, rows, connections(x[rows], i).to(y.dtype))

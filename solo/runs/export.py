@@ -1,0 +1,112 @@
+"""A trained run outside of this project: a folder that peft or transformers loads."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from solo.adapters import make_config
+from solo.adapters.base import Method
+from solo.backbones.loading import fingerprint, load_backbone, load_tokenizer, resolve
+from solo.files import check_empty, sync, write_text
+from solo.options import check
+from solo.runs import checkpoint
+from solo.runs.card import model_card
+from solo.runs.run import Run, open_run
+
+TOLERANCE = 1e-3  # of logits; PiSSA's start comes out anew up to rounding
+
+
+def load_run(directory: Path, backbone: str | None = None) -> PreTrainedModel:
+    """The model of a trained run, in eval mode: peft's where peft has a form for the method.
+
+    Otherwise the backbone with the method attached. backbone: where it is, if not at the
+    configuration's model.path. Raises what open_run and load_adapter raise.
+    """
+    run = open_run(directory)
+    return _in_peft(run, *_attached(run, backbone))
+
+
+def export_run(run: Run, out: Path, scores: dict | None, backbone: str | None = None) -> Path:
+    """Write a trained run as a folder for peft, or as a whole model where peft has no form for it.
+
+    The folder has a model card with `scores`, those of a metrics.json. Raises ValueError if the
+    method can take neither form, if what was written would compute something else than the run, or
+    if `out` is there and not empty.
+    """
+    check(run.config.method != "none", f"{run.directory} trained nothing; export another run")
+    check_empty(out)
+    method, place = _attached(run, backbone)
+    tokenizer = load_tokenizer(place)
+    from solo.peft.convert import has_form
+
+    check(
+        has_form(method) or method.cannot_merge is None,
+        f"{run.config.method} has no form in peft, and no plain model can hold it: "
+        f"{method.cannot_merge}; use the run itself, solo.load({str(run.directory)!r})",
+    )
+    expected = _logits(method.model)
+    whole = not has_form(method)
+    if whole:
+        method.merge()
+    model = method.model if whole else _in_peft(run, method, place)
+    difference = (_logits(model) - expected).abs().max().item()
+    check(
+        difference <= TOLERANCE * max(1.0, expected.abs().max().item()),
+        f"{run.directory} would compute something else in its new form (logits differ by "
+        f"{difference:.2g}); nothing is written",
+    )
+    return _write(model, tokenizer, whole, model_card(run, scores, whole), out)
+
+
+def _attached(run: Run, backbone: str | None) -> tuple[Method, Path]:
+    """(the run's method at work, the folder of its backbone)."""
+    place = resolve(backbone or run.config.model.path, run.config.model.revision)
+    model = load_backbone(place)
+    method = checkpoint.load_adapter(run.directory, model, fingerprint(model))
+    method.model = model
+    return method, place
+
+
+def _in_peft(run: Run, method: Method, place: Path) -> PreTrainedModel:
+    from solo.peft.convert import has_form, to_peft
+
+    if not has_form(method):
+        return method.model
+    saved = checkpoint.read_saved(run.directory)
+    _, config = make_config({"name": saved["method"], **saved["options"]})
+    fresh = load_backbone(place)
+    model = to_peft(method, config, saved["seed"], fresh).eval()
+    [config] = model.peft_config.values()
+    config.base_model_name_or_path = run.config.model.path
+    config.revision = run.config.model.revision
+    return model
+
+
+@torch.no_grad()
+def _logits(model) -> torch.Tensor:
+    """Of three made-up rows of tokens."""
+    size, length = model.config.vocab_size, min(16, model.config.max_position_embeddings)
+    rows = torch.randint(size, (3, length), generator=torch.Generator().manual_seed(0))
+    return model.eval()(rows.to(model.device)).logits
+
+
+def _write(model, tokenizer: PreTrainedTokenizerBase, whole: bool, card: str, out: Path) -> Path:
+    """All or nothing: the files are made beside `out`."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".tmp.") as folder:
+        made = Path(folder) / "made"
+        if whole:
+            model.save_pretrained(made)
+            tokenizer.save_pretrained(made)
+        else:
+            model.save_pretrained(made, save_embedding_layers=False)
+        write_text(made / "README.md", card)
+        for path in made.iterdir():
+            sync(path)
+        if out.exists():
+            out.rmdir()
+        shutil.move(made, out)
+    return out

@@ -1,0 +1,325 @@
+"""What peft users do with adapters: save, load, add, swap, mix, switch off, delete.
+
+The list is that of peft's own common tests (tests/testing_common.py in its repository).
+"""
+
+import copy
+import json
+import pickle
+import warnings
+
+import pytest
+import torch
+from peft import (
+    AutoPeftModelForCausalLM,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    inject_adapter_in_model,
+)
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BertConfig
+
+from solo.peft import SoloConfig
+from tests.conftest import make_model
+from tests.solo.peft.tiny import FITTING
+
+SMALL = {"r": 4, "sparsity": 0.4, "lambda_init": 0.5, "task_type": "CAUSAL_LM"}
+OTHER = {"r": 7, "span": 2, "lambda_init": 0.9, "seed": 1, "task_type": "CAUSAL_LM"}
+
+
+@pytest.fixture
+def adapted(model):
+    return get_peft_model(model, SoloConfig(**SMALL)).eval()
+
+
+@pytest.fixture
+def two(adapted):
+    """With a second adapter, of another rank and span."""
+    adapted.add_adapter("other", SoloConfig(**OTHER))
+    return adapted.eval()
+
+
+def test_saved_files_hold_the_adapter_alone(two, tmp_path):
+    two.save_pretrained(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "other",
+    }  # fmt: skip
+    for place, name in ((tmp_path, "default"), (tmp_path / "other", "other")):
+        tensors = load_file(place / "adapter_model.safetensors")
+        layer = two.get_base_model().transformer.around_blocks.solo_connections[name]
+        assert len(tensors) == 5
+        assert sum(t.numel() for t in tensors.values()) == sum(
+            p.numel() for p in layer.parameters()
+        )
+        saved = json.loads((place / "adapter_config.json").read_text())
+        assert saved["peft_type"] == "SOLO" and saved["r"] == two.peft_config[name].r
+
+
+@pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
+@pytest.mark.parametrize("name", ["default", "another", "solo"])
+def test_loads_under_any_name(adapted, ids, tmp_path, name, low_cpu_mem_usage):
+    adapted.save_pretrained(tmp_path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Found missing adapter keys")
+        loaded = PeftModel.from_pretrained(
+            make_model(), tmp_path, adapter_name=name, low_cpu_mem_usage=low_cpu_mem_usage
+        )
+    assert torch.equal(loaded(ids).logits, adapted(ids).logits)
+    assert not any(p.is_meta or p.requires_grad for p in loaded.parameters())
+    result = loaded.load_adapter(tmp_path, "more", low_cpu_mem_usage=low_cpu_mem_usage)
+    assert result.missing_keys == []
+    loaded.set_adapter("more")
+    assert torch.equal(loaded(ids).logits, adapted(ids).logits)
+    loaded.save_pretrained(tmp_path / "again", selected_adapters=["more"])
+    assert torch.equal(
+        PeftModel.from_pretrained(make_model(), tmp_path / "again" / "more")(ids).logits,
+        adapted(ids).logits,
+    )
+
+
+def test_low_memory_makes_empty_weights(model):
+    inject_adapter_in_model(SoloConfig(**SMALL), model, low_cpu_mem_usage=True)
+    assert all(p.is_meta for n, p in model.named_parameters() if "solo_" in n)
+    adapted = get_peft_model(make_model(), SoloConfig(**SMALL))
+    adapted.add_adapter("other", SoloConfig(**OTHER), low_cpu_mem_usage=True)
+    assert {p.is_meta for n, p in adapted.named_parameters() if ".other." in n} == {True}
+
+
+def test_loads_with_one_line(adapted, ids, tmp_path):
+    """By peft's Auto class, and by transformers' own, which injects without peft's wrapper."""
+    make_model().save_pretrained(tmp_path / "base")
+    adapted.peft_config["default"].base_model_name_or_path = str(tmp_path / "base")
+    adapted.save_pretrained(tmp_path / "adapter")
+    expected = adapted(ids).logits
+    for auto in (AutoPeftModelForCausalLM, AutoModelForCausalLM):
+        loaded = auto.from_pretrained(tmp_path / "adapter")
+        assert torch.equal(loaded(ids).logits, expected)
+    loaded.disable_adapters()
+    assert torch.equal(loaded(ids).logits, make_model()(ids).logits)
+
+
+def test_transformers_own_functions(model, adapted, ids, tmp_path):
+    adapted.save_pretrained(tmp_path)
+    bare = make_model()
+    bare.load_adapter(tmp_path, adapter_name="one")
+    assert torch.equal(bare(ids).logits, adapted(ids).logits)
+    bare.add_adapter(SoloConfig(**OTHER), adapter_name="two")
+    assert not torch.equal(bare(ids).logits, adapted(ids).logits)
+    bare.set_adapter("one")
+    assert torch.equal(bare(ids).logits, adapted(ids).logits)
+    bare.delete_adapter(["one", "two"])
+    assert torch.equal(bare(ids).logits, make_model()(ids).logits)
+
+
+def test_the_callers_configuration_is_the_models(ids, tmp_path):
+    """And one configuration for two models notes in each what that one was attached to."""
+    config = SoloConfig(**SMALL)
+    first = get_peft_model(make_model(), config)
+    assert first.peft_config["default"] is config
+    second = get_peft_model(make_model(n_layer=8), config)
+    assert [m.peft_config["default"].backbone["num_blocks"] for m in (first, second)] == [6, 8]
+    first.save_pretrained(tmp_path)
+    loaded = PeftModel.from_pretrained(make_model(), tmp_path, config=SoloConfig(**SMALL))
+    assert torch.equal(loaded(ids).logits, first.eval()(ids).logits)
+    assert PeftConfig.from_pretrained(tmp_path) == loaded.peft_config["default"]
+
+
+def test_add_swap_and_delete(two, ids):
+    status = two.get_model_status()
+    assert status.available_adapters == ["default", "other"]
+    assert status.active_adapters == ["default"] and status.num_adapter_layers == 1
+    assert status.requires_grad == {"default": True, "other": False}
+    first = two(ids).logits
+    two.set_adapter("other")
+    second = two(ids).logits
+    assert two.get_model_status().requires_grad == {"default": False, "other": True}
+    alone = get_peft_model(make_model(), SoloConfig(**OTHER)).eval()
+    assert torch.equal(second, alone(ids).logits) and not torch.equal(first, second)
+    two.set_adapter("default")
+    assert torch.equal(two(ids).logits, first)
+    two.delete_adapter("other")
+    assert two.get_model_status().available_adapters == ["default"]
+    assert torch.equal(two(ids).logits, first)
+    two.delete_adapter("default")
+    assert torch.equal(two.base_model(ids).logits, make_model()(ids).logits)
+    with pytest.raises(ValueError, match="Adapter nope does not exist"):
+        two.delete_adapter("nope")
+
+
+def test_deleting_the_active_one_activates_the_other(two, ids):
+    alone = get_peft_model(make_model(), SoloConfig(**OTHER)).eval()(ids).logits
+    with pytest.warns(UserWarning, match="Setting active adapter to other"):
+        two.delete_adapter("default")
+    assert two.active_adapters == ["other"] and torch.equal(two(ids).logits, alone)
+
+
+def test_two_at_once_add_up(two, ids):
+    """Both active: block by block the sum of what each adds, by hand."""
+    two.base_model.set_adapter(["default", "other"])
+    layers = two.get_base_model().transformer.around_blocks.solo_connections
+    x = {}
+    with torch.no_grad():
+        both = two(ids, output_hidden_states=True).hidden_states  # 0: the embeddings
+        with two.disable_adapter():
+            blocks = two.get_base_model().transformer.h
+            mask = torch.full((9, 9), float("-inf")).triu(1)[None, None]
+            state = both[0]
+            for number, block in enumerate(blocks, 1):
+                state = block(state, attention_mask=mask)
+                for layer in layers.values():
+                    for i, (start, end) in enumerate(layer.ends):
+                        state = state + layer(x[start], i) if end == number else state
+                x[number] = state
+                if number < len(blocks):
+                    torch.testing.assert_close(state, both[number])
+
+
+def test_disabling(two, ids):
+    base = make_model()(ids).logits
+    on = two(ids).logits
+    with two.disable_adapter():
+        assert torch.equal(two(ids).logits, base)
+        assert two.get_model_status().enabled is False
+    assert torch.equal(two(ids).logits, on) and two.get_model_status().enabled is True
+    assert two.get_model_status().requires_grad == {"default": True, "other": False}
+
+
+def test_unloading_leaves_the_model_as_it_was(two, ids):
+    bare = two.unload()
+    assert not any(isinstance(module, BaseTunerLayer) for module in bare.modules())
+    assert not hasattr(bare, "peft_config")
+    fresh = make_model()
+    assert list(bare.state_dict()) == list(fresh.state_dict())
+    assert torch.equal(bare(ids).logits, fresh(ids).logits)
+    assert not any(module._forward_hooks for module in bare.modules())
+    assert not any(module._forward_pre_hooks for module in bare.modules())
+
+
+def test_merging_is_refused_with_the_reason(adapted):
+    for merge in (adapted.merge_and_unload, adapted.merge_adapter):
+        with pytest.raises(ValueError, match="cannot be merged: a connection goes around whole"):
+            merge()
+    assert adapted.get_model_status().merged_adapters == []
+    assert not adapted.supports_lora_conversion()
+
+
+def test_one_batch_with_several_adapters(two, ids):
+    names = ["other", "__base__", "default"]
+    mixed = two(ids, adapter_names=names).logits
+    for i, name in enumerate(names):
+        if name == "__base__":
+            expected = make_model()(ids).logits[i]
+        else:
+            two.set_adapter(name)
+            expected = two(ids).logits[i]
+        torch.testing.assert_close(mixed[i], expected)
+    two.set_adapter("default")
+    assert torch.equal(two(ids).logits, two(ids, adapter_names=["default"] * 3).logits)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_beams": 3, "do_sample": False},
+        {"do_sample": False},
+        {"num_beams": 2, "num_return_sequences": 2, "do_sample": False},
+    ],
+)
+def test_generation_with_several_adapters(two, ids, options):
+    names = ["other", "__base__", "default"]
+    options = {"max_new_tokens": 6, "min_new_tokens": 6, **options}
+    mask = torch.ones_like(ids)
+    mixed = two.generate(input_ids=ids, attention_mask=mask, adapter_names=names, **options)
+    each = options.get("num_return_sequences", 1)
+    for i, name in enumerate(names):
+        if name == "__base__":
+            alone = make_model().generate(input_ids=ids, attention_mask=mask, **options)
+        else:
+            two.set_adapter(name)
+            alone = two.generate(input_ids=ids, attention_mask=mask, **options)
+        rows = slice(i * each, (i + 1) * each)
+        assert torch.equal(mixed[rows], alone[rows])
+
+
+def test_beams_of_the_generation_config_count_too(two, ids):
+    two.generation_config.update(num_beams=2, max_new_tokens=4, min_new_tokens=4)
+    names, mask = ["other", "default", "default"], torch.ones_like(ids)
+    mixed = two.generate(input_ids=ids, attention_mask=mask, adapter_names=names)
+    assert torch.equal(mixed[1:], two.generate(input_ids=ids, attention_mask=mask)[1:])
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["default"], "adapter_names has 1 names for a batch of 3; give one for each"),
+        (["default", "nope", "no"], "adapter_names has unknown adapters: no, nope"),
+    ],
+)
+def test_bad_adapter_names(two, ids, names, text):
+    with pytest.raises(ValueError, match=text):
+        two(ids, adapter_names=names)
+    assert two(ids).logits.shape[0] == 3  # and nothing of it stays
+
+
+def test_adapter_names_are_for_inference(two, ids):
+    with pytest.raises(ValueError, match="adapter_names is for inference; call model.eval"):
+        two.train()(ids, adapter_names=["default"] * 3)
+
+
+def test_copies_and_pickles_are_models_of_their_own(two, ids):
+    for other in (copy.deepcopy(two), pickle.loads(pickle.dumps(two))):
+        expected = two(ids).logits
+        assert torch.equal(other(ids).logits, expected)
+        with torch.no_grad():
+            other.get_base_model().transformer.around_blocks.solo_connections["default"].v.zero_()
+        assert torch.equal(two(ids).logits, expected)
+        assert not torch.equal(other(ids).logits, expected)
+        assert torch.equal(other.unload()(ids).logits, make_model()(ids).logits)
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+def test_types_of_the_weights(ids, autocast, tmp_path):
+    """In half precision the adapter stays in fp32, unless it is not to."""
+    kind = torch.float32 if autocast else torch.bfloat16
+    model = get_peft_model(
+        make_model().bfloat16(), SoloConfig(**SMALL), autocast_adapter_dtype=autocast
+    )
+    model.add_adapter("other", SoloConfig(**OTHER), autocast_adapter_dtype=autocast)
+    model.save_pretrained(tmp_path)
+    model.load_adapter(tmp_path, "loaded", autocast_adapter_dtype=autocast)
+    own = [p for n, p in model.named_parameters() if "solo_" in n]
+    assert len(own) == 15 and {p.dtype for p in own} == {kind}
+    assert model(ids).logits.dtype is torch.bfloat16
+    model(ids, labels=ids).loss.backward()
+
+
+def test_a_head_is_trained_and_saved_beside_it(tmp_path):
+    """SEQ_CLS: peft adds the classifier to modules_to_save."""
+    options = FITTING["bert"][1]
+    torch.manual_seed(1)
+    bert = AutoModelForSequenceClassification.from_config(BertConfig(**options)).eval()
+    bare = copy.deepcopy(bert)
+    model = get_peft_model(bert, SoloConfig(r=4, lambda_init=0.5, task_type="SEQ_CLS")).eval()
+    assert any(p.requires_grad for n, p in model.named_parameters() if "classifier" in n)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1)
+    ids = torch.arange(12).view(2, 6)
+    expected = model(ids).logits
+    model.save_pretrained(tmp_path)
+    assert torch.equal(PeftModel.from_pretrained(bare, tmp_path)(ids).logits, expected)
+
+
+def test_the_state_dict_is_complete_whatever_adapters_are_called(adapted):
+    expected = len(get_peft_model_state_dict(adapted))
+    for name in ("default2", "other_default", "foodefault_bar", "efaul", "solo"):
+        adapted.add_adapter(name, SoloConfig(**SMALL))
+        assert len(get_peft_model_state_dict(adapted)) == expected
+    for name in ("encoder", "e", "transformer", "around_blocks"):
+        with pytest.raises(ValueError, match=f"an adapter cannot be called '{name}', which is a"):
+            adapted.add_adapter(name, SoloConfig(**SMALL))
+    assert len(adapted.peft_config) == 6

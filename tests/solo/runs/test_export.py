@@ -1,0 +1,197 @@
+"""Runs leave the project and come back: the same logits, by peft, by transformers, by solo.load."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from peft import PeftConfig, PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import solo
+from solo.adapters import METHODS, make_config
+from solo.adapters.shared.from_peft import PeftMethod
+from solo.backbones.loading import fingerprint, load_backbone
+from solo.runs import checkpoint, export, stages
+from solo.runs.run import make_run
+from tests.conftest import make_model
+
+FROM_PEFT = {
+    name: {"rank": 2} if hasattr(method.Config, "rank") else {}
+    for name, method in METHODS.items()
+    if issubclass(method, PeftMethod)
+}
+FROM_PEFT |= {"fourierft": {"frequencies": 50}, "vblora": {"rank": 2, "length": 8}}
+LORA = [
+    {},
+    {"targets": ["v", "k", "c_fc", "attn.c_proj"]},
+    {"middle": "diagonal", "targets": ["c_attn"]},
+    {"middle": "full", "targets": ["q", "mlp.c_proj"]},
+]
+ADAPTERS = [
+    ("solo", {"rank": 4, "sparsity": 0.4}),
+    ("solo", {"rank": 4, "variant": "devcode", "sparsity": 0.4, "span": 2}),
+    ("solo", {"rank": 4, "trainable_matrices": False, "mask_seed": 4, "sparsity": 0.5}),
+    *[("lora", {"rank": 2, **options}) for options in LORA],
+    *FROM_PEFT.items(),
+]
+
+
+def trained(config, name, options):
+    """A run as training leaves it, with values drawn at random."""
+    _, adapter = make_config({"name": name, **options})
+    run = make_run(replace(config, method=name, adapter=adapter))
+    model, _, backbone = stages.load_model(config.model)
+    method = run.config.method_class.attach(model, adapter, 1)
+    draws = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in method.parameters.values():
+            parameter += 0.2 * torch.randn(parameter.shape, generator=draws)
+    if name == "solo":
+        method.after_step(3)  # lambda in its bounds, as a step leaves it
+    with run.stage("train") as entry:
+        entry |= {"steps": 3} | stages.finish(run, method, backbone, 12)
+    return run
+
+
+def own_model(run):
+    """The run's model as the project decodes it."""
+    model = load_backbone(run.config.model.path)
+    checkpoint.load_adapter(run.directory, model, fingerprint(model))
+    return model
+
+
+@torch.no_grad()
+def logits(model):
+    return model(torch.arange(40).view(4, 10)).logits
+
+
+def test_eleven_methods_come_from_peft():
+    assert len(FROM_PEFT) == 11
+
+
+@pytest.mark.parametrize(("name", "options"), ADAPTERS, ids=str)
+def test_exported_and_read_back(config, tmp_path, name, options):
+    run = trained(config, name, options)
+    out = export.export_run(run, tmp_path / "out", None)
+    expected = logits(own_model(run))
+    bare = load_backbone(config.model.path)
+    assert not torch.allclose(logits(bare), expected, atol=1e-3)
+    loaded = PeftModel.from_pretrained(bare, out)
+    same = {"rtol": 1e-3, "atol": 1e-3} if name == "pissa" else {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(logits(loaded), expected, **same)
+    if name == "solo":
+        assert torch.equal(logits(loaded), expected)
+    assert PeftConfig.from_pretrained(out).base_model_name_or_path == config.model.path
+    assert {path.name for path in out.iterdir()} == {
+        "README.md", "adapter_config.json", "adapter_model.safetensors",
+    }  # fmt: skip
+
+
+def test_one_line_gives_the_model(config, tmp_path):
+    """From the run and from the export, the backbone named by them or by the caller."""
+    run = trained(config, "lora", {"rank": 2})
+    out = export.export_run(run, tmp_path / "out", None)
+    expected = logits(own_model(run))
+    for source, options in (
+        (out, {}),
+        (str(out), {"backbone": config.model.path}),
+        (run.directory, {}),
+        (str(run.directory), {"backbone": config.model.path}),
+    ):
+        loaded = solo.load(source, **options)
+        assert isinstance(loaded, PeftModel) and not loaded.training
+        torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_solo_and_loras_counts_are_the_runs(config, tmp_path):
+    """Solo as trained; LoRA on q and v as rank 2r on c_attn, zeros of the blocks included."""
+    solo_run = trained(config, "solo", {"rank": 4, "sparsity": 0.4})
+    model = solo.load(solo_run.directory)
+    assert model.get_nb_trainable_parameters()[0] == own_trained(solo_run)
+    lora = solo.load(trained(config, "lora", {"rank": 2}).directory)
+    lora_config = lora.peft_config["default"]
+    assert (lora_config.r, lora_config.lora_alpha) == (4, 64.0)
+    b = lora.get_base_model().transformer.h[0].attn.c_attn.lora_B["default"].weight
+    q, k, v = b.chunk(3)  # (16, 4) each
+    assert b.shape == (48, 4) and k.abs().max() == 0
+    assert q[:, 2:].abs().max() == 0 and v[:, :2].abs().max() == 0
+    assert min(q[:, :2].abs().max(), v[:, 2:].abs().max()) > 0
+
+
+def own_trained(run) -> int:
+    return json.loads((run.directory / "adapter.json").read_text())["n_params"]
+
+
+@pytest.mark.parametrize("name", ["full", "bitfit", "ssl"])
+def test_what_peft_has_no_form_for_becomes_a_whole_model(config, tmp_path, name):
+    run = trained(config, name, {})
+    out = export.export_run(run, tmp_path / "out", None)
+    expected = logits(own_model(run))
+    for loaded in (solo.load(out), AutoModelForCausalLM.from_pretrained(out).eval()):
+        torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(logits(solo.load(run.directory)), expected)
+    assert len(AutoTokenizer.from_pretrained(out)) > 100
+    assert "AutoModelForCausalLM.from_pretrained" in (out / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "text"),
+    [
+        ("lor2c", {}, "lor2c has no form in peft, and no plain model can hold it: .* use the run"),
+        ("lora", {"constraint": "n"}, "no plain model can hold it: constraint n puts a ReLU"),
+        ("none", {}, "trained nothing; export another run"),
+    ],
+)
+def test_what_cannot_leave_says_why(config, tmp_path, name, options, text):
+    run = trained(config, name, options)
+    with pytest.raises(ValueError, match=text):
+        export.export_run(run, tmp_path / "out", None)
+    assert not (tmp_path / "out").exists()
+    assert torch.equal(logits(solo.load(run.directory)), logits(own_model(run)))
+
+
+def test_the_card(config, tmp_path):
+    run = trained(config, "solo", {"rank": 4})
+    scores = {"BLEU": 0.25, "NIST": 3.5, "signature": "nrefs:1|nsegs:3", "details": {}}
+    card = (export.export_run(run, tmp_path / "out", scores) / "README.md").read_text("utf-8")
+    for part in (
+        f"base_model: {config.model.path}", "library_name: peft", "license: other",
+        "# Solo on ", "| BLEU | NIST |\n|---|---|\n| 0.2500 | 3.5000 |", "nrefs:1|nsegs:3",
+        "rank: 4", "batch_size: 4", f"Run {run.name}: 170 trained parameters, 3 steps",
+        "CC BY-SA 4.0", "import solo.peft",
+    ):  # fmt: skip
+        assert part in card, part
+    assert "It was not scored." in export.model_card(run, None, False)
+
+
+def test_an_export_replaces_nothing(config, tmp_path):
+    run = trained(config, "solo", {"rank": 4})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("precious")
+    with pytest.raises(ValueError, match="out is there already; name another output"):
+        export.export_run(run, tmp_path / "out", None)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["notes.txt"]
+    (tmp_path / "out" / "notes.txt").unlink()
+    export.export_run(run, tmp_path / "out", None)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".tmp")]
+
+
+def test_a_run_with_the_former_name_of_the_file_is_read(config):
+    run = trained(config, "solo", {"rank": 4})
+    expected = logits(own_model(run))
+    (run.directory / "adapter.json").rename(run.directory / "adapter_config.json")
+    assert run.state()[0] == "trained"
+    assert torch.equal(logits(solo.load(run.directory)), expected)
+
+
+def test_what_is_no_model_is_refused_in_one_line(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ValueError, match="nowhere' is no folder with a run, an adapter or a") as e:
+        solo.load(tmp_path / "nowhere")
+    assert "\n" not in str(e.value)
+    run = trained(config, "solo", {"rank": 4})
+    out = export.export_run(run, tmp_path / "out", None)
+    make_model(n_layer=7).save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="with num_blocks=6, and this one has 7; load the"):
+        solo.load(out, backbone=str(tmp_path / "other"))
