@@ -55,6 +55,7 @@ class Metric:
     prepare: "Callable[[Texts], object] | None" = None
     packages: tuple[str, ...] = ()
     optional: bool = True
+    lower_is_better: bool = False
 
     def shown(self, score: float, sign: str = "") -> str:
         """A score, or with sign "+" a difference, as tables show it."""
