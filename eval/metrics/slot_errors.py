@@ -85,9 +85,10 @@ def _measured(mrs: Sequence[MR], hypotheses: Sequence[str]) -> Measured:
     for row, mr, text in zip(rows, mrs, hypotheses, strict=True):
         found = errors(mr, text)
         row[:] = sum(of_slot.total() for of_slot in mr.values()), *found, not any(found)
-    slots, *counts, _ = rows.T
+    slots, *counts, right = rows.T
     columns = {"SER": (sum(counts) / slots).tolist()}
     columns |= {f"SER_{kind}": column.tolist() for kind, column in zip(KINDS, counts, strict=True)}
+    columns["SER_right"] = right.tolist()
     sums = rows.sum(0)
     parts = {f"SER_{kind}": float(n / sums[0]) for kind, n in zip(KINDS, sums[1:], strict=False)}
     parts["SER_right"] = float(sums[-1] / len(rows))
@@ -103,7 +104,7 @@ METRIC = Metric(
     title="SER",
     scale=100,
     digits=2,
-    limits=(0, np.inf),
+    limits=(0, 100),  # a text has so many values at most, an MR one at least
     signature="slot_error.py:164acdf",
     columns=("slots", *KINDS, "right"),
     from_sums=lambda sums, segments: _rate(sums),

@@ -14,14 +14,20 @@ Report = Callable[[int, int], None]  # (systems done, of how many)
 class Texts:
     """Systems to measure, each a pair (hypotheses, references).
 
-    corpora: the pairs as they came; by_segment: whether single segments are scored too;
+    corpora: the pairs as they came; sources: of each system the MR of each hypothesis, "" if
+    unknown; by_segment: whether single segments are scored too;
     background: where work beside the caller's is done; report: told of progress.
     """
 
     def __init__(
-        self, corpora: Sequence[Corpus], by_segment: bool, background: Executor, report: Report
+        self,
+        corpora: Sequence[Corpus],
+        sources: Sequence[Sequence[str]],
+        by_segment: bool,
+        background: Executor,
+        report: Report,
     ):
-        self.corpora, self.by_segment = corpora, by_segment
+        self.corpora, self.sources, self.by_segment = corpora, sources, by_segment
         self.background, self.report = background, report
 
     @cached_property
