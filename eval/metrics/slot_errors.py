@@ -46,7 +46,7 @@ def read_mr(text: str) -> MR | None:
 def said(text: str, mr: MR) -> MR:
     """The values that a text mentions; the MR decides where words may stand for several."""
     values: MR = {}
-    joined = text.replace(" n't", "n't")  # as LoRA's files are tokenised
+    joined = text.replace(" n't", "n't").replace("n 't", "n't")  # tokenised as in LoRA's files
     for slot, value, *_ in mentions(joined, mr):
         of_slot = values.setdefault(slot, Counter())
         of_slot[value] = of_slot[value] + 1 if (slot, value) == ("customer rating", "low") else 1

@@ -65,19 +65,17 @@ def score_systems(
     What systems share, such as references and the Java processes, is paid once. Arguments and
     errors of each as in :func:`score`, its MRs in sources.
     """
-    if sources is None:
-        sources = [[""] * len(hypotheses) for hypotheses, _ in corpora]
-    for corpus, of_system in zip(corpora, sources, strict=True):
+    for corpus in corpora:
         _check(*corpus)
-        if len(of_system) != len(corpus[0]):
+    for (hypotheses, _), mrs in zip(corpora, sources or (), strict=bool(sources)):
+        if len(hypotheses) != len(mrs):
             raise ValueError(
-                f"{len(corpus[0])} hypotheses, but {len(of_system)} MRs; both must have the same "
-                "number"
+                f"{len(hypotheses)} hypotheses, but {len(mrs)} MRs; both must have the same number"
             )
     # One thread does everything beside METEOR, which takes longest: that runs in this thread, so
     # that it waits least and an interrupt ends it at once.
     with _without_collector(), ThreadPoolExecutor(1) as background:
-        texts = Texts(corpora, sources, by_segment, background, report)
+        texts = Texts(corpora, by_segment, background, report, sources)
         prepared = {
             name: metric.prepare(texts) for name, metric in METRICS.items() if metric.prepare
         }

@@ -14,21 +14,21 @@ Report = Callable[[int, int], None]  # (systems done, of how many)
 class Texts:
     """Systems to measure, each a pair (hypotheses, references).
 
-    corpora: the pairs as they came; sources: of each system the MR of each hypothesis, "" if
-    unknown; by_segment: whether single segments are scored too;
+    corpora: the pairs as they came; by_segment: whether single segments are scored too;
     background: where work beside the caller's is done; report: told of progress.
     """
 
     def __init__(
         self,
         corpora: Sequence[Corpus],
-        sources: Sequence[Sequence[str]],
         by_segment: bool,
         background: Executor,
         report: Report,
+        sources: Sequence[Sequence[str]] | None = None,
     ):
-        self.corpora, self.sources, self.by_segment = corpora, sources, by_segment
+        self.corpora, self.by_segment = corpora, by_segment
         self.background, self.report = background, report
+        self.sources = sources or [[""] * len(hypotheses) for hypotheses, _ in corpora]
 
     @cached_property
     def tokens(self) -> list[Corpus]:
