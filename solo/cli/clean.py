@@ -10,6 +10,7 @@ from pathlib import Path
 
 from eval.metrics.slot_errors import SLOT, read_mr, said
 from solo import rows
+from solo.datasets import download, e2e_clean, e2e_raw
 from solo.files import write_text
 
 COLUMNS = ("mr", "ref", "fixed", "orig_mr")
@@ -19,20 +20,42 @@ ORDER = (
 Row = tuple[str, str, int, str]  # as COLUMNS
 
 
-def make_clean(own: dict[str, Path], out: dict[str, Path]) -> None:
-    """Write the cleaned files of the splits train, valid and test.
+def prepare_made(directory: Path | None = None) -> Path:
+    """Have the cleaned files ready without a network: what is missing is made from E2E's own files.
 
-    own: E2E's own CSVs; out: where the cleaned ones go. Raises ValueError for an MR that is none of
+    Returns their folder. Raises FileNotFoundError without E2E's own, ValueError for a file that is
+    not the published one.
+    """
+    directory = Path(directory) if directory else download.e2e_clean_dir()
+    own = {split: download.e2e_dir() / file.name for split, file in e2e_raw.SOURCE.splits.items()}
+    published = e2e_clean.SOURCE.splits
+    missing = {
+        split: directory / file.name
+        for split, file in published.items()
+        if not (directory / file.name).exists()
+    }
+    if missing:
+        for split, path in own.items():
+            download.check_file(path, e2e_raw.SOURCE.splits[split].sha256)
+        make_clean(own, missing)
+    download.verify(directory, {file.name: file.sha256 for file in published.values()})
+    return directory
+
+
+def make_clean(own: dict[str, Path], out: dict[str, Path]) -> None:
+    """Write cleaned files.
+
+    own: E2E's own CSVs of the splits valid, test and, if it is made, train; out: where the cleaned
+    ones go. Raises ValueError for an MR that is none of
     E2E's.
     """
     fixed = {split: _fixed(path) for split, path in own.items()}
     test = {_without_names(mr) for row in fixed["test"] for mr in (row[0], row[3])}
     valid = {_without_names(row[0]) for row in fixed["valid"]}
-    kept = {"test": fixed["test"]}
-    kept["valid"] = [row for row in fixed["valid"] if _without_names(row[0]) not in test]
-    kept["train"] = [row for row in fixed["train"] if _without_names(row[0]) not in test | valid]
+    elsewhere = {"train": test | valid, "valid": test, "test": set()}
     for split, path in out.items():
-        write_text(path, _csv(kept[split]))
+        kept = [row for row in fixed[split] if _without_names(row[0]) not in elsewhere[split]]
+        write_text(path, _csv(kept))
 
 
 def _fixed(path: Path) -> list[Row]:
@@ -54,8 +77,7 @@ def _fixed(path: Path) -> list[Row]:
 def _without_names(mr: str) -> tuple[tuple[str, str], ...]:
     """What has to differ between the splits: an MR but for the names in it."""
     return tuple(
-        (slot, "" if slot in ("name", "near") else value)
-        for slot, value in SLOT.findall(mr)
+        (slot, "" if slot in ("name", "near") else value) for slot, value in SLOT.findall(mr)
     )
 
 
