@@ -196,7 +196,7 @@ def markdown(differences: dict[str, Difference], names: Sequence[str] = ("A", "B
         )
         cells = [f"{a:.{digits}f}", f"{b:.{digits}f}", f"{a - b:+.{digits}f}"]
         cells += [f"{low:+.{digits}f} to {high:+.{digits}f}", f"{difference.p:.4f}"]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        lines.append(f"| {metric.head} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 SIGNS = str.maketrans(
     {character: rf"\{character}" for character in "_%&#${}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"±": r"$\pm$", "−": "$-$", "–": "--"}
+    | {"±": r"$\pm$", "−": "$-$", "–": "--", "↓": r"$\downarrow$"}
 )
 
 

@@ -40,7 +40,8 @@ class Rows:
 
 @dataclass
 class Data:
-    """hypotheses[i] is scored against references[i]; sources[i] is its MR, "" if unknown."""
+    """hypotheses[i] is scored against references[i]; sources[i] is its MR, of whichever of the two
+    files has MRs, "" if unknown."""
 
     sources: list[str]
     hypotheses: list[str]
@@ -270,6 +271,7 @@ def _pair(
         # The official script knows runs only and stops where their number is another.
         groups = runs if len(runs) == len(hypotheses.texts) else distinct
         references = [texts for _, texts in groups]
+        hypotheses.sources = [source for source, _ in groups]
     else:
         references = loaded
         if [[source] for source in hypotheses.sources] == references:

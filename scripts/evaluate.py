@@ -17,7 +17,7 @@ from solo.cli.evaluate import evaluate_runs
 def main(cfg: DictConfig) -> None:
     [scores] = evaluate_runs([run_of(cfg)])
     for name in METRICS:
-        if name in scores:  # a run scored before a metric was added lacks it
+        if name in scores:  # a metric that its MRs are not made for is missing
             print(f"{name:8s} {scores[name]:.4f}")
 
 

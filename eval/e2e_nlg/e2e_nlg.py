@@ -2,7 +2,8 @@
 the package is installed, evaluate.load(e2e_score.METRIC).
 
 predictions: texts. references: for each prediction a list of texts (or one text). compute()
-returns BLEU, NIST, METEOR, ROUGE_L and CIDEr on the official script's scale, and chrF (chrF++).
+returns BLEU, NIST, METEOR, ROUGE_L and CIDEr on the official script's scale, and chrF (chrF++);
+compute(mrs=[...]) with the E2E MR of each prediction also the slot error rate, SER, and its parts.
 """
 
 import importlib
@@ -44,6 +45,6 @@ class E2ENLG(evaluate.Metric):
             ],
         )
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions, references, mrs=None):
         groups = [[group] if isinstance(group, str) else group for group in references]
-        return _score()(predictions, groups)
+        return _score()(predictions, groups, mrs)

@@ -2,7 +2,7 @@
 comes from sums over segments."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,12 +19,14 @@ class Measured:
 
     score: of the corpus, on the scale of the JSON files; statistics: [segments, columns], whose
     weighted sums give the score of any resample; by_segment: {name: a score for each segment},
-    needed only where the Texts ask for segments.
+    needed only where the Texts ask for segments; parts: {name: value} of what the score is made of,
+    for the JSON files.
     """
 
     score: float
     statistics: np.ndarray
     by_segment: dict[str, Sequence[float]]
+    parts: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,12 @@ class Metric:
     signature: what decides about the number, as sacrebleu writes it; packages: whose versions do
     columns: names of the statistics of a segment
     from_sums: (sums [corpora, columns], segments of each corpus [corpora]) -> scores [corpora]
-    measure: all systems of a Texts -> one Measured each
+    measure: all systems of a Texts -> one Measured each, None for one that the metric is not made
+        for (of other MRs than it knows)
     prepare: for a metric that waits for a program of its own: what has to be done before others
         begin; measure then gets its result as a second argument
     optional: tables leave the column out where no run has this score
+    lower_is_better: of two systems the one with the lower score is better
     """
 
     name: str
@@ -51,10 +55,16 @@ class Metric:
     signature: str
     columns: tuple[str, ...]
     from_sums: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    measure: Callable[..., list[Measured]]
+    measure: Callable[..., "list[Measured | None]"]
     prepare: "Callable[[Texts], object] | None" = None
     packages: tuple[str, ...] = ()
     optional: bool = True
+    lower_is_better: bool = False
+
+    @property
+    def head(self) -> str:
+        """The name at the head of a table's column, with an arrow where lower is better."""
+        return f"{self.name} ↓" if self.lower_is_better else self.name
 
     def shown(self, score: float, sign: str = "") -> str:
         """A score, or with sign "+" a difference, as tables show it."""

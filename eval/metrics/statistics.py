@@ -35,14 +35,18 @@ def save(
     path: Path, statistics: Statistics, sources: Sequence[str], inputs: dict[str, str]
 ) -> None:
     """Write statistics as JSON, with the MRs and the sha256 of what they were computed from."""
-    content = {
+    content = content_of(statistics, inputs) | {"sources": list(sources)}
+    replace_text(Path(path), json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def content_of(statistics: Statistics, inputs: dict[str, str]) -> dict:
+    """What a file of statistics holds, without the MRs."""
+    return {
         "version": VERSION,
         "inputs": inputs,
-        "sources": list(sources),
         "columns": {name: METRICS[name].columns for name in statistics},
         "rows": {name: rows.tolist() for name, rows in statistics.items()},
     }
-    replace_text(Path(path), json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def read(path: Path, inputs: dict[str, str]) -> tuple[Statistics, list[str]] | None:

@@ -18,7 +18,8 @@ from .texts import Report, Texts
 
 @dataclass(frozen=True)
 class Result:
-    """scores: of a system, by metric; segments: {name: score} of each of its segments, if asked
+    """scores: of a system, by metric, without those that its MRs are not made for, and the parts of
+    those that have any; segments: {name: score} of each of its segments, if asked
     for; statistics: what the scores are made of (:mod:`eval.metrics.statistics`)."""
 
     scores: dict[str, float]
@@ -57,18 +58,24 @@ def score_systems(
     corpora: Sequence[Corpus],
     by_segment: bool = False,
     report: Report = lambda done, total: None,
+    sources: Sequence[Sequence[str]] | None = None,
 ) -> list[Result]:
     """The scores of any number of systems, each a pair (hypotheses, references).
 
     What systems share, such as references and the Java processes, is paid once. Arguments and
-    errors of each as in :func:`score`.
+    errors of each as in :func:`score`, its MRs in sources.
     """
     for corpus in corpora:
         _check(*corpus)
+    for (hypotheses, _), mrs in zip(corpora, sources or (), strict=bool(sources)):
+        if len(hypotheses) != len(mrs):
+            raise ValueError(
+                f"{len(hypotheses)} hypotheses, but {len(mrs)} MRs; both must have the same number"
+            )
     # One thread does everything beside METEOR, which takes longest: that runs in this thread, so
     # that it waits least and an interrupt ends it at once.
     with _without_collector(), ThreadPoolExecutor(1) as background:
-        texts = Texts(corpora, by_segment, background, report)
+        texts = Texts(corpora, by_segment, background, report, sources)
         prepared = {
             name: metric.prepare(texts) for name, metric in METRICS.items() if metric.prepare
         }
@@ -85,26 +92,34 @@ def score_systems(
     ]
 
 
-def _result(measured: dict[str, Measured], by_segment: bool) -> Result:
+def _result(measured: dict[str, Measured | None], by_segment: bool) -> Result:
     """One system's, in the registry's order."""
-    measured = {name: measured[name] for name in METRICS}
+    measured = {name: measured[name] for name in METRICS if measured[name]}
     columns = {name: values for of in measured.values() for name, values in of.by_segment.items()}
     rows = zip(*columns.values(), strict=True) if by_segment else ()
+    scores = {}
+    for name, of_metric in measured.items():
+        scores |= {name: of_metric.score} | of_metric.parts
     return Result(
-        scores={name: of_metric.score for name, of_metric in measured.items()},
+        scores=scores,
         segments=[dict(zip(columns, map(float, row), strict=True)) for row in rows],
         statistics={name: of_metric.statistics for name, of_metric in measured.items()},
     )
 
 
-def score(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+def score(
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+    mrs: Sequence[str] | None = None,
+) -> dict[str, float]:
     """{metric: score} in the registry's order: BLEU, NIST, METEOR, ROUGE_L and CIDEr on the
-    official script's scale, then chrF.
+    official script's scale, then chrF; with MRs of E2E in `mrs` also SER and its parts.
 
     hypotheses[i] (untokenised text, may be empty) is compared with every text of references[i].
-    All but NIST (0 upwards) and CIDEr (0 to 10) lie in [0, 1].
+    All but NIST (0 upwards), CIDEr (0 to 10) and SER (0 upwards) lie in [0, 1].
 
     Raises ValueError if the two differ in length, are empty, or a segment has no reference;
     RuntimeError or FileNotFoundError if a Java program fails or is missing.
     """
-    return score_systems([(hypotheses, references)])[0].scores
+    sources = None if mrs is None else [mrs]
+    return score_systems([(hypotheses, references)], sources=sources)[0].scores

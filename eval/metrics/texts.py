@@ -19,10 +19,16 @@ class Texts:
     """
 
     def __init__(
-        self, corpora: Sequence[Corpus], by_segment: bool, background: Executor, report: Report
+        self,
+        corpora: Sequence[Corpus],
+        by_segment: bool,
+        background: Executor,
+        report: Report,
+        sources: Sequence[Sequence[str]] | None = None,
     ):
         self.corpora, self.by_segment = corpora, by_segment
         self.background, self.report = background, report
+        self.sources = sources or [[""] * len(hypotheses) for hypotheses, _ in corpora]
 
     @cached_property
     def tokens(self) -> list[Corpus]:

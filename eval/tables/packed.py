@@ -6,13 +6,17 @@ of the decoding as one. The predictions lie beside it, as they were scored. The 
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import records
 from ..compare import decoding_of
 from ..files import replace, replace_text
+from ..metrics import METRICS
+from ..metrics.statistics import content_of
 from ..readers import read_hypotheses
 from ..records import CONFIG, ENVIRONMENT, IDENTITY, LOG, ROWS, SCORES, STATISTICS
+from ..score import not_measured, score_files
 from .runs import read_run, reason
 
 
@@ -33,9 +37,38 @@ def pack(run: Path, out: Path, reported: dict) -> Path:
     target = Path(out) / f"{name}.json"
     predictions = records.predictions_of(decoding)
     replace(records.predictions_of(target), lambda path: shutil.copyfile(predictions, path))
+    _write(target, parts)
+    return target
+
+
+def lacks_scores(run: Path) -> bool:
+    """Whether a packed run was scored before a metric came that its MRs are made for."""
+    scores = records.read(run, SCORES)
+    return not METRICS.keys() <= scores.keys() | not_measured(scores.get("signature", ""))
+
+
+def score_again(runs: Sequence[Path], references: Path) -> None:
+    """Give packed runs the scores and statistics of today's metrics, from their predictions.
+
+    Raises ValueError, before any work, for a run that was scored against other references.
+    """
+    kept = [json.loads(run.read_text(encoding="utf-8")) for run in runs]
+    sha256 = records.sha256(references)
+    for run, parts in zip(runs, kept, strict=True):
+        if parts[STATISTICS]["inputs"]["references"] != sha256:
+            raise ValueError(f"{run} was scored against other references than {references}")
+    results = score_files(references, [records.predictions_of(run) for run in runs])
+    for run, parts, result in zip(runs, kept, results, strict=True):
+        parts[SCORES] = result.scores
+        parts[STATISTICS] = content_of(result.statistics, parts[STATISTICS]["inputs"])
+        _shorten(parts[STATISTICS])
+        parts[ENVIRONMENT]["evaluate"].pop("sha256", None)  # of the scores that were there
+        _write(run, parts)
+
+
+def _write(target: Path, parts: dict) -> None:
     written = (f"{json.dumps(key)}:{_compact(value)}" for key, value in parts.items())
     replace_text(target, "{" + ",\n".join(written) + "}\n")
-    return target
 
 
 def _parts(directory: Path, decoding: Path) -> dict:
@@ -47,10 +80,7 @@ def _parts(directory: Path, decoding: Path) -> dict:
     predictions = read_hypotheses(records.predictions_of(decoding), [])
     if statistics.pop("sources") != predictions.sources:  # a packed run has them there alone
         raise ValueError(f"{STATISTICS} is of other MRs than the predictions; evaluate it again")
-    statistics["rows"] = {
-        metric: [[_short(value) for value in row] for row in rows]
-        for metric, rows in statistics["rows"].items()
-    }
+    _shorten(statistics)
     return {
         CONFIG: records.read(directory, CONFIG),
         **both,
@@ -58,6 +88,13 @@ def _parts(directory: Path, decoding: Path) -> dict:
         SCORES: records.read(decoding, SCORES),
         LOG: records.read_log(directory),
         STATISTICS: statistics,
+    }
+
+
+def _shorten(statistics: dict) -> None:
+    statistics["rows"] = {
+        metric: [[_short(value) for value in row] for row in rows]
+        for metric, rows in statistics["rows"].items()
     }
 
 

@@ -43,7 +43,7 @@ def markdown(table: Table, lines: list[Line]) -> str:
     """The table, its notes, the runs behind it, the runs that come apart, the directories left
     out."""
     metrics = metrics_of(table)
-    names = [metric.name for metric in metrics]
+    names = [metric.head for metric in metrics]
     text = [f"# {table.definition['title']}", "", LEGEND.format(percent=percent(metrics))]
     text += [*_note(table), row_of([*HEAD, *names])]
     text += ["|---|---|---:|---|---|" + "---:|" * len(names)]
@@ -73,7 +73,7 @@ def latex(table: Table, lines: list[Line]) -> str:
         text += [f"% {apart} marked runs (stand-in, partial, other settings) are in {name}.md only"]
     text += [r"\begin{table}", r"\centering", rf"\caption{{{escaped(table.definition['title'])}}}"]
     text += [rf"\label{{tab:{name}}}", rf"\begin{{tabular}}{{llrll{'r' * len(metrics)}}}"]
-    text += [r"\toprule", _tex_row([*HEAD, *(metric.name for metric in metrics)]), r"\midrule"]
+    text += [r"\toprule", _tex_row([*HEAD, *(metric.head for metric in metrics)]), r"\midrule"]
     body = _body(lines, metrics)
     for i, cells in enumerate(body):
         text += [r"\addlinespace"] if i and cells[0] else []
@@ -102,7 +102,7 @@ def plain_markdown(table: Table) -> str:
     """One line per run, for a table that nobody reported (the demo)."""
     metrics = metrics_of(table)
     text = [f"# {table.definition['title']}", "", f"{percent(metrics)} x 100.", "", *_note(table)]
-    text += [row_of(["row", "seed", "trainable", "lr", *(metric.name for metric in metrics)])]
+    text += [row_of(["row", "seed", "trainable", "lr", *(metric.head for metric in metrics)])]
     text += ["|---|---|---|---|" + "---|" * len(metrics)]
     for row, filling in rows_of(table):
         for run in filling:

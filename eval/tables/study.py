@@ -31,7 +31,7 @@ with the MR's name to the letter, of all seeds.
 CLAIMS_NOTE = """\
 Differences of mean scores. The bootstrap draws seeds and MRs; p is two-sided, with Holm's
 correction. Visible: the smallest true difference that such runs would show in four of five cases.
-Others: metrics whose intervals leave out 0.
+Others: metrics whose intervals leave out 0; + where the first is better, - where it is worse.
 """
 
 
@@ -67,7 +67,7 @@ def markdown(table: Table) -> str:
     names = sorted({run.marks[0] for group in groups for run in group.runs if run.marks})
     note = NOTE.format(backbones="; ".join(names) or "no run yet", percent=percent(metrics))
     text = [f"# {table.definition['title']}", "", note]
-    text += [row_of(["stand-in", "trainable", "lr", "seeds", *(m.name for m in metrics), "names"])]
+    text += [row_of(["stand-in", "trainable", "lr", "seeds", *(m.head for m in metrics), "names"])]
     text += ["|---|---:|---|---|" + "---:|" * (len(metrics) + 1)]
     for group in groups:
         runs = group.runs
@@ -144,7 +144,7 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
             lines.append(row_of([group.label, str(run.seed), *cells]))
     if not lines:
         return []
-    head = ["stand-in", "seed", *(metric.name for metric in metrics)]
+    head = ["stand-in", "seed", *(metric.head for metric in metrics)]
     intro = "The difference to the same seed; 95 % interval and two-sided p of a paired bootstrap."
     rule = "|---|---|" + "---:|" * len(metrics)
     return ["", f"## Against {name}", "", intro, "", row_of(head), rule, *lines]
@@ -176,7 +176,10 @@ def _claims(table: Table, groups: list[Group]) -> list[str]:
 
 
 def _others(of_claim: dict[str, Claim]) -> str:
-    signs = {name: int(c.low > 0) - int(c.high < 0) for name, c in of_claim.items()}
+    signs = {}
+    for name, claim in of_claim.items():
+        sign = int(claim.low > 0) - int(claim.high < 0)
+        signs[name] = -sign if METRICS[name].lower_is_better else sign
     del signs[BLEU.name]
     texts = [f"{'+' if sign > 0 else '-'} {name}" for name, sign in signs.items() if sign]
     return ", ".join(texts) or "none"

@@ -7,7 +7,7 @@ from pathlib import Path
 from eval.metrics import METRICS as REGISTRY
 from eval.metrics.statistics import read, save
 from eval.records import contradiction, read_scores
-from eval.score import score_files
+from eval.score import not_measured, score_files
 from solo.files import file_sha256, read_json, write_json
 from solo.runs import record
 from solo.runs.run import METRICS, PREDICTIONS, STATISTICS, Run
@@ -44,15 +44,16 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
 
 def _is_scored(run: Run, inputs: dict[str, str], references: str) -> bool:
     """Whether the run's scores are as they were written for `inputs`, or (without a record of that)
-    as the statistics of the segments give them, and of every metric; one may have come since."""
+    as the statistics of the segments give them, and of every metric that its MRs are made for; one
+    may have come since."""
     entry, path = record.stage_record(run.decoding, "evaluate"), run.decoding / METRICS
     if not (entry and entry.get("inputs") == inputs and path.exists()):
         return False
     try:
-        scores = read_scores(run.decoding)
+        scores, content = read_scores(run.decoding), read_json(path)
     except ValueError:  # damaged
         return False
-    if not set(REGISTRY) <= set(scores):
+    if not set(REGISTRY) <= set(scores) | not_measured(content.get("signature", "")):
         return False
     if "sha256" in entry:
         return entry["sha256"] == file_sha256(path)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from eval.tables.packed import lacks_scores, score_again
 from eval.tables.report import write_figures, write_table
 from solo import files
 from solo.cli.command import CONFIGS
@@ -118,6 +119,18 @@ def _kind(entry: dict) -> tuple[str, str | None, int]:
     return row, own.get("adapter.variant", variant), int(own.get("train.epochs", 1))
 
 
+def _score_packed(folder: Path, references: Path) -> None:
+    """Give the packed runs the scores that came since; without the references they stay as they
+    are."""
+    older = [
+        path
+        for path in sorted(folder.glob("*.json"))
+        if lacks_scores(path) and references.is_file()
+    ]
+    if older:
+        score_again(older, references)
+
+
 def score(name: str) -> str:
     """Score every decoded run of a study and write its table and pictures; the table's text."""
     listed = read_list(name)
@@ -131,6 +144,7 @@ def score(name: str) -> str:
         if record.stage_record(run.decoding, "decode"):
             decoded.append(run)
     evaluate_runs(decoded)
+    _score_packed(home / "runs", Path(references.references))
     table = table_of(name, home / "runs", definition(name))
     write_figures(table, home)
     return write_table(table, home)

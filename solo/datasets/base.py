@@ -86,7 +86,8 @@ def read_table(path: Path) -> dict[str, list]:
 def _lines(path: Path) -> list[str]:
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"data file {path} not found; run `make data`, or set E2E_DATA_DIR to its folder"
+            f"data file {path} not found; run `make data`, or set E2E_DATA_DIR to its folder "
+            "(of the cleaned E2E: `python scripts/prepare_data.py e2e_clean`, E2E_CLEAN_DIR)"
         )
     return rows.read_lines(path)
 

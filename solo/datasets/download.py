@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from solo.datasets import e2e, e2e_raw
+from solo.datasets import e2e, e2e_clean, e2e_raw
 from solo.datasets.data import read_rows
 from solo.files import ROOT, alone_with, file_sha256, write_text
 
@@ -22,6 +22,7 @@ E2E_FILES = {  # path below the data folder: (address, sha256)
     file.name: (file.url, file.sha256)
     for file in sorted([*e2e.SOURCE.splits.values(), *e2e_raw.SOURCE.splits.values()])
 }
+E2E_CLEAN_FILES = {file.name: (file.url, file.sha256) for file in e2e_clean.SOURCE.splits.values()}
 E2E_SUMS = {name: sha256 for name, (_, sha256) in E2E_FILES.items()}
 
 HTTP_RETRY = {408, 429, 500, 502, 503, 504}  # the server may answer better in a moment
@@ -38,8 +39,17 @@ CHUNK = 1 << 16
 
 def e2e_dir() -> Path:
     """The folder of the E2E data: E2E_DATA_DIR, or data/e2e below the project's root."""
-    given = os.environ.get("E2E_DATA_DIR")
-    return Path(given) if given else ROOT / "data" / "e2e"
+    return _folder("E2E_DATA_DIR", "e2e")
+
+
+def e2e_clean_dir() -> Path:
+    """The same of the cleaned E2E data: E2E_CLEAN_DIR, or data/e2e-clean."""
+    return _folder("E2E_CLEAN_DIR", "e2e-clean")
+
+
+def _folder(variable: str, name: str) -> Path:
+    given = os.environ.get(variable)
+    return Path(given) if given else ROOT / "data" / name
 
 
 def check_file(path: Path, sha256: str | None) -> None:
@@ -51,7 +61,8 @@ def check_file(path: Path, sha256: str | None) -> None:
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing; `python scripts/prepare_data.py e2e` downloads the E2E files "
-            f"(with E2E_DATA_DIR unset), or put the file there yourself"
+            f"(with E2E_DATA_DIR unset; of the cleaned E2E e2e_clean, which --make makes from "
+            f"these), or put the file there yourself"
         )
     found = file_sha256(path)
     if sha256 is not None and found != sha256:
@@ -185,11 +196,30 @@ def prepare_e2e(
     Otherwise what is missing is downloaded into `directory` (default: data/e2e) and SHA256SUMS
     written. `progress_for(name)` gives the callback for one file. Errors: download's, verify's.
     """
+    return _prepare(directory, "E2E_DATA_DIR", e2e_dir(), files, progress_for)
+
+
+def prepare_e2e_clean(
+    directory: Path | None = None,
+    progress_for: Callable[[str], Progress] | None = None,
+    files: Mapping[str, tuple[str, str]] = E2E_CLEAN_FILES,
+) -> Path:
+    """The same of the cleaned E2E files, E2E_CLEAN_DIR and data/e2e-clean."""
+    return _prepare(directory, "E2E_CLEAN_DIR", e2e_clean_dir(), files, progress_for)
+
+
+def _prepare(
+    directory: Path | None,
+    variable: str,
+    default: Path,
+    files: Mapping[str, tuple[str, str]],
+    progress_for: Callable[[str], Progress] | None,
+) -> Path:
     sums = {name: sha256 for name, (_, sha256) in files.items()}
-    if directory is None and os.environ.get("E2E_DATA_DIR"):
-        verify(e2e_dir(), sums)
-        return e2e_dir()
-    directory = Path(directory) if directory else e2e_dir()
+    if directory is None and os.environ.get(variable):
+        verify(default, sums)
+        return default
+    directory = Path(directory) if directory else default
     for name, (url, sha256) in files.items():
         download(url, directory / name, sha256, progress_for(name) if progress_for else None)
     write_sums(directory, sums)

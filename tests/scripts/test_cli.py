@@ -174,7 +174,10 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small, run_script):
         (["scripts/train.py", "train.lr=x"], "error: train.lr is x; it must be a number"),
         (["scripts/train.py", "train.lr=nan"], "error: train.lr is nan; it must be a finite numb"),
         (["scripts/train.py", "train=null"], "error: train is None; it must be the name of a"),
-        (["scripts/train.py", "data.name=e3e"], "error: data.name is 'e3e'; known: e2e, e2e_raw"),
+        (
+            ["scripts/train.py", "data.name=e3e"],
+            "error: data.name is 'e3e'; known: e2e, e2e_raw, e2e_clean",
+        ),
         (["scripts/train.py", "seed=-1"], "error: seed is -1; it must be from 0 to 4294967295"),
         (
             ["scripts/train.py", "adapter.rank=1000000000"],
