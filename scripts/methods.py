@@ -16,13 +16,12 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from eval.files import replace_text
 from scripts.checks.contract import write_contract
 from solo.adapters import METHODS, make_config
 from solo.adapters.base import Method
 from solo.backbones.shapes import SHAPES
 from solo.cli.command import CONFIGS, ROOT, plain_parser
-from solo.files import read_json, write_json
+from solo.files import read_json, write_json, write_text
 from solo.runs.identity import DEFAULTS, resolved
 
 MARKS = ("<!-- python scripts/methods.py writes from here -->\n\n", "\n<!-- to here -->")
@@ -100,11 +99,11 @@ def main() -> None:
     parser.add_argument("--defaults", type=Path, default=DEFAULTS, help="of runs' short names")
     args = parser.parse_args()
     page = args.docs / "methods.md"
-    replace_text(page, rewritten(page.read_text(encoding="utf-8"), args.configs))
+    write_text(page, rewritten(page.read_text(encoding="utf-8"), args.configs))
     for name in METHODS:
         row = args.configs / f"experiment/family/{name}.yaml"
         if not row.exists():
-            replace_text(row, FAMILY_ROW.format(name=name))
+            write_text(row, FAMILY_ROW.format(name=name))
     add_defaults(args.defaults)
     sys.exit(write_contract(args.docs / "contract.md"))
 

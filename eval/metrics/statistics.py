@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import replace_text
+from solo.files import write_text
+
 from . import METRICS
 
 VERSION = 2
@@ -42,7 +43,7 @@ def save(
         "columns": {name: METRICS[name].columns for name in statistics},
         "rows": {name: rows.tolist() for name, rows in statistics.items()},
     }
-    replace_text(Path(path), json.dumps(content, ensure_ascii=False) + "\n")
+    write_text(Path(path), json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def read(path: Path, inputs: dict[str, str]) -> tuple[Statistics, list[str]] | None:

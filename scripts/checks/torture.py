@@ -9,6 +9,7 @@ file more. A bad input must give one line, `error: ...`, and leave its files as 
 blocks and generated data; each try is a fork of this process, so that Python starts only once.
 """
 
+import faulthandler
 import json
 import os
 import random
@@ -40,6 +41,7 @@ from solo.runs import record
 CLOCK = ("started", "seconds", "tokens_per_s")  # what two runs of one thing differ in
 SHORT = ["data", "download", "pretraining", "alone", "sweep"]  # scores and pictures take long
 PATIENCE = 120  # seconds until a fork hangs; on an idle machine a stage takes two
+HUNG = "Timeout ("  # what faulthandler writes then, before the traces
 Kill = Callable[[], None]  # called in the fork, it sees to the fork's end
 
 
@@ -66,7 +68,10 @@ def at_time(seconds: float) -> None:
 
 
 def start(task: Callable[[], None], output: Path, kill: Kill = lambda: None) -> int:
-    """Fork a process that does `task` as a command does; returns its id."""
+    """Fork a process that does `task` as a command does; returns its id.
+
+    One that hangs ends itself after PATIENCE, and says where it was: HUNG is in its output.
+    """
     pid = os.fork()
     if pid:
         return pid
@@ -75,6 +80,7 @@ def start(task: Callable[[], None], output: Path, kill: Kill = lambda: None) -> 
         with open(output, "ab", buffering=0) as file:
             for stream in (1, 2):
                 os.dup2(file.fileno(), stream)
+        faulthandler.dump_traceback_later(PATIENCE, exit=True, file=2)
         sys.stdout = sys.stderr = open(output, "a", buffering=1)
         kill()
         with one_line_errors():
@@ -90,17 +96,8 @@ def start(task: Callable[[], None], output: Path, kill: Kill = lambda: None) -> 
 
 
 def wait(pid: int) -> int:
-    """The exit code of a fork, negative for the signal that ended it; one that hangs is killed."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > end:
-            os.kill(pid, signal.SIGTERM)
-            os.waitpid(pid, 0)
-            raise RuntimeError(f"a stage did not end within {PATIENCE} s; it hangs")
-        time.sleep(0.002)
+    """The exit code of a fork, negative for the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def contents(folder: Path) -> dict[str, bytes]:

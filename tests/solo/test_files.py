@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import pytest
 
@@ -112,3 +113,21 @@ def test_a_log_goes_on_after_a_line_that_was_cut_short(tmp_path):
         file.write(b'{"step": 4, "event": "\xc3')  # in the middle of a letter
     log.keep_until(2)
     assert files.read_lines(log.path) == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 99_999, "it has more than 50 levels"),  # a minute to read, then too deep for Python
+        ("- " * 49_999, "it has more than 50 levels"),
+        ("{a: " * 24_999, "it has more than 50 levels"),
+        ("- a\n" * 30_000, "it has 120,000 characters; at most 100,000"),
+        ("a: &a [x]\nb: *a", "it has aliases"),
+    ],
+)
+def test_yaml_that_no_run_writes_is_refused_soon(tmp_path, text, words):
+    (tmp_path / "config.yaml").write_text(text)
+    began = time.process_time()
+    with pytest.raises(ValueError, match=f"config.yaml is damaged .{words}"):
+        files.read_yaml(tmp_path / "config.yaml")
+    assert time.process_time() - began < 10
