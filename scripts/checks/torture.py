@@ -134,7 +134,7 @@ class Counts(Counter):
     def ended(self, what: str, code: int, output: str, allowed: Collection[int] = (0,)) -> None:
         """Count a process that hung, or ended as no command may end."""
         if HUNG in output:
-            self.fault("hangs", what, output)
+            self.fault("hangs", what, output[output.index(HUNG) :][:1500])  # the place comes first
         elif code not in allowed or "Traceback" in output:
             self.fault("tracebacks", f"{what}: exit code {code}", output)
 
