@@ -31,20 +31,27 @@ def atomic(path: Path):
 
     The temporary file is locked by its writer: a second writer of `path` waits, and what a kill
     left behind is written over. `path` may be a link to the file that is meant. Raises ValueError
-    if there is something else than a regular file.
+    if there is something else than a regular file; an OSError names `path`.
     """
     path = Path(os.path.realpath(path))
     check_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY}.{path.name}")
-    with alone_with(temporary):
-        try:
-            os.truncate(temporary, 0)
-            yield temporary
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    try:
+        with alone_with(temporary):
+            try:
+                os.truncate(temporary, 0)
+                mode = temporary.stat().st_mode
+                yield temporary
+                temporary.chmod(mode)  # safetensors leaves files that nobody else may read
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        if error.errno and error.filename in (None, temporary, str(temporary)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 @contextmanager
@@ -110,7 +117,7 @@ def check_output(path: Path, inputs: Iterable[Path] = (), force: bool = False) -
     if not force:
         raise ValueError(
             f"{path} is there already, and not as this program wrote it; name another output, or "
-            "replace it with --force (force=true where options are written so)"
+            "replace it with force=true (of a script with dashes: --force)"
         )
 
 
