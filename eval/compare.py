@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from solo.files import check_output, write_output
+
 from . import records
 from .command import program
-from .files import replace_text
 from .metrics import METRICS
 from .metrics.statistics import Statistics, read, save, scores, usable
 from .readers import read_hypotheses
@@ -213,15 +214,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=SAMPLES, help=f"default: {SAMPLES}")
     parser.add_argument("--seed", type=int, default=SEED, help=f"default: {SEED}")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers here")
+    parser.add_argument("--force", action="store_true", help="let OUT replace any file but inputs")
     options = parser.parse_args(argv)
     try:
+        if options.json:
+            inputs = [options.a, options.b, *([options.refs] if options.refs else [])]
+            check_output(options.json, inputs, options.force)
         sides = [outputs(path, options.refs) for path in (options.a, options.b)]
         differences = compare(*sides, options.samples, options.seed)
         if options.json:
             content = {"a": str(options.a), "b": str(options.b), "samples": options.samples}
             content |= {"seed": options.seed, "n_segments": len(sides[0].sources)}
             content |= {name: vars(of_metric) for name, of_metric in differences.items()}
-            replace_text(options.json, json.dumps(content, indent=2) + "\n")
+            write_output(options.json, json.dumps(content, indent=2) + "\n")
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from solo.files import plain_yaml
+
 from .metrics import METRICS
 from .metrics.statistics import Statistics
 from .metrics.statistics import scores as statistics_scores
@@ -89,9 +91,7 @@ def _load(path: Path):
         content = path.read_text(encoding="utf-8")
         if path.suffix != ".yaml":
             return json.loads(content)
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content)):
-            raise ValueError("it has YAML aliases, which no run writes")  # a line may be gigabytes
-        return yaml.safe_load(content)
+        return plain_yaml(content)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path.name} is damaged ({' '.join(str(error).split())})") from error
 

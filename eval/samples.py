@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from solo.files import check_output, write_output
+
 from . import compare, records
 from .command import program
-from .files import replace_text
 from .metrics import METRICS
 from .readers import load
 
@@ -89,12 +90,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--refs", type=Path, help="references (default: those of each run)")
     parser.add_argument("--no-reference", action="store_true", help="leave E2E's own texts out")
     parser.add_argument("--out", type=Path, help="write the page here")
+    parser.add_argument("--force", action="store_true", help="replace any file there but an input")
     options = parser.parse_args(argv)
     try:
+        if options.out:
+            inputs = [options.a, options.b, *([options.refs] if options.refs else [])]
+            check_output(options.out, inputs, options.force)
         names = [run.stem if records.is_packed(run) else run.name for run in (options.a, options.b)]
         page = markdown(options.a, options.b, options.refs, names, not options.no_reference)
         if options.out:
-            replace_text(options.out, page)
+            write_output(options.out, page)
     except (ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from solo.files import check_output, write_output
+
 from .command import program
-from .files import check_output, replace_text
 from .latex import escaped
 from .metrics import METRICS
 from .metrics.metric import Metric
@@ -153,7 +154,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--json", type=Path, metavar="OUT", help="write scores and signature; a list if several")
     add("--segments", type=Path, metavar="OUT", help="write a TSV of each segment's scores")
     add("--partial", action="store_true", help="score hypotheses that lack some of the MRs")
-    add("--force", action="store_true", help="let OUT replace a file that is not the scorer's")
+    add("--force", action="store_true", help="let OUT replace any file but an input")
     add("--refs-format", default="auto", choices=FORMATS, help="default: by name and content")
     arguments = parser.parse_args(argv)
     if arguments.segments and len(arguments.hyps) > 1:
@@ -164,15 +165,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
             raise FileNotFoundError(f"the folder of --{option} {path} does not exist; make it")
         if path:
             inputs = [arguments.refs, *arguments.hyps]
-            check_output(path, inputs, _is_ours, arguments.force)
+            check_output(path, inputs, arguments.force)
     if arguments.json and arguments.json == arguments.segments:
         raise ValueError(f"--json and --segments are both {arguments.json}; name two files")
     return arguments
-
-
-def _is_ours(text: str) -> bool:
-    """Whether a file was written by --json or --segments."""
-    return text.startswith("src\tsys_out\t") or '"signature": "nrefs:' in text
 
 
 def _plain(scores: dict) -> str:
@@ -245,9 +241,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         systems = [result.scores for result in results]
         if options.json:
             text = json.dumps(systems if several else systems[0], indent=2, ensure_ascii=False)
-            replace_text(options.json, text + "\n")
+            write_output(options.json, text + "\n")
         if options.segments:
-            replace_text(options.segments, _segments(results[0].segments))
+            write_output(options.segments, _segments(results[0].segments))
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
         print(f"error: {str(error) or 'too little memory'}", file=sys.stderr)
         return 2

@@ -22,7 +22,7 @@ def main() -> None:
         for name in args.tables:
             runs_dir, _, own = TABLES[name]
             table = table_of(name, args.runs or runs_dir)
-            for path in write_figures(table, args.out or own):
+            for path in write_figures(table, args.out or own, args.force):
                 print(shown(path))
             left_out |= dict.fromkeys(table.left_out)
         sys.exit(1 if tell_left_out(left_out) else 0)

@@ -19,11 +19,12 @@ def main() -> None:
     parser = plain_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, required=True, help="where the files go")
+    parser.add_argument("--force", action="store_true", help="replace other files there")
     args = parser.parse_args()
     with one_line_errors():
         reported = load_reported()
         for run in args.runs:
-            print(pack(run, args.out, reported))
+            print(pack(run, args.out, reported, args.force))
 
 
 if __name__ == "__main__":

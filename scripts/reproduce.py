@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("table", choices=[*sorted(TABLES), "all"])
     parser.add_argument("--rows", help="comma-separated names, with or without the table's")
     parser.add_argument("--out", type=Path, help="where table and pictures go, if elsewhere")
+    parser.add_argument("--force", action="store_true", help="replace any files in --out")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides for every row")
     args = parser.parse_intermixed_args()
     failures = []
@@ -50,6 +51,7 @@ def main() -> None:
                 "reproduce.py runs in one process; start a single row on several GPUs with "
                 "`accelerate launch scripts/run.py experiment=ROW`"
             )
+        args.force |= args.out is None  # the program's own place
         args.out = args.out and args.out.absolute()
         overrides, launcher = split_launcher(in_checkout(args.overrides, sweeping=True))
         tables = tables_named(args.table)
@@ -70,8 +72,8 @@ def main() -> None:
                 runs_dir = Path(rows[0].config.runs_dir)
                 out_dir, pictures = (args.out or place for place in TABLES[table][1:])
                 filled = table_of(table, runs_dir)
-                markdown = write_table(filled, out_dir)
-                write_figures(filled, pictures)
+                markdown = write_table(filled, out_dir, args.force)
+                write_figures(filled, pictures, args.force)
                 print(markdown if len(tables) == 1 else f"{table}: {out_dir}")
                 left_out |= tell_left_out(filled.left_out)
     finally:

@@ -22,7 +22,7 @@ def main() -> None:
         for name in args.tables:
             runs_dir, out_dir = args.runs or TABLES[name][0], args.out or TABLES[name][1]
             table = table_of(name, runs_dir)
-            markdown = write_table(table, out_dir)
+            markdown = write_table(table, out_dir, args.force)
             left_out |= dict.fromkeys(table.left_out)
             if args.table:
                 print(markdown)

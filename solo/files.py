@@ -1,4 +1,7 @@
-"""Files: written atomically, read with one-line errors, known by their content."""
+"""Files: written atomically, read with one-line errors, known by their content.
+
+The scorer (eval/) shares this file and rows.py with the rest, and no more; PyYAML is all they need.
+"""
 
 import fcntl
 import functools
@@ -8,14 +11,17 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTLED_NS = 2 * 10**9  # the coarsest times of a file, of FAT
-OUTPUTS = ROOT / "data" / "cache" / "outputs.txt"  # checksums of what went where the user said
+# Checksums of what went where the user said; of a program that is installed, in the user's cache.
+CACHES = (ROOT / "data" / "cache", Path(os.path.expanduser("~/.cache/solo-connection")))
+OUTPUTS = CACHES[not (ROOT / "configs").is_dir()] / "outputs.txt"
+LONGEST, DEEPEST = 10**5, 50  # of YAML: characters, levels; a run's has some thousand, and four
 TEMPORARY = ".tmp"  # so begin the names of files that are not complete, those of safetensors too
 
 
@@ -25,20 +31,27 @@ def atomic(path: Path):
 
     The temporary file is locked by its writer: a second writer of `path` waits, and what a kill
     left behind is written over. `path` may be a link to the file that is meant. Raises ValueError
-    if there is something else than a regular file.
+    if there is something else than a regular file; an OSError names `path`.
     """
     path = Path(os.path.realpath(path))
     check_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{TEMPORARY}.{path.name}")
-    with alone_with(temporary):
-        try:
-            os.truncate(temporary, 0)
-            yield temporary
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    try:
+        with alone_with(temporary):
+            try:
+                os.truncate(temporary, 0)
+                mode = temporary.stat().st_mode
+                yield temporary
+                temporary.chmod(mode)  # safetensors leaves files that nobody else may read
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        if error.errno and error.filename in (None, temporary, str(temporary)):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
 
 
 @contextmanager
@@ -90,7 +103,7 @@ def check_empty(path: Path) -> None:
         raise ValueError(f"{path} is there already; name another output")
 
 
-def check_output(path: Path, inputs: Iterable[Path], force: bool = False) -> None:
+def check_output(path: Path, inputs: Iterable[Path] = (), force: bool = False) -> None:
     """Raise ValueError if an output that the user named would replace what must not be lost.
 
     That is: no regular file; one of `inputs`; and a file below a folder of `inputs` or, unless
@@ -103,7 +116,7 @@ def check_output(path: Path, inputs: Iterable[Path], force: bool = False) -> Non
     for given in map(Path, inputs):
         if given.is_file() and given.samefile(path):
             raise ValueError(f"{path} is an input of this command; name another output")
-    if file_sha256(path) in (OUTPUTS.read_text() if OUTPUTS.exists() else ""):
+    if file_sha256(path) in _noted():
         return
     folders = [given.resolve() for given in map(Path, inputs) if given.is_dir()]
     if any(folder in path.resolve().parents for folder in folders):
@@ -111,17 +124,28 @@ def check_output(path: Path, inputs: Iterable[Path], force: bool = False) -> Non
     if not force:
         raise ValueError(
             f"{path} is there already, and not as this program wrote it; name another output, or "
-            "replace it with force=true"
+            "replace it with force=true (of a script with dashes: --force)"
         )
 
 
-def write_output(path: Path, text: str) -> None:
-    """write_text for an output that the user named, noted for `check_output`."""
+def write_output(path: Path, content: str | Callable[[Path], object]) -> None:
+    """Write an output that the user named, noted for `check_output`: a text, or what `content`
+    writes into the temporary file that it gets, whose suffix is that of `path`."""
     with atomic(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
+        if isinstance(content, str):
+            temporary.write_bytes(content.encode("utf-8"))
+        else:
+            content(temporary)
+        line = file_sha256(temporary) + "\n"
+    with suppress(OSError):  # without the note the next one asks for force
         OUTPUTS.parent.mkdir(parents=True, exist_ok=True)
-        with open(OUTPUTS, "a", encoding="utf-8") as file:
-            file.write(file_sha256(temporary) + "\n")
+        if line not in _noted():
+            with open(OUTPUTS, "a", encoding="utf-8") as file:
+                file.write(line)
+
+
+def _noted() -> str:
+    return OUTPUTS.read_text(encoding="utf-8") if OUTPUTS.exists() else ""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -207,15 +231,28 @@ def to_yaml(value) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
 
 
+def plain_yaml(text: str):
+    """What YAML holds. ValueError, soon, for what no run writes and no machine can bear: aliases,
+    of which a line may stand for gigabytes, and depth, which makes each further token slower."""
+    if len(text) > LONGEST:
+        raise ValueError(f"it has {len(text):,} characters; at most {LONGEST:,} are read")
+    depth = 0
+    for event in yaml.parse(text):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it has aliases, which a run never writes")
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"it has more than {DEEPEST} levels; a run has few")
+    return yaml.safe_load(text)
+
+
 def read_yaml(path: Path):
     """Read YAML; a missing or broken file is a one-line error that names it."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} not found; is this the directory of a run?")
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise ValueError("it has aliases, which a run never writes")  # a line may be gigabytes
-        return yaml.safe_load(text)
+        return plain_yaml(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is damaged ({' '.join(str(error).split())})") from error
 

@@ -8,6 +8,8 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from solo import files
+
 END = "<|endoftext|>"
 
 
@@ -20,6 +22,12 @@ def make_model(n_layer: int = 6, seed: int = 0, vocab_size: int = 61) -> GPT2LMH
         bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     return GPT2LMHeadModel(config).eval()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def notes_of_outputs(tmp_path_factory) -> None:
+    """What the tests write is not noted in the checkout."""
+    files.OUTPUTS = tmp_path_factory.mktemp("cache") / "outputs.txt"
 
 
 @pytest.fixture

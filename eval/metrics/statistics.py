@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import replace_text
+from solo.files import write_text
+
 from . import METRICS
 
 VERSION = 2
@@ -36,7 +37,7 @@ def save(
 ) -> None:
     """Write statistics as JSON, with the MRs and the sha256 of what they were computed from."""
     content = content_of(statistics, inputs) | {"sources": list(sources)}
-    replace_text(Path(path), json.dumps(content, ensure_ascii=False) + "\n")
+    write_text(Path(path), json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def content_of(statistics: Statistics, inputs: dict[str, str]) -> dict:

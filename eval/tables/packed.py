@@ -9,9 +9,10 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from solo.files import check_output, write_output
+
 from .. import records
 from ..compare import decoding_of
-from ..files import replace, replace_text
 from ..metrics import METRICS
 from ..metrics.statistics import content_of
 from ..readers import read_hypotheses
@@ -20,12 +21,12 @@ from ..score import not_measured, score_files
 from .runs import read_run, reason
 
 
-def pack(run: Path, out: Path, reported: dict) -> Path:
+def pack(run: Path, out: Path, reported: dict, force: bool = False) -> Path:
     """Write a finished run's two files into `out`; returns the path of the JSON.
 
     run: its directory if it was decoded once, otherwise DIR/decode/HASH, which gives the packed run
     the name DIR-HASH. reported: eval/tables/paper.yaml. Raises ValueError with the reason for a run
-    that the tables would leave out, or that has no statistics.
+    that the tables would leave out, or that has no statistics, and what check_output raises.
     """
     decoding = decoding_of(run)
     directory = decoding.parent.parent if decoding.parent.name == "decode" else decoding
@@ -36,7 +37,9 @@ def pack(run: Path, out: Path, reported: dict) -> Path:
         raise ValueError(f"{run} cannot be packed: {reason(error)}") from error
     target = Path(out) / f"{name}.json"
     predictions = records.predictions_of(decoding)
-    replace(records.predictions_of(target), lambda path: shutil.copyfile(predictions, path))
+    for path in (target, records.predictions_of(target)):
+        check_output(path, [directory], force)
+    write_output(records.predictions_of(target), lambda path: shutil.copyfile(predictions, path))
     _write(target, parts)
     return target
 
@@ -68,7 +71,7 @@ def score_again(runs: Sequence[Path], references: Path) -> None:
 
 def _write(target: Path, parts: dict) -> None:
     written = (f"{json.dumps(key)}:{_compact(value)}" for key, value in parts.items())
-    replace_text(target, "{" + ",\n".join(written) + "}\n")
+    write_output(target, "{" + ",\n".join(written) + "}\n")
 
 
 def _parts(directory: Path, decoding: Path) -> dict:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from solo.files import check_output, write_output
+
 from .. import compare, samples
-from ..files import replace, replace_own
 from . import figures, render, study
 from .lines import Table, lines_of, rows_of
 from .runs import Run, shown
@@ -33,13 +34,13 @@ def _stem(table: Table) -> str:
     return "table" if is_study(table) else PLAIN.get(table.name, table.name)
 
 
-def write_table(table: Table, out_dir: Path) -> str:
+def write_table(table: Table, out_dir: Path, force: bool = True) -> str:
     """Write NAME.md, NAME.csv and, for a table of the paper, NAME.tex; returns the Markdown.
 
-    The demo's table is Table 1 in miniature and has its name. Raises ValueError for another file in
-    the place of one of them.
+    The demo's table is Table 1 in miniature and has its name. Raises ValueError for what is no
+    file in the place of one of them or, unless `force`, none that this program wrote.
     """
-    stem = _stem(table)
+    texts = {}
     if is_plain(table):
         page = study.markdown if is_study(table) else render.plain_markdown
         markdown, csv = page(table) + _samples(table), render.plain_csv(table)
@@ -47,9 +48,13 @@ def write_table(table: Table, out_dir: Path) -> str:
         lines = lines_of(table)
         markdown, csv = render.markdown(table, lines), render.as_csv(table, lines)
         markdown += "".join(_claims(table, *pair) for pair in CLAIMS.get(table.name, ()))
-        replace_own(out_dir / f"{stem}.tex", render.latex(table, lines))
-    replace_own(out_dir / f"{stem}.md", markdown)
-    replace_own(out_dir / f"{stem}.csv", csv)
+        texts["tex"] = render.latex(table, lines)
+    texts |= {"md": markdown, "csv": csv}
+    paths = {suffix: Path(out_dir) / f"{_stem(table)}.{suffix}" for suffix in texts}
+    for path in paths.values():
+        check_output(path, force=force)
+    for suffix, path in paths.items():
+        write_output(path, texts[suffix])
     return markdown
 
 
@@ -109,12 +114,12 @@ def _claims(table: Table, first: str, second: str) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def write_figures(table: Table, out_dir: Path) -> list[Path]:
+def write_figures(table: Table, out_dir: Path, force: bool = True) -> list[Path]:
     """Draw a table's pictures as PNG and SVG; returns the paths, none where nothing is to draw.
 
     NAME_loss: loss curves; NAME_lambda: lambda of every connection; of runs that differ in their
     seed alone, those of the lowest seed. NAME_bleu: BLEU against trainable parameters, for the
-    tables that vary the rank or the method.
+    tables that vary the rank or the method. Raises ValueError as write_table does.
     """
     title, plain = table.definition["title"], is_plain(table)
     curves = _first_seeds(
@@ -134,7 +139,8 @@ def write_figures(table: Table, out_dir: Path) -> list[Path]:
             continue
         for suffix in ("png", "svg"):
             paths.append(out_dir / f"{_stem(table)}_{kind}.{suffix}")
-            replace(paths[-1], lambda path, figure=figure: figures.save(figure, path))
+            check_output(paths[-1], force=force)
+            write_output(paths[-1], lambda path, figure=figure: figures.save(figure, path))
         figures.plt.close(figure)
     return paths
 

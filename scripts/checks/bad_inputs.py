@@ -1,39 +1,22 @@
 """Inputs that must be refused in one line, for the torture script: damaged files, wrong options."""
 
-import os
-import runpy
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from scripts.checks import refusals
 from scripts.checks.tiny import World, made
-from solo.cli.command import say
-from solo.files import ROOT
 
 OPTIONS = """
-train.lr=x train.lr=nan train.lr=-1 train.lr=0 train.lr=inf train.lr=null train.lr=[1] train.lr=
-train.batch_size=0 train.batch_size=1.5 train.batch_size=99999999999 train.epochs=0 train.epochs=-3
-train.max_steps=0 train.max_steps=x train.warmup_steps=-1 train.betas=1 train.betas=[1,2,3]
-train.betas=[2,3] train.betas=x train.eps=x train.label_smoothing=1 train.label_smoothing=-0.1
-train.precision=fp8 train.packed=maybe train.log_every=0 train.save_every=0 train.valid_batch_size=0
-train.nope=1 train=nope train=null +train.foo=1 seed=-1 seed=1.5 seed=99999999999 seed=x seed=null
-adapter=nope adapter=null adapter.rank=0 adapter.rank=-1 adapter.rank=x adapter.rank=1.5
-adapter.rank=999999999 adapter.sparsity=1 adapter.sparsity=-1 adapter.sparsity=x adapter.span=0
-adapter.span=99 adapter.start=99 adapter.dropout=1 adapter.dropout=-1 adapter.variant=nope
-adapter.nope=1 adapter.mask=nope adapter.weight_init=nope decode.beam=0 decode.beam=x decode.beam=-1
-decode.beam=1.5 decode.length_penalty=x decode.no_repeat_ngram=-1 decode.max_new_tokens=0
-decode.max_new_tokens=x decode.batch_size=0 decode=nope decode.nope=1 data=nope data.name=nope
-data.nope=1 data.train_path=nowhere data.valid_path=/dev/null data.test_path=null data.sha256=x
-data.sha256.train=abc data.dir=nowhere model.path=nowhere model.path=/dev/null model.path=null
-model.path= model=nope model.nope=1 evaluate.nope=1 row=[1] runs_dir=/dev/null/x
-output_dir=/dev/null experiment=nope experiment=table1/nope together=maybe nope nope=1 =1 a=b=c
-+nope=1 ~train
-train.lr={a:1} 'train.lr train.lr=1,2 sweep=nope adapter=[solo,lora] train.lr=${nope}
-data.train_path=${oc.env:NOPE} adapter.rank=${adapter.rank} model.path=a/b/c hydra/launcher=nope
-""".split()
+data.train_path=nowhere data.valid_path=/dev/null data.test_path=null data.sha256=x
+data.sha256.train=abc data.name=e2e_raw data.dir=nowhere evaluate.references=nowhere
+model.path=nowhere model.path=/dev/null model.path=null model.path=a/b/c model.path=data/demo
+adapter.rank=999999999 adapter.span=99 adapter.start=99 adapter=nope train.batch_size=99999999999
+decode.max_new_tokens=160 decode.batch_size=99999999999 runs_dir=/dev/null/x output_dir=/dev/null
+output_dir=scripts output_dir=README.md +train.foo=1 seed=1.5 nope
+""".split()  # after the command line of a training that would succeed
 DAMAGES: dict[str, bytes | None] = {  # what a file holds instead; None: it is a folder
     "empty": b"", "garbage": bytes(range(256)) * 4, "null": b"null", "a list": b"[1, 2]",
     "an object": b"{}", "cut short": b"", "a folder": None, "deep": b"[" * 100_000,
@@ -62,11 +45,14 @@ REWRITTEN = ("run/config.yaml", "run/identity.json", "run/train_log.jsonl")
 
 @dataclass(frozen=True)
 class Bad:
-    """A command that must be refused. damage: what is done to the files in world.work before."""
+    """A command that must be refused. damage: what is done to the files in world.work before. text:
+    of the line that it gives; empty: any error."""
 
     what: str
-    argv: list[str]
+    script: str
+    arguments: list[str]
     damage: Callable[[], None] = lambda: None
+    text: str = ""
 
 
 def damaged(path: Path, kind: str) -> None:
@@ -100,19 +86,20 @@ def bad_inputs(world: World, finished: Path) -> Iterator[Bad]:
     """The list."""
     work, run = world.work, world.work / "run"
     train = [
-        "scripts/run.py", "data=demo", f"data.dir={work}/data", f"model.path={work}/backbone",
+        "data=demo", f"data.dir={work}/data", f"model.path={work}/backbone",
         "adapter.rank=4", "adapter.start=1", "train.batch_size=4", "train.epochs=2",
         "train.warmup_steps=1", "train.log_every=1", "train.save_every=2", "decode.beam=2",
         "decode.max_new_tokens=5", f"runs_dir={work}/runs", "adapter.sparsity=0",
     ]  # fmt: skip
     for option in OPTIONS:
-        yield Bad(option, [*train, option])
+        yield Bad(option, "scripts/run.py", [*train, option])
     [decoding] = (path.name for path in (finished / "decode").iterdir())
+    train = ["scripts/run.py", *train]
     decode = ["scripts/decode.py", f"run={run}", "decode.beam=3"]
     evaluate = ["scripts/evaluate.py", f"run={run}"]
     files = {
         "run/config.yaml": decode, "run/identity.json": decode, "run/environment.json": decode,
-        "run/adapter.json": decode, "run/adapter.safetensors": decode,
+        "run/adapter_config.json": decode, "run/adapter.safetensors": decode,
         f"run/decode/{decoding}/predictions.tsv": evaluate,
         f"run/decode/{decoding}/environment.json": evaluate,
         f"run/decode/{decoding}/metrics.json": evaluate,
@@ -121,22 +108,25 @@ def bad_inputs(world: World, finished: Path) -> Iterator[Bad]:
         "data/lora_format/test.txt": decode, "backbone/config.json": train,
         "backbone/model.safetensors": train, "backbone/tokenizer.json": train,
     }  # fmt: skip
-    for name, argv in files.items():
+    for name, (script, *arguments) in files.items():
         for kind in DAMAGES if (work / name).exists() else ():
-            yield Bad(f"{name} {kind}", argv, partial(damaged, work / name, kind))
+            yield Bad(f"{name} {kind}", script, arguments, partial(damaged, work / name, kind))
     for name in ("config.yaml", "identity.json", "environment.json", "train_log.jsonl"):
         for kind in DAMAGES:
-            table = ["scripts/tables.py", "demo", "--runs", str(work), "--out", str(work / "out")]
-            yield Bad(f"table of {name} {kind}", table, partial(damaged, run / name, kind))
+            table = ["demo", "--runs", str(work), "--out", str(work / "out")]
+            damage = partial(damaged, run / name, kind)
+            yield Bad(f"table of {name} {kind}", "scripts/tables.py", table, damage)
     for kind in DAMAGES:
-        state = ["scripts/train.py", *train[1:], f"output_dir={run}"]
-        yield Bad(f"state {kind}", state, partial(_interrupted, run, kind))
+        state = [*train[1:], f"output_dir={run}"]
+        yield Bad(f"state {kind}", "scripts/train.py", state, partial(_interrupted, run, kind))
     for references, hypotheses, more in SCORES:
-        files = [str(work / references), "--hyps", str(work / hypotheses)]
+        files = ["--refs", str(work / references), "--hyps", str(work / hypotheses)]
         options = [part if part[0] == "-" else str(work / part) for part in more.split()]
-        yield Bad(f"score {references} {hypotheses} {more}", ["eval", "--refs", *files, *options])
+        yield Bad(f"score {references} {hypotheses} {more}", "eval.score", [*files, *options])
     for output in ("/dev/null", work / "data/lora_format/test.txt", work / "run/config.yaml", work):
-        yield Bad(f"decode to {output}", [*decode, f"decode.output={output}"])
+        yield Bad(f"decode to {output}", decode[0], [*decode[1:], f"decode.output={output}"])
+    for script, arguments, text in refusals.cases():
+        yield Bad(" ".join([script, *arguments]), script, arguments, text=text)
 
 
 def _interrupted(run: Path, kind: str) -> None:
@@ -146,40 +136,27 @@ def _interrupted(run: Path, kind: str) -> None:
     damaged(state, kind)
 
 
-def execute(argv: list[str]) -> None:
-    """What a shell does with a command of this project, in this process."""
-    os.chdir(ROOT)
-    sys.argv = argv
-    if argv[0] == "eval":
-        from eval.score import main
-
-        sys.exit(main(argv[1:]))
-    runpy.run_path(argv[0], run_name="__main__")
-
-
 def feed(world: World, counts, start, wait, short: bool) -> None:
     """Give the bad inputs to the program, one by one."""
     finished = made(world, "decoded" if short else "done").directory
     output = world.folder / "output.txt"
     lay_out(world, finished)
-    chosen = list(bad_inputs(world, finished))[:: 40 if short else 1]
+    chosen = list(bad_inputs(world, finished))[:: 60 if short else 1]
     for number, bad in enumerate(chosen):
         if number % 50 == 0:
-            say(f"bad inputs: {number} of {len(chosen)}")
+            counts.show(f"bad inputs, {number} of {len(chosen)}")
         lay_out(world, finished)
         bad.damage()
         before = _bytes(world.work)
         output.write_bytes(b"")
-        code = wait(start(partial(execute, bad.argv), output))
+        code = wait(start(partial(refusals.execute, bad.script, bad.arguments), output))
         text = output.read_text(errors="replace")
         counts["bad inputs"] += 1
         counts["bad inputs taken"] += code == 0
-        if (
-            "Traceback" in text
-            or code not in (0, 1, 2)
-            or code
-            and not any(word in text for word in ("error", "left out"))
-        ):
+        counts.ended(bad.what, code, text, (0, 1, 2))
+        if bad.text and (wrong := refusals.wrong(code, text, bad.text)):
+            counts.fault("other refusals", f"{bad.what}: {wrong}")
+        elif code and not any(word in text for word in ("error: ", "left out")):
             counts.fault("tracebacks", f"{bad.what}: exit code {code}", text)
         after = _bytes(world.work)
         changed = [name for name in before if after.get(name) != before[name]]

@@ -26,12 +26,12 @@ from transformers.utils import logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from eval.files import replace_text
 from solo.adapters import make_config
 from solo.backbones import loading
 from solo.cli.command import ROOT, one_line_errors, plain_parser, progress_bar
 from solo.datasets.data import load_examples
 from solo.datasets.download import e2e_dir
+from solo.files import write_text
 from solo.training.batches import batches_from
 from solo.training.loss import training_loss
 from solo.training.recipe import TrainConfig, learning_rate, make_optimizer, set_step
@@ -138,7 +138,7 @@ def main() -> None:
             options = SOLO | CASES[case] | STARTS[start] | MASKS[mask]
             with progress_bar(name) as report:
                 lines = trained(backbone(args.backbone, norm), options, examples, config, report)
-            replace_text(out, "".join(json.dumps(line) + "\n" for line in lines))
+            write_text(out, "".join(json.dumps(line) + "\n" for line in lines))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from eval.files import replace_text
 from solo.adapters import METHODS
 from solo.cli.command import ROOT
+from solo.files import write_text
 
 TESTS = [
     ROOT / "tests/solo/adapters/test_adapters.py",
@@ -71,5 +71,5 @@ def write_contract(path: Path) -> int:
     recorder = Recorder()
     options = ["-q", "--disable-warnings", "-p", "no:cacheprovider"]
     status = pytest.main([*options, *map(str, TESTS)], plugins=[recorder])
-    replace_text(path, INTRO + matrix(recorder.results))
+    write_text(path, INTRO + matrix(recorder.results))
     return int(status)

@@ -68,14 +68,17 @@ def main() -> None:
     parser = plain_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, help="write the table here (default: print only)")
+    parser.add_argument("--force", action="store_true", help="replace any file there")
     args = parser.parse_args()
     head = ["run", *(f"{slot} copied" for slot in SLOTS), "different outputs"]
     head += ["loss, first time", "second time", "right, second time"]
     with one_line_errors():
+        if args.out:
+            files.check_output(args.out, args.runs, args.force)
         lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
         lines += [line(path) for path in args.runs]
         if args.out:
-            files.write_text(args.out, "\n".join(lines) + "\n")
+            files.write_output(args.out, "\n".join(lines) + "\n")
     print("\n".join(lines))
 
 

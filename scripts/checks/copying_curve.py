@@ -11,7 +11,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from eval.files import replace
 from eval.tables.figures import plt, save
 from solo import files
 from solo.cli.command import one_line_errors, plain_parser
@@ -51,6 +50,7 @@ def main() -> None:
     parser = plain_parser(__doc__)
     parser.add_argument("logs", nargs="+", metavar="LABEL=LOG")
     parser.add_argument("--out", type=Path, required=True, help="a .png or .svg file")
+    parser.add_argument("--force", action="store_true", help="replace any file there but a log")
     args = parser.parse_args()
     with one_line_errors():
         logs = {}
@@ -59,8 +59,9 @@ def main() -> None:
             if not equals:
                 raise ValueError(f"{argument} must be LABEL=LOG")
             logs[label] = Path(path)
+        files.check_output(args.out, logs.values(), args.force)
         figure = draw(logs)
-        replace(args.out, lambda path: save(figure, path))
+        files.write_output(args.out, lambda path: save(figure, path))
 
 
 if __name__ == "__main__":

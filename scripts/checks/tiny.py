@@ -3,8 +3,11 @@
 import copy
 import os
 import shutil
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import torch
@@ -77,6 +80,19 @@ def make_world(folder: Path) -> World:
         copy.deepcopy(model) if Path(place) == folder / "backbone" else load(place)
     )
     return world
+
+
+def serve(folder: Path) -> str:
+    """Serve a folder on 127.0.0.1, from a thread of this process; returns the address."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args) -> None:
+            pass
+
+    os.environ["no_proxy"] = "127.0.0.1"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}"
 
 
 def values(world: World) -> dict:

@@ -1,14 +1,15 @@
-"""Kills, starts at once, full disks and bad inputs; what must hold is counted at the end.
+"""Kills, starts at once, full disks and bad inputs; what must hold is counted.
 
   python scripts/checks/torture.py           every stage, every os.replace, all bad inputs
   python scripts/checks/torture.py --short   a few of each, which is what the tests run
 
 A killed stage is started again, and must end with the bytes of one that nothing disturbed, with no
-file more. A bad input must give one line, `error: ...`, and leave its files as they were. Exit code
-1 if anything differs, prints a traceback, or is left over. The stages run on a random GPT-2 of two
+file more. A bad input must give one line, `error: ...`, and leave its files as they were. Faults
+are printed as they are found, exit code 1 if there is one. The stages run on a random GPT-2 of two
 blocks and generated data; each try is a fork of this process, so that Python starts only once.
 """
 
+import faulthandler
 import json
 import os
 import random
@@ -17,12 +18,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 # A fork has the thread that forked alone: whoever then waits for another one waits forever.
@@ -33,13 +32,15 @@ import torch  # noqa: E402 (which reads the variables)
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from scripts.checks import bad_inputs
-from scripts.checks.tiny import STAGES, World, made, make_world
+from scripts.checks.tiny import STAGES, World, made, make_world, serve
 from solo.cli.command import one_line_errors, plain_parser, say
 from solo.runs import record
 
 CLOCK = ("started", "seconds", "tokens_per_s")  # what two runs of one thing differ in
 SHORT = ["data", "download", "pretraining", "alone", "sweep"]  # scores and pictures take long
 PATIENCE = 120  # seconds until a fork hangs; on an idle machine a stage takes two
+HUNG = "Timeout ("  # what faulthandler writes then, before the traces
+SHOWN = ("kills", "bad inputs", "differing results", "tracebacks", "hangs", "leftovers")
 Kill = Callable[[], None]  # called in the fork, it sees to the fork's end
 
 
@@ -66,7 +67,10 @@ def at_time(seconds: float) -> None:
 
 
 def start(task: Callable[[], None], output: Path, kill: Kill = lambda: None) -> int:
-    """Fork a process that does `task` as a command does; returns its id."""
+    """Fork a process that does `task` as a command does; returns its id.
+
+    One that hangs ends itself after PATIENCE, and says where it was: HUNG is in its output.
+    """
     pid = os.fork()
     if pid:
         return pid
@@ -75,6 +79,7 @@ def start(task: Callable[[], None], output: Path, kill: Kill = lambda: None) -> 
         with open(output, "ab", buffering=0) as file:
             for stream in (1, 2):
                 os.dup2(file.fileno(), stream)
+        faulthandler.dump_traceback_later(PATIENCE, exit=True, file=2)
         sys.stdout = sys.stderr = open(output, "a", buffering=1)
         kill()
         with one_line_errors():
@@ -90,17 +95,8 @@ def start(task: Callable[[], None], output: Path, kill: Kill = lambda: None) -> 
 
 
 def wait(pid: int) -> int:
-    """The exit code of a fork, negative for the signal that ended it; one that hangs is killed."""
-    end = time.monotonic() + PATIENCE
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > end:
-            os.kill(pid, signal.SIGTERM)
-            os.waitpid(pid, 0)
-            raise RuntimeError(f"a stage did not end within {PATIENCE} s; it hangs")
-        time.sleep(0.002)
+    """The exit code of a fork, negative for the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -133,6 +129,22 @@ class Counts(Counter):
     def fault(self, kind: str, what: str, output: str = "") -> None:
         self[kind] += 1
         self.lines.append(f"{kind}: {what}\n{output[-1500:]}".rstrip())
+        print(self.lines[-1], flush=True)
+
+    def ended(self, what: str, code: int, output: str, allowed: Collection[int] = (0,)) -> None:
+        """Count a process that hung, or ended as no command may end."""
+        if HUNG in output:
+            self.fault("hangs", what, output[output.index(HUNG) :][:1500])  # the place comes first
+        elif code not in allowed or "Traceback" in output:
+            self.fault("tracebacks", f"{what}: exit code {code}", output)
+
+    def show(self, where: str = "") -> None:
+        """Print what is counted so far."""
+        numbers = [f"{kind}: {self[kind]}" for kind in dict.fromkeys([*SHOWN, *sorted(self)])]
+        if where:
+            say(f"{where}; {', '.join(numbers)}")
+        else:
+            print("\n".join(numbers), flush=True)
 
     def compare(self, expected: dict[str, bytes], folder: Path, what: str) -> None:
         """Count what differs, and what is left over."""
@@ -169,8 +181,7 @@ class Bench:
         """Let the stage run to its end, and count a traceback anywhere since `clear`."""
         code = wait(start(self.task, self.output, prepare))
         text = self.output.read_text(errors="replace")
-        if code != 0 or "Traceback" in text:
-            self.counts.fault("tracebacks", f"{self.name}, {what}: exit code {code}", text)
+        self.counts.ended(f"{self.name}, {what}", code, text)
 
     def killed(self, what: str, kills: Sequence[Kill]) -> None:
         """Kill the stage so many times, start it once more, compare."""
@@ -186,8 +197,9 @@ class Bench:
         pids = [start(self.task, self.output) for _ in range(number)]
         codes = [wait(pid) for pid in pids]
         text = self.output.read_text(errors="replace")
-        if any(codes) and "in use by another process" not in text:
-            self.counts.fault("tracebacks", f"{self.name}, at once: exit codes {codes}", text)
+        allowed = (0, 1) if "in use by another process" in text else (0,)
+        for code in codes:
+            self.counts.ended(f"{self.name}, at once", code, text, allowed)
         self.finish("after several at once")
         self.counts["starts at once"] += number
         self.counts.compare(self.expected, self.world.work, f"{self.name}, several at once")
@@ -204,8 +216,8 @@ class Bench:
             code = wait(start(self.task, self.output))
             self.counts["full disks"] += 1
             text = self.output.read_text(errors="replace")
-            if code not in (0, 1) or code and "No space left" not in text:
-                self.counts.fault("tracebacks", f"{self.name}, full disk: exit code {code}", text)
+            allowed = (0, 1) if "No space left" in text else (0,)
+            self.counts.ended(f"{self.name}, full disk", code, text, allowed)
             larger = ["mount", "-o", "remount,size=512m", str(self.world.work)]
             subprocess.run(larger, check=True)
             self.finish("after a full disk")
@@ -229,7 +241,7 @@ def _count_replaces(tally: Path) -> None:
 def torture(name: str, world: World, counts: Counts, short: bool, draws: random.Random) -> None:
     """Everything for one stage."""
     bench = Bench(name, world, counts)
-    say(f"{name}: {bench.replaces} calls of os.replace in {bench.seconds:.2f} s")
+    counts.show(f"{name}, {bench.replaces} calls of os.replace in {bench.seconds:.2f} s")
     if not bench.expected:
         return  # a fault that is counted
     places = [(number + 1, after) for number in range(bench.replaces) for after in (False, True)]
@@ -244,19 +256,6 @@ def torture(name: str, world: World, counts: Counts, short: bool, draws: random.
         bench.at_once(number)
     for share in () if short else (0.02, 0.2, 0.4, 0.6, 0.8, 0.95):
         bench.full_disk(share)
-
-
-def serve(folder: Path) -> str:
-    """Serve a folder on 127.0.0.1, from a thread of this process; returns the address."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args) -> None:
-            pass
-
-    os.environ["no_proxy"] = "127.0.0.1"
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"http://127.0.0.1:{server.server_port}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -281,10 +280,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             torture(name, world, counts, args.short, random.Random(args.seed))
         if not args.no_inputs:
             bad_inputs.feed(world, counts, start, wait, args.short)
-    for line in counts.lines:
-        print(line)
-    for kind in ("kills", "bad inputs", "differing results", "tracebacks", "leftovers"):
-        print(f"{kind}: {counts[kind]}")
+    counts.show()
     print(f"{time.monotonic() - began:.0f} s")
     return 1 if counts.lines else 0
 

@@ -74,9 +74,11 @@ def table_arguments(doc: str, out: str) -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=Path, help="directory of runs (default: the table's own)")
     parser.add_argument("--out", type=Path, help=f"where to (default: {out})")
+    parser.add_argument("--force", action="store_true", help="replace any files in --out")
     args = parser.parse_args()
     if args.runs and not args.runs.is_dir():
         parser.error(f"--runs {args.runs} is no directory")
+    args.force |= args.out is None  # the program's own place
     args.tables = [args.table] if args.table else list(GPT2_TABLES)
     return args
 

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from eval import records
-from eval.files import replace
 from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.tables.figures import plt, save
 from eval.tables.runs import decodings_of, reason, shown
 from solo.adapters import make_config
+from solo.files import write_output
 from solo.options import check
 from solo.runs.config import DecodeConfig, RunConfig, from_values
 from solo.runs.identity import NO_EFFECT, NO_EFFECT_ON_OUTPUTS
@@ -154,7 +154,7 @@ def summary(runs: Sequence[Run]) -> str:
         [column] = numeric
         path = runs[0].directory.parent / f"BLEU_over_{column}.png"
         figure = bleu_over(frame, column)
-        replace(path, lambda temporary: save(figure, temporary))
+        write_output(path, lambda temporary: save(figure, temporary))
         lines.append(shown(path))
     folder = runs[0].directory.parent
     return "\n".join([*lines, f"next: python scripts/runs.py {shown(folder)} --sort BLEU"])

@@ -35,6 +35,7 @@ NETWORK_ERRORS = (
 )
 TIMEOUT_S = 30
 CHUNK = 1 << 16
+LARGEST = 32 * 2**20  # bytes; three times E2E's training set, the largest file of all
 
 
 def e2e_dir() -> Path:
@@ -98,9 +99,9 @@ def download(
     A file already there is only checked. After a network error it tries again, up to `attempts`
     times in a row without a byte received, waiting wait_s, 2 wait_s, 4 wait_s ... in between.
     `path` appears only once the checksum is right; another process that fetches it too is waited
-    for. Raises FileNotFoundError when the server
-    refuses (404 and the like), ConnectionError when the attempts are used up, ValueError when the
-    checksum is wrong.
+    for. Raises FileNotFoundError when the server refuses (404 and the like), ConnectionError when
+    the attempts are used up, ValueError when the checksum is wrong or the file is larger than
+    LARGEST; then nothing of it is kept.
     """
     if path.exists():
         return check_file(path, sha256)
@@ -174,15 +175,28 @@ def _receive(url: str, part: Path, on_progress: Progress | None) -> None:
             raise ConnectionError("the server sent another range of bytes than asked for")
         done = have if resumed else 0
         length = answer.headers.get("Content-Length")
-        total = done + int(length) if length else None
+        total = done + int(length) if (length or "").isdigit() else None
+        _check_size(total or 0, url, part)
         with open(part, "ab" if resumed else "wb") as file:
             while chunk := answer.read(CHUNK):
-                file.write(chunk)
                 done += len(chunk)
+                _check_size(done, url, part)
+                file.write(chunk)
                 if on_progress:
                     on_progress(done, total)
     if total is not None and done < total:
         raise ConnectionError(f"the connection broke after {done} of {total} bytes")
+
+
+def _check_size(size: int, url: str, part: Path) -> None:
+    """Raise ValueError, and empty the part, for more than any published file has: no disk is filled
+    by what would only be found to be another file in the end."""
+    if size > LARGEST:
+        os.truncate(part, 0)
+        raise ValueError(
+            f"{url} is larger than {LARGEST:,} bytes, which no file of the data sets is; "
+            "nothing of it was kept, put the file there yourself"
+        )
 
 
 def prepare_e2e(

@@ -82,6 +82,8 @@ def lock(directory: Path):
             f"{directory} is in use by another process; wait until that one ends, then run this "
             "again: what is done by then is not repeated"
         ) from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(directory.parent)) from error
     try:
         if held.lock_counter == 1:  # not taken by this process before
             clean(directory)

@@ -168,6 +168,8 @@ def _make_backbone(out: Path, recipe: Recipe, cache_dir: Path, on_progress: Prog
     model = model.to("cpu", torch.float16).eval()
     model.config.dtype = "float16"
     model.save_pretrained(out)
+    weights = out / "model.safetensors"  # which nobody else may read otherwise
+    weights.chmod((out / "config.json").stat().st_mode)
     measured = measure(model.float(), greedy=True)  # of the weights as they were rounded
     sums = {path.name: files.file_sha256(path) for path in data + text + valid}
     summary |= {"identity": recipe.identity, "recipe": recipe.deciding, "measures": measured}

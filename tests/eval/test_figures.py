@@ -111,7 +111,9 @@ def test_files_and_that_a_rerun_gives_the_same(tmp_path):
     )
     before = [path.read_bytes() for path in paths]
     assert all(len(content) > 8_000 for content in before)
-    again = report.write_figures(table_of("table2", tmp_path / "runs"), tmp_path / "out")
+    again = report.write_figures(
+        table_of("table2", tmp_path / "runs"), tmp_path / "out", force=False
+    )
     assert [path.read_bytes() for path in again] == before
 
 

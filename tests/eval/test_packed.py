@@ -73,7 +73,7 @@ def test_tables_and_pictures_of_packed_runs_are_the_same(tmp_path):
     assert b"## Against LoRA" in written[1]["table.md"]
 
 
-def test_comparisons_and_samples_take_packed_runs(tmp_path, monkeypatch):
+def test_comparisons_and_samples_take_packed_runs(tmp_path, monkeypatch, capsys):
     """Their statistics are read, not computed; with other references they are, and not written."""
     references = tmp_path / "refs.csv"
     references.write_text("mr,ref\nname : A,a good pub\n")
@@ -88,10 +88,19 @@ def test_comparisons_and_samples_take_packed_runs(tmp_path, monkeypatch):
     assert compare.references_of(paths[0]) == references
     page = samples.markdown(*paths, None, "AB")
     assert "- A, 100.0: a\n- B, 100.0: b\n" in page and "- reference: a good pub" in page
-    assert samples.main([*map(str, paths), "--out", str(tmp_path / "samples.md")]) == 0
-    assert (tmp_path / "samples.md").read_text().startswith("# Samples: a (A) against b (B)\n")
+    out = tmp_path / "samples.md"
+    assert samples.main([*map(str, paths), "--out", str(out)]) == 0
+    assert out.read_text().startswith("# Samples: a (A) against b (B)\n")
     monkeypatch.setattr("eval.compare.score_files", lambda *a: pytest.fail("scored again"))
     assert compare.main([*map(str, paths), "--samples", "10"]) == 0
+    for tool, option in ((samples, "--out"), (compare, "--json")):
+        for given, text in ((paths[1], "is an input of this command"), (out, "there already, and")):
+            out.write_text("precious")
+            capsys.readouterr()
+            command = [*map(str, paths), option, str(given)]
+            assert tool.main(command) == 2 and text in capsys.readouterr().err
+        assert tool.main([*command, "--force"]) == 0 and out.read_text() != "precious"
+        assert tool.main(command) == 0  # over its own
     monkeypatch.undo()
     references.write_text("mr,ref\nname : A,a\n")
     assert compare.outputs(paths[0]).statistics["ROUGE_L"][0, 0] == pytest.approx(1)
@@ -108,6 +117,24 @@ def test_a_training_with_two_decodings_is_packed_one_by_one(tmp_path):
     assert pack(other, tmp_path, REPORTED).name == "a-ff.json"
     [run], _ = read_runs(tmp_path, REPORTED)
     assert run.name == "a-ff" and run.options["decode"] == {"beam": 1}
+
+
+def test_packing_replaces_only_what_the_program_wrote(tmp_path):
+    directory, out = made(tmp_path / "runs"), tmp_path / "packed"
+    path = pack(directory, out, REPORTED)
+    pack(directory, out, REPORTED)
+    for name in ("a.json", "a.tsv"):
+        kept = {path: path.read_bytes() for path in out.iterdir()}
+        (out / name).write_text("precious")
+        with pytest.raises(ValueError, match=f"{name} is there already, and not as this program"):
+            pack(directory, out, REPORTED)
+        assert (out / name).read_text() == "precious"
+        pack(directory, out, REPORTED, force=True)
+        assert {path: path.read_bytes() for path in out.iterdir()} == kept
+    (directory / "a.json").write_text("precious")
+    with pytest.raises(ValueError, match="a.json is a file that this command works with"):
+        pack(directory, directory, REPORTED, force=True)
+    assert path.exists()
 
 
 @pytest.mark.parametrize(

@@ -243,8 +243,9 @@ DAMAGE = [
     (write("identity.json", "[" * 100_000), "identity.json is damaged (maximum recursion"),
     (
         write("config.yaml", "a: &a [x, x]\nb: &b [*a, *a]\nadapter: {name: [*b, *b]}"),
-        "config.yaml is damaged (it has YAML aliases, which no run writes)",
+        "config.yaml is damaged (it has aliases, which a run never writes)",
     ),
+    (write("config.yaml", "[" * 100_000), "config.yaml is damaged (it has more than 50 levels"),
     (
         change(f"{DECODED}/metrics.json", "BLEU", 0.99),
         "metrics.json was changed since it was written; evaluate it again",

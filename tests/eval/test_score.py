@@ -324,7 +324,7 @@ def test_outputs_replace_nothing_that_the_scorer_did_not_write(capsys, tmp_path,
     out.write_text("precious", encoding="utf-8")
     capsys.readouterr()
     assert main([*command, str(out)]) == 2
-    assert "and this program did not write it; name another" in capsys.readouterr().err
+    assert "and not as this program wrote it; name another" in capsys.readouterr().err
     assert out.read_text(encoding="utf-8") == "precious"
     assert main([*command, str(out), "--force"]) == 0
     assert out.read_text(encoding="utf-8") == written

@@ -330,13 +330,19 @@ def test_a_second_decoding_is_a_line_of_its_own(tmp_path, write):
     assert "| decode.beam=1 (the row has 10) |" in apart and "| a/decode/ffff |" in apart
 
 
-def test_a_table_replaces_only_one_that_the_program_wrote(write, tmp_path):
-    text = write("table1")
-    assert write("table1") == text
-    for name in ("table1.md", "table1.csv", "table1.tex"):
-        ours = (tmp_path / "out" / name).read_bytes()
-        (tmp_path / "out" / name).write_text("precious")
-        with pytest.raises(ValueError, match=f"{name} is not what this program wrote, and is not"):
-            write("table1")
-        assert (tmp_path / "out" / name).read_text() == "precious"
-        (tmp_path / "out" / name).write_bytes(ours)
+def test_where_the_user_says_a_table_replaces_only_what_the_program_wrote(write, tmp_path):
+    write("table1")
+    table, out = table_of("table1", tmp_path / "runs"), tmp_path / "out"
+    kept = {path: path.read_bytes() for path in out.iterdir()}
+    assert sorted(path.name for path in kept) == ["table1.csv", "table1.md", "table1.tex"]
+    report.write_table(table, out, force=False)  # over its own
+    for path, ours in kept.items():
+        path.write_text("precious")
+        with pytest.raises(ValueError, match=f"{path.name} is there already, and not as this prog"):
+            report.write_table(table, out, force=False)
+        assert {other: other.read_bytes() for other in kept} == kept | {path: b"precious"}
+        path.write_bytes(ours)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ValueError, match="is no regular file, and is not replaced"):
+        report.write_table(table, out)

@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 
 from scripts.checks import torture
 from solo.cli.command import ROOT
@@ -33,8 +34,13 @@ def broken(world) -> None:
     raise KeyError("what nobody caught")
 
 
+def hanging(world) -> None:
+    threading.Event().wait()
+
+
 def test_the_script_sees_faults(tmp_path, monkeypatch):
-    monkeypatch.setattr(torture, "STAGES", {"careless": careless, "broken": broken})
+    stages = {"careless": careless, "broken": broken, "hanging": hanging}
+    monkeypatch.setattr(torture, "STAGES", stages)
     world, counts = torture.World(tmp_path), torture.Counts()
     world.work.mkdir()
     bench = torture.Bench("careless", world, counts)
@@ -47,3 +53,7 @@ def test_the_script_sees_faults(tmp_path, monkeypatch):
     assert counts["leftovers"] == 1
     torture.torture("broken", world, counts, True, random.Random(0))
     assert counts["tracebacks"] == 1 and "what nobody caught" in counts.lines[-1]
+    monkeypatch.setattr(torture, "PATIENCE", 0.5)
+    torture.torture("hanging", world, counts, True, random.Random(0))
+    assert counts["hangs"] == 1 and counts["tracebacks"] == 1
+    assert "in hanging" in counts.lines[-1]  # where it was

@@ -1,11 +1,16 @@
 """Files are written whole or not at all, by one writer at a time, and never over another's."""
 
+import errno
 import os
+import resource
 import threading
+import time
 
 import pytest
+import torch
 
 from solo import files
+from solo.tensors import save_tensors
 
 
 def names(folder) -> list[str]:
@@ -50,6 +55,29 @@ def test_a_failed_writer_leaves_the_old_file(tmp_path):
         temporary.write_text("new")
         raise RuntimeError
     assert (tmp_path / "a.txt").read_text() == "old" and names(tmp_path) == ["a.txt"]
+
+
+def test_an_error_names_the_output_and_not_what_lies_beside_it(tmp_path):
+    """Of a write that fails, as on a full disk, the system gives no name at all."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limit[1]))
+    try:
+        with pytest.raises(OSError) as raised:
+            files.write_text(tmp_path / "a.txt", "more than ten bytes")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert raised.value.errno == errno.EFBIG and raised.value.filename == str(tmp_path / "a.txt")
+    assert names(tmp_path) == []
+
+
+def test_others_may_read_what_is_written(tmp_path):
+    before = os.umask(0o022)
+    try:
+        files.write_text(tmp_path / "a.txt", "x")
+        save_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(2)}, {})
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o644}
 
 
 def test_what_is_no_regular_file_is_not_replaced(tmp_path):
@@ -112,3 +140,21 @@ def test_a_log_goes_on_after_a_line_that_was_cut_short(tmp_path):
         file.write(b'{"step": 4, "event": "\xc3')  # in the middle of a letter
     log.keep_until(2)
     assert files.read_lines(log.path) == [{"step": 1}, {"step": 2}]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 99_999, "it has more than 50 levels"),  # a minute to read, then too deep for Python
+        ("- " * 49_999, "it has more than 50 levels"),
+        ("{a: " * 24_999, "it has more than 50 levels"),
+        ("- a\n" * 30_000, "it has 120,000 characters; at most 100,000"),
+        ("a: &a [x]\nb: *a", "it has aliases"),
+    ],
+)
+def test_yaml_that_no_run_writes_is_refused_soon(tmp_path, text, words):
+    (tmp_path / "config.yaml").write_text(text)
+    began = time.process_time()
+    with pytest.raises(ValueError, match=f"config.yaml is damaged .{words}"):
+        files.read_yaml(tmp_path / "config.yaml")
+    assert time.process_time() - began < 10

@@ -23,7 +23,9 @@ ROOT = Path(dl.__file__).resolve().parents[2]
 def server(monkeypatch):
     """Serves BODY at /file. `plan` holds one entry a request: how many bytes until it breaks."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    state = types.SimpleNamespace(seen=[], sent=[], plan=[], honours_range=True, body=BODY)
+    state = types.SimpleNamespace(
+        seen=[], sent=[], plan=[], honours_range=True, body=BODY, announces=True
+    )
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -43,7 +45,8 @@ def server(monkeypatch):
             if start:
                 whole = len(state.body)
                 self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
-            self.send_header("Content-Length", str(len(rest)))
+            if state.announces:
+                self.send_header("Content-Length", str(len(rest)))
             self.end_headers()
             sent = rest[: state.plan.pop(0)] if state.plan else rest
             state.sent.append(len(sent))  # before the write: the client may be done at once
@@ -110,6 +113,30 @@ def test_part_of_an_earlier_run_is_resumed(server, tmp_path):
     get(server, tmp_path / "a.csv")
     assert server.seen[-1] == ("/file", "bytes=1000-") and server.sent[-1] == len(BODY) - 1000
     assert (tmp_path / "a.csv").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize("have", [0, 1000])
+def test_what_is_larger_than_any_file_is_refused_and_leaves_nothing(
+    server, tmp_path, monkeypatch, announced, have
+):
+    """Before its first byte, or where the server does not say how long it is, at the limit."""
+    monkeypatch.setattr(dl, "LARGEST", len(BODY) - 1)
+    server.announces = announced
+    calls = []
+    (tmp_path / "a.csv.part").write_bytes(BODY[:have])
+    with pytest.raises(ValueError, match="/file is larger than 299,999 bytes, which no file"):
+        get(server, tmp_path / "a.csv", on_progress=lambda *call: calls.append(call))
+    assert only_file(tmp_path) == [] and len(server.seen) == 1
+    assert not calls if announced else calls[-1][0] < len(BODY)
+    monkeypatch.setattr(dl, "LARGEST", len(BODY))
+    get(server, tmp_path / "a.csv")
+    assert (tmp_path / "a.csv").read_bytes() == BODY
+
+
+def test_no_published_file_is_larger_than_the_limit(real):
+    sizes = [(real("E2E_DATA_DIR") / name).stat().st_size for name in dl.E2E_FILES]
+    assert 2 * max(sizes) < dl.LARGEST
 
 
 def test_server_without_range_starts_again(server, tmp_path):

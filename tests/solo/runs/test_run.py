@@ -1,8 +1,11 @@
 """Stages of a run: found again when done, refused where they would mix."""
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -235,6 +238,46 @@ def test_finished_runs_are_found_where_nothing_can_be_written(config, monkeypatc
     monkeypatch.setattr(record, "lock", read_only)
     stages.train_run(run, never)
     assert stages.decode_run(run, never) == output
+
+
+def as_nobody(task) -> str:
+    """What a process without rights says: `task` in a fork, the text of its exception."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setuid(65534)
+            task()
+        except BaseException as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(pid, 0)
+    with open(reader, encoding="utf-8") as file:
+        return file.read()
+
+
+def test_what_has_to_be_written_where_nothing_can_be_is_named(config):
+    """A new row, a new decoding, a new run; what is there is read, the weights too."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own is closed to others
+        run = trained(changed(config, row="table1/solo_s", runs_dir=folder))
+        stages.decode_run(run, quiet)
+        other = make_run(changed(run.config, decode={"beam": 1}))
+        fresh = make_run(changed(run.config, seed=2))
+        assert run.decoding != other.decoding and fresh.directory != run.directory
+        for path in (folder, run.directory):
+            os.chmod(path, 0o555)
+        assert as_nobody(lambda: run.claim("table1/solo_s")) == ""
+        assert as_nobody((run.directory / "adapter.safetensors").read_bytes) == ""
+        denied = f"Permission denied: '{run.directory}/rows.json'"
+        assert as_nobody(lambda: run.claim("table1/lora_s")).endswith(denied)
+        for stage, new in ((stages.decode_run, other), (stages.train_run, fresh)):
+            assert as_nobody(partial(stage, new, never)).endswith(f"Permission denied: '{folder}'")
+        for path in (folder, run.directory):
+            os.chmod(path, 0o755)
 
 
 def test_a_directory_of_other_files_is_not_made_a_run(config, tmp_path):
