@@ -57,6 +57,38 @@ def get_method(name: str) -> type[Method]:
     return METHODS[name]
 
 
+def check_backbone(name: str, config, shape) -> None:
+    """Raise ValueError, in one line, for a method that has no place in a backbone of this config.
+
+    config: the method's. shape: transformers'. The line names the methods that have one.
+    """
+    try:
+        get_method(name).check_backbone(shape, config)
+    except ValueError as error:
+        places = {other: place_in(other, shape) for other in METHODS}
+        as_they_are, named = (
+            ", ".join(other for other, place in places.items() if place == kind) or "none of them"
+            for kind in ("yes", "targets")
+        )
+        raise ValueError(
+            f"adapter {name} does not work on a backbone of type {shape.model_type}: {error}; these "
+            f"do: {as_they_are}; with adapter.targets that the backbone has: {named}"
+        ) from None
+
+
+def place_in(name: str, shape) -> str:
+    """Whether a method works on a backbone of this config: `yes`, `no`, or `targets`.
+
+    The last: not with its default targets, but with ones that the backbone has.
+    """
+    method = METHODS[name]
+    try:
+        method.check_backbone(shape, method.Config())
+    except ValueError:
+        return "targets" if hasattr(method.Config, "targets") else "no"
+    return "yes"
+
+
 def make_config(options: dict):
     """(class, checked Config) of `{"name": METHOD, option: value, ...}`.
 

@@ -81,9 +81,17 @@ class Method:
         """Freeze the backbone and put the method in; everything is drawn from `seed`.
 
         model: a causal language model of transformers in eval mode. Raises ValueError if it has an
-        adapter already or the options do not fit its sizes.
+        adapter already or the options do not fit its parts or sizes.
         """
+        cls.check_backbone(model.config, config)
         return cls(model, config, seed)
+
+    @classmethod
+    def check_backbone(cls, shape, config) -> None:
+        """Raise ValueError where the method, with these options, has no place in such a backbone.
+
+        shape: its transformers config. Whether the sizes fit is seen when it is attached.
+        """
 
     @staticmethod
     def n_params(shape, config) -> int:

@@ -1,10 +1,10 @@
 """BitFit (Ben Zaken et al., 2022, arXiv 2106.10199): only the biases are trained.
 
-All of them: of the projections and of the LayerNorms, in every block and at the end. (GPT-2's
-embeddings and its head have none.)
+All of them: of the projections and of the norms, in every block and at the end. (Embeddings and
+heads have none.)
 """
 
-from solo.adapters.base import NoOptions
+from solo.adapters.base import NoOptions, check
 from solo.adapters.shared.copies import TrainedCopies
 from solo.backbones import backbone_of
 
@@ -17,6 +17,10 @@ class BitFit(TrainedCopies):
     where = "everywhere"
     count = "L(7d+h)+d"
     source = "arXiv 2106.10199"
+
+    @classmethod
+    def check_backbone(cls, shape, config: NoOptions) -> None:
+        check(backbone_of(shape).n_biases(shape) > 0, "this backbone has no biases")
 
     def __init__(self, model, config: NoOptions, seed: int):
         biases = {name: p for name, p in model.named_parameters() if name.endswith(".bias")}

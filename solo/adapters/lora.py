@@ -2,10 +2,11 @@
 
     y + (alpha / r) B D A dropout(x)          A (r, n_in), B (n_out, r), D (r, r) or none
 
-By default on the query and value thirds of the fused c_attn, each with its own A and B; one dropout
-draw feeds all updates of one projection (loralib: `MergedLinear` with enable_lora [True, False,
-True], as examples/NLG/src/model.py uses it). Target `c_attn` is another method: one A for query,
-key and value, as the peft library has it.
+By default on query and value, each with its own A and B: in GPT-2 the thirds of the fused c_attn,
+elsewhere the heads' shares of query_key_value, or q_proj and v_proj. One dropout draw feeds all
+updates of one projection (loralib: `MergedLinear` with enable_lora [True, False, True], as
+examples/NLG/src/model.py uses it). Target `c_attn` is another method: one A for query, key and
+value, as the peft library has it.
 
 Without D, A is Kaiming-uniform(a = sqrt 5) and B zero. `middle` is the paper's D or M in the
 decompositions of arXiv 2407.05417 (section IV-A): `diagonal` as TriLoRA and AdaLoRA, `full` as
@@ -31,7 +32,7 @@ from torch import Tensor, nn
 
 from solo.adapters.base import HookedMethod, check, generator
 from solo.adapters.shared.layers import BlockUpdates, check_low_rank, count_low_rank
-from solo.adapters.shared.targets import check_targets
+from solo.adapters.shared.targets import check_has, check_targets
 from solo.backbones import backbone_of
 
 MIDDLES = (None, "diagonal", "full")
@@ -42,8 +43,9 @@ CONSTRAINTS = {None: MIDDLES, "o": (None, "diagonal"), "d": (None,), "n": (None,
 class Config:
     """rank r, alpha (the update's scale is alpha / rank), dropout on the update's input.
 
-    targets: out of q, k, v (thirds of c_attn), c_attn, attn.c_proj, c_fc, mlp.c_proj. middle: null,
-    diagonal or full. constraint: null, o, d or n; constraint_weight: of its penalty in the loss.
+    targets: out of q, k, v, which every backbone has, and the names of its projections; in GPT-2
+    c_attn, attn.c_proj, c_fc, mlp.c_proj. middle: null, diagonal or full. constraint: null, o, d or
+    n; constraint_weight: of its penalty in the loss.
     """
 
     rank: int = 4
@@ -100,6 +102,10 @@ class Lora(HookedMethod):
         super().__init__(model, updates, hooks)
         if nonlinear:
             self.cannot_merge = "constraint n puts a ReLU between A and B"
+
+    @classmethod
+    def check_backbone(cls, shape, config: Config) -> None:
+        check_has(shape, config.targets, parts=True)
 
     def penalty(self) -> Tensor | float:
         if self.config.constraint not in ("o", "d"):

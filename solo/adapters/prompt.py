@@ -63,7 +63,7 @@ class PromptTuning(PrefixMethod):
     def __init__(self, model, config: Config, seed: int):
         backbone, draws = backbone_of(model.config), generator(seed)
         tokens = torch.randint(model.config.vocab_size, (config.length,), generator=draws)
-        table = backbone.token_embeddings(model).weight
+        table = model.get_input_embeddings().weight
         prompt = Prompt(table.detach()[tokens.to(table.device)].clone())
         super().__init__(model, prompt, config.length)
         self.handles.append(backbone.trunk(model).register_forward_pre_hook(prompt.read))

@@ -107,26 +107,42 @@ def _product(packed: Packed, module: nn.Module):
 
 
 def attention(
-    module, query, key, value, attention_mask, scaling=None, places=None, origin=None, **rest
+    module,
+    query,
+    key,
+    value,
+    attention_mask,
+    scaling=None,
+    sliding_window=None,
+    places=None,
+    origin=None,
+    **rest,
 ) -> tuple[Tensor, None]:
-    """Causal attention of every example apart; query, key and value (K, H, T, D).
+    """Causal attention of every example apart; query (K, H, T, D), key and value (K, G, T, D).
 
-    places (E, L): where in the flattened K * T tokens each example's are, its end filled up with
-    any; origin (K * T,): where in the flattened E * L the answer for each token is. `data.pack`
-    gives both. Returns (K, T, H, D), as transformers wants it.
+    G divides H: neighbouring query heads share a key head. sliding_window: how many tokens, itself
+    included, a token sees; None: all before it. places (E, L): where in the flattened K * T tokens
+    each example's are, its end filled up with any; origin (K * T,): where in the flattened E * L
+    the answer for each token is. `batches.pack` gives both. Returns (K, T, H, D), as transformers
+    wants it.
     """
     K, H, T, D = query.shape
     examples, longest = places.shape
     q, k, v = (
         x.transpose(1, 2)
-        .reshape(K * T, H * D)
+        .reshape(K * T, -1)
         .index_select(0, places.flatten())
-        .view(examples, longest, H, D)
+        .view(examples, longest, -1, D)
         .transpose(1, 2)
         for x in (query, key, value)
     )
+    if key.shape[1] < H:
+        k, v = (x.repeat_interleave(H // key.shape[1], dim=1) for x in (k, v))
     scale = D**-0.5 if scaling is None else scaling
-    hidden = torch.ones(longest, longest, dtype=torch.bool, device=q.device).triu(1)
+    every = torch.ones(longest, longest, dtype=torch.bool, device=q.device)
+    hidden = every.triu(1)
+    if sliding_window is not None:
+        hidden = hidden | every.tril(-sliding_window)
     scores = ((q * scale) @ k.transpose(-1, -2)).float().masked_fill(hidden, float("-inf"))
     out = scores.softmax(-1).to(v.dtype) @ v  # (E, H, L, D)
     out = out.transpose(1, 2).reshape(examples * longest, H * D).index_select(0, origin)

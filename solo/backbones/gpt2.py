@@ -5,12 +5,13 @@ of `nn.Linear`'s weight. The names of projections and LayerNorms end their path 
 peft library finds the same modules by them.
 """
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.pytorch_utils import Conv1D
 
 TITLE = "GPT-2"
-MODEL, CONFIG = GPT2LMHeadModel, GPT2Config
 LINEAR = Conv1D  # the class of the projections
 INPUTS_FIRST = True  # their weights are (n_in, n_out)
 PROJECTIONS = {  # name: path in a block
@@ -20,19 +21,21 @@ PROJECTIONS = {  # name: path in a block
     "mlp.c_proj": "mlp.c_proj",  # h -> d
 }
 PARTS = {"c_attn": ("q", "k", "v")}  # equal parts of a fused projection's output, in their order
+ATTENTION = "attn"  # path in a block
 OUTPUTS = {"attn": "attn.c_proj", "mlp": "mlp.c_proj"}  # what joins the residual stream
-NORMS = ("ln_1", "ln_2")  # of every block
-FINAL_NORM = "ln_f"
+NORMS = ("ln_1", "ln_2", "ln_f")  # two of every block, the last
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 CONSTANTS = (".attn.masked_bias",)  # ends of keys that old checkpoints hold beside the weights
-FUSED = {"gelu_new": "gelu_pytorch_tanh"}  # one function, in one kernel instead of eight
+POSITIONS = "wpe"  # path in the trunk of the table that takes position ids alone; or None
+PACKS = True  # several examples may stand in one row: tests/solo/backbones/test_fast.py
 
 
 def as_adapted(shape):
     """`shape` itself, from now on without dropout and with its activation in one kernel."""
     for name in DROPOUTS:
         setattr(shape, name, 0.0)
-    shape.activation_function = FUSED.get(shape.activation_function, shape.activation_function)
+    if shape.activation_function == "gelu_new":  # one function, in one kernel instead of eight
+        shape.activation_function = "gelu_pytorch_tanh"
     return shape
 
 
@@ -50,19 +53,6 @@ def blocks(model) -> nn.ModuleList:
     return model.transformer.h
 
 
-def token_embeddings(model) -> nn.Embedding:
-    return model.transformer.wte
-
-
-def position_embeddings(model) -> nn.Embedding:
-    return model.transformer.wpe
-
-
-def attention(block: nn.Module) -> nn.Module:
-    """The module that transformers hands to its attention function."""
-    return block.attn
-
-
 def projection(block: nn.Module, name: str) -> nn.Module:
     """The projection of a block by its name in PROJECTIONS."""
     return block.get_submodule(PROJECTIONS[name])
@@ -73,9 +63,14 @@ def matrix(linear: nn.Module) -> Tensor:
     return linear.weight
 
 
+def joined(shape, parts: Sequence[Tensor]) -> Tensor:
+    """The output (..., 3d) of a fused projection, of its PARTS' outputs (..., d)."""
+    return torch.cat(list(parts), dim=-1)
+
+
 def projection_shape(shape, name: str) -> tuple[int, int]:
     """(n_in, n_out) of a projection."""
-    d, inner = shape.n_embd, inner_width(shape)
+    d, inner = shape.n_embd, _inner_width(shape)
     return {
         "c_attn": (d, 3 * d),
         "attn.c_proj": (d, d),
@@ -84,9 +79,15 @@ def projection_shape(shape, name: str) -> tuple[int, int]:
     }[name]
 
 
-def inner_width(shape) -> int:
+def _inner_width(shape) -> int:
     """h, the width of the MLP."""
     return shape.n_inner or 4 * shape.n_embd
+
+
+def norm_sizes(shape) -> dict[str, int]:
+    """How many parameters the norms of each name have, weights and biases."""
+    d, L = shape.n_embd, shape.n_layer
+    return {"ln_1": L * 2 * d, "ln_2": L * 2 * d, "ln_f": 2 * d}
 
 
 def n_parameters(shape) -> int:
@@ -94,11 +95,11 @@ def n_parameters(shape) -> int:
 
     The head is the table of token embeddings and counts once.
     """
-    d, inner = shape.n_embd, inner_width(shape)
+    d, inner = shape.n_embd, _inner_width(shape)
     block = (4 * d * d + 4 * d) + (2 * d * inner + d + inner) + 4 * d
     return (shape.vocab_size + shape.n_positions) * d + shape.n_layer * block + 2 * d
 
 
 def n_biases(shape) -> int:
     """Per block 3d + d (attention), h + d (MLP) and 2d (LayerNorms), and d for the last one."""
-    return shape.n_layer * (7 * shape.n_embd + inner_width(shape)) + shape.n_embd
+    return shape.n_layer * (7 * shape.n_embd + _inner_width(shape)) + shape.n_embd

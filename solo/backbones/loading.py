@@ -8,8 +8,10 @@ from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from solo.backbones import BACKBONES
+from solo.backbones.shapes import config_class, model_class
 from solo.files import file_sha256, read_json
 
+REMEDY = "transformers' save_pretrained(DIR, max_shard_size='99GB') writes what is needed"
 HUB_FILES = ("config.json", "model.safetensors", "tokenizer*", "vocab.json", "merges.txt")
 
 
@@ -27,7 +29,7 @@ def resolve(path: str, revision: str | None = None) -> Path:
         return Path(snapshot_download(path, revision=revision, allow_patterns=HUB_FILES))
     except Exception as error:  # the hub raises many kinds; to the user they are one
         raise FileNotFoundError(
-            f"no GPT-2 checkpoint at model.path={path}: not a local directory, and the hub gave "
+            f"no checkpoint at model.path={path}: not a local directory, and the hub gave "
             f"{type(error).__name__}; set model.path=DIR to a directory with config.json, "
             "model.safetensors and the tokenizer files"
         ) from error
@@ -42,18 +44,18 @@ def load_backbone(directory: Path) -> PreTrainedModel:
     directory = Path(directory)
     for name in ("config.json", "model.safetensors"):
         if not (directory / name).is_file():
-            raise FileNotFoundError(f"{directory} has no {name}; is it a GPT-2 checkpoint?")
+            raise FileNotFoundError(f"{directory} has no {name}; {REMEDY}")
     kind = read_json(directory / "config.json").get("model_type")
     if kind not in BACKBONES:
         raise ValueError(
             f"{directory} holds a model of type {kind!r}; supported: {', '.join(BACKBONES)}"
         )
     backbone = BACKBONES[kind]
-    config = backbone.as_adapted(backbone.CONFIG.from_pretrained(directory))
+    config = backbone.as_adapted(config_class(kind).from_pretrained(directory))
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what it would warn of is an error below
     try:
-        model, report = backbone.MODEL.from_pretrained(
+        model, report = model_class(config).from_pretrained(
             directory,
             config=config,
             dtype=torch.float32,
@@ -62,7 +64,7 @@ def load_backbone(directory: Path) -> PreTrainedModel:
         )
     except Exception as error:
         raise ValueError(
-            f"{directory}/model.safetensors cannot be loaded as {backbone.TITLE} ({error}); "
+            f"{directory}/model.safetensors cannot be loaded as {kind} ({error}); "
             "fetch or write the checkpoint again"
         ) from error
     finally:
@@ -109,11 +111,16 @@ def fingerprint(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
+def sizes_of(shape) -> dict[str, int]:
+    """What tells the size of a backbone, by the names that records of runs have."""
+    names = {"n_layer": "num_hidden_layers", "n_embd": "hidden_size"}
+    names |= {"n_head": "num_attention_heads", "vocab_size": "vocab_size"}
+    return {short: getattr(shape, name) for short, name in names.items()}
+
+
 def describe(model: PreTrainedModel, path: str, directory: Path) -> dict:
     """What a run records of its backbone. `stand_in`: the label that pretraining left, or None."""
     config = model.config
-    shape = {"n_layer": config.num_hidden_layers, "n_embd": config.hidden_size}
-    shape |= {"n_head": config.num_attention_heads, "vocab_size": config.vocab_size}
     stand_in = getattr(config, "stand_in", None)
     return {
         "path": path,
@@ -121,5 +128,6 @@ def describe(model: PreTrainedModel, path: str, directory: Path) -> dict:
         "file_sha256": file_sha256(directory / "model.safetensors"),
         "sha256": fingerprint(model),
         "stand_in": stand_in,
-        "shape": shape,
+        "model_type": config.model_type,
+        "shape": sizes_of(config),
     }

@@ -4,7 +4,13 @@ import re
 from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
-from transformers import GPT2Config, PretrainedConfig
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    GPT2Config,
+    PretrainedConfig,
+    PreTrainedModel,
+)
 
 from solo.backbones import BACKBONES
 from solo.files import read_json
@@ -13,6 +19,16 @@ SHAPES = {  # of the hub's GPT-2 checkpoints
     "openai-community/gpt2": GPT2Config(n_layer=12, n_embd=768, n_head=12),
     "openai-community/gpt2-medium": GPT2Config(n_layer=24, n_embd=1024, n_head=16),
 }
+
+
+def config_class(model_type: str) -> type[PretrainedConfig]:
+    """transformers' config of a type of backbone."""
+    return CONFIG_MAPPING[model_type]
+
+
+def model_class(shape: PretrainedConfig) -> type[PreTrainedModel]:
+    """transformers' causal language model for a config."""
+    return MODEL_FOR_CAUSAL_LM_MAPPING[type(shape)]
 
 
 def is_hub_name(path: str) -> bool:
@@ -38,7 +54,7 @@ def shape_of(path: str) -> PretrainedConfig | None:
     if kind not in BACKBONES:
         return None
     try:
-        return BACKBONES[kind].CONFIG.from_dict(values)
+        return config_class(kind).from_dict(values)
     except Exception as error:  # transformers' own kinds; to the user they are one
         reason = " ".join(str(error).split())
         raise ValueError(f"{file} is no configuration of {kind} ({reason})") from error

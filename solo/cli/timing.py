@@ -6,14 +6,14 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from solo import files
 from solo.backbones import backbone_of
-from solo.backbones.loading import device
+from solo.backbones.loading import device, sizes_of
+from solo.backbones.shapes import model_class
 from solo.datasets.data import Example
 from solo.decoding import rules
 from solo.runs import record
@@ -38,9 +38,13 @@ class Speed:
     source: str
 
 
-def key_of(config: RunConfig, shape) -> Key:
+def key_of(config: RunConfig, shape: PretrainedConfig) -> Key:
     """What decides a run's speed on one machine; runs that share it share a Speed."""
-    shape = (shape.n_layer, shape.n_embd, shape.n_head, shape.vocab_size)
+    return _key(config, shape.model_type, sizes_of(shape))
+
+
+def _key(config: RunConfig, model_type: str, sizes: dict[str, int]) -> Key:
+    shape = (*sizes.values(), model_type)
     search = config.decode
     beam = (search.beam, search.length_penalty, search.no_repeat_ngram, search.max_new_tokens)
     return shape, config.method, config.train.batch_size, config.train.precision, beam
@@ -48,8 +52,8 @@ def key_of(config: RunConfig, shape) -> Key:
 
 def describe(key: Key) -> str:
     """A key in words."""
-    (n_layer, n_embd, *_), name, batch, precision, _ = key
-    return f"GPT-2 {n_layer} x {n_embd}, {name}, batch {batch}, {precision}"
+    (n_layer, n_embd, *_, model_type), name, batch, precision, _ = key
+    return f"{model_type} {n_layer} x {n_embd}, {name}, batch {batch}, {precision}"
 
 
 def logged(runs_dir: Path) -> dict[Key, Speed]:
@@ -73,11 +77,11 @@ def _logged(run: Run, here: dict) -> tuple[Key, Speed]:
     decoded, per_mr = record.stage_record(run.decoding, "decode"), None
     if decoded and decoded["hardware"] == here:
         per_mr = decoded["seconds"] / decoded["n_predictions"]
-    key = key_of(run.config, SimpleNamespace(**backbone["shape"]))
+    key = _key(run.config, backbone.get("model_type", "gpt2"), backbone["shape"])
     return key, Speed(speed, per_mr, f"log of {run.directory.name}")
 
 
-def measure(keys: dict[Key, RunConfig], shapes: dict[Key, GPT2Config]) -> dict[Key, Speed]:
+def measure(keys: dict[Key, RunConfig], shapes: dict[Key, PretrainedConfig]) -> dict[Key, Speed]:
     """Time a few training and decoding steps for every key, with random weights on this device.
 
     keys: a configuration for each key. A backbone is made, and its decoding timed, once for all
@@ -95,14 +99,14 @@ def measure(keys: dict[Key, RunConfig], shapes: dict[Key, GPT2Config]) -> dict[K
     return speeds
 
 
-def random_backbone(shape: GPT2Config) -> GPT2LMHeadModel:
+def random_backbone(shape: PretrainedConfig) -> PreTrainedModel:
     """A backbone of that shape as solo/backbones/loading.py would load it, its weights random."""
     backbone = backbone_of(shape)
     with device():
-        return backbone.MODEL(backbone.as_adapted(copy.deepcopy(shape))).eval()
+        return model_class(shape)(backbone.as_adapted(copy.deepcopy(shape))).eval()
 
 
-def _tokens_per_s(model: GPT2LMHeadModel, config: RunConfig) -> float:
+def _tokens_per_s(model: PreTrainedModel, config: RunConfig) -> float:
     """Tokens a second in training, padding left out; infinity where nothing is trained."""
     draws, clock = torch.Generator().manual_seed(0), []
     recipe = replace(config.train, max_steps=STEPS)
@@ -124,7 +128,7 @@ def _tokens_per_s(model: GPT2LMHeadModel, config: RunConfig) -> float:
     return speed
 
 
-def _seconds_per_mr(model: GPT2LMHeadModel, config: RunConfig) -> float:
+def _seconds_per_mr(model: PreTrainedModel, config: RunConfig) -> float:
     """Seconds for one context of 37 tokens (E2E's mean) and the longest output."""
     search = config.decode
     prompts, times = [[k + 1] * 37 for k in range(search.batch_size)], {}

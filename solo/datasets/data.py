@@ -2,6 +2,8 @@
 
 An example is `context` BPE + [end of text] + BPE of (" " + completion) + [end of text]; the loss
 looks only at the completion and its end token (microsoft/LoRA: examples/NLG/src/gpt2_encode.py).
+With another tokenizer than GPT-2's the end of text is its own, and what it puts before a text (the
+beginning token of Llama's and OPT's, say) stands before the context.
 What a row holds is each data set's to say (solo/datasets/base.py); every function here takes the
 data set's `name` as configs/data gives it, or guesses it from the file's suffix.
 """
@@ -101,7 +103,8 @@ def encode(pairs: Sequence[tuple[str, str]], tokenizer) -> list[Example]:
     """Encode (context, completion) pairs."""
     contexts = list(dict.fromkeys(context for context, _ in pairs))  # E2E repeats each nine times
     prompts = dict(zip(contexts, encode_prompts(contexts, tokenizer), strict=True))
-    completions = _token_ids([" " + completion for _, completion in pairs], tokenizer)
+    space = _space(tokenizer)
+    completions = _token_ids([space + completion for _, completion in pairs], tokenizer)
     end = tokenizer.eos_token_id
     return [
         Example([*prompts[context], *completion, end], len(prompts[context]))
@@ -111,7 +114,24 @@ def encode(pairs: Sequence[tuple[str, str]], tokenizer) -> list[Example]:
 
 def encode_prompts(contexts: list[str], tokenizer) -> list[list[int]]:
     """What a decoder starts from: the context's tokens and the separator."""
-    return [[*ids, tokenizer.eos_token_id] for ids in _token_ids(contexts, tokenizer)]
+    start, end = _beginning(tokenizer), tokenizer.eos_token_id
+    return [[*start, *ids, end] for ids in _token_ids(contexts, tokenizer)]
+
+
+def _beginning(tokenizer) -> list[int]:
+    """What the tokenizer itself puts before a text: nothing in GPT-2, a token in Llama and OPT."""
+    whole, [bare] = tokenizer("a")["input_ids"], _token_ids(["a"], tokenizer)
+    starts = range(len(whole) - len(bare) + 1)
+    return whole[: next((i for i in starts if whole[i : i + len(bare)] == bare), 0)]
+
+
+def _space(tokenizer) -> str:
+    """What makes a text go on after another: a space, unless the tokenizer puts one there itself.
+
+    Llama's first ones do, before every text; a second space would be a token of its own.
+    """
+    both, first, alone = _token_ids(["a b", "a", "b"], tokenizer)
+    return "" if both == [*first, *alone] else " "
 
 
 def _token_ids(texts: list[str], tokenizer) -> list[list[int]]:

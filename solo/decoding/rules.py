@@ -21,7 +21,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from transformers import GPT2LMHeadModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from solo.decoding.search import search_batch
 
@@ -96,7 +96,7 @@ def _text(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
 
 
 def beam_search(
-    model: GPT2LMHeadModel,
+    model: PreTrainedModel,
     prompts: list[list[int]],
     config: BeamConfig,
     end_ids: tuple[int, ...],
@@ -138,7 +138,7 @@ def beam_search(
     return found
 
 
-def check_prompts(model: GPT2LMHeadModel, prompts: list[list[int]], config: BeamConfig) -> None:
+def check_prompts(model: PreTrainedModel, prompts: list[list[int]], config: BeamConfig) -> None:
     """Raise ValueError, as beam_search does, for prompts that cannot be decoded."""
     if model.training:
         raise ValueError("the model is in training mode: call model.eval() before decoding")

@@ -12,9 +12,9 @@ What makes it fast, and why none of it changes a result:
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache, GPT2LMHeadModel
+from transformers import Cache, DynamicCache, PreTrainedModel
 
-from solo.backbones import backbone_of
+from solo.backbones import backbone_of, window_of
 
 NEVER = float("-inf")  # the sum of a beam that has left, and of one that never was
 PRUNE_EVERY = 8  # steps between two clearances of the cache
@@ -24,7 +24,7 @@ BLOCK = 64  # tokens whose largest logit stands for them
 
 @torch.no_grad()
 def search_batch(
-    model: GPT2LMHeadModel,
+    model: PreTrainedModel,
     prompts: list[list[int]],
     end_ids: tuple[int, ...],
     *,
@@ -76,7 +76,7 @@ def search_batch(
             rows = _live_rows(sums)
         hidden = trunk(
             tokens,
-            attention_mask=cache.grow(),
+            attention_mask=cache.grow(position + length),
             position_ids=(position + length).expand_as(tokens),
             past_key_values=cache,
             use_cache=True,
@@ -89,7 +89,7 @@ def _live_rows(sums: Tensor) -> Tensor:
     return (sums > NEVER).flatten().nonzero().flatten()
 
 
-def _prefill(model: GPT2LMHeadModel, prompts: list[list[int]], beam: int):
+def _prefill(model: PreTrainedModel, prompts: list[list[int]], beam: int):
     """Run the prompts once, padded on the right, where no real token sees the padding.
 
     Returns the last token's hidden state for each beam (N, beam, width), the cache, and the last
@@ -102,12 +102,14 @@ def _prefill(model: GPT2LMHeadModel, prompts: list[list[int]], beam: int):
     ids, last = ids.to(model.device), (lengths - 1).to(model.device)[:, None]
     real = torch.arange(ids.shape[1], device=ids.device) <= last  # (N, L)
     # The mask is for models in which padding would count; attention is causal anyway.
-    out = backbone_of(model.config).trunk(model)(ids, attention_mask=real.long(), use_cache=True)
-    hidden = out.last_hidden_state.gather(
-        1, last[:, :, None].expand(-1, 1, model.config.hidden_size)
+    # The cache keeps every token, also for layers with a sliding window: padding follows the last.
+    out = backbone_of(model.config).trunk(model)(
+        ids, attention_mask=real.long(), past_key_values=DynamicCache(), use_cache=True
     )
+    hidden = out.last_hidden_state.take_along_dim(last[:, :, None], dim=1)  # (N, 1, width)
     layers = [(layer.keys, layer.values) for layer in out.past_key_values.layers]
-    return hidden.expand(-1, beam, -1), TreeCache(layers, real, beam), last
+    cache = TreeCache(layers, real, beam, window_of(model.config))
+    return hidden.expand(-1, beam, -1), cache, last
 
 
 class TreeCache(Cache):
@@ -118,12 +120,21 @@ class TreeCache(Cache):
     continues, the lowest number for all others.
 
     layers: the prompts' (keys, values) of each layer, (N, heads, L, head width); real (N, L): which
-    of the L are no padding.
+    of the L are no padding. window: how many tokens, itself included, a token sees in the layers
+    with a sliding window; None: there are none.
     """
 
-    def __init__(self, layers: list[tuple[Tensor, Tensor]], real: Tensor, beam: int):
+    def __init__(
+        self,
+        layers: list[tuple[Tensor, Tensor]],
+        real: Tensor,
+        beam: int,
+        window: int | None = None,
+    ):
         super().__init__(layers=[])
-        self.beam = beam
+        self.beam, self.window = beam, window
+        # (N, columns): the position of the token in each column; only a window asks for it.
+        self.positions = torch.arange(real.shape[1], device=real.device).expand_as(real)
         dtype = layers[0][0].dtype
         self.hidden = torch.finfo(dtype).min  # not -inf: a row of nothing else would be NaN
         sees = torch.zeros(real.shape, dtype=dtype, device=real.device)
@@ -150,17 +161,27 @@ class TreeCache(Cache):
         # The needed ones in their order, then whatever fills up the narrower contexts.
         order = needed.byte().argsort(dim=1, descending=True, stable=True)[:, : self.columns]
         self.sees = torch.take_along_dim(sees, order[:, None, None], dim=3)
+        self.positions = torch.take_along_dim(self.positions[keep], order, dim=1)
         self._store([[x[keep[:, None], order] for x in layer] for layer in self.stored])
 
-    def grow(self) -> Tensor:
-        """Make place for a token of every beam; returns the mask (N, 1, beam, columns)."""
+    def grow(self, position: Tensor) -> Tensor | dict[str, Tensor]:
+        """Make place for a token of every beam, at `position` (N, 1).
+
+        Returns the mask (N, 1, beam, columns); where there is a sliding window, those of both kinds
+        of layer, by their names in transformers.
+        """
         if self.room == 0:
             self._store([[x[:, : self.columns] for x in layer] for layer in self.stored])
         self.room -= 1
         self.columns += self.beam
         own = self.own.expand(len(self.sees), 1, -1, -1)
         self.sees = torch.cat([self.sees, own], dim=3)
-        return self.sees
+        if self.window is None:
+            return self.sees
+        self.positions = torch.cat([self.positions, position.expand(-1, self.beam)], dim=1)
+        left = (self.positions <= position - self.window)[:, None, None]
+        sliding = self.sees.masked_fill(left, self.hidden)
+        return {"full_attention": self.sees, "sliding_attention": sliding}
 
     def update(self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args, **kwargs):
         """What the model calls in each layer with (N, heads, beam, head width)."""

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from solo.backbones.loading import REMEDY
 from solo.datasets import kind_of
 from solo.datasets.download import check_file
 from solo.files import config_hash, file_sha256, read_json
@@ -78,7 +79,7 @@ def model_identity(path: str, revision: str | None) -> dict[str, Any]:
     if not directory.is_dir():
         return {"path": path, "revision": revision}
     weights = directory / "model.safetensors"
-    check(weights.is_file(), f"{path} has no model.safetensors; is it a GPT-2 checkpoint?")
+    check(weights.is_file(), f"{path} has no model.safetensors; {REMEDY}")
     shape = read_json(directory / "config.json")
     return {
         "weights": file_sha256(weights),

@@ -5,7 +5,8 @@ from dataclasses import asdict
 
 import torch
 
-from solo.backbones import backbone_of
+from solo.adapters import check_backbone
+from solo.backbones import backbone_of, key_width
 from solo.backbones.shapes import shape_of
 from solo.options import check
 from solo.runs.config import RunConfig, data_file
@@ -18,16 +19,18 @@ SHORTEST = 4  # tokens of an example: a context, a completion, an end token afte
 
 
 def check_memory(config: RunConfig) -> None:
-    """Refuse a backbone, a number of trained parameters, a batch or a beam that no memory of this
-    machine holds, and an output that the backbone has no positions for.
+    """Refuse a method that has no place in the backbone, an output that it has no positions for, and
+    a backbone, a number of trained parameters, a batch or a beam that no memory of this machine
+    holds.
 
-    All are lower bounds in closed form, from the backbone's config alone; where that is not at
+    The last are lower bounds in closed form, from the backbone's config alone; where that is not at
     hand, nothing is checked. Raises ValueError with the option, its value, what it takes and what
     there is.
     """
     shape = shape_of(config.model.path)
     if shape is None:
         return
+    check_backbone(config.method, config.adapter, shape)
     _check_backbone(config.model.path, shape)
     size = config.train.batch_size
     activations = 4 * size * SHORTEST * shape.hidden_size * shape.num_hidden_layers
@@ -63,7 +66,7 @@ def _check_search(config: RunConfig, shape) -> None:
         f"positions, so at most {positions - SHORTEST_PROMPT} can be new",
     )
     candidates = 4 * search.beam * min(search.beam, shape.vocab_size)
-    keys = 8 * search.beam * shape.num_hidden_layers * shape.hidden_size
+    keys = 8 * search.beam * shape.num_hidden_layers * key_width(shape)
     _check(f"decode.beam is {search.beam}", candidates + keys, "decoding", "candidates")
     file = data_file(config, "test")
     contexts = file.read_bytes().count(b"\n") + 1 if file.is_file() else 1  # at most one a line

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
+from solo.backbones import backbone_of
 from solo.backbones.fast import frozen_products
 from solo.datasets.data import Example
 from solo.training.batches import IGNORED, Batch, PackedBatch, collate, pack, pad, to_device
@@ -41,7 +42,8 @@ def training_loss(model, config: TrainConfig, position_wise: bool, total: int) -
 
     total: the steps of the run, which decide whether it pays to compile.
     """
-    on_cpu, packed = model.device.type == "cpu", config.packed and position_wise
+    on_cpu = model.device.type == "cpu"
+    packed = config.packed and position_wise and backbone_of(model.config).PACKS
     compiled = config.compile
     if compiled is None:
         compiled = not on_cpu and packed and total >= COMPILE_FROM

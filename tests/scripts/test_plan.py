@@ -113,7 +113,7 @@ def test_a_machine_is_timed_with_random_weights():
     speed = timing.measure({key: row.config}, {key: shape})[key]
     assert 0 < speed.tokens_per_s < float("inf") and 0 < speed.seconds_per_mr < 60
     assert speed.source == "timed now, random weights"
-    assert timing.describe(key) == "GPT-2 2 x 16, lora, batch 4, fp32"
+    assert timing.describe(key) == "gpt2 2 x 16, lora, batch 4, fp32"
 
 
 def test_speeds_of_earlier_runs_on_this_hardware(tmp_path, real):

@@ -4,9 +4,10 @@ peft replaces a layer of the model by one of its own that holds the original; th
 same object, so training and decoding see it as ever. Each method keeps its file: a Config, peft's
 options for it, and its count. peft is imported when one of them is attached, not before.
 
-Two kinds of layer are adapted here: GPT-2's Conv1D projections, and (LN tuning) its LayerNorms. In
-peft 0.21.2 LoHa, LoKr, OFT, BOFT, HRA, C3A, SHiRA, RoAd, MiSS, DeLoRA, GLoRA, PSOFT, LILY, PEANuT
-and others refuse Conv1D, so they are not here.
+Two kinds of layer are adapted here: projections, and (LN tuning) norms. The default targets are
+GPT-2's; on another backbone adapter.targets names its own. In peft 0.21.2 LoHa, LoKr, OFT, BOFT,
+HRA, C3A, SHiRA, RoAd, MiSS, DeLoRA, GLoRA, PSOFT, LILY, PEANuT and others refuse GPT-2's Conv1D, so
+they are not here.
 """
 
 import warnings
@@ -16,7 +17,7 @@ from torch import nn
 
 from solo.adapters.base import MODULE_NAME, Method, check_free, freeze
 from solo.adapters.shared.layers import check_low_rank, count_low_rank
-from solo.adapters.shared.targets import ProjectionTargets, target_shape
+from solo.adapters.shared.targets import ProjectionTargets, check_has, target_shape
 from solo.backbones import backbone_of
 
 ADAPTER = "default"  # peft's name for the only adapter of a model
@@ -90,6 +91,10 @@ class PeftMethod(Method):
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
     @classmethod
+    def check_backbone(cls, shape, config) -> None:
+        check_has(shape, config.targets)
+
+    @classmethod
     def check_sizes(cls, shape, config) -> None:
         """Raise ValueError where the options do not fit a target; see check_target."""
         for name in config.targets:
@@ -130,8 +135,9 @@ class PeftMethod(Method):
         self.detach()
         matrix = backbone_of(self.model.config).matrix
         for layer, (weight, bias) in zip(self.originals.values(), folded, strict=True):
-            matrix(layer).copy_(weight)
-            layer.bias.copy_(bias)
+            (layer.weight if weight.dim() == 1 else matrix(layer)).copy_(weight)
+            if layer.bias is not None:
+                layer.bias.copy_(bias)
 
 
 class PeftFactors(PeftMethod):

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -95,7 +96,10 @@ class BlockUpdates(nn.Module):
     ):
         super().__init__()
         self.targets, self.scale = tuple(targets), alpha / rank
-        self.parts = backbone_of(shape).PARTS
+        self.parts, self.joined = (
+            backbone_of(shape).PARTS,
+            partial(backbone_of(shape).joined, shape),
+        )
         self.middle, self.nonlinear = middle, nonlinear
         self.dropout = nn.Dropout(dropout)
         for target in targets:
@@ -131,7 +135,7 @@ class BlockUpdates(nn.Module):
             return self.update(name, x)
         updates = {part: self.update(part, x) for part in self.parts[name] if part in self.targets}
         nothing = torch.zeros_like(next(iter(updates.values())))
-        return torch.cat([updates.get(part, nothing) for part in self.parts[name]], dim=-1)
+        return self.joined([updates.get(part, nothing) for part in self.parts[name]])
 
     def places(self, backbone, block: nn.Module) -> list[tuple[nn.Module, str]]:
         """The projections of `block` that have updates, with their names."""

@@ -43,15 +43,23 @@ class PrefixMethod(HookedMethod):
         AttentionMaskInterface.register(ATTENTION, _mask)
         model.config._attn_implementation = ATTENTION
         backbone = backbone_of(model.config)
-        self.layers = [backbone.attention(block) for block in backbone.blocks(model)]
+        blocks = backbone.blocks(model)
+        self.layers = [block.get_submodule(backbone.ATTENTION) for block in blocks]
         for i, layer in enumerate(self.layers):
             layer.prefix = partial(self.of_layer, i)
-        embeddings = backbone.position_embeddings(model)
+        embeddings = backbone.trunk(model).get_submodule(backbone.POSITIONS)
 
         def shift(embedding, args):
             return args if self.of_layer(0) is None else (args[0] + length,)
 
         self.handles.append(embeddings.register_forward_pre_hook(shift))
+
+    @classmethod
+    def check_backbone(cls, shape, config) -> None:
+        check(
+            backbone_of(shape).POSITIONS is not None,
+            "it moves the input's positions in a table of them, as GPT-2 has one",
+        )
 
     def of_layer(self, i: int) -> tuple[Tensor, Tensor] | None:
         """Keys and values (P, d) before layer i; None for a pass that is to go without them."""

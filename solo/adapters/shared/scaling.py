@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from solo.adapters.base import Hook, HookedMethod
-from solo.adapters.shared.targets import ProjectionTargets, target_shape
+from solo.adapters.shared.targets import ProjectionTargets, check_has, target_shape
 from solo.backbones import backbone_of
 
 
 @dataclass(frozen=True)
 class Config(ProjectionTargets):
-    """targets: the projections that are scaled, out of c_attn, attn.c_proj, c_fc, mlp.c_proj."""
+    """targets: the projections that are scaled; by default the four of GPT-2."""
 
     targets: tuple[str, ...] = ("c_attn", "attn.c_proj", "c_fc", "mlp.c_proj")
 
@@ -44,6 +44,10 @@ class Scales(HookedMethod):
                 self.scaled.append((backbone.projection(block, name), scale))
         super().__init__(model, scales, [_hook(*pair) for pair in self.scaled])
 
+    @classmethod
+    def check_backbone(cls, shape, config: Config) -> None:
+        check_has(shape, config.targets)
+
     def fold(self) -> None:
         for linear, scale in self.scaled:
             weight = backbone_of(self.model.config).matrix(linear)  # (n_in, n_out)
@@ -64,6 +68,7 @@ def _hook(linear: nn.Module, scale: nn.ParameterDict) -> Hook:
         return x * scale["a"]  # (B, L, n_in)
 
     def after(x: Tensor, y: Tensor) -> Tensor:
-        return y + (y - linear.bias) * (scale["b"] - 1)  # b (y - c) + c, exact where b is one
+        product = y if linear.bias is None else y - linear.bias
+        return y + product * (scale["b"] - 1)  # b (y - c) + c, exact where b is one
 
     return Hook(linear, after=after if "b" in scale else None, before=before)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from solo.adapters.base import check
-from solo.backbones import BACKBONES, backbone_of
+from solo.backbones import LAYOUTS, backbone_of
 
 
 class ProjectionTargets:
@@ -19,20 +19,21 @@ def check_targets(targets: Iterable[str], parts: bool = False) -> tuple[str, ...
     parts: whether parts of fused projections are targets, too; not one beside its whole.
     """
     names = (targets,) if isinstance(targets, str) else tuple(targets)
-    backbones = BACKBONES.values()
-    targets_of = {backbone.TITLE: _targets(backbone, parts) for backbone in backbones}
-    allowed = "; ".join(f"a {title} block has: {', '.join(t)}" for title, t in targets_of.items())
+    targets_of = {backbone.TITLE: _targets(backbone, parts) for backbone in LAYOUTS}
+    allowed = "; ".join(
+        f"a block of {title} has: {', '.join(t)}" for title, t in targets_of.items()
+    )
     for name in names:
         check(
             any(name in t for t in targets_of.values()), f"adapter.targets has {name!r}; {allowed}"
         )
         check(names.count(name) == 1, f"adapter.targets has {name!r} twice; {allowed}")
     check(bool(names), f"adapter.targets is empty; {allowed}")
-    for backbone in backbones:
+    for backbone in LAYOUTS:
         for whole, of_whole in backbone.PARTS.items():
             check(
                 whole not in names or not set(names) & set(of_whole),
-                f"adapter.targets has {whole} and a third of it; choose {whole}, or "
+                f"adapter.targets has {whole} and a part of it; choose {whole}, or "
                 f"{', '.join(of_whole)}",
             )
     return names
@@ -43,6 +44,18 @@ def _targets(backbone, parts: bool) -> tuple[str, ...]:
     return (*of_wholes, *backbone.PROJECTIONS)
 
 
+def check_has(shape, targets: Iterable[str], parts: bool = False) -> None:
+    """Raise ValueError for a target that a backbone of this config lacks."""
+    backbone = backbone_of(shape)
+    of_block = _targets(backbone, parts)
+    for target in targets:
+        check(
+            target in of_block,
+            f"adapter.targets has {target!r}; a block of {backbone.TITLE} has: "
+            f"{', '.join(of_block)}",
+        )
+
+
 def whole_of(backbone, target: str) -> str:
     """The projection that a target is, or is a part of."""
     return next((whole for whole, parts in backbone.PARTS.items() if target in parts), target)
@@ -51,11 +64,7 @@ def whole_of(backbone, target: str) -> str:
 def target_shape(shape, target: str) -> tuple[int, int]:
     """(n_in, n_out) of a projection, or of a part of one. ValueError if the backbone lacks it."""
     backbone = backbone_of(shape)
-    of_block = _targets(backbone, parts=True)
-    check(
-        target in of_block,
-        f"adapter.targets has {target!r}; a {backbone.TITLE} block has: {', '.join(of_block)}",
-    )
+    check_has(shape, [target], parts=True)
     whole = whole_of(backbone, target)
     n_in, n_out = backbone.projection_shape(shape, whole)
     return (n_in, n_out) if target == whole else (n_in, n_out // len(backbone.PARTS[whole]))

@@ -133,7 +133,7 @@ WITH_TARGETS = [name for name, option in OPTIONS if option == "targets"]
 
 
 @pytest.mark.parametrize("name", WITH_TARGETS)
-@pytest.mark.parametrize("targets", [["k_proj"], ["c_attn", "c_atn"], []])
+@pytest.mark.parametrize("targets", [["k_prj"], ["c_attn", "c_atn"], []])
 def test_targets_that_the_backbone_lacks(name, targets):
     wrong = targets[-1] if targets else "empty|\\[\\]"
     with pytest.raises(ValueError, match=f"adapter.targets .*({wrong}).*; .*: .*(c_attn|ln_1)"):

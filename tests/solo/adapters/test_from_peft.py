@@ -330,7 +330,7 @@ def test_adalora_says_when_its_schedule_does_not_fit(model):
         ({"name": "adalora", "warmup": 0.6}, "warmup is 0.6 and adapter.final 0.5; they are"),
         ({"name": "adalora", "beta1": 1.0}, r"adapter.beta1 is 1.0; it must be in \(0, 1\)"),
         ({"name": "ia3", "feedforward": ["c_fc"]}, "feedforward has 'c_fc', which is none of"),
-        ({"name": "ln_tuning", "targets": ["ln_3"]}, "GPT-2's LayerNorms: ln_1, ln_2, ln_f"),
+        ({"name": "ln_tuning", "targets": ["ln_3"]}, "norms of GPT-2: ln_1, ln_2, ln_f"),
     ],
 )
 def test_bad_options(options, text):

@@ -53,8 +53,11 @@ def test_dropout_acts_in_training_only(model, ids):
         ({"rank": 0}, "adapter.rank is 0; it must be at least 1"),
         ({"alpha": 0}, "adapter.alpha is 0; it must be above 0"),
         ({"dropout": 1.0}, r"adapter.dropout is 1.0; it must be in \[0, 1\)"),
-        ({"targets": ["query"]}, "targets has 'query'; a GPT-2 block has: q, k, v, c_attn, attn"),
-        ({"targets": ["q", "c_attn"]}, "targets has c_attn and a third of it; choose"),
+        (
+            {"targets": ["query"]},
+            "targets has 'query'; a block of GPT-2 has: q, k, v, c_attn, attn",
+        ),
+        ({"targets": ["q", "c_attn"]}, "targets has c_attn and a part of it; choose"),
         ({"middle": "svd"}, "adapter.middle is 'svd'; known: null, diagonal, full"),
         ({"constraint": "x"}, "adapter.constraint is 'x'; known: null, o, d, n"),
         ({"constraint": "d", "middle": "diagonal"}, "constraint=d is not defined for middle=diag"),

@@ -69,9 +69,9 @@ def test_counts_of_gpt2_small():
 @pytest.mark.parametrize(
     ("targets", "text"),
     [
-        (["k_proj"], "adapter.targets has 'k_proj'; a GPT-2 block has: c_attn, attn.c_proj, c_fc"),
+        (["k_prj"], "adapter.targets has 'k_prj'; a block of GPT-2 has: c_attn, attn.c_proj, c_fc"),
         (["c_fc", "c_fc"], "adapter.targets has 'c_fc' twice"),
-        ([], "adapter.targets is empty; a GPT-2 block has: c_attn"),
+        ([], "adapter.targets is empty; a block of GPT-2 has: c_attn"),
     ],
 )
 def test_bad_targets(targets, text):

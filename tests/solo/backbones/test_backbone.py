@@ -67,25 +67,25 @@ def test_keys_that_do_not_fit(checkpoint_dir, change, text):
 def test_truncated_file(checkpoint_dir):
     path = checkpoint_dir / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ValueError, match="cannot be loaded as GPT-2 .*fetch or write"):
+    with pytest.raises(ValueError, match="cannot be loaded as gpt2 .*fetch or write"):
         backbone.load_backbone(checkpoint_dir)
 
 
 def test_another_architecture(checkpoint_dir):
-    (checkpoint_dir / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(ValueError, match="holds a model of type 'llama'; supported: gpt2"):
+    (checkpoint_dir / "config.json").write_text('{"model_type": "mamba"}')
+    with pytest.raises(ValueError, match="holds a model of type 'mamba'; supported: gpt2, llama"):
         backbone.load_backbone(checkpoint_dir)
 
 
 def test_missing_files(checkpoint_dir):
     (checkpoint_dir / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match="has no model.safetensors; is it a GPT-2"):
+    with pytest.raises(FileNotFoundError, match="has no model.safetensors; transformers' save_pr"):
         backbone.load_backbone(checkpoint_dir)
 
 
 def test_neither_directory_nor_hub_name(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(FileNotFoundError, match="no GPT-2 checkpoint at model.path=no/such-model"):
+    with pytest.raises(FileNotFoundError, match="no checkpoint at model.path=no/such-model"):
         backbone.resolve("no/such-model")
 
 
