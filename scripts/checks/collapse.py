@@ -9,12 +9,16 @@ paper's (zeros and ones); with v random or from zero; and with torch's LayerNorm
 arithmetic as the development code has it. In that one the square of an activation above 1e19 is
 infinite, the quotient zero, and so is every gradient behind it.
 
+  python scripts/checks/collapse.py --summary --out results/collapse     table.md and a picture
+
 Written for each: NAME.jsonl with, for every step, the loss, the largest activation that the last
 LayerNorm sees, the share of its outputs that are only its bias, and the norm of the gradients.
 `random` is a random model of GPT-2 S's width and depth, for the scale of things alone.
 """
 
 import json
+import math
+import re
 import sys
 from itertools import product
 from pathlib import Path
@@ -26,12 +30,13 @@ from transformers.utils import logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from eval.tables.figures import plt, save
 from solo.adapters import make_config
 from solo.backbones import loading
 from solo.cli.command import ROOT, one_line_errors, plain_parser, progress_bar
 from solo.datasets.data import load_examples
 from solo.datasets.download import e2e_dir
-from solo.files import write_text
+from solo.files import read_lines, write_output, write_text
 from solo.training.batches import batches_from
 from solo.training.loss import training_loss
 from solo.training.recipe import TrainConfig, learning_rate, make_optimizer, set_step
@@ -116,14 +121,69 @@ def trained(model, options: dict, examples: list, config: TrainConfig, report) -
     return lines
 
 
+def outcome(lines: list[dict], vocab_size: int) -> str:
+    """What became of a run, in words."""
+    last = lines[-1]
+    dead = [line["step"] for line in lines if line["share_only_bias"] == 1.0]
+    words = []
+    if dead:
+        since = next(step for step in dead if set(range(step, dead[-1] + 1)) <= set(dead))
+        words.append(
+            f"from step {since} on the last LayerNorm gives its bias alone: loss "
+            f"{lines[since - 1]['loss']:.3f} (ln V = {math.log(vocab_size):.3f}), gradient "
+            f"{lines[since - 1]['gradient']:.3g}"
+        )
+    if not math.isfinite(last["loss"]):
+        words.append(f"NaN at step {last['step']}")
+    return "; ".join(words) or f"trains: loss {last['loss']:.3f} after step {last['step']}"
+
+
+def summary(folder: Path) -> str:
+    """A Markdown table of all runs in a folder."""
+    head = "| backbone | lambda | v starts | mask | LayerNorm | largest activation | outcome |"
+    rows = [head, "|---|---|---|---|---|---:|---|"]
+    for path in sorted(folder.glob("*.jsonl")):
+        lines, vocab_size = read_lines(path), GPT2Config.from_pretrained(STANDIN).vocab_size
+        name, _, rest = path.stem.partition("-")
+        case = "no" if rest.startswith("no-") else "yes"
+        start, mask, norm = re.search(r"v-(\w+)-(.+)-(\w+)$", rest).groups()
+        largest = max(x["largest_activation"] for x in lines if x["largest_activation"] < math.inf)
+        cells = (name, case, start, mask, norm, f"{largest:.1e}", outcome(lines, vocab_size))
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def picture(folder: Path):
+    """The largest activation over the steps; where its square overflows."""
+    paths = {name: sorted(folder.glob(f"{name}-*.jsonl")) for name in ("random", "standin12")}
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.2), layout="tight", sharey=True)
+    titles = ("random weights, 12 x 768", "standin12, 12 x 192")
+    for axis, title, of_backbone in zip(axes, titles, paths.values(), strict=True):
+        for path in of_backbone:
+            lines = read_lines(path)
+            label = path.stem.partition("-")[2].replace("-", " ")
+            steps = [line["step"] for line in lines]
+            axis.plot(steps, [line["largest_activation"] for line in lines], label=label)
+        axis.axhline(torch.finfo(torch.float32).max ** 0.5, color="black", linestyle=":")
+        axis.set(title=title, xlabel="step", yscale="log")
+        axis.legend(fontsize=7)
+    axes[0].set_ylabel("largest activation (dotted: its square is infinite)")
+    return figure
+
+
 def main() -> None:
     parser = plain_parser(__doc__)
     parser.add_argument("--backbone", choices=["standin12", "random"], default="standin12")
     parser.add_argument("--steps", type=int, default=500, help="of the full recipe (default: 500)")
     parser.add_argument("--lr", type=float, default=2e-4, help="LoRA's, and the paper's set-up")
     parser.add_argument("--only", default="", help="names that hold this text")
+    parser.add_argument("--summary", action="store_true", help="of what is there, and no more")
     parser.add_argument("--out", type=Path, required=True, help="a folder")
     args = parser.parse_args()
+    if args.summary:
+        write_text(args.out / "table.md", summary(args.out))
+        write_output(args.out / "activations.png", lambda path: save(picture(args.out), path))
+        return
     logging.set_verbosity_error()
     torch.set_flush_denormal(True)  # numbers of 1e-40 take a hundred times as long
     with one_line_errors():
