@@ -3,15 +3,16 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from eval import compare, samples
 from eval.metrics import METRICS, statistics
-from eval.records import read_log
+from eval.records import contradiction, read_log, read_scores, sha256
 from eval.tables.lines import load_reported
-from eval.tables.packed import pack
+from eval.tables.packed import lacks_scores, pack, score_again
 from eval.tables.report import write_figures, write_table
 from eval.tables.runs import claimed_rows, read_runs
 from scripts import pack_run
@@ -207,6 +208,35 @@ def test_a_packed_run_whose_statistics_are_of_other_files_is_marked(tmp_path):
     change("statistics.json", "inputs", {})(path)
     [run], left_out = read_runs(path.parent, REPORTED)
     assert run.marks[-1] == "scores without their statistics.json" and left_out == []
+
+
+def test_packed_runs_get_the_scores_that_came_since(tmp_path):
+    """From their predictions; those that they have stay as they are."""
+    home = Path(__file__).resolve().parents[2] / "results/standin12/runs"
+    [path] = home.glob("lora-*.json")
+    run, references = tmp_path / path.name, tmp_path / "refs.txt"
+    shutil.copyfile(path, run)
+    lines = path.with_suffix(".tsv").read_text(encoding="utf-8").splitlines()[:4]
+    run.with_suffix(".tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    texts = [line.replace("\t", "||") for line in lines[1:]]
+    references.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    parts = json.loads(run.read_text(encoding="utf-8"))
+    del parts["metrics.json"]["SER"], parts["statistics.json"]["rows"]["SER"]
+    run.write_text(json.dumps(parts), encoding="utf-8")
+    assert lacks_scores(run) and not lacks_scores(path)
+    with pytest.raises(ValueError, match="lora.*json was scored against other references than"):
+        score_again([run], references)
+    inputs = parts["statistics.json"]["inputs"]
+    inputs |= {"references": sha256(references), "predictions": sha256(run.with_suffix(".tsv"))}
+    parts["environment.json"]["evaluate"]["inputs"] = {
+        "predictions.tsv": inputs["predictions"], "refs.txt": inputs["references"],
+    }  # fmt: skip
+    run.write_text(json.dumps(parts), encoding="utf-8")
+    score_again([run], references)
+    assert not lacks_scores(run)
+    scores, kept = read_scores(run), compare.kept(run)
+    assert scores["BLEU"] == 1 and scores["SER"] == 0 and list(scores) == list(METRICS)
+    assert contradiction(scores, kept.statistics) is None and len(kept.sources) == 3
 
 
 def test_the_command_packs_every_run_it_is_given(tmp_path, monkeypatch, capsys):

@@ -10,10 +10,13 @@ import pytest
 import yaml
 
 from eval import samples
+from eval.claims import Claim
+from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.metrics.statistics import save
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
+from eval.tables.study import _others
 from solo.cli.studies import definition
 from solo.cli.tables import table_of
 from tests.eval.made_runs import DECODED, keep_statistics, make_run
@@ -108,6 +111,15 @@ def test_the_claims_of_a_study(tmp_path):
     # BLEU is the same in all; ROUGE-L differs by 0.05 at least, -0.1 and -0.3 whatever is drawn.
     assert [line[-1] for line in lines] == ["+ ROUGE_L", "- ROUGE_L", "- ROUGE_L"]
     assert all(line[3:7] == ["+0.00", "+0.00 to +0.00", "1.0000", "0.00"] for line in lines)
+
+
+def test_fewer_slot_errors_are_better():
+    """The sign of a claim says who is better, whatever the metric's direction."""
+    better, worse = Claim(0.1, 0.3, -0.3, -0.1, 0.01, 0.1), Claim(0.3, 0.1, 0.1, 0.3, 0.01, 0.1)
+    assert _others({"BLEU": worse, "chrF": worse, "SER": better}) == "+ chrF, + SER"
+    assert _others({"BLEU": worse, "chrF": better, "SER": worse}) == "- chrF, - SER"
+    assert METRICS["SER"].head == "SER ↓" and METRICS["chrF"].head == "chrF"
+    assert escaped("SER ↓") == r"SER $\downarrow$"
 
 
 def test_the_page_says_what_sweeps_and_runs_gave():

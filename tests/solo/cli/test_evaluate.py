@@ -31,6 +31,14 @@ def test_a_run_without_a_metric_is_scored_anew(config, monkeypatch):  # noqa: F8
     files.write_json(run.decoding / "metrics.json", older)
     assert evaluate.evaluate_runs([run]) == [dict.fromkeys(METRICS, 0.5)]
     assert len(calls) == 2
+    lacking = {name: 0.5 for name in METRICS if name != "SER"} | {"signature": "case:lc|SER:none"}
+    monkeypatch.setattr(evaluate, "score_files", None)
+    entry = files.read_json(run.decoding / "environment.json")
+    files.write_json(run.decoding / "metrics.json", lacking)
+    entry["evaluate"]["sha256"] = files.file_sha256(run.decoding / "metrics.json")
+    files.write_json(run.decoding / "environment.json", entry)
+    assert evaluate.evaluate_runs([run]) == [lacking]  # made for other MRs: not asked for again
+    monkeypatch.setattr(evaluate, "score_files", score_files)
     for content in (dict.fromkeys(METRICS, 0.99), {"BLEU": 7}, []):  # edited by hand
         files.write_json(run.decoding / "metrics.json", content)
         assert evaluate.evaluate_runs([run]) == [dict.fromkeys(METRICS, 0.5)]

@@ -64,6 +64,17 @@ def test_real_token_counts(real, split, rows, mean, longest):
     assert round(sum(lengths) / rows, 1) == mean
 
 
+def test_the_cleaned_test_set(real):
+    path = real("E2E_CLEAN_DIR") / "test-fixed.csv"
+    rows = data.read_rows(path, "e2e_clean")
+    assert (len(rows), len(data.read_prompts(path, "e2e_clean"))) == (4693, 1847)
+    assert rows[0] == Row(
+        "name[Blue Spice], eatType[coffee shop], area[city centre]",
+        "name : Blue Spice | Type : coffee shop | area : city centre",
+        "A coffee shop in the city centre area called Blue Spice.",
+    )
+
+
 def test_prompts_are_distinct_and_in_order(tmp_path):
     lines = ["name : B||x", "name : A||y", "name : B||z"]
     path = write(tmp_path / "test.txt", "\n".join(lines))

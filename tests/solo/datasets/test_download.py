@@ -199,6 +199,19 @@ def test_prepare_downloads_all_and_writes_sums(server, tmp_path, monkeypatch):
     assert lines == [f"{SUM}  x.csv", f"{SUM}  lora_format/a.txt"]
 
 
+def test_the_cleaned_files_alike(server, tmp_path, monkeypatch):
+    monkeypatch.delenv("E2E_CLEAN_DIR", raising=False)
+    assert dl.e2e_clean_dir() == ROOT / "data" / "e2e-clean"
+    files = {name: (server.url + "/file", SUM) for name in dl.E2E_CLEAN_FILES}
+    assert sorted(files) == ["devel-fixed.no-ol.csv", "test-fixed.csv", "train-fixed.no-ol.csv"]
+    assert dl.prepare_e2e_clean(tmp_path, files=files) == tmp_path and len(server.seen) == 3
+    monkeypatch.setenv("E2E_CLEAN_DIR", str(tmp_path))
+    assert dl.prepare_e2e_clean(files=files) == tmp_path and len(server.seen) == 3
+    (tmp_path / "train-fixed.no-ol.csv").unlink()
+    with pytest.raises(FileNotFoundError, match="is missing.* which --make makes from these"):
+        dl.prepare_e2e_clean(files=files)
+
+
 def made_folder(folder):
     sums = {}
     for name in dl.E2E_FILES:
@@ -244,7 +257,7 @@ def test_default_folder(monkeypatch):
 
 
 def test_addresses_are_pinned_to_commits():
-    for name, (url, sha256) in dl.E2E_FILES.items():
+    for name, (url, sha256) in {**dl.E2E_FILES, **dl.E2E_CLEAN_FILES}.items():
         pinned = r"https://raw\.githubusercontent\.com/[\w-]+/[\w-]+/[0-9a-f]{40}/.+"
         assert re.fullmatch(pinned, url) and url.endswith("/" + name.split("/")[-1])
         assert re.fullmatch("[0-9a-f]{64}", sha256)
