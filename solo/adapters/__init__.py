@@ -71,8 +71,8 @@ def check_backbone(name: str, config, shape) -> None:
             for kind in ("yes", "targets")
         )
         raise ValueError(
-            f"adapter {name} does not work on a backbone of type {shape.model_type}: {error}; these "
-            f"do: {as_they_are}; with adapter.targets that the backbone has: {named}"
+            f"adapter {name} does not work on a backbone of type {shape.model_type}: {error}; "
+            f"these do: {as_they_are}; with adapter.targets that the backbone has: {named}"
         ) from None
 
 

@@ -13,7 +13,7 @@ from solo.backbones import LAYOUTS, backbone_of
 
 @dataclass(frozen=True)
 class Config:
-    """targets: the backbone's norms by name; GPT-2: ln_1, ln_2 (of every block), ln_f (the last)."""
+    """targets: the backbone's norms; in GPT-2 ln_1, ln_2 (of every block) and ln_f (the last)."""
 
     targets: tuple[str, ...] = ("ln_1", "ln_2", "ln_f")
 

@@ -1,4 +1,4 @@
-"""Where the parts of Llama, Qwen2 and Qwen3 are, and their sizes; `shape` is their transformers config.
+"""Where the parts of Llama, Qwen2 and Qwen3 are, and their sizes; `shape` is a config.
 
 The three name their modules alike. They differ in biases (Qwen2 has them on query, key and value,
 the others where their config says so) and in Qwen3's norms of every query's and key's head.

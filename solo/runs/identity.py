@@ -28,6 +28,7 @@ NO_EFFECT_ON_OUTPUTS = ("batch_size", "output")
 LABELS = ("_name_or_path", "architectures", "dtype", "stand_in", "torch_dtype",
           "transformers_version")  # fmt: skip
 UNKNOWN = object()
+GPT2_END = "<|endoftext|>"  # what a tokenizer of GPT-2 ends a text with, named or not
 
 
 def training_identity(config: RunConfig, planned: bool = False) -> dict[str, Any]:
@@ -80,12 +81,12 @@ def model_identity(path: str, revision: str | None) -> dict[str, Any]:
         return {"path": path, "revision": revision}
     weights = directory / "model.safetensors"
     check(weights.is_file(), f"{path} has no model.safetensors; {REMEDY}")
-    shape = read_json(directory / "config.json")
+    shape, end = read_json(directory / "config.json"), _end_token(directory)
     return {
         "weights": file_sha256(weights),
         "config": config_hash({k: v for k, v in shape.items() if k not in LABELS}),
         "tokenizer": config_hash([file_sha256(file) for file in _tokenizer_files(directory)]),
-    }
+    } | ({} if end == GPT2_END else {"end_token": end})
 
 
 def _tokenizer_files(directory: Path) -> list[Path]:
@@ -96,6 +97,16 @@ def _tokenizer_files(directory: Path) -> list[Path]:
     raise ValueError(
         f"{directory} has no tokenizer; it needs tokenizer.json, or vocab.json and merges.txt"
     )
+
+
+def _end_token(directory: Path) -> str:
+    """The end of text, which older checkpoints name beside the tokenizer's own file."""
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        file = directory / name
+        token = read_json(file).get("eos_token") if file.is_file() else None
+        if token:
+            return token["content"] if isinstance(token, dict) else token
+    return GPT2_END
 
 
 def short_name(identity: Mapping[str, Any]) -> str:

@@ -19,8 +19,8 @@ SHORTEST = 4  # tokens of an example: a context, a completion, an end token afte
 
 
 def check_memory(config: RunConfig) -> None:
-    """Refuse a method that has no place in the backbone, an output that it has no positions for, and
-    a backbone, a number of trained parameters, a batch or a beam that no memory of this machine
+    """Refuse a method that has no place in the backbone, an output that it has no positions for,
+    and a backbone, a number of trained parameters, a batch or a beam that no memory of this machine
     holds.
 
     The last are lower bounds in closed form, from the backbone's config alone; where that is not at

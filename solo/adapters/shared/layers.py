@@ -96,10 +96,8 @@ class BlockUpdates(nn.Module):
     ):
         super().__init__()
         self.targets, self.scale = tuple(targets), alpha / rank
-        self.parts, self.joined = (
-            backbone_of(shape).PARTS,
-            partial(backbone_of(shape).joined, shape),
-        )
+        backbone = backbone_of(shape)
+        self.parts, self.joined = backbone.PARTS, partial(backbone.joined, shape)
         self.middle, self.nonlinear = middle, nonlinear
         self.dropout = nn.Dropout(dropout)
         for target in targets:

@@ -20,9 +20,8 @@ def check_targets(targets: Iterable[str], parts: bool = False) -> tuple[str, ...
     """
     names = (targets,) if isinstance(targets, str) else tuple(targets)
     targets_of = {backbone.TITLE: _targets(backbone, parts) for backbone in LAYOUTS}
-    allowed = "; ".join(
-        f"a block of {title} has: {', '.join(t)}" for title, t in targets_of.items()
-    )
+    listed = {title: ", ".join(targets) for title, targets in targets_of.items()}
+    allowed = "; ".join(f"a block of {title} has: {targets}" for title, targets in listed.items())
     for name in names:
         check(
             any(name in t for t in targets_of.values()), f"adapter.targets has {name!r}; {allowed}"

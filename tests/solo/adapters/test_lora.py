@@ -55,7 +55,7 @@ def test_dropout_acts_in_training_only(model, ids):
         ({"dropout": 1.0}, r"adapter.dropout is 1.0; it must be in \[0, 1\)"),
         (
             {"targets": ["query"]},
-            "targets has 'query'; a block of GPT-2 has: q, k, v, c_attn, attn",
+            "targets has 'query'; a block of GPT-2 has: q, k, v, c_attn",
         ),
         ({"targets": ["q", "c_attn"]}, "targets has c_attn and a part of it; choose"),
         ({"middle": "svd"}, "adapter.middle is 'svd'; known: null, diagonal, full"),

@@ -1,0 +1,58 @@
+"""The beam search on every architecture: the slow reference, and the search of transformers."""
+
+import pytest
+import torch
+
+from solo.adapters import make_config
+from solo.decoding.rules import BeamConfig, beam_search
+from tests.architectures import ARCHITECTURES, make_backbone
+from tests.solo.decoding.reference_beam import reference_beam_search
+from tests.solo.decoding.test_decode import random_prompts
+
+VOCAB = 31
+every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
+
+
+def tiny(architecture: str, seed: int):
+    """In float64, so that ties do not depend on rounding."""
+    return make_backbone(architecture, seed, torch.float64, vocab_size=VOCAB)
+
+
+@every_architecture
+@pytest.mark.parametrize("method", [None, "solo"])
+def test_equals_the_slow_reference(architecture, method):
+    """Outputs longer than a window of 4 and than the steps between two clearances of the cache."""
+    model, ends, seed = tiny(architecture, 5), (0, 1), list(ARCHITECTURES).index(architecture)
+    if method is not None:
+        of_method, config = make_config({"name": method, "rank": 4, "lambda_init": 0.5})
+        of_method.attach(model, config, 1)
+        model.double().eval()
+    prompts = random_prompts(seed, VOCAB, count=3)
+    beam, penalty, no_repeat, longest = 3, 0.8, 3, 10
+    config = BeamConfig(beam, penalty, no_repeat, longest, batch_size=3)
+    expected = [
+        reference_beam_search(model, p, beam, penalty, no_repeat, longest, ends) for p in prompts
+    ]
+    assert beam_search(model, prompts, config, ends) == expected
+    assert max(map(len, expected)) > 8
+
+
+@every_architecture
+def test_beam_1_without_bans_is_the_greedy_search_of_transformers(architecture):
+    model, ends, lengths = tiny(architecture, 3), (0, 7), []
+    prompts = random_prompts(5, VOCAB, count=4)
+    for ours, prompt in zip(
+        beam_search(model, prompts, BeamConfig(1, 0.8, 0, 14), ends), prompts, strict=True
+    ):
+        ids = torch.tensor([prompt])
+        theirs = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            do_sample=False,
+            max_new_tokens=14,
+            eos_token_id=list(ends),
+            pad_token_id=0,
+        )
+        assert ours == theirs[0, len(prompt) :].tolist()
+        lengths.append(len(ours))
+    assert max(lengths) > 4
