@@ -112,7 +112,8 @@ def test_the_list_of_methods_has_every_count():
 def fenced(page: Path, language: str = "") -> list[str]:
     """The blocks of code of a page that are marked as of this language, or not marked."""
     text = page.read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [block for marked, block in blocks if marked == language]
 
 
 def commands() -> list[list[str]]:

@@ -45,5 +45,5 @@ def test_the_session_has_trained_saved_and_mixed(session):
     assert names["trainer"].state.global_step == 4
     assert names["ids"].shape[0] == 2
     assert set(names["model"].peft_config) == {"default", "short"}
-    files = {path.name for path in Path("results/mine").iterdir()}
+    files = {path.name for path in Path("mine").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "README.md"} <= files

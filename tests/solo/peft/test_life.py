@@ -1,6 +1,6 @@
 """What peft users do with adapters: save, load, add, swap, mix, switch off, delete.
 
-The list is that of peft's own common tests (tests/testing_common.py in its repository).
+The list is that of peft's own common tests (testing_common.py among the tests of its repository).
 """
 
 import copy

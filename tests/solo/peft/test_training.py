@@ -1,7 +1,10 @@
 """Training with peft's and transformers' tools, and what lambda does in it."""
 
+from functools import partial
+
 import pytest
 import torch
+import torch.utils.checkpoint
 from datasets import Dataset
 from peft import PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import Trainer, TrainingArguments
@@ -63,6 +66,30 @@ def test_gradient_checkpointing_changes_nothing(kind):
     for other_loss, other_grads in others:
         torch.testing.assert_close(other_loss, loss, rtol=0, atol=0)
         torch.testing.assert_close(other_grads, grads)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_checkpoint_around_whole_blocks_is_an_error(ids, reentrant):
+    """One that runs the hooks again in the backward pass would compute other gradients."""
+    model = get_peft_model(make_model(), SoloConfig(**SMALL)).train()
+    model.enable_input_require_grads()
+    blocks = model.get_base_model().transformer.h
+    for i, block in enumerate(blocks):
+        blocks[i] = Checkpointed(block, reentrant)
+    loss = model(ids, labels=ids).loss
+    with pytest.raises(RuntimeError, match="block 4 did not run before block 5 in this forward"):
+        loss.backward()
+
+
+class Checkpointed(torch.nn.Module):
+    def __init__(self, block, reentrant):
+        super().__init__()
+        self.block, self.reentrant = block, reentrant
+
+    def forward(self, x, *args, **kwargs):
+        mask = kwargs.get("attention_mask")
+        block = partial(self.block, attention_mask=mask)
+        return torch.utils.checkpoint.checkpoint(block, x, use_reentrant=self.reentrant)
 
 
 def test_frozen_backbone_prepared_for_few_bits(ids):
