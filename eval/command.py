@@ -1,7 +1,42 @@
-"""How this room's commands call themselves."""
+"""What the command lines of the scorer share: whatever comes, a user sees one line of it."""
 
+import functools
+import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+Main = Callable[[Sequence[str] | None], int]
+
+
+def command(main: Main) -> Main:
+    """Decorator: an exception of `main` is one line, `error: ...`, and exit code 2.
+
+    Ctrl-C is no error, the code is 130. Where the reader of the output has gone (`| head`), the
+    command ends without a word, as others do.
+    """
+
+    @functools.wraps(main)
+    def started(argv: Sequence[str] | None = None) -> int:
+        try:
+            code = main(argv)
+            sys.stdout.flush()
+            return code
+        except KeyboardInterrupt:
+            print("interrupted; the same command goes on", file=sys.stderr)
+            return 130
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+            return 128 + 13
+        except MemoryError:
+            print("error: too little memory", file=sys.stderr)
+        except Exception as error:
+            own = isinstance(error, (ValueError, OSError, RuntimeError)) and str(error)
+            text = str(error) if own else f"{type(error).__name__}: {error}"
+            print(f"error: {' '.join(text.split())}", file=sys.stderr)
+        return 2
+
+    return started
 
 
 def program(module: str) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from solo.files import check_output, write_output
 
 from . import records
-from .command import program
+from .command import command, program
 from .metrics import METRICS
 from .metrics.statistics import Statistics, read, save, scores, usable
 from .readers import read_hypotheses
@@ -201,6 +201,7 @@ def markdown(differences: dict[str, Difference], names: Sequence[str] = ("A", "B
     return "\n".join(lines)
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after an error."""
     parser = argparse.ArgumentParser(
@@ -216,20 +217,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers here")
     parser.add_argument("--force", action="store_true", help="let OUT replace any file but inputs")
     options = parser.parse_args(argv)
-    try:
-        if options.json:
-            inputs = [options.a, options.b, *([options.refs] if options.refs else [])]
-            check_output(options.json, inputs, options.force)
-        sides = [outputs(path, options.refs) for path in (options.a, options.b)]
-        differences = compare(*sides, options.samples, options.seed)
-        if options.json:
-            content = {"a": str(options.a), "b": str(options.b), "samples": options.samples}
-            content |= {"seed": options.seed, "n_segments": len(sides[0].sources)}
-            content |= {name: vars(of_metric) for name, of_metric in differences.items()}
-            write_output(options.json, json.dumps(content, indent=2) + "\n")
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if options.json:
+        inputs = [options.a, options.b, *([options.refs] if options.refs else [])]
+        check_output(options.json, inputs, options.force)
+    sides = [outputs(path, options.refs) for path in (options.a, options.b)]
+    differences = compare(*sides, options.samples, options.seed)
+    if options.json:
+        content = {"a": str(options.a), "b": str(options.b), "samples": options.samples}
+        content |= {"seed": options.seed, "n_segments": len(sides[0].sources)}
+        content |= {name: vars(of_metric) for name, of_metric in differences.items()}
+        write_output(options.json, json.dumps(content, indent=2) + "\n")
     print(f"A: {options.a}\nB: {options.b}")
     print(f"{len(sides[0].sources)} MRs, {options.samples:,} samples\n")
     print(markdown(differences))

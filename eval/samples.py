@@ -15,7 +15,7 @@ import numpy as np
 from solo.files import check_output, write_output
 
 from . import compare, records
-from .command import program
+from .command import command, program
 from .metrics import METRICS
 from .readers import load
 
@@ -78,6 +78,7 @@ def side_by_side(decodings: Sequence[tuple[str, Path]], references: Path, count:
     return lines
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after an error."""
     parser = argparse.ArgumentParser(
@@ -92,17 +93,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write the page here")
     parser.add_argument("--force", action="store_true", help="replace any file there but an input")
     options = parser.parse_args(argv)
-    try:
-        if options.out:
-            inputs = [options.a, options.b, *([options.refs] if options.refs else [])]
-            check_output(options.out, inputs, options.force)
-        names = [run.stem if records.is_packed(run) else run.name for run in (options.a, options.b)]
-        page = markdown(options.a, options.b, options.refs, names, not options.no_reference)
-        if options.out:
-            write_output(options.out, page)
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if options.out:
+        inputs = [options.a, options.b, *([options.refs] if options.refs else [])]
+        check_output(options.out, inputs, options.force)
+    names = [run.stem if records.is_packed(run) else run.name for run in (options.a, options.b)]
+    page = markdown(options.a, options.b, options.refs, names, not options.no_reference)
+    if options.out:
+        write_output(options.out, page)
     print(page)
     return 0
 

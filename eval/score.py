@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from solo.files import check_output, write_output
 
-from .command import program
+from .command import command, program
 from .latex import escaped
 from .metrics import METRICS
 from .metrics.metric import Metric
@@ -214,39 +214,36 @@ def _segments(rows: Sequence[dict]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after an error, with the other files scored."""
-    try:
-        options = _arguments(argv)
-        several, failures = len(options.hyps) > 1, {}
-        with tqdm(desc="METEOR", unit="system", disable=None if several else True) as bar:
+    options = _arguments(argv)
+    several, failures = len(options.hyps) > 1, {}
+    with tqdm(desc="METEOR", unit="system", disable=None if several else True) as bar:
 
-            def report(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
+        def report(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
 
-            results = score_files(
-                options.refs,
-                options.hyps,
-                options.refs_format,
-                options.partial,
-                bool(options.segments),
-                report,
-                failures,
-            )
-        for error in failures.values():
-            print(f"error: {error}", file=sys.stderr)
-        if not results:
-            return 2
-        systems = [result.scores for result in results]
-        if options.json:
-            text = json.dumps(systems if several else systems[0], indent=2, ensure_ascii=False)
-            write_output(options.json, text + "\n")
-        if options.segments:
-            write_output(options.segments, _segments(results[0].segments))
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        print(f"error: {str(error) or 'too little memory'}", file=sys.stderr)
+        results = score_files(
+            options.refs,
+            options.hyps,
+            options.refs_format,
+            options.partial,
+            bool(options.segments),
+            report,
+            failures,
+        )
+    for error in failures.values():
+        print(f"error: {error}", file=sys.stderr)
+    if not results:
         return 2
+    systems = [result.scores for result in results]
+    if options.json:
+        text = json.dumps(systems if several else systems[0], indent=2, ensure_ascii=False)
+        write_output(options.json, text + "\n")
+    if options.segments:
+        write_output(options.segments, _segments(results[0].segments))
     for note in dict.fromkeys(note for scores in systems for note in scores["details"]["notes"]):
         print(f"note: {note}", file=sys.stderr)
     names = [str(path) for path in options.hyps if path not in failures]

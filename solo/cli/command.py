@@ -6,9 +6,11 @@ Hydra is imported when a command starts with it, so that a script without it run
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import functools
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable
@@ -39,6 +41,7 @@ REMEDIES = {  # of the system's errors
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
+MULTIRUN = ("-m", "--multirun")
 OWN_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError)  # with a message for the user
 STRANGE = (RecursionError, NotImplementedError, ZeroDivisionError, UnicodeError, JSONDecodeError)
 TOO_LARGE = ("out of memory", "can't allocate memory")  # what torch says, in lower case
@@ -110,7 +113,10 @@ def one_line_errors():
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         _tell(error)
-        sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
+        if not _is_interrupt(error):
+            sys.exit(1)
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # a second one comes too late
+        sys.exit(130)
 
 
 def in_words(error: BaseException) -> str:
@@ -127,9 +133,18 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}; HYDRA_FULL_ERROR=1 in the environment shows where"
 
 
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether it comes of a Ctrl-C, which lazy imports turn into an error of their own."""
+    chain = []
+    while error is not None and error not in chain:  # an error raised again may follow on itself
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return any(isinstance(error, KeyboardInterrupt) for error in chain)
+
+
 def _tell(error: BaseException) -> None:
-    interrupted = isinstance(error, KeyboardInterrupt)
-    say("interrupted; the same command goes on" if interrupted else f"error: {in_words(error)}")
+    words = f"error: {in_words(error)}"
+    say("interrupted; the same command goes on" if _is_interrupt(error) else words)
 
 
 def _outside(kind: type, error: BaseException, trace) -> None:
@@ -185,7 +200,8 @@ def command(task: Callable[[DictConfig], None], config_name: str = "config") -> 
     @functools.wraps(task)
     def start() -> None:
         with one_line_errors():
-            sys.argv[1:] = in_checkout(sys.argv[1:], is_sweep(sys.argv))
+            arguments = sorted(sys.argv[1:], key=lambda word: word not in MULTIRUN)  # first, since
+            sys.argv[1:] = in_checkout(arguments, is_sweep(sys.argv))  # Hydra takes none between
             check_all(sys.argv[1:], config_name)
             try:
                 with _raising():

@@ -330,6 +330,24 @@ def test_outputs_replace_nothing_that_the_scorer_did_not_write(capsys, tmp_path,
     assert out.read_text(encoding="utf-8") == written
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
+        (KeyError("MR"), 2, "error: KeyError: 'MR'"),
+        (MemoryError(), 2, "error: too little memory"),
+        (ValueError("two\nlines"), 2, "error: two lines"),
+    ],
+)
+def test_whatever_comes_is_one_line(capsys, monkeypatch, error, code, line):
+    def failing(*arguments):
+        raise error
+
+    monkeypatch.setattr("eval.score.score_files", failing)
+    assert main(["--refs", "r", "--hyps", "h"]) == code
+    assert capsys.readouterr().err == line + "\n"
+
+
 def test_help(capsys):
     with pytest.raises(SystemExit) as leave:
         main(["--help"])

@@ -4,8 +4,10 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,30 @@ def small(tmp_path_factory) -> Path:
     new_model(shape, tokenizer, 1, "test: random").save_pretrained(root / "backbone")
     tokenizer.save_pretrained(root / "backbone")
     return root
+
+
+def test_ctrl_c_in_the_training_is_a_line_and_the_same_command_goes_on(small, tmp_path):
+    """SIGINT to a real process, twice, as impatient users do. A sweep's -m may stand anywhere."""
+    overrides = [
+        "data=demo", f"data.dir={small}/data", f"model.path={small}/backbone", "seed=1", "-m",
+        "train.epochs=500", "train.save_every=1", "train.log_every=1", f"runs_dir={tmp_path}/runs",
+    ]  # fmt: skip
+    command = [sys.executable, "scripts/train.py", *overrides]
+    env = os.environ | {"HF_HUB_OFFLINE": "1"}
+    with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE) as process:
+        output = b""
+        while b"loss=" not in output:
+            output += process.stderr.read1(1000) or b"loss="
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        output += process.stderr.read()
+    assert process.returncode == 130, output.decode()
+    assert output.splitlines()[-1] == b"interrupted; the same command goes on"
+    assert b"Traceback" not in output
+    [run] = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
+    assert (run / "training_state.safetensors").exists()
+    assert not [path for path in run.iterdir() if path.name.startswith(".tmp")]
 
 
 def test_pretraining_leaves_a_labelled_backbone(tmp_path, run_script):

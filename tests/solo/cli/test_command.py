@@ -53,6 +53,15 @@ def test_an_interrupt_is_a_line_and_says_that_the_command_goes_on(capsys):
     assert capsys.readouterr().err == "interrupted; the same command goes on\n"
 
 
+def test_an_interrupt_that_a_lazy_import_turned_into_another_error(capsys):
+    with pytest.raises(SystemExit, match="130"), one_line_errors():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise ModuleNotFoundError("Could not import module 'AutoModel'") from error
+    assert capsys.readouterr().err == "interrupted; the same command goes on\n"
+
+
 HEAD = "import sys; sys.path.insert(0, {!r}); sys.argv[0] = {!r}\n"
 HEAD = HEAD.format(str(ROOT), str(ROOT / "scripts" / "x.py"))
 HEAD += "from solo.cli.command import one_line_errors, say\n"
@@ -67,6 +76,10 @@ def python(code: str, **env) -> subprocess.CompletedProcess:
 def test_outside_of_main_and_in_front_of_a_closed_pipe():
     """An interrupt while torch is imported; a reader that ends at once."""
     result = python("raise KeyboardInterrupt")
+    assert result.stderr == "interrupted; the same command goes on\n"
+    head = HEAD.replace("solo.cli.command import one_line_errors, say", "solo import rows")
+    early = [sys.executable, "-c", head + "raise KeyboardInterrupt"]  # among the first imports
+    result = subprocess.run(early, capture_output=True, text=True)
     assert result.stderr == "interrupted; the same command goes on\n"
     assert python("raise KeyError('x')").stderr.startswith("error: KeyError: 'x'; HYDRA_FULL")
     code = "import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1)\n"
