@@ -1,10 +1,11 @@
 """What Solo Connection costs through peft: beside plain hooks, and beside peft's LoRA.
 
-scripts/bench/tuner.py              # some minutes; the table goes into docs/library.md
-scripts/bench/tuner.py --rounds 3   # a quicker look
+scripts/bench/tuner.py               # half a minute; the table goes into docs/library.md
+scripts/bench/tuner.py --model S     # GPT-2 S instead of a model of standin12's size
 
-GPT-2 S with random weights, batch 4 of 64 tokens, fp32: a step (forward, backward, AdamW) and the
-greedy generation of 16 tokens. The programs take turns; their times are compared round by round.
+Random weights, batch 4 of 64 tokens, fp32: a step (forward, backward, AdamW) and the greedy
+generation of 16 tokens. The programs take turns; their times are compared round by round. On a
+small model what does not grow with the model weighs most.
 """
 
 import argparse
@@ -28,7 +29,10 @@ from solo.runs import record
 
 PAGE = ROOT / "docs/library.md"
 MARKS = ("<!-- python scripts/bench/tuner.py writes from here -->\n", "<!-- to here -->")
-SHAPE = GPT2Config(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+SHAPES = {
+    "standin12": {"n_embd": 192, "n_head": 6, "vocab_size": 8192},
+    "S": {},
+}
 BATCH, LENGTH, NEW_TOKENS, ROUNDS = 4, 64, 16, 9
 Program = Callable[[], None]
 
@@ -81,8 +85,9 @@ def programs_of(make, shape: GPT2Config) -> tuple[Program, Program]:
     return step, generate
 
 
-def measure(rounds: int, shape: GPT2Config = SHAPE) -> dict[str, list[list[float]]]:
+def measure(rounds: int, model: str) -> dict[str, list[list[float]]]:
     """Seconds of each program's step and generation, round by round; the first is a warm-up."""
+    shape = GPT2Config(resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, **SHAPES[model])
     programs = {name: programs_of(make, shape) for name, make in PROGRAMS.items()}
     times = {name: [[], []] for name in programs}
     for round_ in range(rounds + 1):
@@ -104,25 +109,26 @@ def table(times: dict[str, list[list[float]]]) -> str:
         for own, base in zip(pair, first, strict=True):
             ratios = [mine / other for mine, other in zip(own, base, strict=True)]
             spread = f" ({min(ratios):.2f} to {max(ratios):.2f})" if own is not base else ""
-            cells += [f"{statistics.median(own):.2f}", f"{statistics.median(ratios):.2f}{spread}"]
+            cells += [f"{statistics.median(own):.3f}", f"{statistics.median(ratios):.2f}{spread}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     parser = plain_parser(__doc__)
+    parser.add_argument("--model", choices=SHAPES, default="standin12")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument(
         "--page", type=Path, default=ROOT / "docs/library.md", help=argparse.SUPPRESS
     )
     args = parser.parse_args()
     with one_line_errors():
-        times = measure(args.rounds)
+        times = measure(args.rounds, args.model)
         found = record.environment()
         hardware = found["hardware"]
         context = (
-            f"\nGPT-2 S, batch {BATCH} of {LENGTH} tokens, fp32, a step of training and "
-            f"{NEW_TOKENS} tokens generated; medians of {args.rounds} rounds in turns, ratios "
+            f"\nGPT-2 of {args.model}'s size, batch {BATCH} of {LENGTH} tokens, fp32: a step of "
+            f"training and {NEW_TOKENS} tokens generated; medians of {args.rounds} rounds in turns, ratios "
             f"round by round (lowest to highest).\nOn {hardware['gpu'] or hardware['cpu']}, "
             f"{hardware['threads']} threads, torch {found['versions']['torch']}.\n\n"
         )
