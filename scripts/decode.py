@@ -1,6 +1,6 @@
 """Decode the test set: scripts/decode.py run=DIR
 
-Or any local GPT-2 checkpoint without training:
+Or any local checkpoint without training:
 scripts/decode.py model.path=DIR adapter=none data.test_path=FILE decode.output=OUT.tsv
 A file at OUT.tsv that this program did not write is replaced only with force=true.
 """

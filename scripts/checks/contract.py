@@ -5,6 +5,7 @@ promises none (and the test checks that it says so), FAILED where one fails.
 """
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -30,32 +31,41 @@ page.
 
 
 class Recorder:
-    """A plugin of pytest: the results of every test that has a method, by method and test."""
+    """A plugin of pytest: the results of the tests that belong to a line of a matrix.
 
-    def __init__(self):
-        self.methods: dict[str, str] = {}  # of a test's id
-        self.results = defaultdict(list)  # (method, test): "passed", "not promised" or "failed"
+    line_of: of a test's parameters, the line that it belongs to, or None.
+    """
+
+    def __init__(self, line_of: Callable[[dict], str | None]):
+        self.line_of = line_of
+        self.lines: dict[str, str] = {}  # of a test's id
+        self.results = defaultdict(list)  # (line, test): "passed", "not promised" or "failed"
 
     def pytest_collection_modifyitems(self, items) -> None:
         for item in items:
             given = item.callspec.params if hasattr(item, "callspec") else {}
-            if "name" in given or "name" in given.get("options", {}):
-                self.methods[item.nodeid] = given.get("name") or given["options"]["name"]
+            if line := self.line_of(given):
+                self.lines[item.nodeid] = line
 
     def pytest_runtest_logreport(self, report) -> None:
-        if report.nodeid in self.methods and (report.when == "call" or not report.passed):
+        if report.nodeid in self.lines and (report.when == "call" or not report.passed):
             test = report.nodeid.split("::")[1].split("[")[0]
             words = "not promised" if dict(report.user_properties) else report.outcome
-            self.results[self.methods[report.nodeid], test].append(words)
+            self.results[self.lines[report.nodeid], test].append(words)
 
 
-def matrix(results: dict[tuple[str, str], list[str]]) -> str:
-    """Markdown: a line for each method, a column for each test."""
+def method_of(given: dict) -> str | None:
+    """The method that a test's parameters name."""
+    return given.get("name") or given.get("options", {}).get("name")
+
+
+def matrix(results: dict[tuple[str, str], list[str]], title: str, names: Iterable[str]) -> str:
+    """Markdown: a line for each name, a column for each test."""
     tests = list(dict.fromkeys(test for _, test in results))
     titles = [test.removeprefix("test_").replace("_", " ") for test in tests]
-    lines = [["method", *titles], ["---", *["---"] * len(tests)]]
-    for method in METHODS:
-        lines.append([method, *(cell(results.get((method, test), [])) for test in tests)])
+    lines = [[title, *titles], ["---", *["---"] * len(tests)]]
+    for name in names:
+        lines.append([name, *(cell(results.get((name, test), [])) for test in tests)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -68,8 +78,13 @@ def cell(outcomes: list[str]) -> str:
 
 def write_contract(path: Path) -> int:
     """Run the contract test and write its matrix; the exit status of the run."""
-    recorder = Recorder()
+    recorder = Recorder(method_of)
+    status = run_tests(TESTS, recorder)
+    write_text(path, INTRO + matrix(recorder.results, "method", METHODS))
+    return status
+
+
+def run_tests(tests: Iterable[Path], recorder: Recorder) -> int:
+    """Run files of tests, in this process; the exit status of the run."""
     options = ["-q", "--disable-warnings", "-p", "no:cacheprovider"]
-    status = pytest.main([*options, *map(str, TESTS)], plugins=[recorder])
-    write_text(path, INTRO + matrix(recorder.results))
-    return int(status)
+    return int(pytest.main([*options, *map(str, tests)], plugins=[recorder]))

@@ -202,15 +202,6 @@ def check(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def take(values: dict, key, block: nn.Module) -> Tensor:
-    """values[key], for the one hook that needs it: taken out, so that nothing lives on.
-
-    With gradient checkpointing it stays: the backward pass runs the block, and its hooks, again.
-    """
-    again = block.training and getattr(block, "gradient_checkpointing", False)
-    return values[key] if again else values.pop(key)
-
-
 def stack(model: nn.Module, methods: Sequence[Method]) -> Callable[[], None]:
     """Let K methods, attached to `model` and detached again, work in it together.
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from solo.adapters.base import Hook, HookedMethod, check, generator, take
+from solo.adapters.base import Hook, HookedMethod, check, generator
 from solo.backbones import backbone_of
 
 CHOICES = {
@@ -254,7 +254,7 @@ class SoloConnections(nn.Module):
             def after_block(x, y):
                 if number in entering:
                     i = entering[number]
-                    y = y + self(take(outputs, self.ends[i][0], blocks[number - 1]), i)
+                    y = y + self(outputs.pop(self.ends[i][0]), i)
                 if number in starts:
                     outputs[number] = y
                 return y

@@ -81,7 +81,7 @@ def frozen_products(model: nn.Module, dtype: torch.dtype, tokens: int = 256) -> 
     matrices = {}  # (n_in, n_out), by module
     if can_pack(model.device, dtype):
         backbone = backbone_of(model.config)
-        linears = [module for module in model.modules() if isinstance(module, backbone.LINEAR)]
+        linears = [module for module in model.modules() if type(module) is backbone.LINEAR]
         matrices = {module: backbone.matrix(module) for module in linears}
         matrices[backbone.head(model)] = backbone.head(model).weight.t()
     if torch.is_grad_enabled():

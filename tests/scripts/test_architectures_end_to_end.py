@@ -1,4 +1,4 @@
-"""Each architecture from a checkpoint on disk to scores, through the scripts, in miniature."""
+"""Each architecture from a checkpoint on disk to outputs, by the scripts, in miniature."""
 
 import json
 import math
@@ -46,7 +46,10 @@ def settings(folder, data, tmp_path) -> list[str]:
 
 @pytest.mark.parametrize("architecture", OTHERS)
 def test_train_and_decode(run_script, checkpoint, data, tmp_path, architecture):
-    """Solo, LoRA, LoR2C and full fine-tuning, as a sweep over adapters; the scores of one."""
+    """Solo, LoRA, LoR2C and full fine-tuning, as a sweep over adapters.
+
+    Decoded are Solo's and one of the others; what follows reads text alone.
+    """
     arguments = settings(checkpoint(architecture), data, tmp_path)
     result = run_script("scripts/train.py", "-m", f"adapter={','.join(METHODS)}", *arguments)
     assert result.code == 0, result.err
@@ -58,12 +61,12 @@ def test_train_and_decode(run_script, checkpoint, data, tmp_path, architecture):
         assert len(losses) == 2 and all(map(math.isfinite, losses))
         backbone = read_json(run / "environment.json")["train"]["backbone"]
         assert backbone["model_type"] == architecture
-        result = run_script("scripts/decode.py", f"run={run}")
-        assert result.code == 0, result.err
-        assert len(Path(result.out.strip()).read_text().splitlines()) == 1 + 2
-    if architecture == "qwen3":
-        result = run_script("scripts/evaluate.py", f"run={runs[0]}")
-        assert result.code == 0 and "BLEU" in result.out, result.err
+    other = METHODS[1 + OTHERS.index(architecture) % 3]
+    for run in runs:
+        if run.name.startswith(("solo-", f"{other}-")):
+            result = run_script("scripts/decode.py", f"run={run}")
+            assert result.code == 0, result.err
+            assert len(Path(result.out.strip()).read_text().splitlines()) == 1 + 2
 
 
 def test_a_method_of_gpt2_is_refused_before_anything_is_loaded(

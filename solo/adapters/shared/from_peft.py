@@ -136,7 +136,7 @@ class PeftMethod(Method):
         matrix = backbone_of(self.model.config).matrix
         for layer, (weight, bias) in zip(self.originals.values(), folded, strict=True):
             (layer.weight if weight.dim() == 1 else matrix(layer)).copy_(weight)
-            if layer.bias is not None:
+            if getattr(layer, "bias", None) is not None:
                 layer.bias.copy_(bias)
 
 

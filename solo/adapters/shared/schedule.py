@@ -34,7 +34,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from solo.adapters.base import Hook, HookedMethod, check, generator, take
+from solo.adapters.base import Hook, HookedMethod, check, generator
 from solo.adapters.shared.layers import (
     BlockUpdates,
     LowRank,
@@ -122,19 +122,17 @@ class Connections(nn.Module):
         """Hooks at every block, which look up at each call what there is at their place."""
         blocks = backbone.blocks(model)
         pending: dict[int, Tensor] = {}  # what the output of a block is to get, by block
-        hooks = [
-            Hook(block, after=self._around(i, block, pending)) for i, block in enumerate(blocks)
-        ]
+        hooks = [Hook(block, after=self._around(i, pending)) for i, block in enumerate(blocks)]
         for i, lora in enumerate(self.to_inject):
             for linear, name in lora.places(backbone, blocks[i]):
                 hooks.append(Hook(linear, after=self._inside(str(i), name)))
         return hooks
 
-    def _around(self, block: int, module: nn.Module, pending: dict[int, Tensor]):
+    def _around(self, block: int, pending: dict[int, Tensor]):
         def after(x: Tensor, y: Tensor) -> Tensor:
             if block in self.end:
                 pending[self.end[block]] = self.residual[str(block)](x)
-            return y + take(pending, block, module) if block in self.end.values() else y
+            return y + pending.pop(block) if block in pending else y
 
         return after
 

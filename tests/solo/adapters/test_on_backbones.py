@@ -18,7 +18,7 @@ from solo.datasets.data import Example
 from solo.runs import checkpoint
 from solo.training.batches import collate, pack, pad
 from solo.training.loss import summed_loss
-from tests.architectures import ARCHITECTURES, OTHERS, make_backbone, make_shape
+from tests.architectures import ARCHITECTURES, TYPES, make_backbone, make_shape
 from tests.solo.adapters.test_adapters import CASES, attach, logits, train_a_little
 
 CHIEF = [  # the methods that are to work everywhere, with options that show in the output
@@ -29,7 +29,11 @@ CHIEF = [  # the methods that are to work everywhere, with options that show in 
 ]
 every_pair = pytest.mark.parametrize(
     ("architecture", "options"),
-    [(architecture, options) for architecture in ARCHITECTURES for options in CHIEF],
+    [
+        (architecture, options)
+        for architecture in ARCHITECTURES
+        for options in (CHIEF if architecture in TYPES else CHIEF[1:3])
+    ],
     ids=lambda value: value["name"] if isinstance(value, dict) else value,
 )
 
@@ -115,16 +119,17 @@ def test_packed_batches_have_the_loss_and_gradients_of_padded_ones(
 
 @every_pair
 def test_checkpointed_gradients_are_the_same(model, ids, architecture, options):
-    """transformers' gradient checkpointing, dropout included; the blocks run twice."""
+    """transformers' gradient checkpointing, dropout included; what is in a block runs twice."""
     attached = attach(model, options)
     train_a_little(model, attached, ids, steps=2)
     found, runs = [], []
-    block = backbone_of(model.config).blocks(model)[2]
-    block.register_forward_pre_hook(lambda *_: runs.append(None))
+    backbone = backbone_of(model.config)
+    inside = backbone.projection(backbone.blocks(model)[2], backbone.OUTPUTS["mlp"])
+    inside.register_forward_pre_hook(lambda *_: runs.append(None))
     for checkpointed in (False, True):
         model.train()
         if checkpointed:
-            model.gradient_checkpointing_enable()
+            model.activation_checkpointing_enable()
         torch.manual_seed(7)
         out = model(ids, use_cache=False).logits
         F.cross_entropy(out[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
@@ -177,14 +182,15 @@ def own_targets(architecture: str, options: dict) -> dict:
     return options | feedforward | sizes.get(options["name"], {})
 
 
+FOUR_BLOCKS = {"imlor2c": {"merges": 1, "injections": 1}, "injectlor2c": {"injections": 2}}
 OTHER_METHODS = [name for name in METHODS if name not in [o["name"] for o in CHIEF]]
 
 
-@pytest.mark.parametrize("architecture", OTHERS)
+@pytest.mark.parametrize("architecture", ["qwen3", "gpt_neox", "opt"])  # one of each file
 @pytest.mark.parametrize("name", OTHER_METHODS)
 def test_a_method_works_where_it_is_said_to(model, ids, architecture, name, tmp_path):
     """The contract in short, for the methods that are not asked for everywhere."""
-    options = {"name": name} | CASES.get(name, [{}])[0]
+    options = {"name": name} | CASES.get(name, [{}])[0] | FOUR_BLOCKS.get(name, {})
     place = place_in(name, model.config)
     if place == "no":
         method, config = make_config(options)
@@ -221,7 +227,7 @@ def test_a_method_works_where_it_is_said_to(model, ids, architecture, name, tmp_
         assert torch.equal(logits(model, ids), before)
     else:
         attached.merge()
-        torch.testing.assert_close(logits(model, ids), adapted, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(logits(model, ids), adapted, rtol=1e-3, atol=1e-3)
 
 
 # ---------------------------------------------------------------- what is said where one does not

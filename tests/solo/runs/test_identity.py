@@ -161,3 +161,13 @@ def test_runs_from_before_data_sets_counted_keep_their_names(config):
     assert short_name(training | {"data": sums}) == short_name(training)
     earlier = {"decode": decoding["decode"], "test": decoding["test"]}
     assert short_name(earlier) == short_name(decoding) and earlier != decoding
+
+
+def test_an_end_of_text_that_only_the_tokenizers_config_names_counts(config, checkpoint_dir):
+    """As the older checkpoints have it; that of GPT-2 leaves earlier names where they are."""
+    run, file = make_run(config), checkpoint_dir / "tokenizer_config.json"
+    assert "end_token" not in run.identity["model"]
+    values = json.loads(file.read_text())
+    for token, moved in (({"content": "<|endoftext|>"}, False), ("</s>", True), (None, False)):
+        file.write_text(json.dumps(values | {"eos_token": token}))
+        assert (make_run(config).directory != run.directory) == moved

@@ -1,0 +1,63 @@
+"""What works on which architecture -> docs/architectures.md, by a run of its tests (half a minute)
+
+Between the marks of that page: which method works on which type of backbone, as the methods say;
+and which promises hold on which architecture, as the tests find.
+"""
+
+import sys
+from pathlib import Path
+
+from transformers import CONFIG_MAPPING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from eval.files import replace_text
+from scripts.checks.contract import Recorder, matrix, run_tests
+from solo.adapters import METHODS, place_in
+from solo.backbones import BACKBONES
+from solo.cli.command import ROOT, plain_parser
+
+PAGE = ROOT / "docs/architectures.md"
+MARK = "<!-- python scripts/architectures.py writes from here -->\n"
+TESTS = {
+    "The backbone by itself, against transformers' own model":
+        "tests/solo/backbones/test_architectures.py",
+    "Full fine-tuning, Solo, LoRA and LoR2C on it":
+        "tests/solo/adapters/test_on_backbones.py",
+    "The beam search": "tests/solo/decoding/test_architectures_decode.py",
+}  # fmt: skip
+CELLS = {"yes": "yes", "targets": "with targets", "no": "–"}
+ALONE = "test_a_method_works_where_it_is_said_to"  # what the first table says, not a promise
+
+
+def methods_table() -> str:
+    """Markdown: a line for each method, a column for each type of backbone."""
+    shapes = {name: CONFIG_MAPPING[name]() for name in BACKBONES}
+    lines = [["method", *shapes], ["---"] * (1 + len(shapes))]
+    for method in METHODS:
+        lines.append([method, *(CELLS[place_in(method, shape)] for shape in shapes.values())])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def promises(title: str, file: str) -> tuple[str, int]:
+    """(the matrix of one file of tests under its title, the exit status of its run)."""
+    recorder = Recorder(lambda given: given.get("architecture"))
+    status = run_tests([ROOT / file], recorder)
+    results = {key: found for key, found in recorder.results.items() if key[1] != ALONE}
+    names = dict.fromkeys(line for line, _ in results)
+    return f"\n### {title}\n\n`{file}`\n\n{matrix(results, 'architecture', names)}", status
+
+
+def main() -> None:
+    plain_parser(__doc__).parse_args()
+    before, mark, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
+    if not mark:
+        raise ValueError(f"{PAGE} has lost its mark; it needs {MARK!r}")
+    tables, statuses = zip(*(promises(*pair) for pair in TESTS.items()), strict=True)
+    page = f"{before}{MARK}\n## Methods\n\n{methods_table()}\n## Promises\n{''.join(tables)}"
+    replace_text(PAGE, page)
+    sys.exit(max(statuses))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""docs/architectures.md says what the code does, and shows the tests of every architecture."""
+
+from scripts import architectures
+from tests.architectures import ARCHITECTURES
+
+
+def test_the_page_at_hand_has_the_methods_of_today():
+    page = architectures.PAGE.read_text(encoding="utf-8")
+    assert architectures.methods_table() in page.split(architectures.MARK)[1]
+
+
+def test_the_page_at_hand_has_every_promise_on_every_architecture():
+    page = architectures.PAGE.read_text(encoding="utf-8").split("## Promises\n")[1]
+    assert "FAILED" not in page
+    for title, file in architectures.TESTS.items():
+        table = page.split(f"### {title}\n\n`{file}`\n\n")[1].split("\n\n")[0]
+        head, _, *lines = [line.strip("| ").split(" | ") for line in table.splitlines()]
+        assert [name for name, *_ in lines] == list(ARCHITECTURES), file
+        for name, *cells in lines:
+            assert all(cells) and len(cells) == len(head) - 1, name
