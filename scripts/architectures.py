@@ -11,11 +11,11 @@ from transformers import CONFIG_MAPPING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from eval.files import replace_text
 from scripts.checks.contract import Recorder, matrix, run_tests
 from solo.adapters import METHODS, place_in
 from solo.backbones import BACKBONES
 from solo.cli.command import ROOT, plain_parser
+from solo.files import write_text
 
 PAGE = ROOT / "docs/architectures.md"
 MARK = "<!-- python scripts/architectures.py writes from here -->\n"
@@ -55,7 +55,7 @@ def main() -> None:
         raise ValueError(f"{PAGE} has lost its mark; it needs {MARK!r}")
     tables, statuses = zip(*(promises(*pair) for pair in TESTS.items()), strict=True)
     page = f"{before}{MARK}\n## Methods\n\n{methods_table()}\n## Promises\n{''.join(tables)}"
-    replace_text(PAGE, page)
+    write_text(PAGE, page)
     sys.exit(max(statuses))
 
 
