@@ -128,7 +128,7 @@ def main() -> None:
         hardware = found["hardware"]
         context = (
             f"\nGPT-2 of {args.model}'s size, batch {BATCH} of {LENGTH} tokens, fp32: a step of "
-            f"training and {NEW_TOKENS} tokens generated; medians of {args.rounds} rounds in turns, "
+            f"training, {NEW_TOKENS} tokens generated; medians of {args.rounds} rounds in turns, "
             f"ratios round by round (lowest to highest).\nOn {hardware['gpu'] or hardware['cpu']}, "
             f"{hardware['threads']} threads, torch {found['versions']['torch']}.\n\n"
         )
