@@ -126,11 +126,12 @@ def main() -> None:
         times = measure(args.rounds, args.model)
         found = record.environment()
         hardware = found["hardware"]
+        device = hardware["gpu"] or f"{hardware['cpu']}, {hardware['threads']} threads"
         context = (
             f"\nGPT-2 of {args.model}'s size, batch {BATCH} of {LENGTH} tokens, fp32: a step of "
-            f"training, {NEW_TOKENS} tokens generated; medians of {args.rounds} rounds in turns, "
-            f"ratios round by round (lowest to highest).\nOn {hardware['gpu'] or hardware['cpu']}, "
-            f"{hardware['threads']} threads, torch {found['versions']['torch']}.\n\n"
+            f"training and {NEW_TOKENS} tokens generated; medians of {args.rounds} rounds in "
+            f"turns, ratios round by round (lowest to highest).\nOn {device}, torch "
+            f"{found['versions']['torch']}.\n\n"
         )
         before, rest = args.page.read_text(encoding="utf-8").split(MARKS[0])
         _, after = rest.split(MARKS[1])
