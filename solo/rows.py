@@ -7,6 +7,7 @@ The scorer needs no more of solo/ than this file, which needs nothing but Python
 
 import csv
 import io
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ SOURCE = ("mr", "src", "source", "meaning", "da", "dial act", "dialogue act")
 OUTPUT = ("out", "ref", "sys")
 REFERENCE = ("trg", "tgt", "target", "ref", "human")
 
-TABLES = (".csv", ".tsv")  # suffixes, in small letters
+TABLES = (".csv", ".tsv", ".jsonl")  # suffixes, in small letters
 # Where Python and the official script begin a new line, with the space around it.
 BREAK = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 
@@ -72,11 +73,15 @@ def is_table(path: Path) -> bool:
 def read_table(path: Path, lines: list[str], strip: bool, notes: list[str]) -> Table:
     """Lines as a CSV or TSV; the first one decides about the separator, and names the columns.
 
+    Of a file named .jsonl: an object of texts a line, its keys the columns.
+
     strip: the space around each line first, as the official script does; an empty field whose tab
     was lost so is put back, with a note. Raises ValueError with the line of a row that has more or
     fewer fields than the first, and for a file without a line.
     """
     lines = [line if line.strip() else "\n" for line in without_mark(lines)]
+    if Path(path).suffix.lower() == ".jsonl":
+        return _read_objects(path, lines)
     kept = [(number, line) for number, line in enumerate(lines, 1) if line != "\n" or not strip]
     head = next((line.strip() for line in lines if line != "\n"), None)
     if head is None:
@@ -111,6 +116,33 @@ def read_table(path: Path, lines: list[str], strip: bool, notes: list[str]) -> T
     finally:
         csv.field_size_limit(limit)
     return Table(rows[0][1], rows[1:])
+
+
+def _read_objects(path: Path, lines: list[str]) -> Table:
+    """JSON Lines: the columns are the keys of the first object, which all others have too."""
+    columns, rows = [], []
+    for number, line in enumerate(lines, 1):
+        if line == "\n":
+            continue
+        try:
+            fields = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}, line {number}: this is no JSON ({error})") from None
+        if not isinstance(fields, dict) or not all(isinstance(v, str) for v in fields.values()):
+            raise ValueError(
+                f"{path}, line {number}: it is no object of texts; write one a line, such as "
+                '{"mr": "...", "ref": "..."}'
+            )
+        columns = columns or list(fields)
+        if fields.keys() != set(columns):
+            raise ValueError(
+                f"{path}, line {number}: the keys are {list(fields)}, those of the first line "
+                f"{columns}; every line must have the same"
+            )
+        rows.append((number, [fields[name] for name in columns]))
+    if not rows:
+        raise ValueError(f"{path} is empty")
+    return Table(columns, rows)
 
 
 def _lost_tabs(line: str) -> int:

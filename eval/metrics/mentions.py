@@ -3,7 +3,8 @@
 What counts as a mention is as in the script of Dusek, Howcroft and Rieser (2019, "Semantic Noise
 Matters for Neural Natural Language Generation"; slot_error.py of tuetschek/e2e-cleaning, 164acdf),
 because the field's figures are made by it: "under £20" is one, "below £20" is none. The phrases are
-the project's own, made from E2E's texts. docs/scores.md says how often the verdicts agree.
+written anew, in a notation of their own, and held against the script's verdicts on E2E's texts;
+docs/scores.md says how often they agree.
 """
 
 import re
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 # How a phrase is written: in small letters; a group of words by its name; {one|of these}; (what may
 # be left out); <2 for up to two words of any kind; ^ where no "very" stands before. A space is one
-# space, a hyphen any number of spaces and hyphens.
+# space, a hyphen one or more spaces and hyphens.
 GROUPS = {
     "KID": "kid|kids|child|children|family",
     "KIDS": "kids|children|family|families",

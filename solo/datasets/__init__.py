@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-from solo.datasets import e2e, e2e_clean, e2e_raw
+from solo.datasets import e2e, e2e_clean, e2e_raw, own
 from solo.datasets.base import Source
 
 DATASETS: dict[str, Source] = {
     "e2e": e2e.SOURCE,
     "e2e_raw": e2e_raw.SOURCE,
     "e2e_clean": e2e_clean.SOURCE,
+    "own": own.SOURCE,
 }
 
 

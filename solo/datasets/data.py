@@ -56,7 +56,9 @@ def read_pairs(path: Path, name: str | None = None) -> list[tuple[str, str]]:
     """
     pairs = [(row.context, row.completion) for row in read_rows(path, name)]
     if any(completion is None for _, completion in pairs):
-        raise ValueError(f"{path} has MRs but no texts; a file to train on needs both")
+        raise ValueError(
+            f"{path} has MRs but no texts; a file to train on needs both (columns mr, ref)"
+        )
     return pairs
 
 

@@ -70,6 +70,8 @@ def data_sha256(config: RunConfig, split: str, planned: bool) -> str:
     path, expected = data_file(config, split), config.data.sha256.get(split)
     if planned and expected and not path.exists():
         return expected
+    if config.data.name == "own" and not path.is_file():
+        raise FileNotFoundError(f"{path} not found; set data.{split}_path to a file of your own")
     check_file(path, expected)
     return file_sha256(path)
 

@@ -202,7 +202,7 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small, run_script):
         (["scripts/train.py", "train=null"], "error: train is None; it must be the name of a"),
         (
             ["scripts/train.py", "data.name=e3e"],
-            "error: data.name is 'e3e'; known: e2e, e2e_raw, e2e_clean",
+            "error: data.name is 'e3e'; known: e2e, e2e_raw, e2e_clean, own",
         ),
         (["scripts/train.py", "seed=-1"], "error: seed is -1; it must be from 0 to 4294967295"),
         (

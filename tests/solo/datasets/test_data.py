@@ -293,7 +293,7 @@ def test_a_files_suffix_decides_where_it_is_another_data_sets(monkeypatch):
     monkeypatch.setitem(DATASETS, "mine", mine)
     assert source_of("x.csv", "mine") is mine and source_of("x.csv") is raw
     with pytest.raises(
-        ValueError, match="data.name is 'e2f'; known: e2e, e2e_raw, e2e_clean, mine"
+        ValueError, match="data.name is 'e2f'; known: e2e, e2e_raw, e2e_clean, own, mine"
     ):
         source_of("x.txt", "e2f")
 
@@ -301,7 +301,7 @@ def test_a_files_suffix_decides_where_it_is_another_data_sets(monkeypatch):
 def test_configs_say_what_the_data_sets_say():
     folder = Path(__file__).resolve().parents[3] / "configs" / "data"
     paths = sorted(folder.glob("*.yaml"))
-    assert [path.stem for path in paths] == ["demo", "e2e", "e2e_clean", "e2e_raw"]
+    assert [path.stem for path in paths] == ["demo", "e2e", "e2e_clean", "e2e_raw", "own"]
     for path in paths:
         options = yaml.safe_load(path.read_text())
         source = DATASETS[options["name"]]

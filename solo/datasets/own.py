@@ -1,0 +1,19 @@
+"""Data of one's own: a CSV, TSV or JSON Lines file with an MR and a text a row.
+
+The columns are found by their names (solo/rows.py); the model reads an MR as the file has it, in
+one line. docs/own_data.md is the guide.
+"""
+
+from solo.datasets.base import Row, Source, read_table
+from solo.rows import one_line
+
+
+def parse(row: dict) -> Row:
+    """A row of the table."""
+    context = one_line(row["mr"]).strip()
+    if not context:
+        raise ValueError("the MR is empty; write what the text is to say")
+    return Row(row["mr"], context, row.get("ref"))
+
+
+SOURCE = Source(read_table, parse, suffixes=(".csv", ".tsv", ".jsonl"))

@@ -1,0 +1,84 @@
+"""The guide to data of one's own: its example as it stands, on a thin random backbone."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from eval.readers import load
+from solo.backbones.loading import load_tokenizer
+from solo.datasets.data import read_pairs, read_rows
+from solo.standin.pretrain import new_model
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "docs/own_data.md").read_text(encoding="utf-8")
+[EXAMPLE] = re.findall(r"^```json\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
+[COMMAND] = re.findall(r"^python (.*)$", GUIDE, re.MULTILINE)
+
+
+def test_the_guides_example(tmp_path, run_script):
+    (tmp_path / "matches.jsonl").write_text(EXAMPLE, encoding="utf-8")
+    tokenizer = load_tokenizer(ROOT / "data/backbones/standin12")
+    shape = {"n_layer": 4, "n_embd": 32, "n_head": 2, "n_positions": 256}
+    new_model(shape, tokenizer, 1, "test: random").save_pretrained(tmp_path / "backbone")
+    tokenizer.save_pretrained(tmp_path / "backbone")
+    arguments = COMMAND.replace("matches.jsonl", f"{tmp_path}/matches.jsonl").split()
+    arguments += [f"model.path={tmp_path}/backbone", f"runs_dir={tmp_path}/runs"]
+    arguments += ["train.max_steps=2", "decode.beam=2", "decode.max_new_tokens=8"]
+    done = run_script(*arguments)
+    assert done.code == 0, done.err
+    [decoding] = (tmp_path / "runs").glob("*/decode/*")
+    scores = json.loads((decoding / "metrics.json").read_text())
+    assert scores["details"]["n_segments"] == 3 and scores["details"]["n_references"] == 4
+    assert "chrF" in scores and "SER" not in scores
+
+
+def test_the_three_kinds_of_file_are_read_alike(tmp_path):
+    objects = [json.loads(line) for line in EXAMPLE.splitlines()]
+    pairs = [(row["mr"], row["ref"]) for row in objects]
+    for suffix, separator in ((".csv", ","), (".tsv", "\t")):
+        lines = [separator.join(("mr", "id", "ref"))]
+        lines += [separator.join((mr, "7", text)) for mr, text in pairs]
+        (tmp_path / f"a{suffix}").write_text("\n".join(lines) + "\n")
+    (tmp_path / "a.jsonl").write_text("\ufeff" + EXAMPLE + "\n", encoding="utf-8")
+    (tmp_path / "hyps.txt").write_text("a\nb\nc\n")
+    for suffix in (".csv", ".tsv", ".jsonl"):
+        path = tmp_path / f"a{suffix}"
+        assert read_pairs(path, "own") == pairs
+        [data] = load(path, [tmp_path / "hyps.txt"])
+        assert data.references[2] == [text for _, text in pairs[2:]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "a.jsonl has no rows"),
+        ("\n\n", "a.jsonl is empty"),
+        ('{"mr": "a", "ref": "b"}\n{"mr": \n', "a.jsonl, line 2: this is no JSON .Expecting value"),
+        ("[" * 100_000, "a.jsonl, line 1: this is no JSON"),
+        ('["a", "b"]', "a.jsonl, line 1: it is no object of texts; write one a line, such as"),
+        ('{"mr": {"name": "X"}, "ref": "b"}', "a.jsonl, line 1: it is no object of texts"),
+        ('{"mr": "a", "ref": "b"}\n{"mr": "a"}', r"line 2: the keys are \['mr'\], those of the"),
+        ('{"mr": " ", "ref": "b"}', "a.jsonl, line 1: the MR is empty; write what the text is to"),
+        ('{"name": "a", "ref": "b"}', r"has columns \['name', 'ref'\]; it needs one of MRs"),
+    ],
+)
+def test_bad_json_lines(tmp_path, text, message):
+    path = tmp_path / "a.jsonl"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_rows(path, "own")
+
+
+def test_no_texts_and_no_file(tmp_path, run_script):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"mr": "a", "words": "b"}\n')
+    with pytest.raises(ValueError, match=r"has MRs but no texts; .* needs both .columns mr, ref"):
+        read_pairs(path, "own")
+    done = run_script("scripts/train.py", "data=own", f"data.train_path={path}", "model=standin12")
+    assert (done.code, done.out) == (1, "")
+    assert (
+        done.err
+        == "error: data/own/valid.csv not found; set data.valid_path to a file of your own\n"
+    )
