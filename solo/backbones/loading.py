@@ -17,7 +17,8 @@ def resolve(path: str, revision: str | None = None) -> Path:
     """The local directory of a checkpoint: `path` itself, or the hub's copy of that name.
 
     Raises FileNotFoundError if `path` is neither a directory nor a name the hub (or its cache)
-    knows, OSError if the cache cannot be written. The hub's directory name is the commit, which the run's record keeps.
+    knows, OSError if the cache cannot be written. The hub's directory name is the commit, which the
+    run's record keeps.
     """
     if Path(path).is_dir():
         return Path(path)

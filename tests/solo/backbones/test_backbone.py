@@ -85,7 +85,7 @@ def test_missing_files(checkpoint_dir):
 
 
 def test_a_cache_of_the_hub_that_cannot_be_written_is_named(monkeypatch):
-    """The error as huggingface_hub 1.x lets it through, which a server of our own showed."""
+    """The error as huggingface_hub 2.4 lets it through, which a server of our own showed."""
 
     def download(*arguments, **options):
         raise PermissionError(errno.EACCES, "Permission denied", "/nowhere/.cache")
