@@ -70,6 +70,8 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
         )
     if not isinstance(saved["options"], dict):
         raise ValueError(f"{directory / CONFIG} is damaged (options is {saved['options']!r})")
+    if type(saved["seed"]) is not int:
+        raise ValueError(f"{directory / CONFIG} is damaged (seed is {saved['seed']!r})")
     method, config = make_config({"name": saved["method"], **saved["options"]})
     attached = method.attach(model, config, saved["seed"])
     try:
@@ -78,12 +80,19 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
                 f"the masks or frozen matrices of {directory} cannot be drawn again with this "
                 "version of torch; use the version in its environment.json"
             )
-        attached.replay(saved.get("events", []))
+        _replay(attached, saved.get("events", []), directory / CONFIG)
         copy_strictly(load_file(directory / WEIGHTS), attached.parameters, directory / WEIGHTS)
     except ValueError:
         attached.detach()
         raise
     return attached
+
+
+def _replay(attached: Method, events, source: Path) -> None:
+    try:
+        attached.replay(events)
+    except (TypeError, LookupError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{source} is damaged (events: {error}); restore it") from error
 
 
 def _tensors_sha256(tensors: dict[str, torch.Tensor]) -> str:
