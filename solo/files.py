@@ -205,11 +205,10 @@ class Log:
         kept = []
         for line in lines:
             try:
-                entry = json.loads(line)
-            except ValueError:
-                break  # the line that a kill cut short
-            if entry["step"] <= step and step > 0:
-                kept.append(line + b"\n")
+                if json.loads(line)["step"] <= step and step > 0:
+                    kept.append(line + b"\n")
+            except (ValueError, TypeError, LookupError, RecursionError):
+                break  # the line that a kill cut short, or something else than an entry
         with atomic(self.path) as temporary:
             temporary.write_bytes(b"".join(kept))
 

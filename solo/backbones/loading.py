@@ -19,7 +19,8 @@ def resolve(path: str, revision: str | None = None) -> Path:
     """The local directory of a checkpoint: `path` itself, or the hub's copy of that name.
 
     Raises FileNotFoundError if `path` is neither a directory nor a name the hub (or its cache)
-    knows. The hub's directory name is the commit, which the run's record keeps.
+    knows, OSError if the cache cannot be written. The hub's directory name is the commit, which the
+    run's record keeps.
     """
     if Path(path).is_dir():
         return Path(path)
@@ -27,7 +28,10 @@ def resolve(path: str, revision: str | None = None) -> Path:
 
     try:
         return Path(snapshot_download(path, revision=revision, allow_patterns=HUB_FILES))
-    except Exception as error:  # the hub raises many kinds; to the user they are one
+    except Exception as error:  # the hub raises many kinds; to the user they are two
+        if isinstance(error, OSError) and error.filename:
+            place = f"{error.strerror} (the hub's cache is there; HF_HOME names another place)"
+            raise OSError(error.errno, place, str(error.filename)) from error
         raise FileNotFoundError(
             f"no checkpoint at model.path={path}: not a local directory, and the hub gave "
             f"{type(error).__name__}; set model.path=DIR to a directory with config.json, "

@@ -59,6 +59,8 @@ def read_saved(directory: Path) -> dict:
     saved = read_json(path, KEYS)
     if not isinstance(saved["options"], dict):
         raise ValueError(f"{path} is damaged (options is {saved['options']!r})")
+    if type(saved["seed"]) is not int:
+        raise ValueError(f"{path} is damaged (seed is {saved['seed']!r})")
     return saved
 
 
@@ -90,9 +92,16 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
                 f"the masks or frozen matrices of {directory} cannot be drawn again with this "
                 "version of torch; use the version in its environment.json"
             )
-        attached.replay(saved.get("events", []))
+        _replay(attached, saved.get("events", []), _description(directory))
         copy_strictly(load_file(directory / WEIGHTS), attached.parameters, directory / WEIGHTS)
     except ValueError:
         attached.detach()
         raise
     return attached
+
+
+def _replay(attached: Method, events, source: Path) -> None:
+    try:
+        attached.replay(events)
+    except (TypeError, LookupError, AttributeError, RuntimeError) as error:
+        raise ValueError(f"{source} is damaged (events: {error}); restore it") from error

@@ -129,7 +129,7 @@ def _refuse_diverged(run: Run) -> None:
     path = run.directory / DIVERGED
     if path.exists():
         raise FloatingPointError(
-            f"{read_json(path)['error']} (it would diverge again; delete {path} to try)"
+            f"{read_json(path, ['error'])['error']} (it would diverge again; delete {path} to try)"
         )
 
 

@@ -173,6 +173,8 @@ def settle(run_dir: Path) -> None:
     waiting = Path(run_dir) / NEXT
     if waiting.exists():
         counters = read_counters(waiting)
+        if not isinstance(counters.get("leader"), str):
+            raise _damaged(waiting, ValueError("it names no leader"))
         leader = run_dir / counters["leader"] / STATE
         if leader.exists() and read_counters(leader)["step"] == counters["step"]:
             os.replace(waiting, run_dir / STATE)

@@ -1,5 +1,6 @@
 """Strict loading, checked on checkpoints spoiled one way each."""
 
+import errno
 import json
 
 import pytest
@@ -81,6 +82,17 @@ def test_missing_files(checkpoint_dir):
     (checkpoint_dir / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="has no model.safetensors; transformers' save_pr"):
         backbone.load_backbone(checkpoint_dir)
+
+
+def test_a_cache_of_the_hub_that_cannot_be_written_is_named(monkeypatch):
+    """The error as huggingface_hub 2.4 lets it through, which a server of our own showed."""
+
+    def download(*arguments, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", "/nowhere/.cache")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(PermissionError, match="cache is there; HF_HOME names.*'/nowhere/.cache'"):
+        backbone.resolve("a/b")
 
 
 def test_neither_directory_nor_hub_name(monkeypatch):

@@ -12,7 +12,15 @@ from solo.adapters import make_config
 from solo.backbones.loading import fingerprint
 from solo.files import file_sha256
 from solo.runs import checkpoint
-from solo.training.state import STATE, load_state, random_state, read_counters, save_state
+from solo.training.state import (
+    NEXT,
+    STATE,
+    load_state,
+    random_state,
+    read_counters,
+    save_state,
+    settle,
+)
 from tests.conftest import make_model
 
 OPTIONS = {"name": "solo", "rank": 4, "sparsity": 0.5}
@@ -74,6 +82,28 @@ def test_tensors_that_do_not_fit(saved, change, text):
     save_file(held, saved / checkpoint.WEIGHTS)
     rewrite(saved, weights_sha256=file_sha256(saved / checkpoint.WEIGHTS))
     refuses(saved, make_model(), text)
+
+
+@pytest.mark.parametrize("seed", ["1", None, 1.5, [1], True])
+def test_a_seed_that_is_none(saved, seed):
+    rewrite(saved, seed=seed)
+    refuses(saved, make_model(), "adapter_config.json is damaged .seed is ")
+
+
+@pytest.mark.parametrize("events", [[1], "x", [{}], 5])
+def test_events_that_are_none(tmp_path, model, events):
+    sha256 = fingerprint(model)
+    method, config = make_config({"name": "mergelor2c"})
+    attached = method.attach(model, config, 1)
+    checkpoint.save_adapter(tmp_path, "mergelor2c", config, attached, 1, sha256)
+    rewrite(tmp_path, events=events)
+    refuses(tmp_path, make_model(), "adapter_config.json is damaged .events: ")
+
+
+def test_a_waiting_state_without_a_leader(tmp_path):
+    save_file({}, tmp_path / NEXT, COUNTERS)
+    with pytest.raises(ValueError, match="next.safetensors is damaged .it names no leader"):
+        settle(tmp_path)
 
 
 def test_broken_json(saved):
