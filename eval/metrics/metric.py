@@ -3,7 +3,7 @@ comes from sums over segments."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,18 @@ class Measured:
     by_segment: dict[str, Sequence[float]]
 
 
+class Part(NamedTuple):
+    """What makes a metric another one's, of some segments alone.
+
+    of: the name of the metric of all segments; name: of the part; takes: whether a segment is in
+    it, by the segment's category.
+    """
+
+    of: str
+    name: str
+    takes: Callable[[str], bool]
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric; eval/metrics/__init__.py lists them.
@@ -41,6 +53,8 @@ class Metric:
     prepare: for a metric that waits for a program of its own: what has to be done before others
         begin; measure then gets its result as a second argument
     optional: tables leave the column out where no run has this score
+    part: for a metric of some segments alone; it is not measured but taken from the whole's
+        statistics, with zeros for the other segments
     """
 
     name: str
@@ -55,6 +69,7 @@ class Metric:
     prepare: "Callable[[Texts], object] | None" = None
     packages: tuple[str, ...] = ()
     optional: bool = True
+    part: Part | None = None
 
     def shown(self, score: float, sign: str = "") -> str:
         """A score, or with sign "+" a difference, as tables show it."""

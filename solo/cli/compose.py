@@ -35,7 +35,7 @@ READ = {"run", "model.path", "evaluate.references", "pretrain.corpus_dir",
                                       "references_path"))}  # fmt: skip
 WRITTEN = {"output_dir", "runs_dir", "decode.output", "pretrain.output_dir"}
 SWEEP = {"-m", "--multirun"}
-FOLDERS = ("E2E_DATA_DIR", "CORPUS_DIR")  # variables that configurations read
+FOLDERS = ("E2E_DATA_DIR", "WEBNLG_DATA_DIR", "CORPUS_DIR")  # variables that configurations read
 WORDS = {  # OmegaConf's names of the kinds
     "Integer": "a whole number", "Float": "a number", "Boolean": "true or false",
     "String": "text", "ListConfig": "a list, [a, b]", "bool": "true or false",

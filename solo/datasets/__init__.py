@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
-from solo.datasets import e2e, e2e_raw
+from solo.datasets import e2e, e2e_raw, webnlg
 from solo.datasets.base import Source
 
-DATASETS: dict[str, Source] = {"e2e": e2e.SOURCE, "e2e_raw": e2e_raw.SOURCE}
+DATASETS: dict[str, Source] = {
+    "e2e": e2e.SOURCE,
+    "e2e_raw": e2e_raw.SOURCE,
+    "webnlg": webnlg.SOURCE,
+}
 
 
 def source_of(path: Path, name: str | None = None) -> Source:

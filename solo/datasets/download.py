@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from solo.datasets import e2e, e2e_raw
+from solo.datasets.base import E2E_REMEDY
 from solo.datasets.data import read_rows
 from solo.files import ROOT, alone_with, file_sha256, write_text
+from solo.rows import folder_sha256
 
 Progress = Callable[[int, int | None], None]  # bytes here, bytes in all (None: not announced)
 
@@ -42,24 +44,24 @@ def e2e_dir() -> Path:
     return Path(given) if given else ROOT / "data" / "e2e"
 
 
-def check_file(path: Path, sha256: str | None) -> None:
-    """Raises FileNotFoundError if `path` is no file, ValueError if its checksum is another one.
+def check_file(path: Path, sha256: str | None, remedy: str = E2E_REMEDY) -> str:
+    """The checksum of a data file, or of a folder of XML files; another one is a ValueError.
 
-    With None for the checksum, any content will do.
+    With None for the expected checksum, any content will do. remedy: how the published file is had.
+    Raises FileNotFoundError if there is nothing at `path`.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing; `python scripts/prepare_data.py e2e` downloads the E2E files "
-            f"(with E2E_DATA_DIR unset), or put the file there yourself"
-        )
-    found = file_sha256(path)
+    if not (path.is_file() or path.is_dir()):
+        raise FileNotFoundError(f"{path} is missing; {remedy}")
+    found = folder_sha256(path) if path.is_dir() else file_sha256(path)
     if sha256 is not None and found != sha256:
+        size = "a folder" if path.is_dir() else f"{path.stat().st_size} bytes"
         raise ValueError(
-            f"{path} ({path.stat().st_size} bytes) is not the published E2E file: expected sha256 "
-            f"{sha256}, found {found}; with data of your own set data.sha256.train=null (or valid, "
-            f"test), else move it away and run `python scripts/prepare_data.py e2e`"
+            f"{path} ({size}) is not the published file: expected sha256 {sha256}, found {found}; "
+            "with data of your own set data.sha256.train=null (or valid, test), else move it away: "
+            f"{remedy}"
         )
+    return found
 
 
 def verify(directory: Path, sums: Mapping[str, str] = E2E_SUMS) -> None:
@@ -92,7 +94,8 @@ def download(
     checksum is wrong.
     """
     if path.exists():
-        return check_file(path, sha256)
+        check_file(path, sha256)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with alone_with(part):
