@@ -110,7 +110,7 @@ def _of_part(metric: Metric, name: str, takes: Callable[[str], bool]) -> Metric:
 
 
 def _metric(name: str, title: str, **fields) -> Metric:
-    return Metric(name=f"{name} all", title=f"{title}, all", scale=100, digits=2, **fields)
+    return Metric(name=f"{name} all", title=f"{title} (all)", scale=100, digits=2, **fields)
 
 
 _COUNTS = ("words", "reference words", *(f"{n}-grams" for n in range(1, ORDER + 1)))
