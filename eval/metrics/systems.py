@@ -1,6 +1,7 @@
 """The scores of systems: lists of texts in, numbers out.
 
-The first five of the set "e2e" are equal to the official script, ``measure_scores.py -p`` of tuetschek/e2e-metrics.
+The first five of the set "e2e" are equal to the official script, ``measure_scores.py -p`` of
+tuetschek/e2e-metrics.
 """
 
 import gc
@@ -74,9 +75,7 @@ def score_systems(
     # that it waits least and an interrupt ends it at once.
     with _without_collector(), ThreadPoolExecutor(1) as background:
         texts = Texts(corpora, by_segment, background, report)
-        prepared = {
-            name: metric.prepare(texts) for name, metric in whole.items() if metric.prepare
-        }
+        prepared = {name: metric.prepare(texts) for name, metric in whole.items() if metric.prepare}
         jobs = {
             name: background.submit(metric.measure, texts)
             for name, metric in whole.items()

@@ -39,7 +39,9 @@ def edits(pairs: Sequence[tuple[Words, Words]]) -> np.ndarray:
 
 
 def _edits(pairs: Sequence[tuple[Words, Words]]) -> np.ndarray:
-    number = {word: i for i, word in enumerate(sorted({w for pair in pairs for t in pair for w in t}))}
+    number = {
+        word: i for i, word in enumerate(sorted({w for pair in pairs for t in pair for w in t}))
+    }
     output, n = _padded([[number[w] for w in hypothesis] for hypothesis, _ in pairs], -1)
     reference, m = _padded([[number[w] for w in reference] for _, reference in pairs], -2)
     bits = _bits(output, reference)  # [pairs, n]: where in the reference each word stands

@@ -43,7 +43,9 @@ def measure_bleu(texts: Texts) -> list[Measured]:
         length = np.where(empty, 0, counted.length)
         totals = np.maximum(length[:, None] - np.arange(ORDER), 0)
         hits = np.where(empty[:, None], 0, counted.hits[:, :ORDER])
-        measured.append(_measured("BLEU", np.column_stack([length, counted.closest, totals, hits]), bleu))
+        measured.append(
+            _measured("BLEU", np.column_stack([length, counted.closest, totals, hits]), bleu)
+        )
     return measured
 
 
@@ -97,7 +99,9 @@ def measure_chrf(texts: Texts) -> list[Measured]:
 def _measured(name: str, rows: np.ndarray, from_sums: Callable) -> Measured:
     rows = rows.astype(float)
     ones = np.ones(len(rows))
-    return Measured(float(from_sums(rows.sum(0)[None], ones)[0]), rows, {name: from_sums(rows, ones)})
+    return Measured(
+        float(from_sums(rows.sum(0)[None], ones)[0]), rows, {name: from_sums(rows, ones)}
+    )
 
 
 def _of_part(metric: Metric, name: str, takes: Callable[[str], bool]) -> Metric:

@@ -75,7 +75,11 @@ def markdown(table: Table) -> str:
         intervals = _intervals(runs)
         cells = [_score(runs, metric, intervals) for metric in metrics]
         text.append(row_of([*head, *cells, _names(runs)]))
-    text += [*_claims(table, groups, metrics[0]), *_differences(table, groups, metrics), *_trainings(groups)]
+    text += [
+        *_claims(table, groups, metrics[0]),
+        *_differences(table, groups, metrics),
+        *_trainings(groups),
+    ]
     return "\n".join(text + left_out_section(table)) + "\n"
 
 

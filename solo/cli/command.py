@@ -44,7 +44,9 @@ OWN_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError)  # with a mess
 STRANGE = (RecursionError, NotImplementedError, ZeroDivisionError, UnicodeError, JSONDecodeError)
 TOO_LARGE = ("out of memory", "can't allocate memory")  # what torch says, in lower case
 TABLES = {  # table: (where its runs are, where it goes, where its pictures go)
-    **dict.fromkeys((*GPT2_TABLES, *DATA_TABLES), (RESULTS / "runs", RESULTS / "tables", RESULTS / "figures")),
+    **dict.fromkeys(
+        (*GPT2_TABLES, *DATA_TABLES), (RESULTS / "runs", RESULTS / "tables", RESULTS / "figures")
+    ),
     **dict.fromkeys(DEMO_TABLES, (RESULTS / "demo" / "runs", *[RESULTS / "demo"] * 2)),
     "demo-e2e": (RESULTS / "demo-e2e" / "runs", *[RESULTS / "demo-e2e"] * 2),
 }

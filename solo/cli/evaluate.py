@@ -18,7 +18,8 @@ from solo.runs.run import METRICS, PREDICTIONS, STATISTICS, Run
 def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
     """The scores of each decoded run, as its metrics.json has them; what is scored is not again.
 
-    Runs with the same references and metrics are scored together, which costs little more than one of them.
+    Runs with the same references and metrics are scored together, which costs little more than
+    one of them.
     Raises FileNotFoundError for missing predictions or references, ValueError for predictions that
     were changed since they were decoded.
     """

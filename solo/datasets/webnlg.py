@@ -18,7 +18,10 @@ COMMIT = "1c777e2"
 FILES = {  # path below the data's folder, checksum (of a folder: solo.rows.folder_sha256)
     "train": ("train", "05013542631373b3727e4eb236ef9bc0ddfeadf03bbf2746a956d0c0be87b81b"),
     "valid": ("dev", "33b5bb7192323ebabaeb82a5a14aa446e78dc06e0896facce68689963944a2c2"),
-    "test": ("test/testdata_with_lex.xml", "43287905cbfe47697232d569ea6ff072d598282da2ea022bc435ca26b943cd93"),
+    "test": (
+        "test/testdata_with_lex.xml",
+        "43287905cbfe47697232d569ea6ff072d598282da2ea022bc435ca26b943cd93",
+    ),
 }
 URL = f"https://github.com/fuzihaofzh/webnlg-dataset/tree/{COMMIT}/webnlg_challenge_2017"
 REMEDY = (
@@ -67,7 +70,9 @@ SOURCE = Source(
     read,
     parse,
     suffixes=(".xml",),
-    splits={split: SourceFile(name, f"{URL}/{name}", sum_) for split, (name, sum_) in FILES.items()},
+    splits={
+        split: SourceFile(name, f"{URL}/{name}", sum_) for split, (name, sum_) in FILES.items()
+    },
     metrics="webnlg",
     remedy=REMEDY,
 )
