@@ -29,9 +29,7 @@ def entry(subject: str, *texts: str, category="Airport", comment="good", n=1) ->
 def write(path, *entries: str):
     path.parent.mkdir(parents=True, exist_ok=True)
     body = "".join(entries)
-    path.write_text(
-        f"{HEAD}<benchmark><entries>{body}</entries></benchmark>\n", encoding="utf-8"
-    )
+    path.write_text(f"{HEAD}<benchmark><entries>{body}</entries></benchmark>\n", encoding="utf-8")
     return path
 
 
@@ -41,10 +39,12 @@ def test_the_published_files(real):
     train = webnlg.examples("train")
     assert len(train) == 18025 and 5 * -(-len(train) // 8) == 11270
     assert train[0] == (
-        "Aarhus_Airport : cityServed : \"Aarhus, Denmark\"",
+        'Aarhus_Airport : cityServed : "Aarhus, Denmark"',
         "The Aarhus is the airport of Aarhus, Denmark.",
     )
-    assert webnlg.examples("dev") == webnlg.examples("valid") and len(webnlg.examples("dev")) == 2258
+    assert (
+        webnlg.examples("dev") == webnlg.examples("valid") and len(webnlg.examples("dev")) == 2258
+    )
     test = webnlg.examples("test")
     assert len(test) == 4928 and len({source for source, _ in test}) == 1862
     for split, (name, sha256) in webnlg.FILES.items():
@@ -126,7 +126,9 @@ def test_a_run_in_miniature(tmp_path, values):  # noqa: F811
     assert not outcome.failures
     assert "note: 1 of the test MRs are in the training set, too" in said
     written = json.loads((run.decoding / "metrics.json").read_text())
-    names = {f"{m} {p}" for m in ("BLEU", "METEOR", "TER", "chrF") for p in ("all", "seen", "unseen")}
+    names = {
+        f"{m} {p}" for m in ("BLEU", "METEOR", "TER", "chrF") for p in ("all", "seen", "unseen")
+    }
     assert names <= set(written) and "NIST" not in written
     assert written["details"]["n_segments"] == 3
     stages = json.loads((run.directory / "environment.json").read_text())
@@ -134,4 +136,3 @@ def test_a_run_in_miniature(tmp_path, values):  # noqa: F811
     scored = (run.decoding / "environment.json").read_text()
     evaluate_runs([run])
     assert (run.decoding / "environment.json").read_text() == scored  # not scored again
-
