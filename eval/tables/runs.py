@@ -2,8 +2,9 @@
 
 A run counts as a reproduction of a row only with the hub's GPT-2 weights of the row's size, the
 row's settings (the learning rate is free: the paper prints none), trained to the end on the whole
-of the row's data set, decoded on its whole test set and scored against its references. Every
-other run carries the reasons as marks. Precision is such a setting: a run in bf16 never stands among those in fp32.
+of the row's data set, decoded on its whole test set and scored against its references. Every other
+run carries the reasons as marks. Precision is such a setting: a run in bf16 never stands among
+those in fp32.
 
 A finished run is a training and one decoding of it: a directory with decode/HASH/ in it for every
 decoding, or a packed run, one JSON for both (eval/records.py).
