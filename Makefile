@@ -52,6 +52,9 @@ plan: setup ## what is missing: steps, hours on this machine, disk; ARGS=table2 
 	$(PY) scripts/plan.py $(ARGS)
 
 reproduce-all: ## Tables 1 to 6; or reproduce-table1 ... 6, -extra; ARGS="seed=1,2 model.path=DIR"
+reproduce-webnlg: setup ## WebNLG 2017 instead of E2E (WEBNLG_DATA_DIR): results/tables/webnlg.md
+	$(PY) scripts/reproduce.py webnlg $(ARGS)
+
 reproduce-family: ## every method on GPT-2 S: results/tables/family.md, results/figures/family_bleu.png
 reproduce-%: data
 	$(PY) scripts/reproduce.py $* $(ARGS)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .compare import Outputs, draws, in_order
-from .metrics import METRICS
+from .metrics import ALL
 from .metrics.statistics import scores
 
 SAMPLES, SEED = 10_000, 1
@@ -43,7 +43,7 @@ def hierarchical(
     if not a or not b:
         raise ValueError("a method has no run; both need one at least")
     runs = [*a, *b]
-    names = [name for name in METRICS if all(name in run.statistics for run in runs)]
+    names = [name for name in ALL if all(name in run.statistics for run in runs)]
     if not names:
         raise ValueError("these runs have no metric in common; score them again")
     rows = [in_order(runs[0], run) for run in runs]

@@ -21,7 +21,7 @@ from solo.files import check_output, write_output
 
 from . import records
 from .command import command, program
-from .metrics import METRICS
+from .metrics import ALL
 from .metrics.statistics import Statistics, read, save, scores, usable
 from .readers import read_hypotheses
 from .records import CONFIG, ENVIRONMENT, STATISTICS
@@ -65,7 +65,7 @@ def outputs(run: Path, references: Path | None = None) -> Outputs:
         raise FileNotFoundError(f"{predictions} does not exist; decode this run first")
     if references is None:
         references = references_of(run)
-    if not references.is_file():
+    if not references.exists():
         raise FileNotFoundError(f"{references} does not exist; run `make data`, or set --refs")
     sums = [records.sha256(path) for path in (predictions, references)]
     inputs = dict(zip(("predictions", "references"), sums, strict=True))
@@ -161,7 +161,7 @@ def compare(
     """
     if samples < 1:
         raise ValueError(f"{samples} samples; at least one is needed")
-    common = [name for name in METRICS if name in a.statistics and name in b.statistics]
+    common = [name for name in ALL if name in a.statistics and name in b.statistics]
     if not common:
         raise ValueError(f"{a.name} and {b.name} have no metric in common; score them again")
     sides = [{name: of[name] for name in common} for of in (a.statistics, in_order(a, b))]
@@ -189,7 +189,7 @@ def markdown(differences: dict[str, Difference], names: Sequence[str] = ("A", "B
     lines = [f"| metric | {names[0]} | {names[1]} | difference | 95 % interval | p |"]
     lines += ["|---|---:|---:|---:|---:|---:|"]
     for name, difference in differences.items():
-        metric = METRICS[name]
+        metric = ALL[name]
         digits = metric.digits
         a, b, low, high = (
             metric.scale * value

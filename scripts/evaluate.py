@@ -1,4 +1,4 @@
-"""Score a run's predictions by the registry's metrics: scripts/evaluate.py run=DIR"""
+"""Score a run's predictions by its data set's metrics: scripts/evaluate.py run=DIR"""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.metrics import METRICS
+from eval.metrics import ALL
 from solo.cli.command import command
 from solo.cli.compose import run_of
 from solo.cli.evaluate import evaluate_runs
@@ -16,9 +16,10 @@ from solo.cli.evaluate import evaluate_runs
 @command
 def main(cfg: DictConfig) -> None:
     [scores] = evaluate_runs([run_of(cfg)])
-    for name in METRICS:
-        if name in scores:  # a metric that its MRs are not made for is missing
-            print(f"{name:8s} {scores[name]:.4f}")
+    names = [name for name in ALL if name in scores]  # of one scored before, not all of its set
+    width = max(8, *map(len, names))
+    for name in names:
+        print(f"{name:{width}s} {scores[name]:.4f}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.metrics import ALL
 from eval.tables.report import write_figures, write_table
 from solo.backbones.loading import device
 from solo.cli.command import TABLES, one_line_errors, plain_parser, progress_bar, say
@@ -33,7 +34,8 @@ from solo.runs.together import sharing
 
 def tell(run: Run, scores: dict) -> None:
     lr = run.config.train.lr
-    say(f"{run.config.row}: lr {lr:g}, BLEU {scores['BLEU']:.4f}  {run.directory}")
+    name = next(name for name in ALL if name in scores)  # BLEU, whatever the data set
+    say(f"{run.config.row}: lr {lr:g}, {name} {scores[name]:.4f}  {run.directory}")
 
 
 def main() -> None:

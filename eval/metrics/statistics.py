@@ -2,7 +2,8 @@
 
 Statistics are a dictionary: {metric: [segments, columns of the metric]}. In a file they come with
 a version and the columns' names; a metric whose columns are others today, or are not there, is
-left out, and the rest can be used.
+left out, and the rest can be used. Of a metric of a part of the segments the file holds which
+segments these are.
 """
 
 import json
@@ -13,7 +14,7 @@ import numpy as np
 
 from solo.files import write_text
 
-from . import METRICS
+from . import ALL
 
 VERSION = 2
 Statistics = dict[str, np.ndarray]
@@ -28,7 +29,7 @@ def scores(statistics: Statistics, weights: np.ndarray) -> dict[str, np.ndarray]
     with np.errstate(divide="ignore", invalid="ignore"):
         for name, rows in statistics.items():
             rows = np.ascontiguousarray(rows)  # the layout would decide the sums' last digit
-            computed[name] = METRICS[name].from_sums(weights @ rows, size)
+            computed[name] = ALL[name].from_sums(weights @ rows, size)
     return computed
 
 
@@ -42,12 +43,28 @@ def save(
 
 def content_of(statistics: Statistics, inputs: dict[str, str]) -> dict:
     """What a file of statistics holds, without the MRs."""
-    return {
+    whole = {name: rows for name, rows in statistics.items() if ALL[name].part is None}
+    content = {
         "version": VERSION,
         "inputs": inputs,
-        "columns": {name: METRICS[name].columns for name in statistics},
-        "rows": {name: rows.tolist() for name, rows in statistics.items()},
+        "columns": {name: ALL[name].columns for name in whole},
+        "rows": {name: rows.tolist() for name, rows in whole.items()},
     }
+    if parts := _parts(statistics):
+        content["parts"] = {name: taken.astype(int).tolist() for name, taken in parts.items()}
+    return content
+
+
+def _parts(statistics: Statistics) -> dict[str, np.ndarray]:
+    """By the name of a part, which segments are in it: those with a row that is not all zeros.
+
+    A segment whose rows are all zeros changes nothing, whatever part it is in.
+    """
+    parts: dict[str, np.ndarray] = {}
+    for name, rows in statistics.items():
+        if part := ALL[name].part:
+            parts[part.name] = parts.get(part.name, False) | (rows != 0).any(1)
+    return parts
 
 
 def read(path: Path, inputs: dict[str, str]) -> tuple[Statistics, list[str]] | None:
@@ -67,8 +84,13 @@ def usable(content: dict, inputs: dict[str, str]) -> tuple[Statistics, list[str]
         if content["inputs"] != inputs:
             return None
         sources, statistics = content["sources"], {}
-        for name, metric in METRICS.items():
-            if content["columns"].get(name) == list(metric.columns):
+        for name, metric in ALL.items():
+            if metric.part:
+                taken = content.get("parts", {}).get(metric.part.name)
+                if taken is not None and metric.part.of in statistics:
+                    column = np.array(taken, float).reshape(len(sources), 1)
+                    statistics[name] = statistics[metric.part.of] * column
+            elif content["columns"].get(name) == list(metric.columns):
                 shape = (len(sources), len(metric.columns))
                 statistics[name] = np.array(content["rows"][name], float).reshape(shape)
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -1,18 +1,19 @@
 """The scores of systems: lists of texts in, numbers out.
 
-The first five are equal to the official script, ``measure_scores.py -p`` of tuetschek/e2e-metrics.
+The first five of the set "e2e" are equal to the official script, ``measure_scores.py -p`` of
+tuetschek/e2e-metrics.
 """
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from . import METRICS
-from .metric import Corpus, Measured
+from . import SETS
+from .metric import Corpus, Measured, Metric
 from .texts import Report, Texts
 
 
@@ -59,11 +60,14 @@ def score_systems(
     by_segment: bool = False,
     report: Report = lambda done, total: None,
     sources: Sequence[Sequence[str]] | None = None,
+    metrics: str = "e2e",
+    categories: Sequence[Sequence[str]] | None = None,
 ) -> list[Result]:
     """The scores of any number of systems, each a pair (hypotheses, references).
 
     What systems share, such as references and the Java processes, is paid once. Arguments and
-    errors of each as in :func:`score`, its MRs in sources.
+    errors of each as in :func:`score`, its MRs in sources. categories: of each system's segments;
+    without them, or where none of a part is there, metrics of parts are left out.
     """
     for corpus in corpora:
         _check(*corpus)
@@ -72,29 +76,53 @@ def score_systems(
             raise ValueError(
                 f"{len(hypotheses)} hypotheses, but {len(mrs)} MRs; both must have the same number"
             )
+    registry = registry_of(metrics)
+    whole = {name: metric for name, metric in registry.items() if metric.part is None}
     # One thread does everything beside METEOR, which takes longest: that runs in this thread, so
     # that it waits least and an interrupt ends it at once.
     with _without_collector(), ThreadPoolExecutor(1) as background:
         texts = Texts(corpora, by_segment, background, report, sources)
-        prepared = {
-            name: metric.prepare(texts) for name, metric in METRICS.items() if metric.prepare
-        }
+        prepared = {name: metric.prepare(texts) for name, metric in whole.items() if metric.prepare}
         jobs = {
             name: background.submit(metric.measure, texts)
-            for name, metric in METRICS.items()
+            for name, metric in whole.items()
             if not metric.prepare
         }
-        measured = {name: METRICS[name].measure(texts, job) for name, job in prepared.items()}
+        measured = {name: whole[name].measure(texts, job) for name, job in prepared.items()}
         measured |= {name: job.result() for name, job in jobs.items()}
-    return [
-        _result({name: of_all[system] for name, of_all in measured.items()}, by_segment)
-        for system in range(len(corpora))
-    ]
+    results = []
+    for system in range(len(corpora)):
+        of_system = {name: of_all[system] for name, of_all in measured.items()}
+        of_system |= _parts(registry, of_system, categories[system] if categories else ())
+        in_order = {name: of_system[name] for name in registry if name in of_system}
+        results.append(_result(in_order, by_segment))
+    return results
+
+
+def registry_of(metrics: str) -> Mapping[str, Metric]:
+    """A set of metrics by its name. Raises ValueError for an unknown one."""
+    if metrics not in SETS:
+        raise ValueError(f"unknown set of metrics {metrics!r}; known: {', '.join(SETS)}")
+    return SETS[metrics]
+
+
+def _parts(
+    registry: Mapping[str, Metric], measured: Mapping[str, Measured], categories: Sequence[str]
+) -> dict[str, Measured]:
+    """The metrics of parts of the segments."""
+    parts = {}
+    for name, metric in registry.items():
+        taken = np.array([bool(metric.part and metric.part.takes(c)) for c in categories], bool)
+        if taken.any():
+            rows = measured[metric.part.of].statistics * taken[:, None]
+            [score] = metric.from_sums(rows.sum(0)[None], np.array([taken.sum()]))
+            parts[name] = Measured(float(score), rows, {})
+    return parts
 
 
 def _result(measured: dict[str, Measured | None], by_segment: bool) -> Result:
     """One system's, in the registry's order."""
-    measured = {name: measured[name] for name in METRICS if measured[name]}
+    measured = {name: of_metric for name, of_metric in measured.items() if of_metric}
     columns = {name: values for of in measured.values() for name, values in of.by_segment.items()}
     rows = zip(*columns.values(), strict=True) if by_segment else ()
     scores = {}

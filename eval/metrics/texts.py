@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from functools import cached_property
 
+from .apart import corpora_apart
 from .metric import Corpus
 from .mteval import Matches, matches
 from .ptb import tokenize_corpora
@@ -33,11 +34,13 @@ class Texts:
     @cached_property
     def tokens(self) -> list[Corpus]:
         """PTB tokens, for the COCO metrics. Raises ValueError if no reference has a word."""
-        tokenized = tokenize_corpora(self.corpora)
-        for _, references in tokenized:
-            if not any(text for group in references for text in group):
-                raise ValueError("no reference has a word in it; check the references")
-        return tokenized
+        return _with_words(tokenize_corpora(self.corpora))
+
+    @cached_property
+    def apart(self) -> list[Corpus]:
+        """Lower-cased, every sign apart, six references at most, for WebNLG. Raises ValueError if
+        no reference has a word."""
+        return _with_words(corpora_apart(self.corpora))
 
     @cached_property
     def mteval(self) -> list[Matches]:
@@ -54,3 +57,10 @@ class Texts:
             [matches([text], [group]) for text, group in zip(*corpus, strict=True)]
             for corpus in self.corpora
         ]
+
+
+def _with_words(corpora: list[Corpus]) -> list[Corpus]:
+    for _, references in corpora:
+        if not any(text for group in references for text in group):
+            raise ValueError("no reference has a word in it; check the references")
+    return corpora

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from ..metrics import METRICS
+from ..metrics import ALL, SETS
 from ..metrics.metric import Metric
 from .runs import Doubt, Run, differences, read_runs
 
@@ -127,11 +127,11 @@ def rows_of(table: Table) -> list[tuple[dict, list[Run]]]:
 
 
 def metrics_of(table: Table) -> list[Metric]:
-    """The metrics that have a column in a table."""
+    """The metrics that have a column in a table, of the set that its definition names."""
     runs = [run for _, filling in rows_of(table) for run in filling]
     return [
         metric
-        for name, metric in METRICS.items()
+        for name, metric in SETS[table.definition.get("metrics", "e2e")].items()
         if not metric.optional or any(name in run.scores for run in runs)
     ]
 
@@ -165,7 +165,7 @@ def _ours(row: dict, variant: str | None, runs: list[Run]) -> list[Line]:
 def _line(row: dict, source: str, variant, runs: list[Run], marks: list[str]) -> Line:
     scores = {}
     runs = sorted(runs, key=lambda run: run.seed)
-    for name in METRICS:
+    for name in ALL:
         values = [run.scores[name] for run in runs if name in run.scores]
         if len(values) < len(runs):
             continue  # a mean over some of the seeds would stand beside means over all
@@ -182,4 +182,4 @@ def _printed(value, metric: str) -> Score:
     """A printed figure; of a range, the middle counts."""
     ends = value if isinstance(value, list) else [value]
     middle = statistics.fmean(map(float, ends))
-    return Score(middle / METRICS[metric].scale, printed=" to ".join(map(str, ends)))
+    return Score(middle / ALL[metric].scale, printed=" to ".join(map(str, ends)))

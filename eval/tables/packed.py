@@ -13,7 +13,7 @@ from solo.files import check_output, write_output
 
 from .. import records
 from ..compare import decoding_of
-from ..metrics import METRICS
+from ..metrics import SETS
 from ..metrics.statistics import content_of
 from ..readers import read_hypotheses
 from ..records import CONFIG, ENVIRONMENT, IDENTITY, LOG, ROWS, SCORES, STATISTICS
@@ -47,7 +47,9 @@ def pack(run: Path, out: Path, reported: dict, force: bool = False) -> Path:
 def lacks_scores(run: Path) -> bool:
     """Whether a packed run was scored before a metric came that its MRs are made for."""
     scores = records.read(run, SCORES)
-    return not METRICS.keys() <= scores.keys() | not_measured(scores.get("signature", ""))
+    known = scores.keys() | not_measured(scores.get("signature", ""))
+    of_set = next(registry for registry in SETS.values() if registry.keys() & known)
+    return not {name for name, metric in of_set.items() if not metric.part} <= known
 
 
 def score_again(runs: Sequence[Path], references: Path) -> None:

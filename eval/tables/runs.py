@@ -2,8 +2,9 @@
 
 A run counts as a reproduction of a row only with the hub's GPT-2 weights of the row's size, the
 row's settings (the learning rate is free: the paper prints none), trained to the end on the whole
-of E2E, decoded on its whole test set and scored against its references. Every other run carries
-the reasons as marks. Precision is such a setting: a run in bf16 never stands among those in fp32.
+of the row's data set, decoded on its whole test set and scored against its references. Every other
+run carries the reasons as marks. Precision is such a setting: a run in bf16 never stands among
+those in fp32.
 
 A finished run is a training and one decoding of it: a directory with decode/HASH/ in it for every
 decoding, or a packed run, one JSON for both (eval/records.py).
@@ -28,7 +29,11 @@ from ..records import (
 )
 from .checks import check_adapter, check_scores, scored_references
 
-E2E_TEST_MRS = 630
+TEST_SETS = {  # by kind of data: the name of the published set, its test MRs
+    "e2e": ("E2E", 630),
+    "e2e_raw": ("E2E", 630),
+    "webnlg": ("WebNLG", 1862),
+}
 ROOT = Path(__file__).resolve().parents[2]
 FREE = ("adapter.variant", "train.lr", "train.max_steps")  # shown, or marked as partial training
 Doubt = Callable[[dict, dict, dict], str | None]
@@ -142,9 +147,10 @@ def differences(run: Run, settings: dict) -> list[str]:
         for key, value in settings[group].items():
             if key in of_run and of_run[key] != value and f"{group}.{key}" not in FREE:
                 phrases.append(f"{group}.{key}={word(of_run[key])} (the row has {word(value)})")
+    published, _ = _test_set(settings["data"].get("name"))
     for split, sha256 in settings["data"]["sha256"].items():
         if sha256 and run.options["data"][split] != sha256:
-            phrases.append(f"other {split} data than E2E's")
+            phrases.append(f"other {split} data than {published}'s")
     references = settings["data"]["sha256"]["test"]
     if references and run.options["references"] != references:
         phrases.append("scored against other references")
@@ -210,7 +216,7 @@ def read_run(
         n_params=train["n_params"],
         scores=scores,
         marks=[
-            *_marks(train, scored["decode"], hub in reported["hub"]),
+            *_marks(train, scored["decode"], hub in reported["hub"], identity.get("test_kind")),
             *check_scores(decoding, scored, scores),
         ],
         weights=backbone["sha256"],
@@ -239,14 +245,19 @@ def _name(directory: Path, decoding: Path) -> str:
     return f"{directory.name}/decode/{decoding.name}" if several else directory.name
 
 
-def _marks(train: dict, decode: dict, from_hub: bool) -> list[str]:
+def _test_set(kind: object) -> tuple[str, int]:
+    return TEST_SETS.get(kind if isinstance(kind, str) else "e2e", TEST_SETS["e2e"])
+
+
+def _marks(train: dict, decode: dict, from_hub: bool, kind: object) -> list[str]:
     backbone, marks = train["backbone"], []
     if backbone["stand_in"] or not from_hub:
         marks.append(backbone["stand_in"] or f"backbone of unknown origin ({backbone['path']})")
     if train["steps"] != train["planned_steps"]:
         marks.append(f"{train['steps']:,} of {train['planned_steps']:,} training steps")
-    if decode["n_predictions"] != E2E_TEST_MRS:
-        marks.append(f"{decode['n_predictions']} test MRs, not E2E's {E2E_TEST_MRS}")
+    published, n_mrs = _test_set(kind)
+    if decode["n_predictions"] != n_mrs:
+        marks.append(f"{decode['n_predictions']} test MRs, not {published}'s {n_mrs}")
     return marks
 
 

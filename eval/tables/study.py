@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import compare, records
 from ..claims import Claim, hierarchical, holm
-from ..metrics import METRICS
+from ..metrics import ALL
 from ..metrics.metric import Metric
 from ..metrics.statistics import scores
 from ..readers import read_hypotheses
@@ -21,7 +21,6 @@ from .render import MISSING, left_out_section, percent, row_of
 from .runs import Run
 
 SAMPLES, SEED = 2000, 1
-BLEU = METRICS["BLEU"]
 NOTE = """\
 Every number is of a stand-in backbone: {backbones}. None is a reproduction.
 {percent} x 100; in brackets a 95 % interval, bootstrap over the test MRs; several
@@ -77,7 +76,11 @@ def markdown(table: Table) -> str:
         intervals = _intervals(runs)
         cells = [_score(runs, metric, intervals) for metric in metrics]
         text.append(row_of([*head, *cells, _names(runs)]))
-    text += [*_claims(table, groups), *_differences(table, groups, metrics), *_trainings(groups)]
+    text += [
+        *_claims(table, groups, metrics[0]),
+        *_differences(table, groups, metrics),
+        *_trainings(groups),
+    ]
     return "\n".join(text + left_out_section(table)) + "\n"
 
 
@@ -150,7 +153,7 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
     return ["", f"## Against {name}", "", intro, "", row_of(head), rule, *lines]
 
 
-def _claims(table: Table, groups: list[Group]) -> list[str]:
+def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
     """The study's questions: a hierarchical bootstrap over seeds and MRs, Holm's p for BLEU."""
     by_kind = {group.kind: group for group in groups}
     heads, results = [], []
@@ -163,24 +166,25 @@ def _claims(table: Table, groups: list[Group]) -> list[str]:
             results.append(hierarchical(*sides))
     if not results:
         return []
-    p_values = holm([of_claim[BLEU.name].p for of_claim in results])
+    p_values = holm([of_claim[bleu.name].p for of_claim in results])
     lines = []
     for head, of_claim, p in zip(heads, results, p_values, strict=True):
-        bleu = of_claim[BLEU.name]
-        interval = " to ".join(BLEU.shown(end, "+") for end in (bleu.low, bleu.high))
-        cells = [BLEU.shown(bleu.a - bleu.b, "+"), interval, f"{p:.4f}", BLEU.shown(bleu.visible)]
-        lines.append(row_of([*head, *cells, _others(of_claim)]))
-    head = ["question", "difference of", "seeds", "BLEU", "95 % interval", "p", "visible", "others"]
+        claim = of_claim[bleu.name]
+        interval = " to ".join(bleu.shown(end, "+") for end in (claim.low, claim.high))
+        cells = [bleu.shown(claim.a - claim.b, "+"), interval, f"{p:.4f}"]
+        lines.append(row_of([*head, *cells, bleu.shown(claim.visible), _others(of_claim, bleu)]))
+    head = ["question", "difference of", "seeds", bleu.name, "95 % interval", "p", "visible"]
+    head += ["others"]
     rule = "|---|---|---|---:|---:|---:|---:|---|"
     return ["", "## Claims", "", CLAIMS_NOTE, row_of(head), rule, *lines]
 
 
-def _others(of_claim: dict[str, Claim]) -> str:
+def _others(of_claim: dict[str, Claim], bleu: Metric) -> str:
     signs = {}
     for name, claim in of_claim.items():
         sign = int(claim.low > 0) - int(claim.high < 0)
-        signs[name] = -sign if METRICS[name].lower_is_better else sign
-    del signs[BLEU.name]
+        signs[name] = -sign if ALL[name].lower_is_better else sign
+    del signs[bleu.name]
     texts = [f"{'+' if sign > 0 else '-'} {name}" for name, sign in signs.items() if sign]
     return ", ".join(texts) or "none"
 

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS, RESULTS = ROOT / "configs", ROOT / "results"
 PAPER_TABLES = ("table1", "table2", "table3", "table4", "table5", "table6")
 GPT2_TABLES = (*PAPER_TABLES, "extra", "family")
+DATA_TABLES = ("webnlg",)  # on other data sets
 DEMO_TABLES = ("demo", "demo-family")  # on generated data
 REMEDIES = {  # of the system's errors
     errno.ENOSPC: "free some space; the same command then goes on",
@@ -46,7 +47,9 @@ OWN_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError)  # with a mess
 STRANGE = (RecursionError, NotImplementedError, ZeroDivisionError, UnicodeError, JSONDecodeError)
 TOO_LARGE = ("out of memory", "can't allocate memory")  # what torch says, in lower case
 TABLES = {  # table: (where its runs are, where it goes, where its pictures go)
-    **dict.fromkeys(GPT2_TABLES, (RESULTS / "runs", RESULTS / "tables", RESULTS / "figures")),
+    **dict.fromkeys(
+        (*GPT2_TABLES, *DATA_TABLES), (RESULTS / "runs", RESULTS / "tables", RESULTS / "figures")
+    ),
     **dict.fromkeys(DEMO_TABLES, (RESULTS / "demo" / "runs", *[RESULTS / "demo"] * 2)),
     "demo-e2e": (RESULTS / "demo-e2e" / "runs", *[RESULTS / "demo-e2e"] * 2),
 }
@@ -82,7 +85,7 @@ def table_arguments(doc: str, out: str) -> argparse.Namespace:
     if args.runs and not args.runs.is_dir():
         parser.error(f"--runs {args.runs} is no directory")
     args.force |= args.out is None  # the program's own place
-    args.tables = [args.table] if args.table else list(GPT2_TABLES)
+    args.tables = [args.table] if args.table else [*GPT2_TABLES, *DATA_TABLES]
     return args
 
 

@@ -35,7 +35,8 @@ READ = {"run", "model.path", "evaluate.references", "pretrain.corpus_dir",
                                       "references_path"))}  # fmt: skip
 WRITTEN = {"out", "output_dir", "runs_dir", "decode.output", "pretrain.output_dir"}
 SWEEP = {"-m", "--multirun"}
-FOLDERS = ("E2E_DATA_DIR", "E2E_CLEAN_DIR", "CORPUS_DIR")  # variables that configurations read
+# Variables that configurations read.
+FOLDERS = ("E2E_DATA_DIR", "E2E_CLEAN_DIR", "WEBNLG_DATA_DIR", "CORPUS_DIR")
 WORDS = {  # OmegaConf's names of the kinds
     "Integer": "a whole number", "Float": "a number", "Boolean": "true or false",
     "String": "text", "ListConfig": "a list, [a, b]", "bool": "true or false",

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from eval.metrics import METRICS as REGISTRY
+from eval.metrics import SETS
 from eval.metrics.statistics import read, save
 from eval.records import contradiction, read_scores
 from eval.score import not_measured, score_files
+from solo.datasets import source_of
+from solo.datasets.download import check_file
 from solo.files import file_sha256, read_json, write_json
 from solo.runs import record
 from solo.runs.run import METRICS, PREDICTIONS, STATISTICS, Run
@@ -16,21 +18,24 @@ from solo.runs.run import METRICS, PREDICTIONS, STATISTICS, Run
 def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
     """The scores of each decoded run, as its metrics.json has them; what is scored is not again.
 
-    Runs with the same references are scored together, which costs little more than one of them.
+    Runs with the same references and metrics are scored together, which costs little more than
+    one of them.
     Raises FileNotFoundError for missing predictions or references, ValueError for predictions that
     were changed since they were decoded.
     """
-    by_references: dict[Path, list[tuple[Run, dict]]] = {}
+    alike: dict[tuple[Path, str], list[tuple[Run, dict]]] = {}
     for run in runs:
         references, inputs = _inputs(run)
-        if not _is_scored(run, inputs, references.name):
-            by_references.setdefault(references, []).append((run, inputs))
-    for references, unscored in by_references.items():
+        metrics = source_of(run.config.data.test_path, run.config.data.name).metrics
+        if not _is_scored(run, inputs, references.name, metrics):
+            alike.setdefault((references, metrics), []).append((run, inputs))
+    for (references, metrics), unscored in alike.items():
         with ExitStack() as held:
             for run, _ in unscored:
                 held.enter_context(run.lock())
             entries = [held.enter_context(run.stage("evaluate")) for run, _ in unscored]
-            results = score_files(references, [run.decoding / PREDICTIONS for run, _ in unscored])
+            predictions = [run.decoding / PREDICTIONS for run, _ in unscored]
+            results = score_files(references, predictions, metrics=metrics)
             for (run, inputs), entry, result in zip(unscored, entries, results, strict=True):
                 write_json(run.decoding / METRICS, result.scores)
                 sums = {
@@ -42,10 +47,10 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
     return [read_json(run.decoding / METRICS) for run in runs]
 
 
-def _is_scored(run: Run, inputs: dict[str, str], references: str) -> bool:
+def _is_scored(run: Run, inputs: dict[str, str], references: str, metrics: str) -> bool:
     """Whether the run's scores are as they were written for `inputs`, or (without a record of that)
-    as the statistics of the segments give them, and of every metric that its MRs are made for; one
-    may have come since."""
+    as the statistics of the segments give them, and of every metric of its set that all test sets
+    have and its MRs are made for; one may have come since."""
     entry, path = record.stage_record(run.decoding, "evaluate"), run.decoding / METRICS
     if not (entry and entry.get("inputs") == inputs and path.exists()):
         return False
@@ -53,7 +58,8 @@ def _is_scored(run: Run, inputs: dict[str, str], references: str) -> bool:
         scores, content = read_scores(run.decoding), read_json(path)
     except ValueError:  # damaged
         return False
-    if not set(REGISTRY) <= set(scores) | not_measured(content.get("signature", "")):
+    needed = {name for name, metric in SETS[metrics].items() if not metric.part}
+    if not needed <= set(scores) | not_measured(content.get("signature", "")):
         return False
     if "sha256" in entry:
         return entry["sha256"] == file_sha256(path)
@@ -65,7 +71,7 @@ def _is_scored(run: Run, inputs: dict[str, str], references: str) -> bool:
 def _inputs(run: Run) -> tuple[Path, dict[str, str]]:
     predictions, references = run.decoding / PREDICTIONS, Path(run.config.evaluate.references)
     for path, remedy in ((predictions, "decode this run first"), (references, "run `make data`")):
-        if not path.is_file():
+        if not path.exists():
             raise FileNotFoundError(f"{path} not found; {remedy}")
     entry = record.stage_record(run.decoding, "decode")
     if not entry or entry.get("sha256") != file_sha256(predictions):
@@ -73,4 +79,4 @@ def _inputs(run: Run) -> tuple[Path, dict[str, str]]:
             f"{predictions} is not what was decoded: it was changed since; move {run.decoding} "
             "elsewhere and decode again, or score the file by itself with python -m eval.score"
         )
-    return references, {path.name: file_sha256(path) for path in (predictions, references)}
+    return references, {path.name: check_file(path, None) for path in (predictions, references)}

@@ -9,7 +9,7 @@ import pandas as pd
 
 from eval import records
 from eval.latex import escaped
-from eval.metrics import METRICS
+from eval.metrics import ALL
 from eval.tables.figures import plt, save
 from eval.tables.runs import decodings_of, reason, shown
 from solo.adapters import make_config
@@ -66,7 +66,7 @@ def row_of(directory: Path, decoding: Path) -> dict[str, Any]:
         "lr": config.train.lr,
         "seed": config.seed,
         "valid_loss": losses[-1] if losses else None,
-        **{name: scores[name] * METRICS[name].scale for name in METRICS if name in scores},
+        **{name: scores[name] * ALL[name].scale for name in ALL if name in scores},
         **options_of(config),
         "directory": shown(decoding),
     }
@@ -118,7 +118,8 @@ def chosen(frame: pd.DataFrame, where: list[str], sort: str | None) -> pd.DataFr
         check(bool(equals), f"--where {condition} must be KEY=VALUE, as in adapter.rank=64")
         frame = frame[_column(frame, key).map(str) == value]
     if sort:
-        falling = sort in METRICS or sort == "parameters"
+        metric = ALL.get(sort)
+        falling = not metric.lower_is_better if metric else sort == "parameters"
         frame = frame.loc[_column(frame, sort).sort_values(ascending=not falling).index]
     return frame
 
@@ -179,11 +180,11 @@ def bleu_over(frame: pd.DataFrame, column: str):
 
 def rendered(frame: pd.DataFrame, columns: list[str], form: str = "text") -> str:
     """The columns as aligned text, CSV or LaTeX; what is missing shows as a dash."""
-    scores = [name for name in METRICS if name in frame]
+    scores = [name for name in ALL if name in frame]
     frame = frame[[*FIXED[:2], *columns, *FIXED[2:], *scores, *(["directory"] * (form == "csv"))]]
     if form == "csv":
         return frame.to_csv(index=False)
-    digits = {name: METRICS[name].digits for name in scores} | {"valid_loss": 3}
+    digits = {name: ALL[name].digits for name in scores} | {"valid_loss": 3}
     shown_as = {key: (lambda value, n=n: f"{value:.{n}f}") for key, n in digits.items()}
     shown_as |= {"lr": "{:g}".format, "parameters": "{:,.0f}".format}
     cells = frame.astype(object).where(frame.notna(), None)

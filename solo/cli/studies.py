@@ -108,6 +108,7 @@ def definition(name: str) -> dict:
         for claim in listed["claims"]
     ]
     head = {"title": listed["title"], "against": listed["against"], "claims": claims}
+    head |= {"metrics": listed["metrics"]} if "metrics" in listed else {}
     return head | {"rows": [*rows.values()]}
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from solo.datasets import e2e, e2e_clean, e2e_raw, own
+from solo.datasets import e2e, e2e_clean, e2e_raw, own, webnlg
 from solo.datasets.base import Source
 
 DATASETS: dict[str, Source] = {
@@ -10,6 +10,7 @@ DATASETS: dict[str, Source] = {
     "e2e_raw": e2e_raw.SOURCE,
     "e2e_clean": e2e_clean.SOURCE,
     "own": own.SOURCE,
+    "webnlg": webnlg.SOURCE,
 }
 
 

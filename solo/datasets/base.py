@@ -10,7 +10,10 @@ from typing import NamedTuple
 
 from solo import rows
 
-OFFICIAL_METRICS = ("BLEU", "NIST", "METEOR", "ROUGE_L", "CIDEr")
+E2E_REMEDY = (
+    "`python scripts/prepare_data.py e2e` downloads the E2E files (with E2E_DATA_DIR unset), or "
+    "put the file there yourself"
+)
 
 
 class Row(NamedTuple):
@@ -41,7 +44,8 @@ class Source:
         this kind.
     splits: the published files by split; empty for data of one's own.
     references: the split whose own completions, grouped by MR, are the references.
-    metrics: what scores it, by the names of eval.
+    metrics: the set of metrics that scores it, by its name in eval/metrics.
+    remedy: how its published files are had, for whoever lacks one.
     """
 
     read: Callable[[Path], Mapping[str, Sequence]]
@@ -49,7 +53,8 @@ class Source:
     suffixes: tuple[str, ...] = ()
     splits: dict[str, SourceFile] = field(default_factory=dict)
     references: str = "test"
-    metrics: tuple[str, ...] = OFFICIAL_METRICS
+    metrics: str = "e2e"
+    remedy: str = E2E_REMEDY
 
 
 def read_text(path: Path) -> dict[str, list]:

@@ -13,8 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from solo.datasets import e2e, e2e_clean, e2e_raw
+from solo.datasets.base import E2E_REMEDY
 from solo.datasets.data import read_rows
 from solo.files import ROOT, alone_with, file_sha256, write_text
+from solo.rows import folder_sha256
 
 Progress = Callable[[int, int | None], None]  # bytes here, bytes in all (None: not announced)
 
@@ -53,31 +55,30 @@ def _folder(variable: str, name: str) -> Path:
     return Path(given) if given else ROOT / "data" / name
 
 
-def check_file(path: Path, sha256: str | None) -> None:
-    """Raises FileNotFoundError if `path` is no file, ValueError if its checksum is another one.
+def check_file(path: Path, sha256: str | None, remedy: str = E2E_REMEDY) -> str:
+    """The checksum of a data file, or of a folder of XML files; another one is a ValueError.
 
-    With None for the checksum, any content will do.
+    With None for the expected checksum, any content will do. remedy: how the published file is had.
+    Raises FileNotFoundError if there is nothing at `path`.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing; `python scripts/prepare_data.py e2e` downloads the E2E files "
-            f"(with E2E_DATA_DIR unset; of the cleaned E2E e2e_clean, which --make makes from "
-            f"these), or put the file there yourself"
-        )
-    found = file_sha256(path)
+    if not (path.is_file() or path.is_dir()):
+        raise FileNotFoundError(f"{path} is missing; {remedy}")
+    found = folder_sha256(path) if path.is_dir() else file_sha256(path)
     if sha256 is not None and found != sha256:
+        size = "a folder" if path.is_dir() else f"{path.stat().st_size} bytes"
         raise ValueError(
-            f"{path} ({path.stat().st_size} bytes) is not the published E2E file: expected sha256 "
-            f"{sha256}, found {found}; with data of your own set data.sha256.train=null (or valid, "
-            f"test), else move it away and run `python scripts/prepare_data.py e2e`"
+            f"{path} ({size}) is not the published file: expected sha256 {sha256}, found {found}; "
+            "with data of your own set data.sha256.train=null (or valid, test), else move it away: "
+            f"{remedy}"
         )
+    return found
 
 
-def verify(directory: Path, sums: Mapping[str, str] = E2E_SUMS) -> None:
+def verify(directory: Path, sums: Mapping[str, str] = E2E_SUMS, remedy: str = E2E_REMEDY) -> None:
     """Check every file of `sums` (path below `directory` -> sha256); errors as check_file's."""
     for name, sha256 in sums.items():
-        check_file(Path(directory) / name, sha256)
+        check_file(Path(directory) / name, sha256, remedy)
 
 
 def write_sums(directory: Path, sums: Mapping[str, str]) -> None:
@@ -104,7 +105,8 @@ def download(
     LARGEST; then nothing of it is kept.
     """
     if path.exists():
-        return check_file(path, sha256)
+        check_file(path, sha256)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with alone_with(part):
@@ -219,7 +221,8 @@ def prepare_e2e_clean(
     files: Mapping[str, tuple[str, str]] = E2E_CLEAN_FILES,
 ) -> Path:
     """The same of the cleaned E2E files, E2E_CLEAN_DIR and data/e2e-clean."""
-    return _prepare(directory, "E2E_CLEAN_DIR", e2e_clean_dir(), files, progress_for)
+    remedy = e2e_clean.SOURCE.remedy
+    return _prepare(directory, "E2E_CLEAN_DIR", e2e_clean_dir(), files, progress_for, remedy)
 
 
 def _prepare(
@@ -228,10 +231,11 @@ def _prepare(
     default: Path,
     files: Mapping[str, tuple[str, str]],
     progress_for: Callable[[str], Progress] | None,
+    remedy: str = E2E_REMEDY,
 ) -> Path:
     sums = {name: sha256 for name, (_, sha256) in files.items()}
     if directory is None and os.environ.get(variable):
-        verify(default, sums)
+        verify(default, sums, remedy)
         return default
     directory = Path(directory) if directory else default
     for name, (url, sha256) in files.items():

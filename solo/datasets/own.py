@@ -16,4 +16,9 @@ def parse(row: dict) -> Row:
     return Row(row["mr"], context, row.get("ref"))
 
 
-SOURCE = Source(read_table, parse, suffixes=(".csv", ".tsv", ".jsonl"))
+SOURCE = Source(
+    read_table,
+    parse,
+    suffixes=(".csv", ".tsv", ".jsonl"),
+    remedy="set data.train_path, data.valid_path, data.test_path to files of your own",
+)

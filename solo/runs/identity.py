@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from solo.backbones.loading import REMEDY
-from solo.datasets import kind_of
+from solo.datasets import kind_of, source_of
 from solo.datasets.download import check_file
 from solo.files import config_hash, file_sha256, read_json
 from solo.options import check
@@ -70,10 +70,7 @@ def data_sha256(config: RunConfig, split: str, planned: bool) -> str:
     path, expected = data_file(config, split), config.data.sha256.get(split)
     if planned and expected and not path.exists():
         return expected
-    if config.data.name == "own" and not path.is_file():
-        raise FileNotFoundError(f"{path} not found; set data.{split}_path to a file of your own")
-    check_file(path, expected)
-    return file_sha256(path)
+    return check_file(path, expected, source_of(path, config.data.name).remedy)
 
 
 def model_identity(path: str, revision: str | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from solo.files import read_json, write_json
 from solo.options import check
-from solo.runs import checkpoint, stages, together
+from solo.runs import checkpoint, record, stages, together
 from solo.runs.run import STATES, Run
 from solo.training.progress import Diverged
 from solo.training.together import Unfit
@@ -81,6 +81,7 @@ def run_all(
             if run.directory in broken:
                 raise broken[run.directory]
             advance(run, report, "decoded" if until == "done" else until)
+            _warn(run, say)
             for row in dict.fromkeys(member.config.row for member in members):
                 if row:
                     run.claim(row)
@@ -119,6 +120,13 @@ def advance(run: Run, report: Report, until: str) -> None:
     if until == "decoded":
         with report(f"decode {run.config.label}") as on_progress:
             stages.decode_run(run, on_progress)
+
+
+def _warn(run: Run, say: Say) -> None:
+    """A line if test MRs are in the training set, too: splits that are mixed up."""
+    entry = record.stage_record(run.directory, "train") or {}
+    if number := entry.get("test_mrs_in_training"):
+        say(f"note: {number} of the test MRs are in the training set, too")
 
 
 def _note_diverged(directory: Path, error: Exception) -> None:

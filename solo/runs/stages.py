@@ -52,7 +52,7 @@ def _train(run: Run, on_progress: Progress) -> None:
     with run.stage("train") as entry:
         settle(run.directory)
         entry |= {"processes": processes.num_processes} | train(*arguments, on_progress)
-        entry |= finish(run, method, description, len(examples[0]))
+        entry |= finish(run, method, description, examples[0], tokenizer)
 
 
 def load_data(config: RunConfig, model, tokenizer) -> tuple[list, list]:
@@ -69,19 +69,27 @@ def load_data(config: RunConfig, model, tokenizer) -> tuple[list, list]:
     )
 
 
-def finish(run: Run, method, backbone: dict, n_examples: int) -> dict:
+def finish(run: Run, method, backbone: dict, examples: list, tokenizer) -> dict:
     """Save what a run has trained; returns what its record says of it."""
     config = run.config
     checkpoint.save_adapter(
         run.directory, config.method, config.adapter, method, config.seed, backbone["sha256"]
     )
-    planned = replace(config.train, max_steps=None).total_steps(n_examples)
+    planned = replace(config.train, max_steps=None).total_steps(len(examples))
     return {
         "planned_steps": planned if method.parameters else 0,
         "n_params": method.n_trained,
+        "test_mrs_in_training": _in_training(config, examples, tokenizer),
         "backbone": backbone,
         "identity": run.name,
     }
+
+
+def _in_training(config: RunConfig, examples: list, tokenizer) -> int:
+    """How many of the test MRs the training set has, too."""
+    contexts = [c for _, c in data.read_prompts(config.data.test_path, config.data.name)]
+    prompts = set(map(tuple, data.encode_prompts(contexts, tokenizer)))
+    return len(prompts & {tuple(example.ids[: example.n_context]) for example in examples})
 
 
 def decode_run(run: Run, on_progress: Progress) -> Path:

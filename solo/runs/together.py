@@ -175,7 +175,7 @@ def _train_together(runs: list[Run], on_progress: Progress) -> None:
         )
         for (run, member), entry, result in zip(members.values(), entries, results, strict=True):
             entry |= {"processes": 1} | result
-            entry |= stages.finish(run, member.attached, backbone, len(examples[0]))
+            entry |= stages.finish(run, member.attached, backbone, examples[0], tokenizer)
             if run.config.row:
                 run.claim(run.config.row)
     for directory in members:

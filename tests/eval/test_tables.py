@@ -210,7 +210,7 @@ def test_demo(tmp_path, write):
 
 def test_unknown_table(tmp_path):
     with pytest.raises(
-        ValueError, match="unknown table 'table9'; known: table1, .*, extra, family, demo"
+        ValueError, match="unknown table 'table9'; known: table1, .*, extra, family, webnlg, demo"
     ):
         table_of("table9", tmp_path)
 

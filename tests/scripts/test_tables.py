@@ -40,11 +40,12 @@ def test_all_tables_at_once(tmp_path, command):
         f"{out}/table6.md: 2 rows, 1 of 4 lines filled, 0 runs apart",
         f"{out}/extra.md: 3 rows, 0 of 3 lines filled, 0 runs apart",
         f"{out}/family.md: {n} rows, 1 of {n + 1} lines filled, 0 runs apart",  # Solo: 2 variants
+        f"{out}/webnlg.md: 5 rows, 0 of 7 lines filled, 0 runs apart",
     ]
     line = f"{tmp_path}/runs/half: left out, unfinished: no environment.json\n"
     assert errors == line  # once, not once a table
     names = {path.name for path in out.iterdir()}
-    stems = [f"table{number}" for number in range(1, 7)] + ["extra", "family"]
+    stems = [f"table{number}" for number in range(1, 7)] + ["extra", "family", "webnlg"]
     made = {f"{stem}.{suffix}" for stem in stems for suffix in ("md", "csv", "tex")}
     assert names == made
 

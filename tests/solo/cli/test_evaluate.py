@@ -17,7 +17,8 @@ def test_a_run_without_a_metric_is_scored_anew(config, monkeypatch):  # noqa: F8
     stages.train_run(run, quiet)
     stages.decode_run(run, quiet)
 
-    def score_files(references, paths):
+    def score_files(references, paths, metrics):
+        assert metrics == "e2e"
         calls.append(paths)
         scores = dict.fromkeys(METRICS, 0.5)
         return [SimpleNamespace(scores=scores, statistics=None, sources=[]) for _ in paths]

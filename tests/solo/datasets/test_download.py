@@ -208,7 +208,9 @@ def test_the_cleaned_files_alike(server, tmp_path, monkeypatch):
     monkeypatch.setenv("E2E_CLEAN_DIR", str(tmp_path))
     assert dl.prepare_e2e_clean(files=files) == tmp_path and len(server.seen) == 3
     (tmp_path / "train-fixed.no-ol.csv").unlink()
-    with pytest.raises(FileNotFoundError, match="is missing.* which --make makes from these"):
+    with pytest.raises(
+        FileNotFoundError, match="is missing.* e2e_clean` downloads the files .--make"
+    ):
         dl.prepare_e2e_clean(files=files)
 
 

@@ -158,7 +158,7 @@ def test_what_was_changed_meanwhile_is_not_used_under_the_old_name(
 
 
 def test_wrong_checksum_says_how_to_name_data_of_ones_own(config):
-    with pytest.raises(ValueError, match="valid.txt .* is not the published E2E file: ") as error:
+    with pytest.raises(ValueError, match="valid.txt .* is not the published file: ") as error:
         make_run(changed(config, data={"sha256": {"valid": "ab" * 32}}))
     assert f"expected sha256 {'ab' * 32}, found " in str(error.value)
     assert "data of your own set data.sha256.train=null (or valid, test)" in str(error.value)
