@@ -115,7 +115,8 @@ def _parts(
         taken = np.array([bool(metric.part and metric.part.takes(c)) for c in categories], bool)
         if taken.any():
             rows = measured[metric.part.of].statistics * taken[:, None]
-            [score] = metric.from_sums(rows.sum(0)[None], np.array([taken.sum()]))
+            with np.errstate(divide="ignore", invalid="ignore"):
+                [score] = metric.from_sums(rows.sum(0)[None], np.array([taken.sum()]))
             parts[name] = Measured(float(score), rows, {})
     return parts
 
