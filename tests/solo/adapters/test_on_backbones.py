@@ -168,9 +168,6 @@ def test_merged_model_gives_the_same_logits(model, ids, architecture, options, r
     assert not hasattr(model, "adapter")
 
 
-# ---------------------------------------------------------------- the methods beside these
-
-
 def own_targets(architecture: str, options: dict) -> dict:
     """Options of the contract test with targets that an architecture has."""
     backbone = backbone_of(make_shape(architecture))
