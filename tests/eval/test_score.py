@@ -391,7 +391,9 @@ def test_one_bad_file_stops_no_other(capsys, tmp_path, monkeypatch):
     (tmp_path / "good.tsv").write_text(HYPS, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     result = Result(SCORES, [], {})
-    monkeypatch.setattr("eval.score.score_systems", lambda corpora, *rest: [result] * len(corpora))
+    monkeypatch.setattr(
+        "eval.score.score_systems", lambda corpora, *rest, **more: [result] * len(corpora)
+    )
     hyps = ["--hyps", "good.tsv", "none.tsv", "good.tsv"]
     assert main(["--refs", "refs.csv", *hyps, "--json", "all.json"]) == 2
     captured = capsys.readouterr()
