@@ -39,7 +39,7 @@ demo-data: setup
 	$(PY) scripts/prepare_data.py demo
 
 test: setup lint ## ruff and all tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: setup
 	$(VENV)/bin/ruff check .

@@ -87,7 +87,7 @@ def test_tensors_that_do_not_fit(saved, change, text):
 @pytest.mark.parametrize("seed", ["1", None, 1.5, [1], True])
 def test_a_seed_that_is_none(saved, seed):
     rewrite(saved, seed=seed)
-    refuses(saved, make_model(), "adapter_config.json is damaged .seed is ")
+    refuses(saved, make_model(), "adapter.json is damaged .seed is ")
 
 
 @pytest.mark.parametrize("events", [[1], "x", [{}], 5])
@@ -97,7 +97,7 @@ def test_events_that_are_none(tmp_path, model, events):
     attached = method.attach(model, config, 1)
     checkpoint.save_adapter(tmp_path, "mergelor2c", config, attached, 1, sha256)
     rewrite(tmp_path, events=events)
-    refuses(tmp_path, make_model(), "adapter_config.json is damaged .events: ")
+    refuses(tmp_path, make_model(), "adapter.json is damaged .events: ")
 
 
 def test_a_waiting_state_without_a_leader(tmp_path):

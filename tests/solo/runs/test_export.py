@@ -12,6 +12,7 @@ import solo
 from solo.adapters import METHODS, make_config
 from solo.adapters.shared.from_peft import PeftMethod
 from solo.backbones.loading import fingerprint, load_backbone
+from solo.datasets.data import Example
 from solo.runs import checkpoint, export, stages
 from solo.runs.run import make_run
 from tests.conftest import make_model
@@ -41,7 +42,7 @@ def trained(config, name, options):
     """A run as training leaves it, with values drawn at random."""
     _, adapter = make_config({"name": name, **options})
     run = make_run(replace(config, method=name, adapter=adapter))
-    model, _, backbone = stages.load_model(config.model)
+    model, tokenizer, backbone = stages.load_model(config.model)
     method = run.config.method_class.attach(model, adapter, 1)
     draws = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -50,7 +51,8 @@ def trained(config, name, options):
     if name == "solo":
         method.after_step(3)  # lambda in its bounds, as a step leaves it
     with run.stage("train") as entry:
-        entry |= {"steps": 3} | stages.finish(run, method, backbone, 12)
+        examples = [Example([1, 2, 3], 1)] * 12
+        entry |= {"steps": 3} | stages.finish(run, method, backbone, examples, tokenizer)
     return run
 
 
