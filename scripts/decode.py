@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.cli.command import check_writable, command, progress_bar
+from solo.cli.command import check_writable, progress_bar
 from solo.cli.compose import config_of, run_of
+from solo.cli.entry import command
 from solo.runs import stages
 
 

@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.metrics import ALL
-from solo.cli.command import command
 from solo.cli.compose import run_of
+from solo.cli.entry import command
 from solo.cli.evaluate import evaluate_runs
 
 

@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.cli.command import command
 from solo.cli.compose import run_of
+from solo.cli.entry import command
 from solo.files import read_json
 from solo.options import check
 from solo.runs.export import export_run

@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.cli.command import command
 from solo.cli.compose import config_of, run_of
+from solo.cli.entry import command
 from solo.datasets.e2e_raw import linearise
 from solo.runs import stages
 

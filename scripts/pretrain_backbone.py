@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from solo import files
-from solo.cli.command import command, progress_bar
+from solo.cli.command import progress_bar
+from solo.cli.entry import command
 from solo.options import make
 from solo.standin import pretrain
 

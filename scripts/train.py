@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from solo.cli.command import command, one_line_errors, progress_bar, say
+from solo.cli.command import one_line_errors, progress_bar, say
 from solo.cli.compose import config_to_train
+from solo.cli.entry import command
 from solo.cli.rows import check_launcher
 from solo.runs.config import RunConfig
 from solo.runs.run import Run, make_run

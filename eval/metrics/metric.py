@@ -3,12 +3,9 @@ comes from sums over segments."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from .texts import Texts
 
 Corpus = tuple[Sequence[str], Sequence[Sequence[str]]]  # hypotheses, the references of each
 
@@ -70,7 +67,7 @@ class Metric:
     columns: tuple[str, ...]
     from_sums: Callable[[np.ndarray, np.ndarray], np.ndarray]
     measure: Callable[..., "list[Measured | None]"]
-    prepare: "Callable[[Texts], object] | None" = None
+    prepare: Callable[..., object] | None = None
     packages: tuple[str, ...] = ()
     optional: bool = True
     lower_is_better: bool = False

@@ -1,28 +1,18 @@
-"""What the entry points share: arguments, Hydra's start, one-line errors and progress bars.
-
-Hydra is imported when a command starts with it, so that a script without it runs where it is not.
-"""
-
-from __future__ import annotations
+"""What entry points share: arguments, one-line errors, progress bars. It works without Hydra."""
 
 import argparse
 import atexit
 import errno
-import functools
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from tqdm import tqdm
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS, RESULTS = ROOT / "configs", ROOT / "results"
@@ -42,7 +32,6 @@ REMEDIES = {  # of the system's errors
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
 }
-MULTIRUN = ("-m", "--multirun")
 OWN_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError)  # with a message for the user
 STRANGE = (RecursionError, NotImplementedError, ZeroDivisionError, UnicodeError, JSONDecodeError)
 TOO_LARGE = ("out of memory", "can't allocate memory")  # what torch says, in lower case
@@ -179,59 +168,6 @@ def progress_bar(label: str, unit: str = "step"):
     finally:
         if bar is not None:
             bar.close()
-
-
-def command(task: Callable[[DictConfig], None], config_name: str = "config") -> Callable[[], None]:
-    """Decorator: `task` as a command line with Hydra's overrides, --help and -m.
-
-    Every configuration that the command line leads to is composed and checked before the first one
-    is begun; what is wrong is one line.
-    """
-    import hydra
-    from hydra.errors import HydraException
-
-    from solo.cli.compose import check_all, in_checkout, in_one_line, is_sweep
-
-    @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
-    @functools.wraps(task)
-    def main(cfg: DictConfig) -> None:
-        try:
-            task(cfg)
-        except Exception as error:
-            raise _Failed from error
-
-    @functools.wraps(task)
-    def start() -> None:
-        with one_line_errors():
-            arguments = sorted(sys.argv[1:], key=lambda word: word not in MULTIRUN)  # first, since
-            sys.argv[1:] = in_checkout(arguments, is_sweep(sys.argv))  # Hydra takes none between
-            check_all(sys.argv[1:], config_name)
-            try:
-                with _raising():
-                    main()
-            except _Failed as failed:
-                raise failed.__cause__ from None
-            except HydraException as error:
-                raise ValueError(in_one_line(error)) from error
-
-    return start
-
-
-class _Failed(BaseException):
-    """Carries a task's error past Hydra, which would add lines of its own."""
-
-
-@contextmanager
-def _raising():
-    """Within: Hydra raises its own errors, too, instead of printing lines and an exit."""
-    before = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        yield
-    finally:
-        os.environ.pop("HYDRA_FULL_ERROR")
-        if before is not None:
-            os.environ["HYDRA_FULL_ERROR"] = before
 
 
 def check_writable(path: Path) -> None:

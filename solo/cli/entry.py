@@ -1,0 +1,65 @@
+"""A task as a command line of Hydra's: overrides, --help, -m, and errors of one line."""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from solo.cli.command import CONFIGS, one_line_errors
+from solo.cli.compose import check_all, in_checkout, in_one_line, is_sweep
+
+MULTIRUN = ("-m", "--multirun")
+
+
+def command(task: Callable[[DictConfig], None], config_name: str = "config") -> Callable[[], None]:
+    """Decorator: `task` as a command line with Hydra's overrides, --help and -m.
+
+    Every configuration that the command line leads to is composed and checked before the first one
+    is begun; what is wrong is one line.
+    """
+
+    @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
+    @functools.wraps(task)
+    def main(cfg: DictConfig) -> None:
+        try:
+            task(cfg)
+        except Exception as error:
+            raise _Failed from error
+
+    @functools.wraps(task)
+    def start() -> None:
+        with one_line_errors():
+            arguments = sorted(sys.argv[1:], key=lambda word: word not in MULTIRUN)  # first, since
+            sys.argv[1:] = in_checkout(arguments, is_sweep(sys.argv))  # Hydra takes none between
+            check_all(sys.argv[1:], config_name)
+            try:
+                with _raising():
+                    main()
+            except _Failed as failed:
+                raise failed.__cause__ from None
+            except HydraException as error:
+                raise ValueError(in_one_line(error)) from error
+
+    return start
+
+
+class _Failed(BaseException):
+    """Carries a task's error past Hydra, which would add lines of its own."""
+
+
+@contextmanager
+def _raising():
+    """Within: Hydra raises its own errors, too, instead of printing lines and an exit."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if before is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before
