@@ -18,9 +18,9 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTLED_NS = 2 * 10**9  # the coarsest times of a file, of FAT
-# Checksums of what went where the user said; of a program that is installed, in the user's cache.
-CACHES = (ROOT / "data" / "cache", Path(os.path.expanduser("~/.cache/solo-connection")))
-OUTPUTS = CACHES[not (ROOT / "configs").is_dir()] / "outputs.txt"
+IN_CHECKOUT = (ROOT / "configs").is_dir()  # else the package is installed, and ROOT others' place
+_CACHE = ROOT / "data/cache" if IN_CHECKOUT else Path("~/.cache/solo-connection").expanduser()
+OUTPUTS = _CACHE / "outputs.txt"  # checksums of what went where the user said
 LONGEST, DEEPEST = 10**5, 50  # of YAML: characters, levels; a run's has some thousand, and four
 TEMPORARY = ".tmp"  # so begin the names of files that are not complete, those of safetensors too
 

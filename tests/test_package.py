@@ -89,6 +89,10 @@ def test_the_scorer_works_without_torch(bin_of_fresh, tmp_path):
     shown = dict(re.findall(r"^(\w+): ([\d.]+)$", printed, re.MULTILINE))
     ours = score(OUTPUTS, REFERENCES)
     assert {name: f"{ours[name]:.4f}" for name in shown} == shown and len(shown) >= 6
+    home = {"PYTHONPATH": str(tmp_path), "HOME": str(tmp_path)}
+    run([*command, "--json", "scores.json"], tmp_path, **home)
+    assert (tmp_path / ".cache/solo-connection/outputs.txt").is_file()
+    assert not list(bin_of_fresh.parent.rglob("site-packages/data"))
     usage = run([bin_of_fresh / "e2e-compare", "--help"], tmp_path, PYTHONPATH=str(tmp_path))
     assert usage.startswith("usage: e2e-compare") and "python -m" not in usage
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from solo.files import ROOT, clean, read_json, sync, write_json
+from solo.files import IN_CHECKOUT, ROOT, clean, read_json, sync, write_json
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "safetensors", "pycocoevalcap")
 
@@ -93,6 +93,8 @@ def lock(directory: Path):
 
 
 def _git(*args: str) -> str | None:
+    if not IN_CHECKOUT:  # another project's repository may lie around an installed package
+        return None
     try:
         result = subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True)
     except OSError:  # a machine without git
