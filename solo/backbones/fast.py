@@ -6,6 +6,7 @@ mask works on a whole row of examples, whose parts never meet. `frozen_products`
 the same for less; training/loss.py has a third, the loss. Tests hold each to the plain path.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,6 +44,38 @@ class Packed:
         return torch.ops.mkldnn._linear_pointwise(gradient, self.back, None, "none", [], "")
 
 
+# Shape, dtype and rows of the products that this process has compared with torch's own, and whether
+# they are the same: the packed ones are private to torch, which promises nothing about them.
+_COMPARED: dict[tuple, bool] = {}
+_APART = {torch.float32: 1e-5, torch.bfloat16: 2e-2}  # rounding makes 1e-6 and 4e-3
+
+
+def _is_right(weight: Tensor, dtype: torch.dtype, tokens: int) -> bool:
+    """Whether packed products with `weight` are right in both directions, on eight random rows."""
+    key = (tuple(weight.shape), dtype, tokens)
+    if key not in _COMPARED:
+        packed, draws = Packed(weight, dtype, tokens), torch.Generator().manual_seed(0)
+        _COMPARED[key] = all(
+            _is_near(times, matrix, dtype, draws)
+            for times, matrix in (
+                (lambda x: packed.times(x, None), packed.weight),
+                (packed.times_transposed, packed.weight.t()),
+            )
+        )
+    return _COMPARED[key]
+
+
+def _is_near(times, matrix: Tensor, dtype: torch.dtype, draws: torch.Generator) -> bool:
+    x = torch.randn(8, len(matrix), generator=draws).to(dtype)
+    with torch.no_grad():
+        expected = x.float() @ matrix.float()
+        try:
+            found = times(x).float()
+        except RuntimeError:  # no such kernel for this shape or processor
+            return False
+    return bool((found - expected).norm() <= _APART[dtype] * expected.norm())
+
+
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, bias, packed):
@@ -73,8 +106,9 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
 def frozen_products(model: nn.Module, dtype: torch.dtype, tokens: int = 256) -> Iterator[None]:
     """Within: projections and the head multiply with packed copies of their weights in `dtype`.
 
-    Only where the processor can and the weight is frozen, or nothing is trained (torch.no_grad);
-    those weights must not change meanwhile.
+    Only where the processor can, gives what torch's own products give (compared once for each
+    shape), and the weight is frozen, or nothing is trained (torch.no_grad); those weights must not
+    change meanwhile.
     tokens: how many rows the products usually have. The copies take as much memory as the weights
     (twice, above the first adapted block).
     """
@@ -86,6 +120,16 @@ def frozen_products(model: nn.Module, dtype: torch.dtype, tokens: int = 256) -> 
         matrices[backbone.head(model)] = backbone.head(model).weight.t()
     if torch.is_grad_enabled():
         matrices = {m: weight for m, weight in matrices.items() if not m.weight.requires_grad}
+    with torch.no_grad():
+        wrong = [tuple(w.shape) for w in matrices.values() if not _is_right(w, dtype, tokens)]
+    if wrong:
+        warnings.warn(
+            f"torch {torch.__version__} multiplies wrongly with packed weights of shape {wrong[0]} "
+            f"in {dtype} on this processor; its usual products are taken, which are slower",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        matrices = {}
     for module, weight in matrices.items():
         module.forward = _product(Packed(weight, dtype, tokens), module)
     try:

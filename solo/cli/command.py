@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+import warnings
 from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
@@ -89,11 +90,15 @@ def one_line_errors():
 
     Ctrl-C is no error: the line says that the same command goes on, the code is 130. Where the
     reader of the output has gone (`| head`), the command ends without a word, as others do. With
-    HYDRA_FULL_ERROR=1 in the environment the whole trace comes instead of the line.
+    HYDRA_FULL_ERROR=1 in the environment the whole trace comes instead of the line. A warning is
+    one line too, `note: ...`.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without a sign gets its number instead
             stream.reconfigure(errors="backslashreplace")
+    warnings.formatwarning = lambda message, *where, **more: (
+        f"note: {' '.join(str(message).split())}\n"
+    )
     try:
         yield
         if sys.stdout:

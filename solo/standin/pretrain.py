@@ -5,9 +5,11 @@ planted learns at a fraction of the rate. A run that was killed goes on from its
 with the same weights, bit for bit on one machine.
 """
 
+import functools
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from solo.standin.chunked_loss import head_cross_entropy
 from solo.standin.mixture import IGNORED, KINDS, Mixture, real_words
 from solo.standin.planted import plant, slow_parameters
 from solo.training import state as training_state
+from solo.training.checked import LIMITS, checked, same_draws
 
 LOG, SUMMARY = "pretrain_log.jsonl", "pretraining.json"
 Progress = Callable[[int, int, dict], None]
@@ -268,18 +271,30 @@ def make_step(model: GPT2LMHeadModel, optimizer, recipe: Recipe) -> Callable:
     def trunk(ids: torch.Tensor) -> torch.Tensor:
         return model.transformer(ids, use_cache=False).last_hidden_state  # (B, T, d)
 
-    forward = torch.compile(trunk) if recipe.compile else trunk
+    def loss_of(forward: Callable) -> Callable:
+        def loss(batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+            ids, targets = batch
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=low):
+                hidden = forward(ids)
+            known = targets != IGNORED
+            return head_cross_entropy(
+                hidden.flatten(0, 1)[known], model.lm_head.weight, targets[known], dtype
+            )
+
+        return loss
+
+    loss_at = loss_of(trunk)
+    if recipe.compile:
+        compiled = torch.compile(trunk, options={"fallback_random": True})
+        alike = functools.partial(same_draws, model.device)
+        trained, limits = list(model.parameters()), LIMITS[recipe.precision]
+        loss_at = checked(loss_of(compiled), loss_at, trained, limits, alike, 2, _uncompiled)
 
     def advance(ids: torch.Tensor, targets: torch.Tensor, rate: float) -> torch.Tensor:
         for group in optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
         ids, targets = (x.to(model.device, non_blocking=True) for x in (ids, targets.flatten()))
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=low):
-            hidden = forward(ids)
-        known = targets != IGNORED
-        loss = head_cross_entropy(
-            hidden.flatten(0, 1)[known], model.lm_head.weight, targets[known], dtype
-        )
+        loss = loss_at((ids, targets))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -287,6 +302,10 @@ def make_step(model: GPT2LMHeadModel, optimizer, recipe: Recipe) -> Callable:
         return loss.detach()
 
     return advance
+
+
+def _uncompiled(why: str) -> None:
+    warnings.warn(f"the compiled step failed its check, so none is used ({why})", stacklevel=2)
 
 
 def _optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.Optimizer:

@@ -28,6 +28,7 @@ from solo.training.progress import (
     check_finite,
     check_parameters,
     log_entry,
+    note_in,
     shown,
 )
 from solo.training.recipe import TrainConfig, after_step, learning_rate, make_optimizer, set_step
@@ -80,11 +81,14 @@ def train(
     log.keep_until(done["step"])
     if "result" in done:  # all steps are done, together with others (together.py)
         return done["result"]
+    note = note_in([log], done["step"])
     running = RunningLoss([done["loss_sum"]], done["loss_count"], device)
     batches = batches_from(train_examples, config.batch_size, seed, done["step"], total)
 
     with (
-        training_loss(model, config, attached.position_wise, total) as summed_losses,
+        training_loss(
+            model, config, list(attached.parameters.values()), attached.position_wise, total, note
+        ) as summed_losses,
         tracked({run_dir: log}, config.tracker, asdict(config) | {"seed": seed}),
     ):
         for step, batch in enumerate(batches, done["step"] + 1):

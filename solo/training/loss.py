@@ -1,23 +1,27 @@
 """The loss of a batch, and of the validation set, for any number of runs side by side."""
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from solo.backbones import backbone_of
 from solo.backbones.fast import frozen_products
 from solo.datasets.data import Example
 from solo.training.batches import IGNORED, Batch, PackedBatch, collate, pack, pad, to_device
+from solo.training.checked import LIMITS, Loss, checked, same_draws, without_dropout
 from solo.training.recipe import TrainConfig
 
 CHUNK = 8  # rows of logits that stay in a core's cache together
 COMPILE_FROM = 2000  # steps that pay for a compilation
-Loss = Callable[[list[list[Example]]], Tensor]
+# Batches that a compiled step is checked on: a CUDA graph is warmed up, recorded, then replayed,
+# for each of the few shapes by itself.
+COMPILED_CHECKS = 8
 
 
 def summed_loss(model, batch: Batch, runs: int, smoothing: float) -> Tensor:
@@ -31,16 +35,25 @@ def summed_loss(model, batch: Batch, runs: int, smoothing: float) -> Tensor:
 
 
 @contextmanager
-def training_loss(model, config: TrainConfig, position_wise: bool, total: int) -> Iterator[Loss]:
+def training_loss(
+    model,
+    config: TrainConfig,
+    parameters: Sequence[nn.Parameter],
+    position_wise: bool,
+    total: int,
+    note: Callable[[str], None] = warnings.warn,
+) -> Iterator[Loss]:
     """Within: a function from the batches of K runs to the summed loss of each, (K,).
 
     It takes the cheapest way through the backbone that the method and the device allow; all give
     the same but for rounding and the dropout's draws. On a CPU a batch is one row without padding,
     and what never changes is prepared once. On an accelerator every example has a row, in few
     shapes, so that a compiled step can be replayed. `packed: false` is the plain path that both are
-    tested against, and the one for methods that look at more than one position.
+    tested against, and the one for methods that look at more than one position. The first batches
+    go the plain way too (checked.py); where that gives something else it is taken from there on.
 
-    total: the steps of the run, which decide whether it pays to compile.
+    parameters: all that are trained. total: the steps of the run, which decide whether it pays to
+    compile. note: told in one line why a fast way is not taken.
     """
     on_cpu = model.device.type == "cpu"
     packed = config.packed and position_wise and backbone_of(model.config).PACKS
@@ -53,19 +66,41 @@ def training_loss(model, config: TrainConfig, position_wise: bool, total: int) -
         layout = pack
     else:
         layout = partial(pad, multiple=32 if compiled else 1)
-    function = summed_loss
-    if compiled:
-        mode = None if on_cpu else "reduce-overhead"
-        function = torch.compile(summed_loss, dynamic=True, mode=mode)
 
-    def loss(batches: list[list[Example]]) -> Tensor:
-        batch = to_device(layout(batches), model.device)
-        with autocast(model, config):
-            return function(model, batch, len(batches), config.label_smoothing)
+    def loss_of(layout: Callable, function: Callable) -> Loss:
+        def loss(batches: list[list[Example]]) -> Tensor:
+            batch = to_device(layout(batches), model.device)
+            with autocast(model, config):
+                return function(model, batch, len(batches), config.label_smoothing)
+
+        return loss
+
+    limits = LIMITS[config.precision]
+    plain, loss = loss_of(_plain, summed_loss), loss_of(layout, summed_loss)
+    if layout is not collate:
+        say = partial(_say, note, "the plain path is taken, slower but right: the fast one failed")
+        loss = checked(loss, plain, parameters, limits, partial(without_dropout, model), 1, say)
+    if compiled:
+        # Dropout is drawn as without compilation, so that the two can be compared.
+        options = {"fallback_random": True} | ({} if on_cpu else {"triton.cudagraphs": True})
+        function = torch.compile(summed_loss, dynamic=True, options=options)
+        say = partial(_say, note, "the run goes on without torch.compile, slower: it failed")
+        alike = partial(same_draws, model.device)
+        fast = loss_of(layout, function)
+        loss = checked(fast, loss, parameters, limits, alike, COMPILED_CHECKS, say)
 
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     with frozen_products(model, dtype) if layout is pack else nullcontext():
         yield loss
+
+
+def _plain(batches: list[list[Example]]) -> Batch:
+    """The layout that the others are checked against; runs side by side need places by run."""
+    return collate(batches) if len(batches) == 1 else pad(batches, 1)
+
+
+def _say(note: Callable[[str], None], what: str, why: str) -> None:
+    note(f"{what} its check on the run's first batches ({why})")
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from solo.adapters.base import Method
 from solo.datasets.data import Example
+from solo.files import Log
 
 Progress = Callable[[int, int, dict], None]  # steps done, steps in all, {"loss": text} or {}
 
@@ -78,6 +80,17 @@ def log_entry(
     """The line of a run's log: its mean loss since the last one, and what the method tells."""
     entry = {"step": step, "epoch": epoch, "loss": loss, "lr": lr, "tokens_per_s": speed}
     return entry | attached.scalars()
+
+
+def note_in(logs: Sequence[Log], step: int) -> Callable[[str], None]:
+    """A function that tells something once: in these logs, at `step`, and as a warning."""
+
+    def note(text: str) -> None:
+        for log in logs:
+            log.write({"step": step, "note": text})
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
+
+    return note
 
 
 def shown(losses: Tensor, step: int, log_every: int) -> dict[str, str]:

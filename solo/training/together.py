@@ -29,6 +29,7 @@ from solo.training.progress import (
     RunningLoss,
     check_finite,
     log_entry,
+    note_in,
     shown,
 )
 from solo.training.recipe import TrainConfig, after_step, learning_rate, make_optimizer, set_step
@@ -103,12 +104,13 @@ def _train(model, runs, train_examples, valid_examples, processes, on_progress) 
             raise Unfit(run.run_dir, error) from error
     torch.manual_seed(runs[0].seed)
     done, running, results = _resume(members, processes)
+    parameters = [p for run in runs for p in run.attached.parameters.values()]
     orders = [
         batches_from(train_examples, config.batch_size, run.seed, done, total) for run in runs
     ]
 
     with (
-        training_loss(model, config, True, total) as summed_losses,
+        training_loss(model, config, parameters, True, total, note_in(logs, done)) as summed_losses,
         tracked(dict(zip(run_dirs, logs, strict=True)), config.tracker, asdict(config)),
     ):
         for step, batches in enumerate(zip(*orders, strict=True), done + 1):

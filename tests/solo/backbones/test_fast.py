@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from solo.adapters import make_config
+from solo.backbones import fast
 from solo.backbones.fast import can_pack, frozen_products
 from solo.datasets.data import Example
 from solo.training.batches import IGNORED, collate, pack
@@ -77,3 +78,25 @@ def test_weights_that_are_trained_stay_as_they_are(model):
     method.attach(model, config, 1)
     with frozen_products(model, torch.float32):
         assert not any("forward" in vars(module) for module in model.modules())
+
+
+@pytest.mark.parametrize("broken", ["another", "none"])
+def test_packed_products_that_are_wrong_are_not_used(model, monkeypatch, broken):
+    """A version of torch whose private kernel computes something else, or refuses."""
+    ids = torch.arange(12)[None]
+    expected = model(ids).logits
+    right = fast.Packed.times
+
+    def times(self, x, bias):
+        if broken == "none":
+            raise RuntimeError("could not create a primitive")
+        return right(self, x, bias).roll(1, -1)
+
+    monkeypatch.setattr(fast.Packed, "times", times)
+    monkeypatch.setattr(fast, "_COMPARED", {})
+    with (
+        torch.no_grad(),
+        pytest.warns(RuntimeWarning, match="multiplies wrongly with packed"),
+        frozen_products(model, torch.float32),
+    ):
+        assert torch.equal(model(ids).logits, expected)

@@ -1,0 +1,155 @@
+"""A fast way that computes something else is found out on the first batches, and not taken."""
+
+import math
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from solo.adapters import make_config
+from solo.backbones import fast
+from solo.training import loss as loss_module
+from solo.training.checked import LIMITS, checked, same_draws, without_dropout
+from solo.training.loss import training_loss
+from solo.training.recipe import TrainConfig
+from tests.conftest import make_model
+from tests.solo.training.test_together import read
+from tests.solo.training.test_train import RECIPE, TRAIN, run
+
+
+def wrong_attention(*args, **options):
+    """Attention that lets every token see what follows it."""
+    out, weights = RIGHT(*args, **options)
+    return out + 0.3 * out.roll(1, 1), weights
+
+
+class WrongGradient(torch.autograd.Function):
+    """Nothing to be seen in its values; half of the gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient / 2
+
+
+RIGHT = fast.attention
+
+
+def broken_gradient(logits, targets, smoothing):
+    return F.cross_entropy(
+        WrongGradient.apply(logits.float()), targets, reduction="none", label_smoothing=smoothing
+    )
+
+
+def fails(*args, **options):
+    raise RuntimeError("no such kernel\nand a second line")
+
+
+@pytest.mark.parametrize(
+    ("where", "broken", "told"),
+    [
+        (fast.AttentionInterface._global_mapping, wrong_attention, "differs"),
+        (loss_module, broken_gradient, "a gradient"),
+        (loss_module, fails, "RuntimeError: no such kernel)"),
+    ],
+    ids=["another-loss", "another-gradient", "an-error"],
+)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_fast_path_that_is_wrong_is_not_taken(
+    tmp_path, monkeypatch, where, broken, told, precision
+):
+    options = {"name": "lora", "rank": 2, "dropout": 0.0}
+    recipe = {"max_steps": 3, "warmup_steps": 0, "precision": precision}
+    plain, _ = run(tmp_path / "plain", options, packed=False, **recipe)
+    key = fast.ATTENTION if isinstance(where, dict) else "cross_entropy"
+    setter = monkeypatch.setitem if isinstance(where, dict) else monkeypatch.setattr
+    setter(where, key, broken)
+    with pytest.warns(RuntimeWarning, match="plain path is taken"):
+        got, _ = run(tmp_path / "fast", options, **recipe)
+    [note] = read(tmp_path / "fast", "note")
+    assert told in note and "\n" not in note
+    for name, parameter in plain.items():
+        assert torch.equal(got[name], parameter), name
+
+
+def test_a_right_path_is_taken_and_nothing_is_told(tmp_path, recwarn):
+    run(tmp_path, max_steps=2, warmup_steps=0)
+    assert not read(tmp_path, "note")
+    assert not [w for w in recwarn if w.category is RuntimeWarning]
+
+
+def compiled_loss(monkeypatch, backend, note):
+    """training_loss of a run of Solo with dropout, "compiled" by `backend`, a function."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: backend(function))
+    model = make_model()
+    method, config = make_config({"name": "solo", "rank": 4, "dropout": 0.3})
+    attached = method.attach(model, config, 1)
+    draws = torch.Generator().manual_seed(2)
+    for parameter in attached.parameters.values():
+        parameter.data += 0.05 * torch.randn(parameter.shape, generator=draws)
+    recipe = TrainConfig(**RECIPE | {"compile": True})
+    parameters = list(attached.parameters.values())
+    model.train()
+    return training_loss(model, recipe, parameters, True, 5, note)
+
+
+def test_a_compiled_step_that_goes_wrong_later_is_found_out(monkeypatch):
+    """As a CUDA graph that is right when recorded and reads old inputs when it is replayed."""
+    calls, notes = [], []
+
+    def stale(function):
+        def first_inputs(model, batch, *rest):
+            calls.append(batch)
+            return function(model, calls[0] if len(calls) > 3 else batch, *rest)
+
+        return first_inputs
+
+    with compiled_loss(monkeypatch, stale, notes.append) as summed:
+        values = [summed([TRAIN[i : i + 4]]).item() for i in (0, 4, 8, 12)]
+    assert len(notes) == 1 and "without torch.compile" in notes[0]
+    with compiled_loss(monkeypatch, lambda function: function, notes.append) as summed:
+        torch.manual_seed(0)
+        summed([TRAIN[:4]])
+        expected = summed([TRAIN[4:8]])
+    assert len(notes) == 1 and all(map(math.isfinite, [*values, expected.item()]))
+
+
+def test_a_check_changes_no_draw(monkeypatch):
+    """The losses of a run whose step is checked are those of one whose step is not."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    losses = []
+    for n_checks in (0, 8):
+        monkeypatch.setattr(loss_module, "COMPILED_CHECKS", n_checks)
+        torch.manual_seed(7)
+        with compiled_loss(monkeypatch, lambda function: function, pytest.fail) as summed:
+            losses.append([summed([TRAIN[i : i + 4]]).item() for i in (0, 4, 8)])
+    assert losses[0] == losses[1] and len(set(losses[0])) == 3
+
+
+def test_with_the_same_draws_dropout_is_the_same():
+    drop, x = torch.nn.Dropout(0.5), torch.ones(100)
+    alike = partial(same_draws, x.device)
+    with alike():
+        first = drop(x)
+    with alike():
+        assert torch.equal(drop(x), first)
+    model = torch.nn.Sequential(drop).train()
+    with without_dropout(model):
+        assert torch.equal(model(x), x)
+    assert model.training and not torch.equal(model(x), x)
+
+
+def test_a_run_that_diverged_is_not_the_fast_paths_fault():
+    parameter = torch.nn.Parameter(torch.tensor([float("inf")]))
+
+    def loss(batches):
+        return parameter * 1.0
+
+    same = partial(without_dropout, torch.nn.Identity())
+    way = checked(fails, loss, [parameter], LIMITS["fp32"], same, 1, pytest.fail)
+    with pytest.raises(RuntimeError, match="no such kernel"):
+        way([])  # no check was made, so the fast way was tried
