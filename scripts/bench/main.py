@@ -49,7 +49,7 @@ from solo.datasets import data
 from solo.datasets.data import Example
 from solo.runs import record
 
-PARTS = ("train", "sweep", "decode", "growth")
+PARTS = ("whole", "train", "profile", "sweep", "decode", "growth")  # in the order of their worth
 RANKS = (512, 128, 64, 32, 8)
 # the first block that a span-1 connection reaches over, from 0: none below needs gradients
 FIRST = 2
@@ -92,6 +92,9 @@ def train_part(args, examples: list[Example]) -> list[dict]:
             plain = ours(model, [SOLO], precision, packed=False, compile=False)
             programs["ours, plain path", precision] = plain
             programs["ours", precision] = ours(model, [SOLO], precision, compile=args.compile)
+            if args.device != "cpu":
+                eager = ours(model, [SOLO], precision, compile=False)
+                programs["ours, not compiled", precision] = eager
             programs["products alone", precision] = products(shape, precision, args.device, FIRST)
             if name == "S":
                 lora = ours(model, [LORA], precision, compile=args.compile)
@@ -142,7 +145,8 @@ def decode_part(args, prompts: list[list[int]]) -> dict[str, list[dict]]:
     if args.device == "cpu":
         counts["ours"] = 64
     else:
-        models |= {"GPT-2 S": fresh(S), "GPT-2 M": fresh(M)}
+        models = {"GPT-2 S": fresh(S), "GPT-2 M": fresh(M)} | models
+    counts = {name: max(2, round(args.share * count)) for name, count in counts.items()}
     for name, model in models.items():
         rounds = min(3, args.rounds)
         nlg = args.lora_nlg if name.startswith("toy") else None
@@ -176,8 +180,10 @@ def whole_runs(args, examples: list[Example]) -> list[dict]:
     """
     many = (examples * (46_733 // len(examples) + 1))[:46_733]
     train, valid, found = many[:42_061], many[42_061:], []
-    for name, shape, limit in (("S", S, 130.0), ("M", M, 110.0)):
+    limits = (("S", S, 130.0), ("M", M, 60.0))
+    for name, shape, limit in limits[: 1 if args.device == "cpu" else 2]:
         precision = args.precisions[-1]
+        limit *= args.share
         result = whole_run(fresh(shape), train, valid, precision, args.compile, limit)
         found.append({"backbone": name} | result)
     return found
@@ -208,6 +214,7 @@ def main() -> None:
     parser.add_argument("--lora-nlg", type=Path, metavar="DIR", help="examples/NLG of LoRA's clone")
     parser.add_argument("--rounds", type=int, help="times that the programs take turns (3; GPU: 2)")
     parser.add_argument("--steps", type=int, help="training steps a round, half of them timed")
+    parser.add_argument("--share", type=float, default=1.0, help="of steps and contexts (1)")
     parser.add_argument("--out", type=Path, default=files.ROOT / "results" / "bench")
     parser.add_argument("--redraw", action="store_true", help="only write table and picture again")
     args = parser.parse_args()
@@ -225,24 +232,25 @@ def main() -> None:
 def measure(args, path: Path) -> None:
     """Run the parts that were asked for; each goes into the JSON file as soon as it is there."""
     on_cpu = args.device == "cpu"
-    args.steps = args.steps or (8 if on_cpu else 200)
-    args.rounds = args.rounds or (3 if on_cpu else 2)
-    args.growth_steps, args.compile = (5, None) if on_cpu else (40, True)
+    few = args.share < 1  # a rehearsal
+    args.steps = args.steps or max(2, round(args.share * (8 if on_cpu else 200)))
+    args.rounds = args.rounds or (1 if few else 3 if on_cpu else 2)
+    args.growth_steps, args.compile = (2 if few else 5, None) if on_cpu else (40, True)
     args.precisions = ("fp32", "bf16")
     examples, prompts, source = real_data()
     found = files.read_json(path) if path.exists() else {}
-    chosen = args.parts or PARTS
+    # five epochs of GPT-2 take a day on a CPU: measured there only where asked for
+    chosen = args.parts or (PARTS[1:] if on_cpu else PARTS)
     work = {
+        "whole": lambda: whole_runs(args, examples),
         "train": lambda: train_part(args, examples),
         "profile": lambda: profile(args, examples),
         "sweep": lambda: sweep_part(args, examples),
         "decode": lambda: decode_part(args, prompts),
         "growth": lambda: growth_part(args),
     }
-    if not on_cpu:
-        work = {"whole": lambda: whole_runs(args, examples)} | work
     for name, part in work.items():
-        if {"profile": "train", "whole": "train"}.get(name, name) in chosen:
+        if name in chosen or name == "profile" and "train" in chosen:
             start = time.perf_counter()
             result = part()
             context = {"data": source, "seconds": time.perf_counter() - start}

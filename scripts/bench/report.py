@@ -87,10 +87,13 @@ def _train(found: list[dict]) -> str:
 def _whole(found: list[dict]) -> str:
     rows = [
         [f"GPT-2 {one['backbone']}", f"{one['steps']} of {one['of']}", f"{one['seconds']:.0f}",
-         f"{one['estimated_whole']:.0f}", f"{one['first_step']:.1f}"]
+         f"{one['estimated_whole']:.0f}", f"{one['first_step']:.1f}",
+         f"{one['device_gib']:.2f}" if one.get("device_gib") else ""]
         for one in found
     ]  # fmt: skip
-    return _table(["backbone", "steps", "seconds", "whole run, seconds", "first step, s"], rows)
+    return _table(
+        ["backbone", "steps", "seconds", "whole run, seconds", "first step, s", "device, GiB"], rows
+    )
 
 
 def _decode(found: dict[str, list[dict]]) -> str:

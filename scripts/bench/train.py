@@ -254,5 +254,7 @@ def whole_run(model, examples, valid_examples, precision, compiled, limit: float
     spent, done = clock(model) - times[0], len(times) - 1
     half = times[done // 2 :]
     rest = (total - done) * (half[-1] - half[0]) / max(1, len(half) - 1)
+    on_cpu = model.device.type == "cpu"
+    device_gib = None if on_cpu else torch.accelerator.max_memory_allocated() / 2**30
     return {"steps": done, "of": total, "seconds": spent, "estimated_whole": spent + rest,
-            "first_step": times[1] - times[0]}  # fmt: skip
+            "first_step": times[1] - times[0], "device_gib": device_gib}  # fmt: skip

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import find_adapter_config_file
@@ -10,7 +11,7 @@ from solo.adapters.base import check
 
 
 def load_export(source: str, backbone: str | None = None) -> PreTrainedModel | PeftModel:
-    """The model of a folder or of a name on the hub, in eval mode.
+    """The model of a folder or of a name on the hub, in eval mode and in fp32, as runs compute.
 
     Of an adapter it is peft's model around its backbone: `backbone`, or that which it names. Raises
     ValueError, in one line, if there is neither an adapter nor a model.
@@ -19,10 +20,10 @@ def load_export(source: str, backbone: str | None = None) -> PreTrainedModel | P
         adapter = find_adapter_config_file(source)
         if adapter is None:
             check(backbone is None, f"{source} holds no adapter; leave backbone out")
-            return AutoModelForCausalLM.from_pretrained(source).eval()
+            return AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
         if backbone is None:
-            return AutoPeftModelForCausalLM.from_pretrained(source).eval()
-        model = AutoModelForCausalLM.from_pretrained(backbone)
+            return AutoPeftModelForCausalLM.from_pretrained(source, dtype=torch.float32).eval()
+        model = AutoModelForCausalLM.from_pretrained(backbone, dtype=torch.float32)
         return PeftModel.from_pretrained(model, source).eval()
     except (OSError, ValueError) as error:
         if Path(source).is_dir():

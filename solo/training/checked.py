@@ -58,29 +58,40 @@ def difference(
     alike: Callable[[], AbstractContextManager],
 ) -> str | None:
     """In what `fast` differs from `plain` by more than `limits` (loss, gradients), in words."""
-    expected_loss, expected = _gradients(plain, batches, parameters, alike)
+    expected_loss, expected = gradients_of(plain, batches, parameters, alike)
     if not (expected_loss.isfinite().all() and all(g.isfinite().all() for g in expected)):
         return None  # the run has diverged, which the loop says
     try:
-        loss, gradients = _gradients(fast, batches, parameters, alike)
+        loss, gradients = gradients_of(fast, batches, parameters, alike)
     except Exception as error:  # whatever a compiler or a device raises
         return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-    apart = ((loss - expected_loss).abs() / expected_loss.abs().clamp_min(1e-9)).max().item()
-    if not apart <= limits[0]:
-        return f"its loss differs by a relative {apart:.1e}, {limits[0]:.0e} is allowed"
+    return apart(loss, gradients, expected_loss, expected, limits)
+
+
+def apart(
+    loss: Tensor,
+    gradients: Sequence[Tensor],
+    expected_loss: Tensor,
+    expected: Sequence[Tensor],
+    limits: tuple[float, float],
+) -> str | None:
+    """In what losses (K,) and gradients differ from the expected ones by more than `limits`."""
+    distance = ((loss - expected_loss).abs() / expected_loss.abs().clamp_min(1e-9)).max().item()
+    if not distance <= limits[0]:
+        return f"its loss differs by a relative {distance:.1e}, {limits[0]:.0e} is allowed"
     norms = [g.norm().item() for g in expected]
     least = SMALL * sum(norm**2 for norm in norms) ** 0.5
     for number, (g, wanted, norm) in enumerate(zip(gradients, expected, norms, strict=True)):
-        apart = (g - wanted).norm().item()
-        if not apart <= limits[1] * max(norm, least):  # NaN is never within
+        distance = (g - wanted).norm().item()
+        if not distance <= limits[1] * max(norm, least):  # NaN is never within
             return (
                 f"a gradient (of trained tensor {number}, shape {tuple(g.shape)}) differs by "
-                f"{apart:.1e} from one of norm {norm:.1e}"
+                f"{distance:.1e} from one of norm {norm:.1e}"
             )
     return None
 
 
-def _gradients(
+def gradients_of(
     function: Loss,
     batches: list[list[Example]],
     parameters: Sequence[nn.Parameter],
