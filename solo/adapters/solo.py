@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from solo.adapters.base import Hook, HookedMethod, check, generator
-from solo.backbones import backbone_of
+from solo.backbones import blocks_of
 
 CHOICES = {
     "variant": ("paper", "devcode"),
@@ -281,7 +281,7 @@ class Solo(HookedMethod):
         c = config.resolved()
         ends = connections(model.config.num_hidden_layers, c)
         module = SoloConnections(model.config.hidden_size, ends, c, seed)
-        super().__init__(model, module, module.connect(backbone_of(model.config).blocks(model)))
+        super().__init__(model, module, module.connect(blocks_of(model)))
         self.fixed = dict(module.named_buffers())
         self.identity_at_start = c.vector_init == "zeros" or (c.homotopy and c.lambda_init == 0)
 

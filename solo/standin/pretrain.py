@@ -17,8 +17,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
 from solo.adapters.base import Method, check
-from solo.backbones import gpt2
 from solo.backbones import loading as backbone
+from solo.backbones import without_dropout
 from solo.runs import record
 from solo.standin import corpus, measures, names
 from solo.standin.chunked_loss import head_cross_entropy
@@ -186,7 +186,7 @@ def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadMod
     end = tokenizer.eos_token_id
     config = GPT2Config(**shape, vocab_size=len(tokenizer), bos_token_id=end, eos_token_id=end)
     config.stand_in = stand_in
-    return GPT2LMHeadModel(gpt2.as_adapted(config))
+    return GPT2LMHeadModel(without_dropout(config))
 
 
 def _tokenizer(out: Path, texts: list[Path], vocab_size: int):

@@ -42,7 +42,7 @@ from solo.adapters.shared.layers import (
     feature_space,
     residuals,
 )
-from solo.backbones import backbone_of
+from solo.backbones import blocks_of
 
 LEAST = {"merges": 1, "injections": 1, "lora_rank": 1, "max_span": 2, "interval": 1}
 
@@ -118,13 +118,13 @@ class Connections(nn.Module):
         self.lora = nn.ModuleDict()
         self.to_inject = list(to_inject)  # in a list they are no part of the module yet
 
-    def hooks(self, backbone, model) -> list[Hook]:
+    def hooks(self, model) -> list[Hook]:
         """Hooks at every block, which look up at each call what there is at their place."""
-        blocks = backbone.blocks(model)
+        blocks = blocks_of(model)
         pending: dict[int, Tensor] = {}  # what the output of a block is to get, by block
         hooks = [Hook(block, after=self._around(i, pending)) for i, block in enumerate(blocks)]
         for i, lora in enumerate(self.to_inject):
-            for linear, name in lora.places(backbone, blocks[i]):
+            for linear, name in lora.places(model, blocks[i]):
                 hooks.append(Hook(linear, after=self._inside(str(i), name)))
         return hooks
 
@@ -201,7 +201,7 @@ class ScheduledResiduals(HookedMethod):
     def __init__(self, model, config, seed: int):
         self.plan = make_plan(model.config.num_hidden_layers, config)
         connections = connect(model.config, config, self.plan, seed)
-        super().__init__(model, connections, connections.hooks(backbone_of(model.config), model))
+        super().__init__(model, connections, connections.hooks(model))
         self.intervals: dict[str, int] = {}
 
     def scalars(self) -> dict[str, float]:
