@@ -1,8 +1,8 @@
 """The seam for backbones: which file says where the parts of a model are, by its `model_type`.
 
-A backbone is a file with the names of gpt2.py (paths and sizes, no more) and a line below; types that
-name their modules alike share a file. What all of transformers' configs call by one name is read
-from the config itself: hidden_size (the width), num_hidden_layers, vocab_size,
+A backbone is a file with the names of gpt2.py (paths and sizes, no more) and a line below. Types
+that name their modules alike share a file. What all of transformers' configs call by one name is
+read from the config itself: hidden_size (the width), num_hidden_layers, vocab_size,
 max_position_embeddings.
 """
 
