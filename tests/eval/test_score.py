@@ -20,7 +20,7 @@ from eval.metrics.mteval import matches
 from eval.metrics.nist import nist
 from eval.metrics.ptb import tokenize
 from eval.metrics.systems import Result
-from eval.readers import load
+from eval.pairing import load
 from eval.score import main, score, score_files, score_systems
 
 ROOT = Path(__file__).resolve().parents[2]
