@@ -47,7 +47,7 @@ def test_fast_equals_official():
         words = groups[i][0].split(" ")
         hypotheses[i] = " ".join(words[: len(words) // 2] + texts(i, 1, 6) + words[-3:])
     corpora = [(hypotheses, groups), (hypotheses[:3], [["x"], [""], groups[0]])]
-    table = read_paraphrases(jar(PARAPHRASES))
+    table = meteor.read_paraphrases(jar(PARAPHRASES))
     fast, official = prepare(corpora, picker(table)), prepare(corpora)
     assert fast.dictionaries is not None and official.dictionaries is None
     scores = meteor.meteor(fast)

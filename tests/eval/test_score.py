@@ -9,16 +9,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pycocoevalcap.rouge
 import pytest
 
 import eval.metrics.java
 import eval.metrics.meteor
+from eval.metrics import METRICS
 from eval.metrics.bleu import bleu
 from eval.metrics.java import JavaStopped, java, retried, run_filter
 from eval.metrics.mteval import matches
 from eval.metrics.nist import nist
 from eval.metrics.ptb import tokenize
+from eval.metrics.statistics import scores as scores_of
 from eval.metrics.systems import Result
 from eval.pairing import load
 from eval.score import main, score, score_files, score_systems
@@ -115,7 +118,8 @@ def test_official_scores_in_any_locale_at_the_same_time(tmp_path):
 
 
 def test_systems():
-    """Every score of the systems that come with the official script's figures, to 4 decimals."""
+    """Every score of the systems that come with the official script's figures, to 4 decimals; and
+    the sums of their segments' statistics give the same."""
     data, systems = os.environ.get("E2E_DATA_DIR"), os.environ.get("E2E_SYSTEMS_DIR")
     if not data or not systems:
         pytest.skip("E2E_DATA_DIR or E2E_SYSTEMS_DIR is not set")
@@ -131,6 +135,10 @@ def test_systems():
         for row, result in zip(rows, results, strict=True)
     }
     assert found == {row[0]: row[1:] for row in rows}
+    for result in results:
+        summed = scores_of(result.statistics, np.ones((1, 630)))
+        for name in METRICS:
+            assert summed[name][0] == pytest.approx(result.scores[name], abs=1e-10), name
 
 
 def test_bleu_and_nist_of_all_systems():
@@ -174,7 +182,7 @@ def test_systems_together_as_alone():
         for name, rows in found.statistics.items():
             assert (rows == alone.statistics[name]).all(), name
         assert len(found.segments) == len(corpus[0])
-        assert score(*corpus) == found.scores
+    assert score(*corpus) == found.scores
 
 
 @pytest.mark.parametrize(
@@ -302,7 +310,11 @@ def test_command_line_errors(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--json", "--segments"])
-def test_outputs_replace_nothing_that_the_scorer_did_not_write(capsys, tmp_path, option):
+def test_outputs_replace_nothing_that_the_scorer_did_not_write(
+    capsys, monkeypatch, tmp_path, option
+):
+    result = Result(SCORES, [SCORES] * 5, {})
+    monkeypatch.setattr("eval.score.score_systems", lambda corpora, *rest, **more: [result])
     refs, hyps, out = (tmp_path / name for name in ("refs.csv", "hyps.tsv", "out"))
     refs.write_text(REFS, encoding="utf-8")
     hyps.write_text(HYPS, encoding="utf-8")
