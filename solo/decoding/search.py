@@ -35,7 +35,8 @@ def search_batch(
 ) -> list[list[int] | None]:
     """The best hypothesis for each prompt; None where none got a finite score.
 
-    N below is the number of contexts in the cache; those that are done leave at the next clearance.
+    N below is the number of contexts in the cache; those that are done leave it every PRUNE_EVERY
+    steps.
     """
     trunk, head = trunk_of(model), head_of(model)
     hidden, cache, position = _prefill(model, prompts, beam)  # (N, beam, width), ..., (N, 1)
