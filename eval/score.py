@@ -26,7 +26,8 @@ from .metrics.metric import Metric
 from .metrics.slot_errors import METRIC as SLOT_ERRORS
 from .metrics.systems import Result, registry_of, score, score_systems
 from .metrics.texts import Report
-from .readers import FORMATS, load
+from .pairing import load
+from .readers import FORMATS
 
 NOT_MEASURED = "none"  # in a signature
 __all__ = ["Scored", "score", "score_files", "score_systems"]
@@ -56,7 +57,7 @@ def score_files(
     dictionary: numbers of segments and references, the reference file's sha256, versions of
     packages, and notes about input that the official script would not have accepted. metrics: a
     set of eval/metrics; None: webnlg for references with categories, else e2e.
-    Formats, `partial`, `failures`: see :func:`eval.readers.load`. Raises what :func:`score` and
+    Formats, `partial`, `failures`: see :func:`eval.pairing.load`. Raises what :func:`score` and
     the readers raise.
     """
     loaded = load(refs_path, hyps_paths, refs_format, partial, failures)

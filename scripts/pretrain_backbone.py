@@ -19,7 +19,8 @@ from solo import files
 from solo.cli.command import progress_bar
 from solo.cli.entry import command
 from solo.options import make
-from solo.standin import pretrain
+from solo.standin.pretrain import make_backbone
+from solo.standin.recipe import Recipe
 
 
 @functools.partial(command, config_name="pretrain_backbone")
@@ -27,7 +28,7 @@ def main(cfg: DictConfig) -> None:
     values = OmegaConf.to_container(cfg.pretrain, resolve=True)
     cache = files.ROOT / "data" / "cache"
     with progress_bar("pretrain") as report:
-        summary = pretrain.make_backbone(make(pretrain.Recipe, values, "pretrain"), cache, report)
+        summary = make_backbone(make(Recipe, values, "pretrain"), cache, report)
     print(f"{values['output_dir']}: {summary['measures']}")
 
 

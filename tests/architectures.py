@@ -4,7 +4,7 @@ import torch
 from tokenizers import ByteLevelBPETokenizer, Tokenizer, decoders, models, normalizers, processors
 from transformers import CONFIG_MAPPING, PreTrainedTokenizerFast
 
-from solo.backbones import backbone_of
+from solo.backbones import without_dropout
 from solo.backbones.shapes import model_class
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 4,
@@ -48,7 +48,7 @@ def make_shape(architecture: str, **sizes):
     """The config of one of ARCHITECTURES, dropout out."""
     model_type, own = ARCHITECTURES[architecture]
     shape = CONFIG_MAPPING[model_type](**SIZES | own | sizes)
-    return backbone_of(shape).as_adapted(shape)
+    return without_dropout(shape)
 
 
 def make_backbone(architecture: str, seed: int = 0, dtype=torch.float32, **sizes):

@@ -1,5 +1,6 @@
 """Small things that many tests need: a tiny GPT-2, a tiny tokenizer, a checkpoint on disk."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+from eval.metrics import meteor
 from solo import files
 
 END = "<|endoftext|>"
@@ -28,6 +30,12 @@ def make_model(n_layer: int = 6, seed: int = 0, vocab_size: int = 61) -> GPT2LMH
 def notes_of_outputs(tmp_path_factory) -> None:
     """What the tests write is not noted in the checkout."""
     files.OUTPUTS = tmp_path_factory.mktemp("cache") / "outputs.txt"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_table_of_paraphrases() -> None:
+    """METEOR's table, which nothing changes, is unpacked once: for every score it is a second."""
+    meteor.read_paraphrases = functools.cache(meteor.read_paraphrases)
 
 
 @pytest.fixture

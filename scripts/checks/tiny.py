@@ -27,6 +27,7 @@ from solo.runs.runner import run_all
 from solo.runs.together import sharing
 from solo.standin import corpus, pretrain
 from solo.standin.demo_data import write_demo_data
+from solo.standin.recipe import Recipe
 
 SIZES = {"train_rows": 12, "valid_rows": 4, "test_mrs": 3}
 RECIPE = {
@@ -186,7 +187,7 @@ def pretraining(world: World) -> None:
         "output_dir": str(world.work / "backbone"),
         "corpus_dir": str(world.folder / "corpus"),
     }
-    recipe = pretrain.Recipe(**RECIPE, **places)
+    recipe = Recipe(**RECIPE, **places)
     pretrain.make_backbone(recipe, world.work / "cache", lambda *progress: None)
 
 

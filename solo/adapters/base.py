@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from solo.options import check
+
 MODULE_NAME = "adapter"  # under this name a method's module becomes part of the model
 
 
@@ -32,9 +34,9 @@ class NoOptions:
 
 
 class Method:
-    """A method at work in a backbone. A class of it says what differs from what stands here.
+    """A method attached to a backbone. A subclass says where it differs from these defaults.
 
-    Of the class:
+    What a class has:
 
     Config: a frozen dataclass of its options, checked when made (ValueError with one clear line);
         where presets leave options open, `resolved()` gives the same with everything filled in.
@@ -45,7 +47,7 @@ class Method:
         examples may stand in one row.
     cannot_merge: why no weight of the backbone can hold what is trained; None where one can.
 
-    Of an instance, which may have its own of the three above, too:
+    What an attached method has (and it may set the last four of the above for itself):
 
     parameters: exactly what is trained, counted and saved, by name. Only after_step and replay may
         change which they are.
@@ -110,7 +112,8 @@ class Method:
     def merge(self) -> None:
         """Fold what is trained into the backbone's weights and take the method out.
 
-        The same model without the method's cost, up to rounding. What `detach` gave back is lost.
+        The model computes the same, up to rounding, without the method's cost. The backbone's own
+        weights are lost.
         Raises ValueError where that cannot be.
         """
         if self.cannot_merge is not None:
@@ -134,7 +137,10 @@ class Method:
         """After the optimizer's step `step` (from 1), with the gradients still there."""
 
     def replay(self, events: list[dict]) -> None:
-        """Do to a method just attached what `events` say, up to the parameters' values."""
+        """Repeat `events` on a method just attached, so that it has the same parameters again.
+
+        Their values are loaded afterwards.
+        """
 
     def scalars(self) -> dict[str, float]:
         """Figures worth a place in the training log; read at log steps only."""
@@ -194,12 +200,6 @@ def _register(hook: Hook) -> list:
 def generator(seed: int) -> torch.Generator:
     """A CPU generator: the same draws on every device, whatever else the program draws."""
     return torch.Generator().manual_seed(seed)
-
-
-def check(condition: bool, message: str) -> None:
-    """Raise ValueError(message) unless `condition` holds."""
-    if not condition:
-        raise ValueError(message)
 
 
 def stack(model: nn.Module, methods: Sequence[Method]) -> Callable[[], None]:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from solo.adapters.base import Hook, HookedMethod, check, generator
-from solo.backbones import backbone_of
+from solo.backbones import backbone_of, blocks_of, projection_of
 
 STD = 0.01
 
@@ -59,13 +59,13 @@ class Houlsby(HookedMethod):
 
     def __init__(self, model, config: Config, seed: int):
         backbone, draws = backbone_of(model.config), generator(seed)
-        d, blocks = model.config.hidden_size, backbone.blocks(model)
+        d, blocks = model.config.hidden_size, blocks_of(model)
         adapters = nn.ModuleList(
             nn.ModuleDict({place: Bottleneck(d, config.size, draws) for place in backbone.OUTPUTS})
             for _ in blocks
         )
         hooks = [
-            _hook(backbone.projection(block, name), adapter[place])
+            _hook(projection_of(model, block, name), adapter[place])
             for block, adapter in zip(blocks, adapters, strict=True)
             for place, name in backbone.OUTPUTS.items()
         ]

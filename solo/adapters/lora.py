@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from solo.adapters.base import HookedMethod, check, generator
 from solo.adapters.shared.layers import BlockUpdates, check_low_rank, count_low_rank
 from solo.adapters.shared.targets import check_has, check_targets
-from solo.backbones import backbone_of
+from solo.backbones import blocks_of, matrix_of
 
 MIDDLES = (None, "diagonal", "full")
 CONSTRAINTS = {None: MIDDLES, "o": (None, "diagonal"), "d": (None,), "n": (None,)}
@@ -87,16 +87,16 @@ class Lora(HookedMethod):
     cannot_merge = None
 
     def __init__(self, model, config: Config, seed: int):
-        backbone, draws, self.config = backbone_of(model.config), generator(seed), config
+        draws, self.config = generator(seed), config
         factors = (config.targets, config.rank, config.alpha, config.dropout)
-        nonlinear, blocks = config.constraint == "n", backbone.blocks(model)
+        nonlinear, blocks = config.constraint == "n", blocks_of(model)
         updates = nn.ModuleList(
             BlockUpdates(model.config, *factors, draws, config.middle, nonlinear) for _ in blocks
         )
         self.places = [  # (the block's updates, projection, its name)
             (update, *place)
             for block, update in zip(blocks, updates, strict=True)
-            for place in update.places(backbone, block)
+            for place in update.places(model, block)
         ]
         hooks = [update.hook(linear, name) for update, linear, name in self.places]
         super().__init__(model, updates, hooks)
@@ -119,7 +119,7 @@ class Lora(HookedMethod):
 
     def fold(self) -> None:
         for update, linear, name in self.places:
-            weight, was_training = backbone_of(self.model.config).matrix(linear), update.training
+            weight, was_training = matrix_of(linear), update.training
             identity = torch.eye(len(weight)).to(weight)
             weight += update.eval()(name, identity)  # (n_in, n_out): the update is linear
             update.train(was_training)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from solo.adapters.base import check, generator
 from solo.adapters.shared.prefixes import PrefixMethod
-from solo.backbones import backbone_of
+from solo.backbones import trunk_of
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class PromptTuning(PrefixMethod):
     source = "arXiv 2104.08691"
 
     def __init__(self, model, config: Config, seed: int):
-        backbone, draws = backbone_of(model.config), generator(seed)
+        draws = generator(seed)
         tokens = torch.randint(model.config.vocab_size, (config.length,), generator=draws)
         table = model.get_input_embeddings().weight
         prompt = Prompt(table.detach()[tokens.to(table.device)].clone())
         super().__init__(model, prompt, config.length)
-        self.handles.append(backbone.trunk(model).register_forward_pre_hook(prompt.read))
+        self.handles.append(trunk_of(model).register_forward_pre_hook(prompt.read))
 
     def of_layer(self, i: int) -> tuple[Tensor, Tensor] | None:
         return None if self.module.states is None else self.module.states[i]

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from solo.adapters.base import Hook, HookedMethod, check, generator
-from solo.backbones import backbone_of
+from solo.backbones import blocks_of
 
 CHOICES = {
     "variant": ("paper", "devcode"),
@@ -67,27 +67,23 @@ class Config:
     mask_seed: int | None = None
 
     def __post_init__(self):
-        check(self.rank >= 1, f"adapter.rank is {self.rank}; it must be at least 1")
-        check(0 <= self.sparsity < 1, f"adapter.sparsity is {self.sparsity}; it must be in [0, 1)")
-        check(self.span >= 1, f"adapter.span is {self.span}; it must be at least 1")
+        for name in ("rank", "span", "start", "stride", "reach"):
+            value = getattr(self, name)
+            check(value is None or value >= 1, f"adapter.{name} is {value}; it must be at least 1")
+        for name in ("sparsity", "dropout"):
+            value = getattr(self, name)
+            check(
+                value is None or 0 <= value < 1, f"adapter.{name} is {value}; it must be in [0, 1)"
+            )
         for name, allowed in CHOICES.items():
             value = getattr(self, name)
             check(
                 value in allowed or (value is None and name != "variant"),
                 f"adapter.{name} is {value!r}; known: {', '.join(allowed)}",
             )
-        for name in ("start", "stride", "reach"):
-            value = getattr(self, name)
-            check(value is None or value >= 1, f"adapter.{name} is {value}; it must be at least 1")
-        unbounded = self.lambda_init is None or self.lambda_bounded is False
-        check(
-            unbounded or 0 <= self.lambda_init <= 1,
-            f"adapter.lambda_init is {self.lambda_init}; lambda lives in [0, 1]",
-        )
-        check(
-            self.dropout is None or 0 <= self.dropout < 1,
-            f"adapter.dropout is {self.dropout}; it must be in [0, 1)",
-        )
+        start = self.lambda_init
+        free = start is None or self.lambda_bounded is False
+        check(free or 0 <= start <= 1, f"adapter.lambda_init is {start}; lambda lives in [0, 1]")
 
     def resolved(self) -> "Config":
         """The same config with every None that the variant decides filled in."""
@@ -281,7 +277,7 @@ class Solo(HookedMethod):
         c = config.resolved()
         ends = connections(model.config.num_hidden_layers, c)
         module = SoloConnections(model.config.hidden_size, ends, c, seed)
-        super().__init__(model, module, module.connect(backbone_of(model.config).blocks(model)))
+        super().__init__(model, module, module.connect(blocks_of(model)))
         self.fixed = dict(module.named_buffers())
         self.identity_at_start = c.vector_init == "zeros" or (c.homotopy and c.lambda_init == 0)
 

@@ -1,13 +1,17 @@
 """The seam for backbones: which file says where the parts of a model are, by its `model_type`.
 
-A backbone is a file with the names of gpt2.py and a line below; types that name their modules alike
-share one. What all of transformers' configs call by one name is read from the config itself:
-hidden_size (the width), num_hidden_layers, vocab_size, max_position_embeddings.
+A backbone is a file with the names of gpt2.py (paths and sizes, no more) and a line below. Types
+that name their modules alike share a file. What all of transformers' configs call by one name is
+read from the config itself: hidden_size (the width), num_hidden_layers, vocab_size,
+max_position_embeddings.
 """
 
+from collections.abc import Sequence
 from types import ModuleType
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from solo.backbones import gpt2, gpt_neox, llama, opt
 
@@ -31,14 +35,50 @@ def backbone_of(shape) -> ModuleType:
     return BACKBONES[shape.model_type]
 
 
+def without_dropout(shape):
+    """`shape` itself, from now on without dropout and with GELU's tanh form in one kernel."""
+    for name in backbone_of(shape).DROPOUTS:
+        setattr(shape, name, 0.0)
+    if getattr(shape, "activation_function", None) == "gelu_new":  # the same in eight kernels
+        shape.activation_function = "gelu_pytorch_tanh"
+    return shape
+
+
 def trunk_of(model) -> nn.Module:
-    """Everything of a model below its head: token ids (B, L) to hidden states (B, L, d)."""
-    return backbone_of(model.config).trunk(model)
+    """Everything of a model below its head: token ids (B, L) to hidden states (B, L, d).
+
+    In models whose embeddings are narrower than d (opt-350m) the states have their width.
+    """
+    return model.get_submodule(backbone_of(model.config).TRUNK)
 
 
 def head_of(model) -> nn.Module:
     """The head of a model: hidden states (..., d) to logits (..., vocabulary)."""
-    return backbone_of(model.config).head(model)
+    return model.get_submodule(backbone_of(model.config).HEAD)
+
+
+def blocks_of(model) -> nn.ModuleList:
+    return trunk_of(model).get_submodule(backbone_of(model.config).BLOCKS)
+
+
+def projection_of(model, block: nn.Module, name: str) -> nn.Module:
+    """The projection of a model's block by its name in PROJECTIONS."""
+    return block.get_submodule(backbone_of(model.config).PROJECTIONS[name])
+
+
+def matrix_of(linear: nn.Module) -> Tensor:
+    """W (n_in, n_out) of a projection or of the head, to be changed in place."""
+    return linear.weight if isinstance(linear, Conv1D) else linear.weight.T
+
+
+def join_parts(shape, parts: Sequence[Tensor]) -> Tensor:
+    """The output (..., n) of a projection, of the outputs (..., n / parts) of its PARTS."""
+    if len(parts) == 1:
+        return parts[0]
+    if not backbone_of(shape).BY_HEAD:
+        return torch.cat(list(parts), dim=-1)
+    by_head = [part.unflatten(-1, (shape.num_attention_heads, -1)) for part in parts]
+    return torch.stack(by_head, dim=-2).flatten(-3)  # (..., heads, parts, width of a head)
 
 
 def window_of(shape) -> int | None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from solo.backbones import backbone_of
+from solo.backbones import backbone_of, head_of, matrix_of
 
 ATTENTION = "solo_by_example"  # its name among transformers' attention implementations
 
@@ -114,10 +114,9 @@ def frozen_products(model: nn.Module, dtype: torch.dtype, tokens: int = 256) -> 
     """
     matrices = {}  # (n_in, n_out), by module
     if can_pack(model.device, dtype):
-        backbone = backbone_of(model.config)
-        linears = [module for module in model.modules() if type(module) is backbone.LINEAR]
-        matrices = {module: backbone.matrix(module) for module in linears}
-        matrices[backbone.head(model)] = backbone.head(model).weight.t()
+        kind = backbone_of(model.config).LINEAR
+        linears = [module for module in model.modules() if type(module) is kind]
+        matrices = {module: matrix_of(module) for module in [*linears, head_of(model)]}
     if torch.is_grad_enabled():
         matrices = {m: weight for m, weight in matrices.items() if not m.weight.requires_grad}
     with torch.no_grad():

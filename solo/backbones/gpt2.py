@@ -5,15 +5,13 @@ of `nn.Linear`'s weight. The names of projections and LayerNorms end their path 
 peft library finds the same modules by them.
 """
 
-from collections.abc import Sequence
-
-import torch
-from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 TITLE = "GPT-2"
+TRUNK = "transformer"  # path in the model of everything below the head
+HEAD = "lm_head"  # path in the model
+BLOCKS = "h"  # path in the trunk
 LINEAR = Conv1D  # the class of the projections
-INPUTS_FIRST = True  # their weights are (n_in, n_out)
 PROJECTIONS = {  # name: path in a block
     "c_attn": "attn.c_attn",  # query, key and value, fused: d -> 3d
     "attn.c_proj": "attn.c_proj",  # d -> d
@@ -21,6 +19,7 @@ PROJECTIONS = {  # name: path in a block
     "mlp.c_proj": "mlp.c_proj",  # h -> d
 }
 PARTS = {"c_attn": ("q", "k", "v")}  # equal parts of a fused projection's output, in their order
+BY_HEAD = False  # they do not alternate head by head, as in gpt_neox.py
 ATTENTION = "attn"  # path in a block
 OUTPUTS = {"attn": "attn.c_proj", "mlp": "mlp.c_proj"}  # what joins the residual stream
 NORMS = ("ln_1", "ln_2", "ln_f")  # two of every block, the last
@@ -28,44 +27,6 @@ DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 CONSTANTS = (".attn.masked_bias",)  # ends of keys that old checkpoints hold beside the weights
 POSITIONS = "wpe"  # path in the trunk of the table that takes position ids alone; or None
 PACKS = True  # several examples may stand in one row: tests/solo/backbones/test_fast.py
-
-
-def as_adapted(shape):
-    """`shape` itself, from now on without dropout and with its activation in one kernel."""
-    for name in DROPOUTS:
-        setattr(shape, name, 0.0)
-    if shape.activation_function == "gelu_new":  # one function, in one kernel instead of eight
-        shape.activation_function = "gelu_pytorch_tanh"
-    return shape
-
-
-def trunk(model) -> nn.Module:
-    """Everything below the head: token ids (B, L) to hidden states (B, L, d)."""
-    return model.transformer
-
-
-def head(model) -> nn.Module:
-    """Hidden states (..., d) to logits (..., vocabulary); its weight is (vocabulary, d)."""
-    return model.lm_head
-
-
-def blocks(model) -> nn.ModuleList:
-    return model.transformer.h
-
-
-def projection(block: nn.Module, name: str) -> nn.Module:
-    """The projection of a block by its name in PROJECTIONS."""
-    return block.get_submodule(PROJECTIONS[name])
-
-
-def matrix(linear: nn.Module) -> Tensor:
-    """W (n_in, n_out) of a projection, to be changed in place."""
-    return linear.weight
-
-
-def joined(shape, parts: Sequence[Tensor]) -> Tensor:
-    """The output (..., 3d) of a fused projection, of its PARTS' outputs (..., d)."""
-    return torch.cat(list(parts), dim=-1)
 
 
 def projection_shape(shape, name: str) -> tuple[int, int]:

@@ -5,14 +5,13 @@ query, key and value, then the second's, and so on. Positions are rotary, on a p
 In most checkpoints attention and MLP read the same input (use_parallel_residual).
 """
 
-from collections.abc import Sequence
-
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 TITLE = "GPT-NeoX"
+TRUNK = "gpt_neox"  # path in the model of everything below the head
+HEAD = "lm_head"  # path in the model
+BLOCKS = "layers"  # path in the trunk
 LINEAR = nn.Linear  # the class of the projections
-INPUTS_FIRST = False  # their weights are (n_out, n_in)
 PROJECTIONS = {  # name: path in a block
     "query_key_value": "attention.query_key_value",  # fused, by head: d -> 3d
     "dense": "attention.dense",  # d -> d
@@ -20,6 +19,7 @@ PROJECTIONS = {  # name: path in a block
     "dense_4h_to_h": "mlp.dense_4h_to_h",  # h -> d
 }
 PARTS = {"query_key_value": ("q", "k", "v")}  # equal parts of a fused projection's output
+BY_HEAD = True  # they alternate: q, k, v of head 1, of head 2, ...
 ATTENTION = "attention"  # path in a block
 OUTPUTS = {"attn": "dense", "mlp": "dense_4h_to_h"}  # what joins the residual stream
 NORMS = ("input_layernorm", "post_attention_layernorm", "final_layer_norm")
@@ -27,43 +27,6 @@ DROPOUTS = ("attention_dropout", "hidden_dropout")
 CONSTANTS = (".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq")  # old keys
 POSITIONS = None  # rotary
 PACKS = True  # several examples may stand in one row: tests/solo/backbones/test_architectures.py
-
-
-def as_adapted(shape):
-    """`shape` itself, from now on without dropout."""
-    for name in DROPOUTS:
-        setattr(shape, name, 0.0)
-    return shape
-
-
-def trunk(model) -> nn.Module:
-    """Everything below the head: token ids (B, L) to hidden states (B, L, d)."""
-    return model.gpt_neox
-
-
-def head(model) -> nn.Module:
-    """Hidden states (..., d) to logits (..., vocabulary); its weight is (vocabulary, d)."""
-    return model.lm_head
-
-
-def blocks(model) -> nn.ModuleList:
-    return model.gpt_neox.layers
-
-
-def projection(block: nn.Module, name: str) -> nn.Module:
-    """The projection of a block by its name in PROJECTIONS."""
-    return block.get_submodule(PROJECTIONS[name])
-
-
-def matrix(linear: nn.Module) -> Tensor:
-    """W (n_in, n_out) of a projection, to be changed in place."""
-    return linear.weight.T
-
-
-def joined(shape, parts: Sequence[Tensor]) -> Tensor:
-    """The output (..., 3d) of a fused projection, of q, k and v (..., d): head by head."""
-    by_head = [part.unflatten(-1, (shape.num_attention_heads, -1)) for part in parts]
-    return torch.stack(by_head, dim=-2).flatten(-3)  # (..., heads, 3, width of a head)
 
 
 def projection_shape(shape, name: str) -> tuple[int, int]:

@@ -6,13 +6,13 @@ Positions are rotary: there is no table of them. Query heads may share key heads
 attention), which makes k_proj and v_proj narrower than q_proj.
 """
 
-from collections.abc import Sequence
-
-from torch import Tensor, nn
+from torch import nn
 
 TITLE = "Llama or Qwen"
+TRUNK = "model"  # path in the model of everything below the head
+HEAD = "lm_head"  # path in the model
+BLOCKS = "layers"  # path in the trunk
 LINEAR = nn.Linear  # the class of the projections
-INPUTS_FIRST = False  # their weights are (n_out, n_in)
 PROJECTIONS = {  # name: path in a block
     "q_proj": "self_attn.q_proj",  # d -> heads of the queries
     "k_proj": "self_attn.k_proj",  # d -> heads of the keys
@@ -23,6 +23,7 @@ PROJECTIONS = {  # name: path in a block
     "down_proj": "mlp.down_proj",  # h -> d
 }
 PARTS = {"q_proj": ("q",), "k_proj": ("k",), "v_proj": ("v",)}  # nothing is fused
+BY_HEAD = False  # whether parts of a fused projection alternate, head by head
 ATTENTION = "self_attn"  # path in a block
 OUTPUTS = {"attn": "o_proj", "mlp": "down_proj"}  # what joins the residual stream
 NORMS = ("input_layernorm", "post_attention_layernorm", "norm")  # two of every block, the last
@@ -30,43 +31,6 @@ DROPOUTS = ("attention_dropout",)
 CONSTANTS = (".rotary_emb.inv_freq",)  # ends of keys that old checkpoints hold beside the weights
 POSITIONS = None  # rotary
 PACKS = True  # several examples may stand in one row: tests/solo/backbones/test_architectures.py
-
-
-def as_adapted(shape):
-    """`shape` itself, from now on without dropout."""
-    for name in DROPOUTS:
-        setattr(shape, name, 0.0)
-    return shape
-
-
-def trunk(model) -> nn.Module:
-    """Everything below the head: token ids (B, L) to hidden states (B, L, d)."""
-    return model.model
-
-
-def head(model) -> nn.Module:
-    """Hidden states (..., d) to logits (..., vocabulary); its weight is (vocabulary, d)."""
-    return model.lm_head
-
-
-def blocks(model) -> nn.ModuleList:
-    return model.model.layers
-
-
-def projection(block: nn.Module, name: str) -> nn.Module:
-    """The projection of a block by its name in PROJECTIONS."""
-    return block.get_submodule(PROJECTIONS[name])
-
-
-def matrix(linear: nn.Module) -> Tensor:
-    """W (n_in, n_out) of a projection, to be changed in place."""
-    return linear.weight.T
-
-
-def joined(shape, parts: Sequence[Tensor]) -> Tensor:
-    """The output of a projection, of its PARTS' outputs: here the one there is."""
-    [part] = parts
-    return part
 
 
 def projection_shape(shape, name: str) -> tuple[int, int]:

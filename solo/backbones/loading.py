@@ -7,7 +7,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from solo.backbones import BACKBONES
+from solo.backbones import BACKBONES, without_dropout
 from solo.backbones.shapes import config_class, model_class
 from solo.files import file_sha256, read_json
 
@@ -55,7 +55,7 @@ def load_backbone(directory: Path) -> PreTrainedModel:
             f"{directory} holds a model of type {kind!r}; supported: {', '.join(BACKBONES)}"
         )
     backbone = BACKBONES[kind]
-    config = backbone.as_adapted(config_class(kind).from_pretrained(directory))
+    config = without_dropout(config_class(kind).from_pretrained(directory))
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what it would warn of is an error below
     try:

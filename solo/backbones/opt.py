@@ -5,13 +5,13 @@ positions. opt-350m has narrower token embeddings (word_embed_proj_dim), with a 
 either side of the blocks, and norms after attention and MLP instead of before them.
 """
 
-from collections.abc import Sequence
-
-from torch import Tensor, nn
+from torch import nn
 
 TITLE = "OPT"
+TRUNK = "model.decoder"  # path in the model of everything below the head
+HEAD = "lm_head"  # path in the model
+BLOCKS = "layers"  # path in the trunk
 LINEAR = nn.Linear  # the class of the projections
-INPUTS_FIRST = False  # their weights are (n_out, n_in)
 PROJECTIONS = {  # name: path in a block
     "q_proj": "self_attn.q_proj",  # d -> d
     "k_proj": "self_attn.k_proj",
@@ -21,6 +21,7 @@ PROJECTIONS = {  # name: path in a block
     "fc2": "fc2",  # h -> d
 }
 PARTS = {"q_proj": ("q",), "k_proj": ("k",), "v_proj": ("v",)}  # nothing is fused
+BY_HEAD = False  # whether parts of a fused projection alternate, head by head
 ATTENTION = "self_attn"  # path in a block
 OUTPUTS = {"attn": "out_proj", "mlp": "fc2"}  # what joins the residual stream
 NORMS = ("self_attn_layer_norm", "final_layer_norm")  # of every block; the last has the 2nd's name
@@ -28,43 +29,6 @@ DROPOUTS = ("dropout", "attention_dropout", "layerdrop")
 CONSTANTS = ()  # ends of keys that old checkpoints hold beside the weights
 POSITIONS = None  # its table asks for the mask of the input, too
 PACKS = True  # several examples may stand in one row: tests/solo/backbones/test_architectures.py
-
-
-def as_adapted(shape):
-    """`shape` itself, from now on without dropout."""
-    for name in DROPOUTS:
-        setattr(shape, name, 0.0)
-    return shape
-
-
-def trunk(model) -> nn.Module:
-    """Everything below the head: token ids (B, L) to hidden states (B, L, width of embeddings)."""
-    return model.model.decoder
-
-
-def head(model) -> nn.Module:
-    """Hidden states (..., width of embeddings) to logits (..., vocabulary)."""
-    return model.lm_head
-
-
-def blocks(model) -> nn.ModuleList:
-    return model.model.decoder.layers
-
-
-def projection(block: nn.Module, name: str) -> nn.Module:
-    """The projection of a block by its name in PROJECTIONS."""
-    return block.get_submodule(PROJECTIONS[name])
-
-
-def matrix(linear: nn.Module) -> Tensor:
-    """W (n_in, n_out) of a projection, to be changed in place."""
-    return linear.weight.T
-
-
-def joined(shape, parts: Sequence[Tensor]) -> Tensor:
-    """The output of a projection, of its PARTS' outputs: here the one there is."""
-    [part] = parts
-    return part
 
 
 def projection_shape(shape, name: str) -> tuple[int, int]:

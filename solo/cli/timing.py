@@ -11,7 +11,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from solo import files
-from solo.backbones import backbone_of
+from solo.backbones import without_dropout
 from solo.backbones.loading import device, sizes_of
 from solo.backbones.shapes import model_class
 from solo.datasets.data import Example
@@ -101,9 +101,8 @@ def measure(keys: dict[Key, RunConfig], shapes: dict[Key, PretrainedConfig]) -> 
 
 def random_backbone(shape: PretrainedConfig) -> PreTrainedModel:
     """A backbone of that shape as solo/backbones/loading.py would load it, its weights random."""
-    backbone = backbone_of(shape)
     with device():
-        return model_class(shape)(backbone.as_adapted(copy.deepcopy(shape))).eval()
+        return model_class(shape)(without_dropout(copy.deepcopy(shape))).eval()
 
 
 def _tokens_per_s(model: PreTrainedModel, config: RunConfig) -> float:

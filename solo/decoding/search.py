@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from solo.backbones import backbone_of, window_of
+from solo.backbones import head_of, trunk_of, window_of
 from solo.decoding.cache import PRUNE_EVERY, TreeCache
 
 NEVER = float("-inf")  # the sum of a beam that has left, and of one that never was
@@ -35,10 +35,10 @@ def search_batch(
 ) -> list[list[int] | None]:
     """The best hypothesis for each prompt; None where none got a finite score.
 
-    N below is the number of contexts in the cache; those that are done leave at the next clearance.
+    N below is the number of contexts in the cache; those that are done leave it every PRUNE_EVERY
+    steps.
     """
-    backbone = backbone_of(model.config)
-    trunk, head = backbone.trunk(model), backbone.head(model)
+    trunk, head = trunk_of(model), head_of(model)
     hidden, cache, position = _prefill(model, prompts, beam)  # (N, beam, width), ..., (N, 1)
     ends = torch.tensor(end_ids, device=hidden.device, dtype=torch.long)
     precision = torch.promote_types(hidden.dtype, torch.float32)
@@ -103,7 +103,7 @@ def _prefill(model: PreTrainedModel, prompts: list[list[int]], beam: int):
     real = torch.arange(ids.shape[1], device=ids.device) <= last  # (N, L)
     # The mask is for models in which padding would count; attention is causal anyway.
     # The cache keeps every token, also for layers with a sliding window: padding follows the last.
-    out = backbone_of(model.config).trunk(model)(
+    out = trunk_of(model)(
         ids, attention_mask=real.long(), past_key_values=DynamicCache(), use_cache=True
     )
     hidden = out.last_hidden_state.take_along_dim(last[:, :, None], dim=1)  # (N, 1, width)

@@ -56,13 +56,23 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """All that a run is made from.
+class Rest:
+    """The options outside the groups.
 
-    method, adapter: the method's name and its own Config. row: the table row that it fills.
-    output_dir: its directory, None for one below runs_dir that its identity names. together: it may
-    share passes through the backbone with other runs.
+    row: the table row that the run fills. output_dir: its directory, None for one below runs_dir
+    that its identity names. together: it may share passes through the backbone with other runs.
     """
+
+    seed: int = 1
+    row: str | None = None
+    runs_dir: str = "results/runs"
+    output_dir: str | None = None
+    together: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Rest):
+    """All that a run is made from. method, adapter: the method's name and its own Config."""
 
     model: ModelConfig
     data: DataConfig
@@ -71,11 +81,6 @@ class RunConfig:
     train: TrainConfig
     decode: DecodeConfig
     evaluate: EvaluateConfig
-    seed: int = 1
-    row: str | None = None
-    runs_dir: str = "results/runs"
-    output_dir: str | None = None
-    together: bool = True
 
     def __post_init__(self):
         check(
@@ -92,17 +97,6 @@ class RunConfig:
     def method_class(self):
         """The class of the method."""
         return get_method(self.method)
-
-
-@dataclass(frozen=True)
-class Rest:
-    """The options outside the groups."""
-
-    seed: int = 1
-    row: str | None = None
-    runs_dir: str = "results/runs"
-    output_dir: str | None = None
-    together: bool = True
 
 
 GROUPS = {

@@ -62,9 +62,8 @@ def run_all(
     evaluate: scores decoded runs, for `done`. share_passes: runs that can share a pass through the
     backbone train together first. at_once: score all runs in one call in the end, which is cheaper;
     otherwise each as soon as it is decoded. on_done is called for each run that arrived, with its
-    scores if there are some; `say` gets a line for each run that begins or fails. Exceptions that
-    are no Exception (an interrupt, the end of the time) go through; what is done by then is not
-    repeated by the next call.
+    scores if there are some; `say` gets a line for each run that begins or fails. An interrupt and
+    the end of the time that was allowed stop everything; the next call goes on from there.
     """
     check(until in STATES[2:], f"until={until!r}; known: {', '.join(STATES[2:])}")
     outcome = Outcome()
@@ -142,8 +141,9 @@ def _refuse_diverged(run: Run) -> None:
 
 
 def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> dict[Path, Exception]:
-    """Train together what can; returns, by directory, why a run must not be tried alone after that:
-    it diverged, or its company failed (alone it would draw other numbers, see together.py).
+    """Train in groups the runs that can; returns, by directory, why one must not be tried alone
+    afterwards: it diverged, or its group failed with which it shares the draws of dropout, so that
+    alone it would get other numbers (see together.py).
     """
     broken: dict[Path, Exception] = {}
     todo = [run for run in runs if not (run.directory / DIVERGED).exists()]

@@ -11,7 +11,6 @@ import os
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -19,101 +18,19 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
 from solo.adapters.base import Method, check
-from solo.backbones import gpt2
 from solo.backbones import loading as backbone
+from solo.backbones import without_dropout
 from solo.runs import record
 from solo.standin import corpus, measures, names
 from solo.standin.chunked_loss import head_cross_entropy
 from solo.standin.mixture import IGNORED, KINDS, Mixture, real_words
 from solo.standin.planted import plant, slow_parameters
+from solo.standin.recipe import Recipe
 from solo.training import state as training_state
 from solo.training.checked import LIMITS, checked, same_draws
 
 LOG, SUMMARY = "pretrain_log.jsonl", "pretraining.json"
 Progress = Callable[[int, int, dict], None]
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of the training, until the share `until` of its steps (0 to 1).
-
-    batch_size rows of `context` tokens a step; data, lists, text: the share of each kind of row.
-    """
-
-    until: float
-    batch_size: int
-    context: int
-    data: float
-    lists: float
-    text: float
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """configs/pretrain says what each is for. Raises ValueError for what cannot be."""
-
-    output_dir: str
-    stand_in: str
-    shape: dict
-    vocab_size: int
-    corpus_dir: str
-    data_files: list[str]
-    text_files: list[str]
-    valid_files: list[str]
-    planted: bool
-    phases: list[dict]
-    steps: int
-    lr: float
-    planted_lr_scale: float
-    warmup_steps: int
-    decay: float
-    weight_decay: float
-    precision: str
-    compile: bool
-    log_every: int
-    measure_every: int
-    save_seconds: float
-    seed: int
-
-    def __post_init__(self):
-        for name in ("steps", "vocab_size", "log_every", "measure_every", "save_seconds", "lr"):
-            value = getattr(self, name)
-            check(value > 0, f"pretrain.{name} is {value}; it must be above 0")
-        check(0 < self.decay <= 1, f"pretrain.decay is {self.decay}; above 0 and at most 1")
-        check(
-            self.precision in ("fp32", "bf16"),
-            f"pretrain.precision is {self.precision!r}; known: fp32, bf16",
-        )
-        ends = [phase["until"] for phase in self.phases]
-        check(
-            ends == sorted(ends) and ends[-1:] == [1],
-            f"pretrain.phases end at {ends}; the ends must grow, and the last be 1",
-        )
-        longest, positions = max(p["context"] for p in self.phases), self.shape["n_positions"]
-        check(
-            longest <= positions,
-            f"pretrain.phases have a context of {longest}; the shape has {positions} positions",
-        )
-
-    def phase(self, step: int) -> Phase:
-        """The phase of step number `step`, from 0."""
-        return Phase(**next(p for p in self.phases if step < p["until"] * self.steps))
-
-    def learning_rate(self, step: int) -> float:
-        """Of step number `step`, from 0."""
-        warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
-        return self.lr * warmup * min(1.0, (1 - step / self.steps) / self.decay)
-
-    @property
-    def deciding(self) -> dict:
-        """The options that decide the weights, and nothing that names a place."""
-        no_effect = ("output_dir", "corpus_dir", "log_every", "measure_every", "save_seconds")
-        return {k: v for k, v in asdict(self).items() if k not in no_effect}
-
-    @property
-    def identity(self) -> str:
-        """What decides the weights, in eight hex digits."""
-        return files.config_hash(self.deciding)
 
 
 def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dict:
@@ -189,7 +106,7 @@ def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadMod
     end = tokenizer.eos_token_id
     config = GPT2Config(**shape, vocab_size=len(tokenizer), bos_token_id=end, eos_token_id=end)
     config.stand_in = stand_in
-    return GPT2LMHeadModel(gpt2.as_adapted(config))
+    return GPT2LMHeadModel(without_dropout(config))
 
 
 def _tokenizer(out: Path, texts: list[Path], vocab_size: int):

@@ -10,7 +10,7 @@ from sacrebleu.metrics import CHRF
 
 from eval.metrics.chrf import METRIC, measure
 from eval.metrics.texts import Texts
-from eval.readers import load
+from eval.pairing import load
 
 ORIGINAL = CHRF(word_order=2)
 
@@ -27,7 +27,8 @@ def theirs(hypotheses, references) -> float:
 
 
 def test_real_systems_and_their_resamples():
-    """All systems at once, three held to the original; of one also a resample, from its texts."""
+    """All systems at once, each held to the original on a sixth of the MRs, one on all of them; of
+    one also a resample, from its texts."""
     data, systems = os.environ.get("E2E_DATA_DIR"), os.environ.get("E2E_SYSTEMS_DIR")
     if not data or not systems:
         pytest.skip("E2E_DATA_DIR or E2E_SYSTEMS_DIR is not set")
@@ -35,16 +36,18 @@ def test_real_systems_and_their_resamples():
     paths.remove(Path(systems, "expected.tsv"))
     loaded = load(Path(data, "testset_w_refs.csv"), paths)
     corpora = [(texts.hypotheses, texts.references) for texts in loaded]
-    results = ours(corpora)
-    assert len(results) == 6
-    for path, corpus, measured in list(zip(paths, corpora, results, strict=True))[::2]:
+    parts = [(hypotheses[::6], references[::6]) for hypotheses, references in corpora]
+    [whole, *results] = ours([corpora[0], *parts])
+    assert len(results) == 6 and len(corpora[0][0]) == 630 and len(parts[0][0]) == 105
+    assert whole.score == pytest.approx(theirs(*corpora[0]), abs=1e-12)
+    for path, corpus, measured in zip(paths, parts, results, strict=True):
         assert measured.score == pytest.approx(theirs(*corpus), abs=1e-12), path.name
-    drawn = np.random.default_rng(1).integers(0, 630, 630)
-    weights = np.bincount(drawn, minlength=630)[None]
-    for (hypotheses, references), measured in list(zip(corpora, results, strict=True))[:1]:
-        expected = theirs([hypotheses[i] for i in drawn], [references[i] for i in drawn])
-        [score] = METRIC.from_sums(weights @ measured.statistics, weights.sum(1))
-        assert score == pytest.approx(expected, abs=1e-12)
+    drawn = np.random.default_rng(1).integers(0, 105, 105)
+    weights = np.bincount(drawn, minlength=105)[None]
+    hypotheses, references = parts[0]
+    expected = theirs([hypotheses[i] for i in drawn], [references[i] for i in drawn])
+    [score] = METRIC.from_sums(weights @ results[0].statistics, weights.sum(1))
+    assert score == pytest.approx(expected, abs=1e-12)
 
 
 def test_segments_and_odd_texts():

@@ -47,7 +47,7 @@ def test_fast_equals_official():
         words = groups[i][0].split(" ")
         hypotheses[i] = " ".join(words[: len(words) // 2] + texts(i, 1, 6) + words[-3:])
     corpora = [(hypotheses, groups), (hypotheses[:3], [["x"], [""], groups[0]])]
-    table = read_paraphrases(jar(PARAPHRASES))
+    table = meteor.read_paraphrases(jar(PARAPHRASES))
     fast, official = prepare(corpora, picker(table)), prepare(corpora)
     assert fast.dictionaries is not None and official.dictionaries is None
     scores = meteor.meteor(fast)
@@ -142,7 +142,7 @@ def test_real_outputs_fast_and_official():
     if not os.environ.get("EVAL_ALL_SYSTEMS"):
         pytest.skip("takes half a minute; set EVAL_ALL_SYSTEMS=1")
     from eval.metrics.ptb import tokenize_corpora
-    from eval.readers import load
+    from eval.pairing import load
 
     loaded = load(Path(data, "testset_w_refs.csv"), [Path(systems, "tuda.tsv")])
     corpora = tokenize_corpora([(d.hypotheses, d.references) for d in loaded])

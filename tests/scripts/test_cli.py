@@ -1,6 +1,7 @@
 """The commands as a user types them: the whole chain once, and errors in one line."""
 
 import csv
+import functools
 import json
 import os
 import shutil
@@ -54,7 +55,12 @@ def test_ctrl_c_in_the_training_is_a_line_and_the_same_command_goes_on(small, tm
     ]  # fmt: skip
     command = [sys.executable, "scripts/train.py", *overrides]
     env = os.environ | {"HF_HUB_OFFLINE": "1"}
-    with subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE) as process:
+    heeded = functools.partial(
+        signal.signal, signal.SIGINT, signal.SIG_DFL
+    )  # whoever runs the tests
+    with subprocess.Popen(
+        command, cwd=ROOT, env=env, stderr=subprocess.PIPE, preexec_fn=heeded
+    ) as process:
         output = b""
         while b"loss=" not in output:
             output += process.stderr.read1(1000) or b"loss="
@@ -118,7 +124,7 @@ def test_rows_run_to_a_table_and_are_found_done(small, run_script):
     assert len(text.splitlines()) == 1
 
 
-def test_a_row_that_fails_does_not_stop_the_others(small, monkeypatch, capsys):
+def test_a_row_that_fails_does_not_stop_the_others(small, monkeypatch, capsys, scores_at_hand):
     overrides = [
         f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={small}/failing",
         "train.max_steps=1", "decode.beam=1", "decode.max_new_tokens=2",
@@ -145,7 +151,7 @@ def test_a_row_that_fails_does_not_stop_the_others(small, monkeypatch, capsys):
     ],
 )
 def test_on_an_accelerator_rows_train_together(
-    small, tmp_path, monkeypatch, capsys, override, expected, fails
+    small, tmp_path, monkeypatch, capsys, scores_at_hand, override, expected, fails
 ):
     overrides = [
         f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={tmp_path}/runs",

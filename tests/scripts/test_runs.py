@@ -62,7 +62,9 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path, run_script):
     assert run_script("scripts/runs.py", tmp_path / "no").err.endswith("name one that holds runs\n")
 
 
-def test_a_sweep_ends_with_a_table_and_a_picture_of_what_varied(tmp_path, run_script):
+def test_a_sweep_ends_with_a_table_and_a_picture_of_what_varied(
+    tmp_path, run_script, scores_at_hand
+):
     write_demo_data(tmp_path / "data", train_rows=8, valid_rows=2, test_mrs=2)
     result = run_script(
         "scripts/run.py", "-m", "adapter=solo", "adapter.rank=2,4,8", "model=standin12",

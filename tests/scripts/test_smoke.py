@@ -25,7 +25,7 @@ SAMPLE = [  # every method, size, span, frozen matrices, no homotopy; two that s
 ]
 
 
-def test_rows_in_miniature(tmp_path):
+def test_rows_in_miniature(tmp_path, scores_at_hand):
     runs, failed = smoke(tmp_path, SAMPLE, [])
     assert (runs, failed) == (7, [])
     directories = sorted(path for path in (tmp_path / "runs").iterdir() if path.is_dir())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval.readers import load
+from eval.pairing import load
 from solo.datasets import data
 
 

@@ -14,11 +14,12 @@ import warnings
 
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from solo.adapters.base import MODULE_NAME, Method, check_free, freeze
 from solo.adapters.shared.layers import check_low_rank, count_low_rank
 from solo.adapters.shared.targets import ProjectionTargets, check_has, target_shape
-from solo.backbones import backbone_of
+from solo.backbones import backbone_of, matrix_of
 
 ADAPTER = "default"  # peft's name for the only adapter of a model
 
@@ -86,7 +87,7 @@ class PeftMethod(Method):
         if self.seed_option is not None:
             values[self.seed_option] = seed
         backbone = backbone_of(model.config)
-        if backbone.INPUTS_FIRST and not set(config.targets) - set(backbone.PROJECTIONS):
+        if backbone.LINEAR is Conv1D and not set(config.targets) - set(backbone.PROJECTIONS):
             values["fan_in_fan_out"] = True
         return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
 
@@ -109,7 +110,7 @@ class PeftMethod(Method):
 
         Found by what the layer, which does x W + b, does to the identity.
         """
-        weight = backbone_of(self.model.config).matrix(layer.base_layer)
+        weight = matrix_of(layer.base_layer)
         identity = torch.eye(len(weight)).to(weight)
         bias = layer(torch.zeros_like(identity[None, :1]))  # (1, 1, n_out)
         return (layer(identity[None]) - bias)[0], bias[0, 0]
@@ -133,9 +134,8 @@ class PeftMethod(Method):
         folded = [self.affine(self.model.get_submodule(name)) for name in self.originals]
         self.model.train(training)
         self.detach()
-        matrix = backbone_of(self.model.config).matrix
         for layer, (weight, bias) in zip(self.originals.values(), folded, strict=True):
-            (layer.weight if weight.dim() == 1 else matrix(layer)).copy_(weight)
+            (layer.weight if weight.dim() == 1 else matrix_of(layer)).copy_(weight)
             if getattr(layer, "bias", None) is not None:
                 layer.bias.copy_(bias)
 

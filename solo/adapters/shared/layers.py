@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from solo.adapters.base import Hook, HookedMethod, check
 from solo.adapters.shared.targets import target_shape, whole_of
-from solo.backbones import backbone_of
+from solo.backbones import backbone_of, blocks_of, join_parts, projection_of
 
 
 def check_low_rank(config) -> None:
@@ -66,8 +66,7 @@ class Residuals(HookedMethod):
     """y = Block(x) + made[i](x) for every block i. An A that is shared is named once."""
 
     def __init__(self, model, made: Sequence[LowRank]):
-        blocks = backbone_of(model.config).blocks(model)
-        hooks = [_around(*pair) for pair in zip(blocks, made, strict=True)]
+        hooks = [_around(*pair) for pair in zip(blocks_of(model), made, strict=True)]
         super().__init__(model, nn.ModuleList(made), hooks)
 
 
@@ -96,8 +95,7 @@ class BlockUpdates(nn.Module):
     ):
         super().__init__()
         self.targets, self.scale = tuple(targets), alpha / rank
-        backbone = backbone_of(shape)
-        self.parts, self.joined = backbone.PARTS, partial(backbone.joined, shape)
+        self.parts, self.join = backbone_of(shape).PARTS, partial(join_parts, shape)
         self.middle, self.nonlinear = middle, nonlinear
         self.dropout = nn.Dropout(dropout)
         for target in targets:
@@ -133,12 +131,13 @@ class BlockUpdates(nn.Module):
             return self.update(name, x)
         updates = {part: self.update(part, x) for part in self.parts[name] if part in self.targets}
         nothing = torch.zeros_like(next(iter(updates.values())))
-        return self.joined([updates.get(part, nothing) for part in self.parts[name]])
+        return self.join([updates.get(part, nothing) for part in self.parts[name]])
 
-    def places(self, backbone, block: nn.Module) -> list[tuple[nn.Module, str]]:
+    def places(self, model, block: nn.Module) -> list[tuple[nn.Module, str]]:
         """The projections of `block` that have updates, with their names."""
+        backbone = backbone_of(model.config)
         names = dict.fromkeys(whole_of(backbone, target) for target in self.targets)
-        return [(backbone.projection(block, name), name) for name in names]
+        return [(projection_of(model, block, name), name) for name in names]
 
     def hook(self, linear: nn.Module, name: str) -> Hook:
         return Hook(linear, after=lambda x, y: y + self(name, x))

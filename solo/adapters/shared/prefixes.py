@@ -17,7 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from solo.adapters.base import HookedMethod, check
-from solo.backbones import backbone_of
+from solo.backbones import backbone_of, blocks_of, trunk_of
 
 ATTENTION = "sdpa_behind_prefix"  # transformers' name for the function below
 
@@ -43,11 +43,10 @@ class PrefixMethod(HookedMethod):
         AttentionMaskInterface.register(ATTENTION, _mask)
         model.config._attn_implementation = ATTENTION
         backbone = backbone_of(model.config)
-        blocks = backbone.blocks(model)
-        self.layers = [block.get_submodule(backbone.ATTENTION) for block in blocks]
+        self.layers = [block.get_submodule(backbone.ATTENTION) for block in blocks_of(model)]
         for i, layer in enumerate(self.layers):
             layer.prefix = partial(self.of_layer, i)
-        embeddings = backbone.trunk(model).get_submodule(backbone.POSITIONS)
+        embeddings = trunk_of(model).get_submodule(backbone.POSITIONS)
 
         def shift(embedding, args):
             return args if self.of_layer(0) is None else (args[0] + length,)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from solo.adapters.base import Hook, HookedMethod
 from solo.adapters.shared.targets import ProjectionTargets, check_has, target_shape
-from solo.backbones import backbone_of
+from solo.backbones import blocks_of, matrix_of, projection_of
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Scales(HookedMethod):
     cannot_merge = None
 
     def __init__(self, model, config: Config, seed: int):
-        backbone, scales, self.scaled = backbone_of(model.config), nn.ModuleDict(), []
-        for i, block in enumerate(backbone.blocks(model)):
+        scales, self.scaled = nn.ModuleDict(), []
+        for i, block in enumerate(blocks_of(model)):
             scales[str(i)] = nn.ModuleDict()
             for name in config.targets:
                 n_in, n_out = target_shape(model.config, name)
@@ -41,7 +41,7 @@ class Scales(HookedMethod):
                 if self.output_side:
                     scale["b"] = torch.ones(n_out)
                 scales[str(i)][name.replace(".", "_")] = scale
-                self.scaled.append((backbone.projection(block, name), scale))
+                self.scaled.append((projection_of(model, block, name), scale))
         super().__init__(model, scales, [_hook(*pair) for pair in self.scaled])
 
     @classmethod
@@ -50,7 +50,7 @@ class Scales(HookedMethod):
 
     def fold(self) -> None:
         for linear, scale in self.scaled:
-            weight = backbone_of(self.model.config).matrix(linear)  # (n_in, n_out)
+            weight = matrix_of(linear)  # (n_in, n_out)
             weight.mul_(scale["a"][:, None])
             if self.output_side:
                 weight.mul_(scale["b"])

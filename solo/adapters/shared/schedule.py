@@ -42,7 +42,7 @@ from solo.adapters.shared.layers import (
     feature_space,
     residuals,
 )
-from solo.backbones import backbone_of
+from solo.backbones import blocks_of
 
 LEAST = {"merges": 1, "injections": 1, "lora_rank": 1, "max_span": 2, "interval": 1}
 
@@ -66,22 +66,54 @@ class Plan:
         return {"merge": self.merges, "inject": self.injections}
 
 
-def check_schedule(config) -> None:
-    """Raise ValueError unless a Config's options make sense, those of the schedule included."""
-    check_low_rank(config)
-    for name, least in LEAST.items():
-        value = getattr(config, name, None)
+@dataclass(frozen=True)
+class Scheduled:
+    """Options of all three: LoR2C's rank r, alpha (a module's scale is alpha / rank) and dropout.
+
+    top_k: k of the feature space. interval: steps between two events of a kind; null: a quarter of
+    training divided by their number.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.05
+    top_k: int = 0
+    interval: int | None = None
+
+    def __post_init__(self):
+        check_low_rank(self)
+        for name, least in LEAST.items():
+            value = getattr(self, name, None)
+            check(
+                value is None or value >= least,
+                f"adapter.{name} is {value}; it must be at least {least}, or null for the default",
+            )
+        alpha = getattr(self, "lora_alpha", 1.0)
+        check(alpha > 0, f"adapter.lora_alpha is {alpha}; it must be above 0")
         check(
-            value is None or value >= least,
-            f"adapter.{name} is {value}; it must be at least {least}, or null for the default",
+            0 <= self.top_k < self.rank,
+            f"adapter.top_k is {self.top_k}; it must be below adapter.rank ({self.rank}), or 0 for "
+            "the mean singular value",
         )
-    alpha = getattr(config, "lora_alpha", 1.0)
-    check(alpha > 0, f"adapter.lora_alpha is {alpha}; it must be above 0")
-    check(
-        0 <= config.top_k < config.rank,
-        f"adapter.top_k is {config.top_k}; it must be below adapter.rank ({config.rank}), or 0 for "
-        "the mean singular value",
-    )
+
+
+@dataclass(frozen=True)
+class Merges(Scheduled):
+    """merges: how many; null: a quarter of the blocks. max_span: the most blocks that a module may
+    span; null: no limit."""
+
+    merges: int | None = None
+    max_span: int | None = None
+
+
+@dataclass(frozen=True)
+class Injections(Scheduled):
+    """injections: how many; null: a quarter of the blocks. lora_rank, lora_alpha: of the LoRA that
+    comes, which has the same dropout; null: half of rank."""
+
+    injections: int | None = None
+    lora_rank: int | None = None
+    lora_alpha: float = 16.0
 
 
 def make_plan(n: int, config) -> Plan:
@@ -118,13 +150,13 @@ class Connections(nn.Module):
         self.lora = nn.ModuleDict()
         self.to_inject = list(to_inject)  # in a list they are no part of the module yet
 
-    def hooks(self, backbone, model) -> list[Hook]:
+    def hooks(self, model) -> list[Hook]:
         """Hooks at every block, which look up at each call what there is at their place."""
-        blocks = backbone.blocks(model)
+        blocks = blocks_of(model)
         pending: dict[int, Tensor] = {}  # what the output of a block is to get, by block
         hooks = [Hook(block, after=self._around(i, pending)) for i, block in enumerate(blocks)]
         for i, lora in enumerate(self.to_inject):
-            for linear, name in lora.places(backbone, blocks[i]):
+            for linear, name in lora.places(model, blocks[i]):
                 hooks.append(Hook(linear, after=self._inside(str(i), name)))
         return hooks
 
@@ -201,7 +233,7 @@ class ScheduledResiduals(HookedMethod):
     def __init__(self, model, config, seed: int):
         self.plan = make_plan(model.config.num_hidden_layers, config)
         connections = connect(model.config, config, self.plan, seed)
-        super().__init__(model, connections, connections.hooks(backbone_of(model.config), model))
+        super().__init__(model, connections, connections.hooks(model))
         self.intervals: dict[str, int] = {}
 
     def scalars(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from transformers import CONFIG_MAPPING, LlamaConfig
 
 from solo.adapters import METHODS, check_backbone, make_config, place_in
-from solo.backbones import BACKBONES, backbone_of
+from solo.backbones import BACKBONES, backbone_of, blocks_of, projection_of
 from solo.backbones.fast import frozen_products
 from solo.backbones.loading import fingerprint
 from solo.datasets.data import Example
@@ -123,8 +123,8 @@ def test_checkpointed_gradients_are_the_same(model, ids, architecture, options):
     attached = attach(model, options)
     train_a_little(model, attached, ids, steps=2)
     found, runs = [], []
-    backbone = backbone_of(model.config)
-    inside = backbone.projection(backbone.blocks(model)[2], backbone.OUTPUTS["mlp"])
+    output = backbone_of(model.config).OUTPUTS["mlp"]
+    inside = projection_of(model, blocks_of(model)[2], output)
     inside.register_forward_pre_hook(lambda *_: runs.append(None))
     for checkpointed in (False, True):
         model.train()

@@ -4,7 +4,17 @@ import pytest
 import torch
 from transformers import AttentionInterface
 
-from solo.backbones import backbone_of, key_width, window_of
+from solo.backbones import (
+    backbone_of,
+    blocks_of,
+    head_of,
+    join_parts,
+    key_width,
+    matrix_of,
+    projection_of,
+    trunk_of,
+    window_of,
+)
 from solo.backbones.fast import attention, can_pack, frozen_products
 from solo.backbones.loading import load_backbone
 from solo.datasets.data import Example
@@ -25,12 +35,12 @@ def examples_of(vocab_size: int) -> list[Example]:
 def test_sizes_are_those_of_the_model(architecture):
     model = make_backbone(architecture)
     shape, backbone = model.config, backbone_of(model.config)
-    assert len(backbone.blocks(model)) == shape.num_hidden_layers
-    for block in backbone.blocks(model):
+    assert len(blocks_of(model)) == shape.num_hidden_layers
+    for block in blocks_of(model):
         for name in backbone.PROJECTIONS:
-            linear = backbone.projection(block, name)
+            linear = projection_of(model, block, name)
             assert isinstance(linear, backbone.LINEAR)
-            assert backbone.matrix(linear).shape == backbone.projection_shape(shape, name)
+            assert matrix_of(linear).shape == backbone.projection_shape(shape, name)
     named = dict(model.named_parameters())
     assert backbone.n_parameters(shape) == sum(p.numel() for p in named.values())
     biases = [p.numel() for name, p in named.items() if name.endswith(".bias")]
@@ -44,10 +54,9 @@ def test_sizes_are_those_of_the_model(architecture):
 @every_architecture
 def test_head_on_trunk_is_the_model(architecture, ids):
     model = make_backbone(architecture)
-    backbone = backbone_of(model.config)
     with torch.no_grad():
-        hidden = backbone.trunk(model)(ids, use_cache=False).last_hidden_state
-        assert torch.equal(backbone.head(model)(hidden), model(ids).logits)
+        hidden = trunk_of(model)(ids, use_cache=False).last_hidden_state
+        assert torch.equal(head_of(model)(hidden), model(ids).logits)
         keys = model(ids, use_cache=True).past_key_values.layers[0].keys
     assert keys.shape[1] * keys.shape[3] == key_width(model.config)
 
@@ -57,7 +66,7 @@ def test_parts_of_a_projection_are_query_key_and_value(architecture, ids):
     """What LoRA adds to q, k or v arrives in the queries, keys or values of the attention alone."""
     model = make_backbone(architecture)
     backbone, shape = backbone_of(model.config), model.config
-    block, seen = backbone.blocks(model)[0], []
+    block, seen = blocks_of(model)[0], []
 
     def attend(module, query, key, value, mask, **rest):
         seen.append({"q": query.detach(), "k": key.detach(), "v": value.detach()})
@@ -75,11 +84,11 @@ def test_parts_of_a_projection_are_query_key_and_value(architecture, ids):
 
     before = states()
     for whole, parts in backbone.PARTS.items():
-        linear = backbone.projection(block, whole)
+        linear = projection_of(model, block, whole)
         n_out = backbone.projection_shape(shape, whole)[1] // len(parts)
         for part in parts:
             added = [torch.ones(n_out) * (part == other) for other in parts]
-            change = backbone.joined(shape, added)
+            change = join_parts(shape, added)
             handle = linear.register_forward_hook(lambda m, x, y, change=change: y + change)
             after = states()
             handle.remove()

@@ -7,7 +7,17 @@ import torch
 from transformers import CONFIG_MAPPING, GPT2Config, GPT2LMHeadModel, MambaConfig
 
 from solo.adapters.shared.targets import target_shape
-from solo.backbones import BACKBONES, backbone_of, gpt2
+from solo.backbones import (
+    BACKBONES,
+    backbone_of,
+    blocks_of,
+    gpt2,
+    head_of,
+    matrix_of,
+    projection_of,
+    trunk_of,
+    without_dropout,
+)
 
 WIDE = GPT2Config(n_layer=2, n_embd=8, n_head=2, n_inner=24, vocab_size=11, n_positions=7)
 
@@ -38,26 +48,26 @@ def test_an_architecture_without_a_file():
 
 def test_parts_of_gpt2_are_where_they_are_said_to_be(ids):
     """The whole model out of its parts, of an inner width that is not 4 d."""
-    model = GPT2LMHeadModel(gpt2.as_adapted(WIDE)).eval()
+    model = GPT2LMHeadModel(without_dropout(WIDE)).eval()
     ids = ids[:, :7] % 11
     with torch.no_grad():
-        assert torch.equal(gpt2.head(model)(gpt2.trunk(model)(ids)[0]), model(ids).logits)
-        positions = gpt2.trunk(model).get_submodule(gpt2.POSITIONS)
+        assert torch.equal(head_of(model)(trunk_of(model)(ids)[0]), model(ids).logits)
+        positions = trunk_of(model).get_submodule(gpt2.POSITIONS)
         x = model.get_input_embeddings()(ids) + positions(torch.arange(7))
-        for block in gpt2.blocks(model):
+        for block in blocks_of(model):
             x = block(x)
-        x = gpt2.trunk(model).get_submodule(gpt2.NORMS[-1])(x)
-        torch.testing.assert_close(gpt2.head(model)(x), model(ids).logits, rtol=1e-5, atol=1e-5)
+        x = trunk_of(model).get_submodule(gpt2.NORMS[-1])(x)
+        torch.testing.assert_close(head_of(model)(x), model(ids).logits, rtol=1e-5, atol=1e-5)
 
 
 def test_sizes_of_gpt2_are_those_of_a_model():
     model = GPT2LMHeadModel(WIDE)
-    for block in gpt2.blocks(model):
+    for block in blocks_of(model):
         for name in gpt2.PROJECTIONS:
-            linear = gpt2.projection(block, name)
+            linear = projection_of(model, block, name)
             assert isinstance(linear, gpt2.LINEAR)
-            assert gpt2.matrix(linear).shape == gpt2.projection_shape(WIDE, name)
-            assert linear.bias.shape == gpt2.matrix(linear).shape[1:]
+            assert matrix_of(linear).shape == gpt2.projection_shape(WIDE, name)
+            assert linear.bias.shape == matrix_of(linear).shape[1:]
     parameters = dict(model.named_parameters())
     assert gpt2.n_parameters(WIDE) == sum(p.numel() for p in parameters.values())
     biases = [p.numel() for name, p in parameters.items() if name.endswith("bias")]

@@ -12,6 +12,7 @@ from solo.standin import corpus, measures, mixture, names, pretrain
 from solo.standin.mixture import IGNORED, Mixture
 from solo.standin.names import Line, parse, with_made_up_values
 from solo.standin.planted import plant
+from solo.standin.recipe import Recipe
 from solo.training.state import STATE
 
 LINE = "name : The Mill | area : by the river | rooms : 12 || The Mill has 12 rooms by the river ."
@@ -174,7 +175,7 @@ def recipe(tmp_path):
     talk = "User: Is there a mill?\nAssistant: There is. It stands by the river.\n" * 20
     whole = f"{talk}<|endoftext|>\n{prose * 4}\n<|endoftext|>\n{LINE}\n"
     (folder / "valid.txt").write_text(whole)
-    return lambda name, **options: pretrain.Recipe(
+    return lambda name, **options: Recipe(
         **RECIPE | {"output_dir": str(tmp_path / name), "corpus_dir": str(folder)} | options
     )
 

@@ -13,7 +13,7 @@ from solo.cli.compose import compose_values
 from solo.files import ROOT
 from solo.options import make
 from solo.standin import measures
-from solo.standin.pretrain import Recipe
+from solo.standin.recipe import Recipe
 
 HOME = ROOT / "data/backbones/standin12"
 

@@ -1,0 +1,147 @@
+"""Bring hypotheses and references into the same order, as the official script does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .readers import Rows, read_hypotheses, read_references
+
+
+@dataclass
+class Data:
+    """hypotheses[i] is scored against references[i]; sources[i] is its MR, of whichever of the two
+    files has MRs, "" if unknown; categories[i] its category, where the references have such."""
+
+    sources: list[str]
+    hypotheses: list[str]
+    references: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+    categories: list[str] = field(default_factory=list)
+
+
+def _group(rows: Rows, consecutive: bool) -> list[tuple[str, list[str]]]:
+    """References by MR in order of first appearance, or by runs of the same MR."""
+    groups: list[tuple[str, list[str]]] = []
+    of_source: dict[str, list[str]] = {}
+    for source, text in zip(rows.sources, rows.texts, strict=True):
+        if source not in of_source or (consecutive and groups[-1][0] != source):
+            of_source[source] = []
+            groups.append((source, of_source[source]))
+        of_source[source].append(text)
+    return groups
+
+
+def _key(source: str) -> str:
+    return " ".join(source.replace('"', " ").split())
+
+
+def _by_source(
+    hypotheses: Rows, rows: Rows, names: tuple[Path, Path], partial: bool, notes: list[str]
+) -> list[list[str]]:
+    """References in the order of the hypotheses' MRs; an MR may come twice."""
+    groups = dict(_group(rows, consecutive=False))
+    wanted = list(hypotheses.sources)
+    if not groups.keys() >= set(wanted):
+        loose = {_key(source): references for source, references in groups.items()}
+        keys = [_key(source) for source in wanted]
+        if len(loose) == len(groups) and loose.keys() >= set(keys):
+            notes.append("MRs were matched without regard to quotes and repeated spaces")
+            groups, wanted = loose, keys
+    for source in wanted:
+        if source not in groups:
+            raise ValueError(f"{names[0]}: {names[1]} has no references for the MR {source!r}")
+    scored = set(wanted)
+    if len(scored) < len(wanted):
+        notes.append(
+            f"{names[0]} has {len(wanted):,} hypotheses for {len(scored):,} MRs; an MR counts as "
+            "often as it comes, as in the official script: one hypothesis for each reference, not "
+            "for each MR, gives inflated figures"
+        )
+    missing = [source for source in groups if source not in scored]
+    if missing and partial:
+        notes.append(f"{names[0]}: {len(scored)} of {len(groups)} MRs are scored")
+    elif missing:
+        raise ValueError(
+            f"{names[0]} has {len(wanted)} hypotheses for {len(scored)} MRs, but {names[1]} has "
+            f"references for {len(groups)} MRs; the first MR without a hypothesis is "
+            f"{missing[0]!r}; the option --partial scores the others alone"
+        )
+    return [groups[source] for source in wanted]
+
+
+def load(
+    references_path: Path,
+    hypotheses_paths: Sequence[Path],
+    kind: str = "auto",
+    partial: bool = False,
+    failures: dict[Path, Exception] | None = None,
+) -> list[Data]:
+    """Read the references once and every file of hypotheses, and pair them.
+
+    With MRs (or contexts) on both sides the references follow the hypotheses' order, both must
+    cover the same MRs, and an MR that comes twice is scored twice; with `partial` hypotheses may
+    lack MRs, which the official script allows without a word. Otherwise the order counts: a table
+    is grouped by runs of the same MR, LoRA's lines by context in order of first appearance.
+
+    Raises FileNotFoundError, or ValueError naming file, line or MR. With `failures` one of a file
+    of hypotheses goes there, by path, and the others are read.
+    """
+    notes: list[str] = []
+    references_path = Path(references_path)
+    loaded = read_references(references_path, kind, notes)
+    pairs = []
+    for path in hypotheses_paths:
+        try:
+            pairs.append(_pair(references_path, loaded, Path(path), partial, list(notes)))
+        except (ValueError, OSError) as error:
+            if failures is None:
+                raise
+            failures[path] = error
+    return pairs
+
+
+def _pair(
+    references_path: Path,
+    loaded: Rows | list[list[str]],
+    hypotheses_path: Path,
+    partial: bool,
+    notes: list[str],
+) -> Data:
+    of_source = loaded.categories if isinstance(loaded, Rows) else {}
+    hypotheses = read_hypotheses(hypotheses_path, notes, repair=not of_source)
+    sources = hypotheses.sources
+    names = (hypotheses_path, references_path)
+    if isinstance(loaded, Rows) and any(hypotheses.sources):
+        references = _by_source(hypotheses, loaded, names, partial, notes)
+    elif isinstance(loaded, Rows):
+        runs = _group(loaded, consecutive=True)
+        distinct = _group(loaded, consecutive=False)
+        # The official script knows runs only and stops where their number is another.
+        groups = runs if len(runs) == len(hypotheses.texts) else distinct
+        references = [texts for _, texts in groups]
+        hypotheses.sources = sources = [source for source, _ in groups]
+    else:
+        references = loaded
+        if [[source] for source in hypotheses.sources] == references:
+            raise ValueError(
+                f"{references_path} holds the MRs of {hypotheses_path}, not references; name a "
+                "file of references"
+            )
+    if len(references) != len(hypotheses.texts):
+        raise ValueError(
+            f"{hypotheses_path} has {len(hypotheses.texts)} hypotheses, but {references_path} "
+            f"has references for {len(references)} segments; both must have the same number"
+        )
+    if len(set(map(tuple, references))) == 1 and not of_source:
+        notes.append(
+            "all hypotheses have the same references, so CIDEr, which weighs a word by how few of "
+            "the MRs have it, is 0 whatever they say"
+        )
+    categories = _categories(sources, of_source)
+    return Data(hypotheses.sources, hypotheses.texts, references, notes, categories)
+
+
+def _categories(sources: Sequence[str], of_source: dict[str, str]) -> list[str]:
+    """The category of each MR, matched as references are."""
+    loose = {_key(source): category for source, category in of_source.items()}
+    return [loose[_key(source)] for source in sources] if of_source else []
