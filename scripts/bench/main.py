@@ -223,9 +223,10 @@ def main() -> None:
         parser.error(f"unknown part {unknown[0]!r}; known: {', '.join(PARTS)}")
     args.device = backbone.device().type
     path = args.out / f"{args.device}.json"
+    before = files.read_json(path) if path.exists() else {}  # in a checkout, those of the commit
     if not args.redraw:
         measure(args, path)
-    bench_report.write(path)
+    bench_report.write(path, before)
     print(path.with_suffix(".md").read_text(encoding="utf-8"))
 
 

@@ -5,9 +5,14 @@ from pathlib import Path
 from scripts.bench.growth import picture
 from solo import files
 
+SLOWER = 0.9  # of the figure before: less is told; two runs of one commit differ by less
 
-def write(path: Path) -> None:
-    """NAME.md, and NAME_growth.png if growth was measured, beside NAME.json."""
+
+def write(path: Path, before: dict | None = None) -> None:
+    """NAME.md, and NAME_growth.png if growth was measured, beside NAME.json.
+
+    before: what NAME.json was, if the page is to compare with it.
+    """
     found = files.read_json(path)
     writers = {
         "whole": _whole,
@@ -24,6 +29,9 @@ def write(path: Path) -> None:
             context = f"{TITLES[name]} Data: {entry['data']}; commit {str(entry['commit'])[:7]}, "
             context += f"torch {entry['versions']['torch']}, measured in {entry['seconds']:.0f} s."
             parts.append(f"## {name.capitalize()}\n\n{context}\n\n{writer(entry['found'])}")
+    if rows := compared(found, before or {}):
+        head = ["program", "figure", "before", "now", "now / before", ""]
+        parts.insert(1, f"## Against {_commits(before)}\n\n{COMPARED}\n\n{_table(head, rows)}")
     files.write_text(path.with_suffix(".md"), "\n\n".join(parts) + "\n")
     if "growth" in found:
         entry, image = found["growth"]["found"], path.with_name(f"{path.stem}_growth.png")
@@ -34,6 +42,10 @@ def write(path: Path) -> None:
 NOTE = (
     "Made by `make bench`. Random weights; programs of a table took turns in one run. A figure is "
     "the median of the rounds (lowest to highest). Tokens are those of real text, padding left out."
+)
+COMPARED = (
+    "Only what is relative to a program that ran in turn with ours: a machine that others use is "
+    "slower for both. `slower`: less than nine tenths of the figure before."
 )
 TITLES = {
     "whole": "Five epochs of E2E, batch 4, compilation and validation included.",
@@ -48,6 +60,44 @@ TITLES = {
     "growth": "Seconds per step and peak memory; every point in a process of its own.",
     "profile": "Where a fast step's time goes: operations by the time spent in them alone.",
 }
+
+
+def compared(found: dict, before: dict) -> list[list[str]]:
+    """A row for each figure that both have, of the parts measured anew on the same hardware."""
+    rows = []
+    for part in ("train", "sweep", "decode"):
+        now, then = found.get(part), before.get(part)
+        if not now or not then or now["hardware"] != then["hardware"] or now == then:
+            continue
+        figures = [_figures(entry["found"]) for entry in (then, now)]
+        for name in figures[0].keys() & figures[1].keys():
+            old, new = (of[name] for of in figures)
+            told = "slower" if new / old < SLOWER else ""
+            rows.append([*name, f"{old:.3g}", f"{new:.3g}", f"{new / old:.2f}", told])
+    return sorted(rows)
+
+
+def _figures(found) -> dict[tuple[str, str], float]:
+    """(program, figure): its value, the more the better, relative to what ran in turn with it."""
+    figures = {}
+    if isinstance(found, dict):  # decoding, by model: a peer's time over ours
+        for model, programs in found.items():
+            for one in programs:
+                if one["program"] != "ours":
+                    key = f"ours, {model}", f"times as fast as {one['program']}"
+                    figures[key] = one["ratio"][0]
+        return figures
+    for one in found:
+        name = ", ".join(filter(None, [one["program"], one["precision"], one.get("backbone")]))
+        if one["of_floor"] and one["program"].startswith("ours"):
+            figures[name, "of the floor"] = one["of_floor"][0]
+        elif not one["program"].startswith("products"):
+            figures["ours", f"times as fast as {name}"] = one["slower"][0]
+    return figures
+
+
+def _commits(before: dict) -> str:
+    return ", ".join(sorted({str(part["commit"])[:7] for part in before.values()}))
 
 
 def _hardware(found: dict) -> str:

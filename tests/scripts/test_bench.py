@@ -135,3 +135,24 @@ def test_a_points_peak_of_memory_is_its_own():
     assert held(300) > 250
     bench_growth.forget_peak()
     assert held(100) < 150
+
+
+def test_a_slower_commit_is_seen(tmp_path):
+    """Against the last figures of the same hardware, of what is relative to a program beside it."""
+    found = {"commit": "0a1b2c3d4", "hardware": {"cpu": "A", "threads": 2, "gpu": None}}
+    ours = {
+        "program": "ours",
+        "precision": "fp32",
+        "of_floor": [0.8, 0.7, 0.9],
+        "slower": [1, 1, 1],
+    }
+    peer = {"program": "peft", "precision": "fp32", "of_floor": None, "slower": [3.0, 3.0, 3.0]}
+    before = {"train": found | {"found": [ours, peer]}}
+    slow = [ours | {"of_floor": [0.6, 0.5, 0.7]}, peer | {"slower": [2.9, 2.8, 3.0]}]
+    rows = bench_report.compared({"train": found | {"found": slow}}, before)
+    assert rows == [
+        ["ours", "times as fast as peft, fp32", "3", "2.9", "0.97", ""],
+        ["ours, fp32", "of the floor", "0.8", "0.6", "0.75", "slower"],
+    ]
+    elsewhere = {"train": found | {"found": slow, "hardware": {"cpu": "B"}}}
+    assert bench_report.compared(elsewhere, before) == bench_report.compared(before, before) == []
