@@ -1,7 +1,7 @@
 """Runs as a table: what each does otherwise than the defaults, how far it is, its scores."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,12 @@ from eval.latex import escaped
 from eval.metrics import ALL
 from eval.tables.figures import plt, save
 from eval.tables.runs import decodings_of, reason, shown
-from solo.adapters import make_config
 from solo.files import write_output
 from solo.options import check
+from solo.runs import naming
 from solo.runs.config import DecodeConfig, RunConfig, from_values
 from solo.runs.identity import NO_EFFECT, NO_EFFECT_ON_OUTPUTS
 from solo.runs.run import Run
-from solo.training.recipe import TrainConfig
 
 NO_SETTING = {f"train.{name}" for name in NO_EFFECT}
 NO_SETTING |= {f"decode.{name}" for name in NO_EFFECT_ON_OUTPUTS}
@@ -94,16 +93,15 @@ def in_words(config: RunConfig) -> str:
 
     The learning rate, which has a column of its own, is left out.
     """
-    _, method_defaults = make_config({"name": config.method})
-    defaults = {"adapter": method_defaults, "train": TrainConfig(), "decode": DecodeConfig()}
-    options = options_of(config)
+    options, default = options_of(config), asdict(DecodeConfig())
+    other = naming.differences(config)
+    other |= {
+        f"decode.{key}": options[f"decode.{key}"]
+        for key in default
+        if options.get(f"decode.{key}", default[key]) != default[key]
+    }
     words = [options[key] for key in ("adapter", "model", "data")]
-    for group, default in defaults.items():
-        for field in fields(default):
-            name = f"{group}.{field.name}"
-            value = options.get(name, getattr(default, field.name))
-            if value != getattr(default, field.name) and name != "train.lr":
-                words.append(f"{field.name}={value}")
+    words += [f"{k.split('.')[1]}={value}" for k, value in other.items() if k != "train.lr"]
     return " ".join(words)
 
 
