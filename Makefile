@@ -25,6 +25,7 @@ $(VENV)/.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --disable-pip-version-check -q $(PIP_ARGS) -r requirements.txt
 	touch $@
+	@echo "made: $(VENV), with the packages of requirements.txt"; echo "next: make demo"
 
 demo: demo-data ## Table 1 in miniature, offline, 3 minutes: results/demo/table1.md
 	$(PY) scripts/reproduce.py demo $(ARGS)
@@ -62,9 +63,8 @@ reproduce-%: data
 smoke: setup ## all 37 rows in miniature, to see that they run: results/smoke
 	OMP_NUM_THREADS=1 $(PY) scripts/smoke.py $(ARGS)
 
-tune: data ## learning rates compared by validation loss; ARGS="experiment=table1/solo_s"
-	$(PY) scripts/train.py sweep=lr $(ARGS)
-	$(PY) scripts/tune.py
+tune: setup ## learning rates compared by validation loss; ARGS="experiment=table1/solo_s"
+	$(PY) scripts/tune.py $(ARGS)
 
 params: setup ## count every row's parameters: results/tables/params.md
 	$(PY) scripts/params.py

@@ -19,14 +19,16 @@ from tqdm import tqdm
 from solo.files import check_output, write_output
 
 from . import records
+from .advice import short_outputs
 from .command import command, program
+from .formats import FORMATS
 from .latex import escaped
 from .metrics import ALL, SETS
 from .metrics.metric import Metric
 from .metrics.slot_errors import METRIC as SLOT_ERRORS
 from .metrics.systems import Result, registry_of, score, score_systems
 from .metrics.texts import Report
-from .readers import FORMATS, load
+from .readers import load
 
 NOT_MEASURED = "none"  # in a signature
 __all__ = ["Scored", "score", "score_files", "score_systems"]
@@ -83,7 +85,7 @@ def score_files(
             "references_sha256": sha256,
             "versions": _versions(registry),
             "python": sys.version.split()[0],
-            "notes": data.notes,
+            "notes": [*data.notes, *short_outputs(path, data.hypotheses)],
         }
         line = signature(data.references, sha256, registry, result.statistics)
         scores = result.scores | {"signature": line}
@@ -143,10 +145,11 @@ examples:
   {prog} --refs refs.txt --hyps outputs.txt --segments segments.tsv
   {prog} --refs testdata_with_lex.xml --hyps outputs.txt --metrics webnlg
 
-references: a CSV or TSV with columns such as mr,ref; lines context||completion; WebNLG's XML, or
-a folder of it; or plain text, one reference a line, a blank line between segments (no blank
-line: one reference a segment).
-hypotheses: a CSV or TSV with columns such as MR,output; or plain text, one a line.
+references: a CSV or TSV with columns such as mr,ref; JSON Lines with such fields (ref may be a
+list of texts); lines context||completion; WebNLG's XML, or a folder of it; or plain text, one
+reference a line, a blank line between segments (no blank line: one reference a segment).
+hypotheses: a CSV or TSV with columns such as MR,output; JSON Lines with such fields, the MR
+optional; or plain text, one a line.
 """
 
 

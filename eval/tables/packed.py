@@ -14,9 +14,9 @@ from solo.files import check_output, write_output
 
 from .. import records
 from ..compare import decoding_of
+from ..formats import read_hypotheses
 from ..metrics import SETS
 from ..metrics.statistics import content_of
-from ..readers import read_hypotheses
 from ..records import CONFIG, ENVIRONMENT, IDENTITY, LOG, ROWS, SCORES, STATISTICS
 from ..score import not_measured, score_files
 from .runs import read_run, reason

@@ -11,10 +11,10 @@ import numpy as np
 
 from .. import compare, records
 from ..claims import Claim, hierarchical, holm
+from ..formats import read_hypotheses
 from ..metrics import ALL
 from ..metrics.metric import Metric
 from ..metrics.statistics import scores
-from ..readers import read_hypotheses
 from ..records import read_log
 from .lines import Table, metrics_of, rows_of
 from .render import MISSING, left_out_section, percent, row_of
