@@ -9,7 +9,6 @@ export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 export MALLOC_TOP_PAD_ ?= 268435456
 export TOKENIZERS_PARALLELISM ?= true
-export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 
 .PHONY: help setup bench demo demo-e2e demo-family demo-data test lint data plan reproduce-all \
         reproduce-family reproduce-extra smoke tune params methods tables figures clean

@@ -30,6 +30,7 @@ from .metrics.systems import Result, registry_of, score, score_systems
 from .metrics.texts import Report
 from .readers import load
 
+SOON = 3  # seconds; what takes no longer needs no bar
 NOT_MEASURED = "none"  # in a signature
 __all__ = ["Scored", "score", "score_files", "score_systems"]
 
@@ -241,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after an error, with the other files scored."""
     options = _arguments(argv)
     several, failures = len(options.hyps) > 1, {}
-    with tqdm(desc="METEOR", unit="system", disable=None if several else True) as bar:
+    with tqdm(desc="score", unit="segment", disable=None, delay=SOON) as bar:
 
         def report(done: int, total: int) -> None:
             bar.total = total
