@@ -278,7 +278,7 @@ def test_a_run_without_a_metric_has_a_dash_and_a_metric_without_a_run_no_column(
 def test_the_demo_with_a_run_that_lacks_a_metric(tmp_path, write):
     make_run(tmp_path / "runs", "a", row="demo/solo", lr=2e-2, stand_in="demo")
     scores = {"chrF": 0.5}
-    make_run(tmp_path / "runs", "b", row="demo/lora", lr=5e-3, stand_in="demo", scores=scores)
+    make_run(tmp_path / "runs", "b", row="demo/lora", lr=1e-2, stand_in="demo", scores=scores)
     markdown = write("demo")
     assert "| The backbone as it is | – | – | – | – | – | – | – | – | – |" in markdown
     assert "| 2.310 | – |" in markdown and "| 2.310 | 50.00 |" in markdown
