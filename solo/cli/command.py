@@ -190,7 +190,7 @@ def progress_bar(label: str, unit: str = "step", delay: float = 0):
         yield report
     finally:
         if bar is not None:
-            if part:
+            if part and bar.n and kept[0]:  # there were steps before it
                 back()
             bar.close()
 
