@@ -9,7 +9,6 @@ export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
 export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 export MALLOC_TOP_PAD_ ?= 268435456
 export TOKENIZERS_PARALLELISM ?= true
-export HF_HUB_DISABLE_PROGRESS_BARS ?= 1
 
 .PHONY: help setup bench demo demo-e2e demo-family demo-data test lint data plan reproduce-all \
         reproduce-family reproduce-extra smoke tune params methods tables figures clean
@@ -25,6 +24,7 @@ $(VENV)/.installed: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --disable-pip-version-check -q $(PIP_ARGS) -r requirements.txt
 	touch $@
+	@echo "made: $(VENV), with the packages of requirements.txt"; echo "next: make demo"
 
 demo: demo-data ## Table 1 in miniature, offline, 3 minutes: results/demo/table1.md
 	$(PY) scripts/reproduce.py demo $(ARGS)
@@ -62,9 +62,8 @@ reproduce-%: data
 smoke: setup ## all 37 rows in miniature, to see that they run: results/smoke
 	OMP_NUM_THREADS=1 $(PY) scripts/smoke.py $(ARGS)
 
-tune: data ## learning rates compared by validation loss; ARGS="experiment=table1/solo_s"
-	$(PY) scripts/train.py sweep=lr $(ARGS)
-	$(PY) scripts/tune.py
+tune: setup ## learning rates compared by validation loss; ARGS="experiment=table1/solo_s"
+	$(PY) scripts/tune.py $(ARGS)
 
 params: setup ## count every row's parameters: results/tables/params.md
 	$(PY) scripts/params.py

@@ -3,9 +3,10 @@
 import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+MOST = 6  # lines of what a command made
 Main = Callable[[Sequence[str] | None], int]
 
 
@@ -43,3 +44,12 @@ def program(module: str) -> str:
     """What was typed: the installed ``e2e-score``, or ``python -m eval.score``."""
     called = Path(sys.argv[0]).stem
     return called if called == f"e2e-{module}" else f"python -m {__package__}.{module}"
+
+
+def ending(made: Iterable[object], *following: str) -> None:
+    """The last lines of a command, on standard error: what it made, where; what to type next."""
+    made = [str(thing) for thing in made]
+    if len(made) > MOST:
+        made[MOST - 1 :] = [f"... and {len(made) - MOST + 1} more"]
+    lines = [f"made: {thing}" for thing in made] + [f"next: {command}" for command in following]
+    print("\n".join(lines), file=sys.stderr, flush=True)

@@ -21,9 +21,9 @@ from solo.files import check_output, write_output
 
 from . import records
 from .command import command, program
+from .formats import read_hypotheses
 from .metrics import ALL
 from .metrics.statistics import Statistics, read, save, scores, usable
-from .readers import read_hypotheses
 from .records import CONFIG, ENVIRONMENT, STATISTICS
 from .score import score_files
 

@@ -20,7 +20,7 @@ from .command import command, program
 from .metrics import ALL
 from .metrics.metric import Metric
 from .metrics.statistics import Statistics
-from .pairing import load
+from .readers import load
 
 BY = ("ROUGE_L", "chrF all")  # scores that mean something of a single segment
 EACH = (3, 3, 4)  # best, worst, random

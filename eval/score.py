@@ -19,16 +19,18 @@ from tqdm import tqdm
 from solo.files import check_output, write_output
 
 from . import records
+from .advice import short_outputs
 from .command import command, program
+from .formats import FORMATS
 from .latex import escaped
 from .metrics import ALL, SETS
 from .metrics.metric import Metric
 from .metrics.slot_errors import METRIC as SLOT_ERRORS
 from .metrics.systems import Result, registry_of, score, score_systems
 from .metrics.texts import Report
-from .pairing import load
-from .readers import FORMATS
+from .readers import load
 
+SOON = 3  # seconds; what takes no longer needs no bar
 NOT_MEASURED = "none"  # in a signature
 __all__ = ["Scored", "score", "score_files", "score_systems"]
 
@@ -57,7 +59,7 @@ def score_files(
     dictionary: numbers of segments and references, the reference file's sha256, versions of
     packages, and notes about input that the official script would not have accepted. metrics: a
     set of eval/metrics; None: webnlg for references with categories, else e2e.
-    Formats, `partial`, `failures`: see :func:`eval.pairing.load`. Raises what :func:`score` and
+    Formats, `partial`, `failures`: see :func:`eval.readers.load`. Raises what :func:`score` and
     the readers raise.
     """
     loaded = load(refs_path, hyps_paths, refs_format, partial, failures)
@@ -84,7 +86,7 @@ def score_files(
             "references_sha256": sha256,
             "versions": _versions(registry),
             "python": sys.version.split()[0],
-            "notes": data.notes,
+            "notes": [*data.notes, *short_outputs(path, data.hypotheses)],
         }
         line = signature(data.references, sha256, registry, result.statistics)
         scores = result.scores | {"signature": line}
@@ -144,10 +146,11 @@ examples:
   {prog} --refs refs.txt --hyps outputs.txt --segments segments.tsv
   {prog} --refs testdata_with_lex.xml --hyps outputs.txt --metrics webnlg
 
-references: a CSV or TSV with columns such as mr,ref; lines context||completion; WebNLG's XML, or
-a folder of it; or plain text, one reference a line, a blank line between segments (no blank
-line: one reference a segment).
-hypotheses: a CSV or TSV with columns such as MR,output; or plain text, one a line.
+references: a CSV or TSV with columns such as mr,ref; JSON Lines with such fields (ref may be a
+list of texts); lines context||completion; WebNLG's XML, or a folder of it; or plain text, one
+reference a line, a blank line between segments (no blank line: one reference a segment).
+hypotheses: a CSV or TSV with columns such as MR,output; JSON Lines with such fields, the MR
+optional; or plain text, one a line.
 """
 
 
@@ -239,7 +242,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after an error, with the other files scored."""
     options = _arguments(argv)
     several, failures = len(options.hyps) > 1, {}
-    with tqdm(desc="METEOR", unit="system", disable=None if several else True) as bar:
+    with tqdm(desc="score", unit="segment", disable=None, delay=SOON) as bar:
 
         def report(done: int, total: int) -> None:
             bar.total = total

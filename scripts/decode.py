@@ -12,6 +12,8 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
+from eval.tables.runs import shown
 from solo.cli.command import check_writable, progress_bar
 from solo.cli.compose import config_of, run_of
 from solo.cli.entry import command
@@ -32,6 +34,11 @@ def main(cfg: DictConfig) -> None:
             place = run.directory if run else None
             stages.decode_to(Path(output), config, place, report, cfg.force)
     print(output)
+    if run and config.decode.output is None:
+        ending([shown(output)], f"python scripts/evaluate.py run={shown(run.directory)}")
+    else:
+        references = shown(Path(config.evaluate.references))
+        ending([output], f"python -m eval.score --refs {references} --hyps {output}")
 
 
 if __name__ == "__main__":

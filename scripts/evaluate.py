@@ -7,19 +7,27 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
 from eval.metrics import ALL
+from eval.tables.runs import shown
 from solo.cli.compose import run_of
 from solo.cli.entry import command
 from solo.cli.evaluate import evaluate_runs
+from solo.runs.run import METRICS
 
 
 @command
 def main(cfg: DictConfig) -> None:
-    [scores] = evaluate_runs([run_of(cfg)])
+    run = run_of(cfg)
+    [scores] = evaluate_runs([run])
     names = [name for name in ALL if name in scores]  # of one scored before, not all of its set
     width = max(8, *map(len, names))
     for name in names:
         print(f"{name:{width}s} {scores[name]:.4f}")
+    ending(
+        [shown(run.decoding / METRICS)],
+        f"python scripts/runs.py {shown(run.directory.parent)} --sort BLEU",
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
 from solo.cli.compose import run_of
 from solo.cli.entry import command
 from solo.files import read_json
@@ -25,6 +26,7 @@ def main(cfg: DictConfig) -> None:
     run = run_of(cfg)
     scores = run.decoding / METRICS
     print(export_run(run, Path(cfg.out), read_json(scores) if scores.exists() else None))
+    ending([cfg.out], f"what loads it is in {cfg.out}/README.md")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
 from eval.tables.report import write_figures
 from eval.tables.runs import shown
 from solo.cli.command import TABLES, one_line_errors, table_arguments
@@ -18,14 +19,19 @@ from solo.cli.tables import table_of, tell_left_out
 def main() -> None:
     args = table_arguments(__doc__, "results/figures")
     with one_line_errors():
-        left_out = {}
+        left_out, paths = {}, []
         for name in args.tables:
             runs_dir, _, own = TABLES[name]
             table = table_of(name, args.runs or runs_dir)
-            for path in write_figures(table, args.out or own, args.force):
-                print(shown(path))
+            new = write_figures(table, args.out or own, args.force)
+            print(*map(shown, new), sep="\n", end="\n" if new else "")
+            paths += new
             left_out |= dict.fromkeys(table.left_out)
-        sys.exit(1 if tell_left_out(left_out) else 0)
+        damaged = tell_left_out(left_out)
+        places = ", ".join(dict.fromkeys(shown(path.parent) for path in paths))
+        made = f"{len(paths)} pictures in {places}"
+        ending([made] if paths else ["no picture: no run has anything to draw"], "make tables")
+        sys.exit(1 if damaged else 0)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
+from eval.tables.runs import shown
 from solo.cli.compose import config_of, run_of
 from solo.cli.entry import command
 from solo.datasets.e2e_raw import linearise
@@ -26,6 +28,8 @@ def main(cfg: DictConfig) -> None:
     model, tokenizer, _ = stages.load_model(config.model, run.directory if run else None)
     [text] = stages.generate(model, tokenizer, [context], config.decode, lambda *progress: None)
     print(text)
+    if run:
+        ending([], f"python scripts/export.py run={shown(run.directory)} out=DIR")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from eval.command import ending
+from eval.tables.runs import shown
 from scripts.checks.contract import write_contract
 from solo.cli.command import CONFIGS, ROOT, plain_parser
 from solo.cli.method_pages import add_defaults, add_rows, rewritten
@@ -29,7 +31,9 @@ def main() -> None:
     write_text(page, rewritten(page.read_text(encoding="utf-8"), args.configs))
     add_rows(args.configs)
     add_defaults(args.defaults)
-    sys.exit(write_contract(args.docs / "contract.md"))
+    status = write_contract(args.docs / "contract.md")
+    ending([shown(page), shown(args.docs / "contract.md")], "make params")
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
 from eval.tables.params import audit_csv, audit_markdown
+from eval.tables.runs import shown
 from solo.cli.command import RESULTS, check_writable, one_line_errors, plain_parser
 from solo.cli.counts import audit
+from solo.cli.terminal import show
 from solo.files import check_output, write_output
 
 
@@ -27,7 +30,8 @@ def main() -> None:
             check_output(args.out / name, force=args.force or args.out == RESULTS / "tables")
         for name, text in texts.items():
             write_output(args.out / name, text)
-        print(audit_markdown(rows))
+        show(audit_markdown(rows))
+        ending([shown(args.out / name) for name in texts], "make plan")
 
 
 if __name__ == "__main__":

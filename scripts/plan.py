@@ -6,12 +6,14 @@ data need be there. Hours rest on the logs of earlier runs on this hardware or, 
 none, on a few steps with random weights, timed on the spot (--no-timing leaves them out).
 """
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
 from solo.cli import planning, timing
 from solo.cli.command import TABLES, one_line_errors, plain_parser, say
 from solo.cli.compose import in_checkout
@@ -47,6 +49,7 @@ def main() -> None:
             )
         for text in planning.absent(lines):
             print(f"absent: {text}")
+        ending([], shlex.join(["python", "scripts/reproduce.py", args.table, *args.overrides]))
         for text in damaged:
             say(f"error: {text}")
         sys.exit(1 if damaged else 0)

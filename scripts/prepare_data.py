@@ -20,6 +20,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
+from eval.tables.runs import shown
 from solo.cli.clean import prepare_made
 from solo.cli.command import one_line_errors
 from solo.datasets.download import (
@@ -31,6 +33,12 @@ from solo.datasets.download import (
 )
 from solo.files import ROOT
 from solo.standin.demo_data import write_demo_data
+
+NEXT = {
+    "e2e": "make plan",
+    "e2e_clean": "python scripts/run.py data=e2e_clean model=standin12 train=standin train.lr=1e-2",
+    "demo": "python scripts/reproduce.py demo",
+}
 
 
 def bar_for(name: str, open_bars: ExitStack):
@@ -72,6 +80,7 @@ def main() -> None:
     print(f"{directory}: checksums right; rows and distinct MRs per file:")
     for name, (rows, mrs) in counts.items():
         print(f"  {name:24} {rows:7,} {mrs:7,}")
+    ending([shown(directory)], NEXT[args.data])
 
 
 if __name__ == "__main__":

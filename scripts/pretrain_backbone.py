@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
 from solo import files
 from solo.cli.command import progress_bar
 from solo.cli.entry import command
@@ -30,6 +31,7 @@ def main(cfg: DictConfig) -> None:
     with progress_bar("pretrain") as report:
         summary = make_backbone(make(Recipe, values, "pretrain"), cache, report)
     print(f"{values['output_dir']}: {summary['measures']}")
+    ending([values["output_dir"]], f"python scripts/run.py model.path={values['output_dir']}")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
 from eval.metrics import ALL
-from eval.tables.report import write_figures, write_table
+from eval.tables.report import page_of, write_figures, write_table
+from eval.tables.runs import shown
 from solo.backbones.loading import device
 from solo.cli.command import TABLES, one_line_errors, plain_parser, progress_bar, say
 from solo.cli.compose import in_checkout
@@ -27,6 +29,7 @@ from solo.cli.evaluate import evaluate_runs
 from solo.cli.launch import launch
 from solo.cli.rows import compose_rows, own_overrides, row_names, split_launcher, tables_named
 from solo.cli.tables import table_of, tell_left_out
+from solo.cli.terminal import show
 from solo.runs.run import Run
 from solo.runs.runner import run_all
 from solo.runs.together import sharing
@@ -67,7 +70,7 @@ def main() -> None:
             failures = run_all(
                 runs, progress_bar, "done", evaluate_runs, share_passes, on_done=tell, say=say
             ).failures
-    left_out = 0
+    left_out, made = 0, []
     try:
         with one_line_errors():
             for table in tables:
@@ -75,9 +78,14 @@ def main() -> None:
                 out_dir, pictures = (args.out or place for place in TABLES[table][1:])
                 filled = table_of(table, runs_dir)
                 markdown = write_table(filled, out_dir, args.force)
-                write_figures(filled, pictures, args.force)
-                print(markdown if len(tables) == 1 else f"{table}: {out_dir}")
+                drawn = write_figures(filled, pictures, args.force)
+                show(markdown) if len(tables) == 1 else print(f"{table}: {out_dir}")
                 left_out |= tell_left_out(filled.left_out)
+                made.append(shown(page_of(filled, out_dir)))
+                if drawn:
+                    made.append(f"{len(drawn)} pictures in {shown(pictures)}")
+            made.append(f"{len(rows)} runs in {runs_dir}")
+            ending(made, f"python scripts/runs.py {runs_dir} --sort BLEU")
     finally:
         if failures:
             say("\n  ".join(["failed rows:", *failures]))

@@ -15,6 +15,8 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
+from eval.tables.runs import shown
 from solo.cli import listing
 from solo.cli.command import one_line_errors, progress_bar, say
 from solo.cli.compose import config_to_train
@@ -47,5 +49,11 @@ if __name__ == "__main__":
     main()
     with one_line_errors():
         if finished:
-            print(listing.summary(finished))
+            text, paths = listing.summary(finished)
+            print(text)
+            place = shown(finished[0].directory)
+            after = f"scripts/generate.py run={place} 'mr=name : The Mill | Type : pub'"
+            if len(finished) > 1:
+                after = f"scripts/runs.py {shown(finished[0].directory.parent)} --sort BLEU"
+            ending(paths, f"python {after}")
     sys.exit(1 if failures else 0)

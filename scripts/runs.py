@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
 from solo.cli import listing
 from solo.cli.command import RESULTS, one_line_errors, plain_parser, say
 
@@ -38,6 +39,10 @@ def main() -> None:
         frame = listing.chosen(frame, args.where, args.sort)
         columns = listing.varying(frame) if args.varying else ["settings"]
         print(listing.rendered(frame, columns, args.form))
+        if args.form == "text":
+            places = [directory.split("/decode/")[0] for directory in frame["directory"][:2]]
+            words = f"eval.compare {' '.join(places)}" if len(places) > 1 else "eval.score --help"
+            ending([], f"python -m {words}")
         sys.exit(1 if unread else 0)
 
 

@@ -19,8 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
 from solo.cli import working
 from solo.cli.command import one_line_errors, plain_parser
+from solo.runs.study import read_study
 
 
 def main() -> None:
@@ -38,13 +40,19 @@ def main() -> None:
         if args.what == "run":
             path = Path(args.study)
             working.run(path, args.seconds, args.groups, args.names, args.out)
+            ending([read_study(path).home], f"python scripts/study.py score {path.parent.name}")
             return
+        from eval.tables.runs import shown
         from solo.cli import studies  # here, since `run` works without Hydra
+        from solo.cli.terminal import show
 
         if args.what == "write":
-            print(studies.write(args.study, args.overrides, args.carry))
+            path, n_runs = studies.write(args.study, args.overrides, args.carry)
+            ending([f"{path}: {n_runs} runs"], f"python scripts/study.py run {path}")
         else:
-            print(studies.score(args.study))
+            text, page = studies.score(args.study)
+            show(text)
+            ending([shown(page)], f"python scripts/runs.py {shown(page.parent / 'runs')}")
 
 
 if __name__ == "__main__":

@@ -9,26 +9,31 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from eval.tables.report import PLAIN, summary, write_table
+from eval.command import ending
+from eval.tables.report import PLAIN, page_of, summary, write_table
 from eval.tables.runs import shown
 from solo.cli.command import TABLES, one_line_errors, table_arguments
 from solo.cli.tables import table_of, tell_left_out
+from solo.cli.terminal import show
 
 
 def main() -> None:
     args = table_arguments(__doc__, "the table's own place")
     with one_line_errors():
-        left_out = {}
+        left_out, pages = {}, []
         for name in args.tables:
             runs_dir, out_dir = args.runs or TABLES[name][0], args.out or TABLES[name][1]
             table = table_of(name, runs_dir)
             markdown = write_table(table, out_dir, args.force)
             left_out |= dict.fromkeys(table.left_out)
+            pages.append(shown(page_of(table, out_dir)))
             if args.table:
-                print(markdown)
+                show(markdown)
             else:
                 print(f"{shown(out_dir)}/{PLAIN.get(name, name)}.md: {summary(table)}")
-        sys.exit(1 if tell_left_out(left_out) else 0)
+        damaged = tell_left_out(left_out)
+        ending(pages, "make figures")
+        sys.exit(1 if damaged else 0)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
+from eval.tables.runs import shown
 from solo.cli.command import one_line_errors, progress_bar, say
 from solo.cli.compose import config_to_train
 from solo.cli.entry import command
@@ -43,6 +45,9 @@ def train(configs: list[RunConfig], share_passes: bool) -> None:
         runs, progress_bar, "trained", share_passes=share_passes, on_done=tell, say=say
     )
     failures.extend(outcome.failures)
+    trained = [shown(run.directory) for run in runs if run.is_finished()]
+    if trained and make_accelerator().is_main_process:
+        ending(trained, f"python scripts/decode.py run={trained[0]}")
 
 
 @command

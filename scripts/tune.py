@@ -1,34 +1,92 @@
-"""Choose a learning rate by validation loss: scripts/tune.py, after scripts/train.py sweep=lr ...
+"""Choose a learning rate by validation loss: scripts/tune.py experiment=demo/solo
 
-Reads the training logs of finished runs and nothing else: no test set, no scores. Runs that differ
-in learning rate and seed alone are compared; the loss is that after the last step, from which the
-test set is decoded too, its mean over the seeds.
-  --runs DIR   where the runs are (default: results/runs)
+Trains what the overrides say at every rate of configs/sweep/lr.yaml, or at those of
+train.lr=1e-3,1e-2, and compares: no test set, no scores. The loss is that after the last step, from
+which the test set is decoded too, its mean over the seeds (seed=1,2). Any method, data and place:
+  scripts/tune.py adapter=solo model=standin12 data=own data.train_path=FILE data.valid_path=FILE \\
+    data.test_path=FILE train.max_steps=500 runs_dir=results/mine
+What is trained is not trained again. Without overrides it compares the finished runs of a folder
+that differ in learning rate and seed alone:
+  scripts/tune.py --runs results/mine     (default: results/runs)
 """
 
+import argparse
+import shlex
 import sys
 from pathlib import Path
 
+import yaml
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval.command import ending
+from eval.tables.runs import shown
+from solo.backbones.loading import device
 from solo.cli import tuning
-from solo.cli.command import RESULTS, one_line_errors, plain_parser
+from solo.cli.command import CONFIGS, RESULTS, one_line_errors, plain_parser, progress_bar, say
+from solo.cli.compose import compose_config, expand, in_checkout
+from solo.options import check
+from solo.runs import checkpoint
+from solo.runs.run import Run, make_run
+from solo.runs.runner import run_all
+from solo.runs.together import sharing
+
+NONE = "no two finished runs in {} differ in their learning rate alone; train some: {}"
+TRAIN = "python scripts/tune.py experiment=table1/solo_s"
+
+
+def sweep(overrides: list[str]) -> list[Run]:
+    """The runs of a sweep, all configurations checked."""
+    if not any(override.startswith("train.lr=") for override in overrides):
+        of_sweep = yaml.safe_load((CONFIGS / "sweep/lr.yaml").read_text(encoding="utf-8"))
+        rates = of_sweep["hydra"]["sweeper"]["params"]["train.lr"]
+        overrides = [*overrides, f"train.lr={rates.replace(' ', '')}"]
+    runs = [make_run(compose_config(combination)) for combination in expand(overrides)]
+    check(len(runs) > 1, "one rate alone is no sweep; give several: train.lr=1e-3,1e-2")
+    return sharing(runs) if share_passes() else runs
+
+
+def share_passes() -> bool:
+    """Whether runs train together: on an accelerator, since the CPU would gain nothing."""
+    return device().type != "cpu"
+
+
+def parsed() -> argparse.Namespace:
+    parser = plain_parser(__doc__)
+    parser.add_argument("--runs", type=Path, help="compare finished runs in a folder")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, as for scripts/run.py")
+    args = parser.parse_intermixed_args()
+    if args.runs and args.overrides:
+        parser.error("--runs compares what is there; a new sweep goes into runs_dir=DIR")
+    return args
 
 
 def main() -> None:
-    parser = plain_parser(__doc__)
-    parser.add_argument("--runs", type=Path, default=RESULTS / "runs", help="where the runs are")
-    args = parser.parse_args()
+    args = parsed()
+    failures: list[str] = []
     with one_line_errors():
-        trained, left_out = tuning.read_trained(args.runs)
-        text = tuning.report(trained)
-        print(*left_out, sep="\n", end="\n" if left_out else "", file=sys.stderr)
-        if not text:
-            raise ValueError(
-                f"no two finished runs in {args.runs} differ in their learning rate alone; "
-                "train some: python scripts/train.py sweep=lr experiment=table1/solo_s"
-            )
+        folder = args.runs or RESULTS / "runs"
+        if args.overrides:
+            runs = sweep(in_checkout(args.overrides, sweeping=True))
+            folder = runs[0].directory.parent
+            failures = run_all(
+                runs, progress_bar, "trained", share_passes=share_passes(), say=say
+            ).failures
+            done = [run.directory for run in runs if checkpoint.trained(run.directory)]
+            trained, left_out = tuning.read_runs(done)
+        else:
+            trained, left_out = tuning.read_trained(folder)
+        for line in left_out:
+            say(line)
+        text, chosen = tuning.report(trained)
+        check(bool(text), NONE.format(shown(folder), TRAIN))
         print(text)
+        after = f"python scripts/runs.py {shown(folder)}"
+        if args.overrides:
+            same = [o for o in args.overrides if not o.startswith(("train.lr=", "seed="))]
+            after = shlex.join(["python", "scripts/run.py", *same, f"train.lr={chosen[-1]:g}"])
+        ending([f"{len(trained)} trained runs in {shown(folder)}"], after)
+    sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":

@@ -206,16 +206,20 @@ def prepare(
 def meteor(job: Job, report: Callable[[int, int], None] = lambda done, total: None) -> list[Scores]:
     """METEOR of each system, all with one process; one that stops is replaced once.
 
-    report is called with (systems done, of how many). Raises JavaStopped if METEOR stops twice.
+    report is called with (segments done, of how many). Raises JavaStopped if METEOR stops twice.
     """
 
     def run() -> list[Scores]:
         with _process(job.dictionaries, job.brief) as process:
             _send(process, [line for lines in job.systems for line in lines])
-            answers = []
-            for done, lines in enumerate(job.systems, 1):
-                answers.append([_read(process) for _ in lines])
-                report(done, len(job.systems))
+            done, total = 0, sum(map(len, job.systems))
+            answers: list[list[str]] = []
+            for lines in job.systems:
+                answers.append([])
+                for _ in lines:
+                    answers[-1].append(_read(process))
+                    done += 1
+                    report(done, total)
             _send(process, [" ||| ".join(["EVAL", *lines]) for lines in answers])
             results = []
             for lines in answers:

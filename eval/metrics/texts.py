@@ -9,7 +9,7 @@ from .metric import Corpus
 from .mteval import Matches, matches
 from .ptb import tokenize_corpora
 
-Report = Callable[[int, int], None]  # (systems done, of how many)
+Report = Callable[[int, int], None]  # (segments done, of how many)
 
 
 class Texts:

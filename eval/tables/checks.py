@@ -4,7 +4,7 @@ from pathlib import Path
 
 from .. import records
 from ..compare import kept
-from ..readers import read_hypotheses
+from ..formats import read_hypotheses
 from ..records import (
     CONFIG,
     ENVIRONMENT,

@@ -126,6 +126,23 @@ def rows_of(table: Table) -> list[tuple[dict, list[Run]]]:
     return filling
 
 
+def plain_rows(table: Table) -> list[tuple[dict, list[Run], list[Run]]]:
+    """(row, its runs, those that come apart) of a table that nobody reported.
+
+    The marks of those that come apart say what they do otherwise than their row: another rate or
+    another number of steps, too. Of a study none does; its lines say what they are.
+    """
+    rows = []
+    for row, filling in rows_of(table):
+        other = {}
+        if "against" not in table.definition:
+            settings = table.settings[row["row"]]
+            other = {run.key: differences(run, settings, ["adapter.variant"]) for run in filling}
+        apart = [replace(run, marks=other[run.key]) for run in filling if other.get(run.key)]
+        rows.append((row, [run for run in filling if not other.get(run.key)], apart))
+    return rows
+
+
 def metrics_of(table: Table) -> list[Metric]:
     """The metrics that have a column in a table, of the set that its definition names."""
     runs = [run for _, filling in rows_of(table) for run in filling]

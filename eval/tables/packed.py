@@ -5,6 +5,7 @@ of the decoding as one. The predictions lie beside it, as they were scored. The 
 """
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,20 +14,25 @@ from solo.files import check_output, write_output
 
 from .. import records
 from ..compare import decoding_of
+from ..formats import read_hypotheses
 from ..metrics import SETS
 from ..metrics.statistics import content_of
-from ..readers import read_hypotheses
 from ..records import CONFIG, ENVIRONMENT, IDENTITY, LOG, ROWS, SCORES, STATISTICS
 from ..score import not_measured, score_files
 from .runs import read_run, reason
+
+HASHES = re.compile(
+    "([0-9a-f]{8})(-[0-9a-f]{8})?$"
+)  # of a run, and of its decoding where it has several
 
 
 def pack(run: Path, out: Path, reported: dict, force: bool = False) -> Path:
     """Write a finished run's two files into `out`; returns the path of the JSON.
 
     run: its directory if it was decoded once, otherwise DIR/decode/HASH, which gives the packed run
-    the name DIR-HASH. reported: eval/tables/paper.yaml. Raises ValueError with the reason for a run
-    that the tables would leave out, or that has no statistics, and what check_output raises.
+    the name DIR-HASH; a run that `out` has already keeps its name there. reported:
+    eval/tables/paper.yaml. Raises ValueError with the reason for a run that the tables would leave
+    out, or that has no statistics, and what check_output raises.
     """
     decoding = decoding_of(run)
     directory = decoding.parent.parent if decoding.parent.name == "decode" else decoding
@@ -35,13 +41,20 @@ def pack(run: Path, out: Path, reported: dict, force: bool = False) -> Path:
         parts = _parts(directory, decoding)
     except (OSError, ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{run} cannot be packed: {reason(error)}") from error
-    target = Path(out) / f"{name}.json"
+    target = _kept(Path(out), name) or Path(out) / f"{name}.json"
     predictions = records.predictions_of(decoding)
     for path in (target, records.predictions_of(target)):
         check_output(path, [directory], force)
     write_output(records.predictions_of(target), lambda path: shutil.copyfile(predictions, path))
     _write(target, parts)
     return target
+
+
+def _kept(out: Path, name: str) -> Path | None:
+    """Where the same run lies packed already, perhaps under other words: its hashes come last."""
+    hashes = HASHES.search(name)
+    same = out.glob(f"*{hashes[0]}.json") if hashes else ()
+    return next((path for path in sorted(same) if path.name[0] != "."), None)
 
 
 def lacks_scores(run: Path) -> bool:

@@ -9,7 +9,7 @@ import io
 
 from ..latex import escaped
 from ..metrics.metric import Metric
-from .lines import Line, Score, Table, metrics_of, rows_of
+from .lines import Line, Score, Table, metrics_of, plain_rows
 from .runs import Run
 
 MISSING = "–"
@@ -99,30 +99,49 @@ def as_csv(table: Table, lines: list[Line]) -> str:
 
 
 def plain_markdown(table: Table) -> str:
-    """One line per run, for a table that nobody reported (the demo)."""
+    """One line per run, for a table that nobody reported (the demo); those with other settings than
+    their row come apart."""
     metrics = metrics_of(table)
     text = [f"# {table.definition['title']}", "", f"{percent(metrics)} x 100.", "", *_note(table)]
     text += [row_of(["row", "seed", "trainable", "lr", *(metric.head for metric in metrics)])]
     text += ["|---|---|---|---|" + "---|" * len(metrics)]
-    for row, filling in rows_of(table):
-        for run in filling:
-            label = row["label"] if run.variant in (None, "paper") else f"{row['label']}, devcode"
-            head = [label, str(run.seed), f"{run.n_params:,}", f"{run.lr:g}"]
-            text += [row_of([*head, *(shown(run.scores.get(m.name), m) for m in metrics)])]
+    rows, others = plain_rows(table), []
+    for row, filling, apart in rows:
+        text += [row_of([*_plain(row, run), *_scores(run, metrics)]) for run in filling]
+        others += [
+            [*_plain(row, run), "; ".join(run.marks), *_scores(run, metrics)] for run in apart
+        ]
         if not filling:
             text += [row_of([row["label"], *[MISSING] * (3 + len(metrics))])]
+    if others:
+        heads = ["row", "seed", "trainable", "lr", "other settings", *(m.head for m in metrics)]
+        text += ["", "## Runs with other settings than their row", "", row_of(heads)]
+        text += ["|---" * len(heads) + "|", *map(row_of, others)]
     return "\n".join(text + left_out_section(table)) + "\n"
 
 
+def _plain(row: dict, run: Run) -> list[str]:
+    label = row["label"] if run.variant in (None, "paper") else f"{row['label']}, devcode"
+    rate = f"{run.lr:g}" if run.n_params else MISSING
+    return [label, str(run.seed), f"{run.n_params:,}", rate]
+
+
+def _scores(run: Run, metrics: list[Metric]) -> list[str]:
+    return [shown(run.scores.get(metric.name), metric) for metric in metrics]
+
+
 def plain_csv(table: Table) -> str:
-    """Columns row, trainable and the scores on the official scale."""
-    names = [metric.name for metric in metrics_of(table)]
-    rows = [
-        [row["label"], run.n_params, *(_four(run.scores.get(name)) for name in names)]
-        for row, filling in rows_of(table)
-        for run in filling
-    ]
-    return _csv(["row", "trainable", *names], rows)
+    """Columns row, trainable and the scores on the official scale; where runs come apart, also what
+    they do otherwise."""
+    names, rows, marked = [metric.name for metric in metrics_of(table)], [], False
+    for row, filling, apart in plain_rows(table):
+        for run in [*filling, *apart]:
+            marks = "; ".join(run.marks) if run in apart else ""
+            scores = (_four(run.scores.get(name)) for name in names)
+            rows.append([row["label"], run.n_params, *scores, marks])
+        marked |= bool(apart)
+    head = ["row", "trainable", *names, "other settings"]
+    return _csv(head if marked else head[:-1], rows if marked else [row[:-1] for row in rows])
 
 
 def shown(score: float | None, metric: Metric) -> str:

@@ -7,7 +7,7 @@ from solo.files import check_output, write_output
 
 from .. import compare, samples
 from . import figures, render, study
-from .lines import Table, lines_of, rows_of
+from .lines import Table, lines_of, plain_rows, rows_of
 from .runs import Run, shown
 
 # Tables in miniature, that nobody reported figures for, and the names of their files.
@@ -32,6 +32,11 @@ def is_plain(table: Table) -> bool:
 
 def _stem(table: Table) -> str:
     return "table" if is_study(table) else PLAIN.get(table.name, table.name)
+
+
+def page_of(table: Table, out_dir: Path) -> Path:
+    """Where write_table writes a table's Markdown."""
+    return Path(out_dir) / f"{_stem(table)}.md"
 
 
 def write_table(table: Table, out_dir: Path, force: bool = True) -> str:
@@ -60,7 +65,11 @@ def write_table(table: Table, out_dir: Path, force: bool = True) -> str:
 
 def _samples(table: Table) -> str:
     """Some MRs with the reference and the output of each row, where the table asks for them."""
-    filled = [(row["label"], runs[0].decoding) for row, runs in rows_of(table) if runs]
+    filled = [
+        (row["label"], [*runs, *apart][0].decoding)
+        for row, runs, apart in plain_rows(table)
+        if runs or apart
+    ]
     if "samples" not in table.definition or not filled:
         return ""
     try:  # tables are written from logs alone, the samples are not
@@ -77,7 +86,7 @@ def summary(table: Table) -> str:
     """How many lines of a table our runs fill, and how many runs come apart."""
     n_rows = len(table.definition["rows"])
     if is_plain(table):
-        filled = sum(bool(filling) for _, filling in rows_of(table))
+        filled = sum(bool(filling) for _, filling, _ in plain_rows(table))
         return f"{n_rows} rows, {filled} filled with stand-ins"
     lines = lines_of(table)
     ours = [line for line in lines if line.source == "ours"]

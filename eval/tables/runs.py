@@ -10,7 +10,7 @@ A finished run is a training and one decoding of it: a directory with decode/HAS
 decoding, or a packed run, one JSON for both (eval/records.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,8 +133,8 @@ def shown(path: Path) -> str:
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def differences(run: Run, settings: dict) -> list[str]:
-    """What a run does otherwise than a row with those settings, a phrase each.
+def differences(run: Run, settings: dict, free: Sequence[str] = FREE) -> list[str]:
+    """What a run does otherwise than a row with those settings, but for the `free`, a phrase each.
 
     settings: {"model": {...}, "data": ..., "adapter": ..., "train": ..., "decode": ...}
     """
@@ -145,7 +145,7 @@ def differences(run: Run, settings: dict) -> list[str]:
     for group in ("adapter", "train", "decode"):
         of_run = run.options[group]
         for key, value in settings[group].items():
-            if key in of_run and of_run[key] != value and f"{group}.{key}" not in FREE:
+            if key in of_run and of_run[key] != value and f"{group}.{key}" not in free:
                 phrases.append(f"{group}.{key}={word(of_run[key])} (the row has {word(value)})")
     published, _ = _test_set(settings["data"].get("name"))
     for split, sha256 in settings["data"]["sha256"].items():

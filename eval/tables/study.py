@@ -11,10 +11,10 @@ import numpy as np
 
 from .. import compare, records
 from ..claims import Claim, hierarchical, holm
+from ..formats import read_hypotheses
 from ..metrics import ALL
 from ..metrics.metric import Metric
 from ..metrics.statistics import scores
-from ..readers import read_hypotheses
 from ..records import read_log
 from .lines import Table, metrics_of, rows_of
 from .render import MISSING, left_out_section, percent, row_of
@@ -75,7 +75,7 @@ def markdown(table: Table) -> str:
         head.append(", ".join(str(run.seed) for run in runs))
         intervals = _intervals(runs)
         cells = [_score(runs, metric, intervals) for metric in metrics]
-        text.append(row_of([*head, *cells, _names(runs)]))
+        text.append(row_of([*head, *cells, names_right(runs)]))
     text += [
         *_claims(table, groups, metrics[0]),
         *_differences(table, groups, metrics),
@@ -84,7 +84,7 @@ def markdown(table: Table) -> str:
     return "\n".join(text + left_out_section(table)) + "\n"
 
 
-def _names(runs: list[Run]) -> str:
+def names_right(runs: list[Run]) -> str:
     """The share of MRs with a name whose output has it, in percent."""
     right = []
     for run in runs:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from eval.command import ending
 from scripts.bench import growth as bench_growth
 from scripts.bench import report as bench_report
 from scripts.bench.decode import TOY, bench_decode, toy_model
@@ -44,6 +45,7 @@ from scripts.bench.train import (
 )
 from solo import files
 from solo.backbones import loading as backbone
+from solo.cli.terminal import show
 from solo.cli.timing import LENGTHS, TARGETS
 from solo.datasets import data
 from solo.datasets.data import Example
@@ -227,7 +229,8 @@ def main() -> None:
     if not args.redraw:
         measure(args, path)
     bench_report.write(path, before)
-    print(path.with_suffix(".md").read_text(encoding="utf-8"))
+    show(path.with_suffix(".md").read_text(encoding="utf-8"))
+    ending([path, path.with_suffix(".md")], "git diff results/bench")
 
 
 def measure(args, path: Path) -> None:

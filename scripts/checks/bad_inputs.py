@@ -103,7 +103,7 @@ def bad_inputs(world: World, finished: Path) -> Iterator[Bad]:
         f"run/decode/{decoding}/predictions.tsv": evaluate,
         f"run/decode/{decoding}/environment.json": evaluate,
         f"run/decode/{decoding}/metrics.json": evaluate,
-        "run/train_log.jsonl": ["scripts/tune.py", str(work)],
+        "run/train_log.jsonl": ["scripts/tune.py", "--runs", str(work)],
         "data/lora_format/train.txt": train, "data/lora_format/valid.txt": train,
         "data/lora_format/test.txt": decode, "backbone/config.json": train,
         "backbone/model.safetensors": train, "backbone/tokenizer.json": train,

@@ -15,7 +15,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from eval.readers import read_hypotheses
+from eval.formats import read_hypotheses
 from solo import files
 from solo.cli.command import one_line_errors, plain_parser
 from solo.runs.run import PREDICTIONS, open_run

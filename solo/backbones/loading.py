@@ -58,6 +58,8 @@ def load_backbone(directory: Path) -> PreTrainedModel:
     config = without_dropout(config_class(kind).from_pretrained(directory))
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # what it would warn of is an error below
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # a second or two of a file that is there
     try:
         model, report = model_class(config).from_pretrained(
             directory,
@@ -73,6 +75,8 @@ def load_backbone(directory: Path) -> PreTrainedModel:
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         keys = sorted(map(str, report.get(problem, ())))
         keys = [key for key in keys if not key.endswith(backbone.CONSTANTS)]

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import warnings
 from contextlib import contextmanager
 from json import JSONDecodeError
@@ -157,21 +158,45 @@ if Path(sys.argv[0]).resolve().parent == ROOT / "scripts":
 
 
 @contextmanager
-def progress_bar(label: str, unit: str = "step"):
-    """Yield a callback (done, total, info) that draws a bar with an ETA on standard error."""
-    bar = None
+def progress_bar(label: str, unit: str = "step", delay: float = 0):
+    """Yield a callback (done, total, info) that draws a bar with an ETA on standard error.
+
+    delay: seconds until it is drawn. info may name a part of the work as "part", with numbers of
+    its own (a validation): the bar shows that until one comes without, and then goes on.
+    """
+    bar, part, kept = None, "", (0, 0, 0, 0.0)
 
     def report(done: int, total: int, info: dict | None = None) -> None:
-        nonlocal bar
+        nonlocal bar, part, kept
+        info = dict(info or {})
+        new = info.pop("part", "")
         if bar is None:  # a resumed run starts where it stopped
-            bar = tqdm(desc=label, unit=unit, total=total, initial=done - 1, mininterval=0.5)
-        bar.set_postfix(info or {}, refresh=False)
+            bar = tqdm(desc=label, unit=unit, total=total, initial=0 if new else done - 1,
+                       mininterval=0.5, smoothing=0, delay=delay)  # fmt: skip
+        if new and not part:
+            kept = (bar.n, bar.total, bar.initial, time.time() - bar.start_t)
+            bar.set_description_str(f"{new}: {label}", refresh=False)
+            bar.reset(total)
+            bar.initial = 0
+        elif part and not new:
+            back()
+        part = new
+        bar.set_postfix(info, refresh=False)
         bar.update(done - bar.n)
+
+    def back() -> None:
+        """From a part to the whole, whose time it took does not count as steps."""
+        bar.set_description_str(label, refresh=False)
+        bar.reset(kept[1])
+        bar.n, bar.initial, bar.last_print_n = kept[0], kept[2], kept[0]
+        bar.start_t, bar.last_print_t = time.time() - kept[3], time.time()
 
     try:
         yield report
     finally:
         if bar is not None:
+            if part and bar.n and kept[0]:  # there were steps before it
+                back()
             bar.close()
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from eval.metrics import SETS
 from eval.metrics.statistics import read, save
 from eval.records import contradiction, read_scores
-from eval.score import not_measured, score_files
+from eval.score import SOON, not_measured, score_files
+from solo.cli.command import progress_bar
 from solo.datasets import source_of
 from solo.datasets.download import check_file
 from solo.files import file_sha256, read_json, write_json
@@ -35,7 +36,8 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
                 held.enter_context(run.lock())
             entries = [held.enter_context(run.stage("evaluate")) for run, _ in unscored]
             predictions = [run.decoding / PREDICTIONS for run, _ in unscored]
-            results = score_files(references, predictions, metrics=metrics)
+            with progress_bar("score", "segment", SOON) as report:
+                results = score_files(references, predictions, report=report, metrics=metrics)
             for (run, inputs), entry, result in zip(unscored, entries, results, strict=True):
                 write_json(run.decoding / METRICS, result.scores)
                 sums = {

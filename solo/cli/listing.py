@@ -1,7 +1,7 @@
 """Runs as a table: what each does otherwise than the defaults, how far it is, its scores."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,13 @@ from eval.latex import escaped
 from eval.metrics import ALL
 from eval.tables.figures import plt, save
 from eval.tables.runs import decodings_of, reason, shown
-from solo.adapters import make_config
+from solo.cli.terminal import aligned, width
 from solo.files import write_output
 from solo.options import check
+from solo.runs import naming
 from solo.runs.config import DecodeConfig, RunConfig, from_values
 from solo.runs.identity import NO_EFFECT, NO_EFFECT_ON_OUTPUTS
 from solo.runs.run import Run
-from solo.training.recipe import TrainConfig
 
 NO_SETTING = {f"train.{name}" for name in NO_EFFECT}
 NO_SETTING |= {f"decode.{name}" for name in NO_EFFECT_ON_OUTPUTS}
@@ -94,16 +94,15 @@ def in_words(config: RunConfig) -> str:
 
     The learning rate, which has a column of its own, is left out.
     """
-    _, method_defaults = make_config({"name": config.method})
-    defaults = {"adapter": method_defaults, "train": TrainConfig(), "decode": DecodeConfig()}
-    options = options_of(config)
+    options, default = options_of(config), asdict(DecodeConfig())
+    other = naming.differences(config)
+    other |= {
+        f"decode.{key}": options[f"decode.{key}"]
+        for key in default
+        if options.get(f"decode.{key}", default[key]) != default[key]
+    }
     words = [options[key] for key in ("adapter", "model", "data")]
-    for group, default in defaults.items():
-        for field in fields(default):
-            name = f"{group}.{field.name}"
-            value = options.get(name, getattr(default, field.name))
-            if value != getattr(default, field.name) and name != "train.lr":
-                words.append(f"{field.name}={value}")
+    words += [f"{k.split('.')[1]}={value}" for k, value in other.items() if k != "train.lr"]
     return " ".join(words)
 
 
@@ -137,28 +136,23 @@ def varying(frame: pd.DataFrame) -> list[str]:
     return [c for c in options if frame[c].dropna().map(str).nunique() > 1]
 
 
-def summary(runs: Sequence[Run]) -> str:
-    """Scores and directories of finished runs; of several, what varied as columns of a table.
+def summary(runs: Sequence[Run]) -> tuple[str, list[str]]:
+    """(scores of finished runs as a table, with what varied as columns; the paths to be told).
 
     Where one number varied over three values or more, a picture of BLEU over it is made beside the
     runs.
     """
     frame, _ = table_of({run.decoding: (run.directory, run.decoding) for run in runs}.values())
     columns = varying(frame) if len(frame) > 1 else ["settings"]
-    lines = [rendered(frame, columns), "", *frame["directory"]]
-    if len(frame) == 1:
-        return "\n".join(
-            [*lines, f"next: python scripts/generate.py run={runs[0].directory} mr=..."]
-        )
+    text, paths = rendered(frame, columns), [*frame["directory"]]
     numeric = [c for c in ("lr", *columns) if frame[c].nunique() > 2 and _is_numeric(frame[c])]
     if len(numeric) == 1:
         [column] = numeric
         path = runs[0].directory.parent / f"BLEU_over_{column}.png"
         figure = bleu_over(frame, column)
         write_output(path, lambda temporary: save(figure, temporary))
-        lines.append(shown(path))
-    folder = runs[0].directory.parent
-    return "\n".join([*lines, f"next: python scripts/runs.py {shown(folder)} --sort BLEU"])
+        paths.insert(0, shown(path))
+    return text, paths
 
 
 def _is_numeric(values: pd.Series) -> bool:
@@ -179,14 +173,21 @@ def bleu_over(frame: pd.DataFrame, column: str):
 
 
 def rendered(frame: pd.DataFrame, columns: list[str], form: str = "text") -> str:
-    """The columns as aligned text, CSV or LaTeX; what is missing shows as a dash."""
+    """The columns as text for a terminal, CSV or LaTeX; what is missing shows as a dash.
+
+    As text a run is called by its hash, and its directory and its settings, where they are among
+    the columns, stand below its figures.
+    """
     scores = [name for name in ALL if name in frame]
+    directories = frame["directory"]
     frame = frame[[*FIXED[:2], *columns, *FIXED[2:], *scores, *(["directory"] * (form == "csv"))]]
     if form == "csv":
         return frame.to_csv(index=False)
     digits = {name: ALL[name].digits for name in scores} | {"valid_loss": 3}
     shown_as = {key: (lambda value, n=n: f"{value:.{n}f}") for key, n in digits.items()}
     shown_as |= {"lr": "{:g}".format, "parameters": "{:,.0f}".format}
+    if form == "text":
+        shown_as["run"] = lambda name: naming.hash_of(Path(name)) or name
     cells = frame.astype(object).where(frame.notna(), None)
     for key in cells:
         cells[key] = cells[key].map(
@@ -198,4 +199,23 @@ def rendered(frame: pd.DataFrame, columns: list[str], form: str = "text") -> str
         lines = [rf"\begin{{tabular}}{{{'l' * len(cells.columns)}}}", r"\toprule", head + r" \\"]
         lines += [r"\midrule", *(" & ".join(row) + r" \\" for row in rows)]
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
-    return cells.to_string(index=False)
+    notes = []
+    for directory, settings in zip(directories, cells.get("settings", directories), strict=True):
+        notes.append([directory.split("/decode/")[0], settings] if "settings" in cells else [])
+    figures, left_out = _narrow(cells.drop(columns="settings", errors="ignore"), scores)
+    lines = aligned([list(figures), *figures.values.tolist()], width(), notes)
+    lines += [f"left out for room: {', '.join(left_out)}; --csv has all"] if left_out else []
+    return "\n".join(lines)
+
+
+def _narrow(cells: pd.DataFrame, scores: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
+    """(the columns that a line of the terminal has room for, the others): what all runs have alike
+    goes first, then the last scores."""
+    alike = [c for c in ("state", "seed", "valid_loss", "lr") if cells[c].nunique() == 1]
+    left_out: list[str] = []
+    for column in [*alike, *scores[:0:-1]]:
+        rest = cells.drop(columns=left_out)
+        if sum(max(len(c), *map(len, rest[c])) + 1 for c in rest) - 1 <= width():
+            break
+        left_out.append(column)
+    return cells.drop(columns=left_out), left_out

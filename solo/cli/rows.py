@@ -88,9 +88,15 @@ def row_settings(names: Iterable[str]) -> dict[str, dict]:
     return {name: _row_settings(name) for name in names}
 
 
+def own_settings(table: str) -> dict[str, dict]:
+    """The same for the rows of a table that runs them elsewhere than their experiment files say."""
+    own = own_overrides([table])
+    return {name: _row_settings(name, tuple(overrides)) for name, overrides in own.items()}
+
+
 @functools.cache
-def _row_settings(name: str) -> dict:
-    values = compose_values([f"experiment={name}"])
+def _row_settings(name: str, overrides: tuple[str, ...] = ()) -> dict:
+    values = compose_values([f"experiment={name}", *overrides])
     return {group: values[group] for group in SETTINGS}
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eval.tables.packed import lacks_scores, score_again
-from eval.tables.report import write_figures, write_table
+from eval.tables.report import page_of, write_figures, write_table
 from solo import files
 from solo.cli.command import CONFIGS
 from solo.cli.evaluate import evaluate_runs
@@ -30,15 +30,16 @@ def read_list(name: str) -> dict:
     return files.read_yaml(CONFIGS / "study" / f"{name}.yaml")
 
 
-def write(name: str, overrides: Sequence[str], carried: bool = False) -> str:
-    """Resolve a study into data/study/NAME/study.json, if `carried` packed with its data."""
+def write(name: str, overrides: Sequence[str], carried: bool = False) -> tuple[Path, int]:
+    """Resolve a study into data/study/NAME/study.json, if `carried` packed with its data; returns
+    that path and the number of runs."""
     folder = STUDIES / name
     study = resolve(name, overrides)
     if carried:
         pack(folder, study.jobs[0].config)
         study = resolve(name, overrides, carried)
     write_study(folder / "study.json", study)
-    return f"{folder / 'study.json'}: {len(study.jobs)} runs"
+    return folder / "study.json", len(study.jobs)
 
 
 def resolve(name: str, overrides: Sequence[str], carried: bool = False) -> Study:
@@ -132,8 +133,9 @@ def _score_packed(folder: Path, references: Path) -> None:
         score_again(older, references)
 
 
-def score(name: str) -> str:
-    """Score every decoded run of a study and write its table and pictures; the table's text."""
+def score(name: str) -> tuple[str, Path]:
+    """Score every decoded run of a study and write its table and pictures; the table's text, and
+    where it is."""
     listed = read_list(name)
     home = Path(listed["home"])
     references = compose_row(listed["against"], listed["overrides"]).evaluate
@@ -148,4 +150,4 @@ def score(name: str) -> str:
     _score_packed(home / "runs", Path(references.references))
     table = table_of(name, home / "runs", definition(name))
     write_figures(table, home)
-    return write_table(table, home)
+    return write_table(table, home), page_of(table, home)

@@ -7,7 +7,7 @@ from eval.tables.lines import Table, read_table, rows_named, table_names
 from eval.tables.runs import claimed_rows
 from solo.cli.command import say
 from solo.cli.counts import doubt, row_counts
-from solo.cli.rows import reported_tables, row_settings
+from solo.cli.rows import own_settings, reported_tables, row_settings
 
 
 def table_of(name: str, runs_dir: Path, definition: dict | None = None) -> Table:
@@ -22,6 +22,7 @@ def table_of(name: str, runs_dir: Path, definition: dict | None = None) -> Table
     rows = rows_named(reported, name)
     known = {row for table in table_names(reported) for row in rows_named(reported, table)}
     settings = row_settings(dict.fromkeys([*rows, *sorted(claimed_rows(runs_dir) & known)]))
+    settings |= {} if definition else own_settings(name)
     counts = row_counts({row: settings[row] for row in rows})
     return read_table(reported, name, runs_dir, settings, counts, doubt)
 

@@ -1,5 +1,6 @@
 """Finished runs that differ in their learning rate alone, compared by validation loss."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,13 @@ class Trained:
 
 def read_trained(runs_dir: Path) -> tuple[list[Trained], list[str]]:
     """(finished trainings, a line for each directory left out)."""
+    return read_runs(sorted(path for path in Path(runs_dir).glob("*") if path.is_dir()))
+
+
+def read_runs(directories: Iterable[Path]) -> tuple[list[Trained], list[str]]:
+    """The same of named directories."""
     found, left_out = [], []
-    for directory in sorted(path for path in Path(runs_dir).glob("*") if path.is_dir()):
+    for directory in directories:
         try:
             found.append(_read(directory))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -50,16 +56,19 @@ def _read(directory: Path) -> Trained:
     return Trained(rest, label, lr, int(training["seed"]), float(losses[-1]))
 
 
-def report(trained: list[Trained]) -> str:
-    """A table for each group of runs that differ in learning rate and seed alone, best marked."""
+def report(trained: list[Trained]) -> tuple[str, list[float]]:
+    """(a table for each group of runs that differ in learning rate and seed alone, best marked; the
+    best rate of each)."""
     groups: dict[str, dict[float, list[Trained]]] = {}
     for run in trained:
         groups.setdefault(run.rest, {}).setdefault(run.lr, []).append(run)
-    out = []
+    out: list[str] = []
+    best: list[float] = []
     for rates in groups.values():
         if len(rates) < 2:
             continue
         choice = choose({lr: [r.valid_loss for r in runs] for lr, runs in rates.items()})
+        best.append(choice.best)
         labels = sorted({run.label for runs in rates.values() for run in runs})
         out += [labels[-1], f"  {'lr':>8}  {'valid loss':>10}  seeds"]
         for lr in sorted(rates):
@@ -68,4 +77,4 @@ def report(trained: list[Trained]) -> str:
             out.append(f"  {lr:8g}  {choice.losses[lr]:10.4f}  {seeds}{mark}")
         if choice.at_edge:
             out.append("  the best is at the end of what was tried; try beyond it")
-    return "\n".join(out)
+    return "\n".join(out), best

@@ -28,8 +28,10 @@ def reporter(end: float):
                 raise TimeUp
             if now - last > 20 or done == total:
                 last = now
-                words = " ".join(f"{key} {value}" for key, value in (info or {}).items())
-                print(f"{label}: {done:,} of {total:,} {words}", flush=True)
+                info = dict(info or {})
+                part = f", {info.pop('part')}" if "part" in info else ""
+                words = " ".join(f"{key} {value}" for key, value in info.items())
+                print(f"{label}{part}: {done:,} of {total:,} {words}", flush=True)
 
         yield report
 

@@ -42,7 +42,9 @@ def bundle(home: Path, out: Path) -> list[str]:
     kept += [
         path
         for path in everything
-        if path.name == WEIGHTS and path.match("runs/*/*") and "full-" not in str(path)
+        if path.name == WEIGHTS
+        and path.match("runs/*/*")
+        and not path.parent.name.startswith("full-")
     ]
     parts: list[list[Path]] = []
     size = BUNDLE

@@ -65,16 +65,19 @@ def stage(run_dir: Path, name: str):
 
 
 @contextmanager
-def lock(directory: Path):
+def lock(directory: Path, name: str | None = None):
     """Hold a run directory; RuntimeError at once if another process holds it.
 
     The operating system keeps the lock, on a file beside the directory, and drops it when the
-    process ends, however it ends. Whoever holds it may take it again within the same process.
-    Incomplete files that a killed process left in the directory are removed.
+    process ends, however it ends. The file is called after the directory, or by `name`, where
+    directories of several names must exclude one another. Whoever holds it may take it again within
+    the same process. Incomplete files that a killed process left in the directory are removed.
     """
     directory = Path(directory).resolve()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(directory.parent / f".{directory.name}.lock", timeout=0, is_singleton=True)
+    held = FileLock(
+        directory.parent / f".{name or directory.name}.lock", timeout=0, is_singleton=True
+    )
     try:
         held.acquire()
     except Timeout:

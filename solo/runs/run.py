@@ -15,7 +15,7 @@ from typing import Any
 
 from solo.files import read_json, read_yaml, to_yaml, write_json, write_text
 from solo.options import check
-from solo.runs import checkpoint, record
+from solo.runs import checkpoint, naming, record
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import VERSION, decoding_identity, short_name, training_identity
 from solo.runs.memory import check_memory
@@ -71,8 +71,13 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the directory; RuntimeError at once if another process has it in use."""
-        with record.lock(self.directory):
+        """Hold the run; RuntimeError at once if another process has it in use, or has made it
+        under another name meanwhile."""
+        with record.lock(self.directory, naming.hash_of(self.directory)):
+            if naming.hash_of(self.directory) == self.name:
+                other = naming.find(self.directory.parent, self.name) or self.directory
+                if other.name != self.directory.name:
+                    raise RuntimeError(f"{other} is this run, made meanwhile; start again")
             yield
 
     @contextmanager
@@ -124,10 +129,12 @@ def make_run(config: RunConfig, planned: bool = False, company: Sequence[str] = 
     identity = training_identity(config, planned)
     if company:
         identity |= {"shared_draws": list(company)}
-    name = f"{config.method}-{Path(config.model.path).name}-{short_name(identity)}"
-    directory = Path(config.output_dir or Path(config.runs_dir) / name)
+    name, folder = short_name(identity), Path(config.runs_dir)
+    found = None if config.output_dir else naming.find(folder, name)
+    place = found or folder / f"{naming.words(config)}-{name}"
+    directory = Path(config.output_dir or place)
     saved = directory / "identity.json"
-    if saved.exists() and short_name(read_identity(directory)) != short_name(identity):
+    if saved.exists() and short_name(read_identity(directory)) != name:
         raise ValueError(
             f"{directory} holds the run of another configuration; choose another output_dir"
         )

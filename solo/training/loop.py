@@ -66,7 +66,7 @@ def train(
     per_epoch = math.ceil(len(train_examples) / config.batch_size)
 
     def validate(step: int) -> float:
-        [loss] = validation_losses(model, valid_examples, config, processes)
+        [loss] = validation_losses(model, valid_examples, config, processes, 1, on_progress)
         check_finite([loss], [run_dir], step)
         log.write({"step": step, "epoch": step / per_epoch, "valid_loss": loss})
         return loss

@@ -1,5 +1,6 @@
 """The loss of a batch, and of the validation set, for any number of runs side by side."""
 
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -15,6 +16,7 @@ from solo.backbones.fast import frozen_products
 from solo.datasets.data import Example
 from solo.training.batches import IGNORED, Batch, PackedBatch, collate, pack, pad, to_device
 from solo.training.checked import LIMITS, Loss, checked, same_draws, without_dropout
+from solo.training.progress import Progress
 from solo.training.recipe import TrainConfig
 
 CHUNK = 8  # rows of logits that stay in a core's cache together
@@ -22,6 +24,7 @@ COMPILE_FROM = 2000  # steps that pay for a compilation
 # Batches that a compiled step is checked on: a CUDA graph is warmed up, recorded, then replayed,
 # for each of the few shapes by itself.
 COMPILED_CHECKS = 8
+SOON, EVERY = 2.0, 0.5  # seconds of a validation until it is told of, and from then on
 
 
 def summed_loss(model, batch: Batch, runs: int, smoothing: float) -> Tensor:
@@ -105,10 +108,19 @@ def _say(note: Callable[[str], None], what: str, why: str) -> None:
 
 @torch.no_grad()
 def validation_losses(
-    model, examples: list[Example], config: TrainConfig, accelerator: Accelerator, runs: int = 1
+    model,
+    examples: list[Example],
+    config: TrainConfig,
+    accelerator: Accelerator,
+    runs: int = 1,
+    on_progress: Progress = lambda done, total, info: None,
 ) -> list[float]:
-    """Mean negative log-likelihood per target token (nats) of each run, without label smoothing."""
+    """Mean negative log-likelihood per target token (nats) of each run, without label smoothing.
+
+    on_progress hears of examples, as a part of its own, where that takes more than a moment.
+    """
     model.eval()
+    told = time.monotonic() + SOON
     total = torch.zeros(runs, dtype=torch.float64)
     by_length = sorted(examples, key=lambda example: len(example.ids))  # little padding
     size, index = config.valid_batch_size, accelerator.process_index
@@ -116,6 +128,9 @@ def validation_losses(
         batch = to_device(collate([by_length[i : i + size]] * runs), model.device)
         with autocast(model, config):
             total += summed_loss(model, batch, runs, 0.0).cpu().double()  # MPS has none
+        if accelerator.is_main_process and time.monotonic() > told:
+            told = time.monotonic() + EVERY
+            on_progress(min(i + size, len(by_length)), len(by_length), {"part": "validate"})
     if accelerator.num_processes > 1:
         total = accelerator.reduce(total.to(accelerator.device), "sum").cpu()
     return (total / sum(example.n_targets for example in examples)).tolist()

@@ -139,7 +139,9 @@ def _train(model, runs, train_examples, valid_examples, processes, on_progress) 
                     log.write(log_entry(step, step / per_epoch, mean, lr, speed, run.attached))
             on_progress(step, total, shown(losses.detach(), step, config.log_every))
             if step % per_epoch == 0 or step == total:
-                valid = validation_losses(model, valid_examples, config, processes, len(runs))
+                valid = validation_losses(
+                    model, valid_examples, config, processes, len(runs), on_progress
+                )
                 check_finite(valid, run_dirs, step)
                 for log, loss in zip(logs, valid, strict=True):
                     log.write({"step": step, "epoch": step / per_epoch, "valid_loss": loss})

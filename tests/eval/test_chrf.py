@@ -10,7 +10,7 @@ from sacrebleu.metrics import CHRF
 
 from eval.metrics.chrf import METRIC, measure
 from eval.metrics.texts import Texts
-from eval.pairing import load
+from eval.readers import load
 
 ORIGINAL = CHRF(word_order=2)
 

@@ -55,13 +55,15 @@ def test_runs_of_the_papers_tables_fill_it_and_only_their_rows_have_a_difference
 
 
 def test_the_demos_runs_land_in_a_table_of_their_own(tmp_path):
-    make_run(tmp_path / "runs", "a", row="family/ssl", lr=0.02, stand_in="demo", mrs=60)
+    recipe = {"max_steps": 200, "warmup_steps": 20, "log_every": 10, "save_every": 100}
+    made = {"stand_in": "demo", "mrs": 60, "train": recipe, "path": "data/backbones/standin12"}
+    make_run(tmp_path / "runs", "a", row="family/ssl", lr=0.002, n_params=64_512, **made)
     make_run(tmp_path / "runs", "b", row="demo/lora", stand_in="demo", mrs=60)  # rank 4: another
     markdown = report.write_table(table_of("demo-family", tmp_path / "runs"), tmp_path / "out")
     assert "(not a reproduction)" in markdown.splitlines()[0]
     lines = table_lines(markdown)
     assert len(lines) == len(ROWS)
-    filled = "| SSL | 1 | 64,512 | 0.02 | 67.64 | 8.640 | 45.70 | 68.32 | 2.310 |"
+    filled = "| SSL | 1 | 64,512 | 0.002 | 67.64 | 8.640 | 45.70 | 68.32 | 2.310 |"
     assert [line for line in lines if not line.endswith("| – | – | – | – |")] == [filled]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"family.md", "family.csv"}
 

@@ -142,7 +142,7 @@ def test_real_outputs_fast_and_official():
     if not os.environ.get("EVAL_ALL_SYSTEMS"):
         pytest.skip("takes half a minute; set EVAL_ALL_SYSTEMS=1")
     from eval.metrics.ptb import tokenize_corpora
-    from eval.pairing import load
+    from eval.readers import load
 
     loaded = load(Path(data, "testset_w_refs.csv"), [Path(systems, "tuda.tsv")])
     corpora = tokenize_corpora([(d.hypotheses, d.references) for d in loaded])

@@ -57,6 +57,17 @@ def test_a_packed_run_is_the_run(tmp_path):
         assert (kept.statistics[name] == before.statistics[name]).all(), name
 
 
+@pytest.mark.parametrize("packed", ["solo-small-0a1b2c3d", "0a1b2c3d"])
+def test_a_run_that_is_packed_already_keeps_its_name(tmp_path, packed):
+    """Its directory may have other words since; the hash says that it is the same run."""
+    out = tmp_path / "packed"
+    first = pack(made(tmp_path / "before", packed), out, REPORTED)
+    again = made(tmp_path / "now", "solo-r128-s0.4-small-0a1b2c3d")
+    assert pack(again, out, REPORTED, force=True) == first == out / f"{packed}.json"
+    other = pack(made(tmp_path / "now", "solo-small-ffffffff"), out, REPORTED)
+    assert {path.name for path in out.glob("*.json")} == {first.name, other.name}
+
+
 def test_tables_and_pictures_of_packed_runs_are_the_same(tmp_path):
     for name, row in (("s", "solo"), ("l", "lora")):
         pack(made(tmp_path / "runs", name, row=f"table1/{row}_s"), tmp_path / "packed", REPORTED)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from eval.pairing import load
+from eval.readers import load
 
 REFS = 'mr,ref\n"a[1], b[2]",one\n"a[1], b[2]",two\nc[3],three\n"a[1], b[2]",four\n'
 LORA = "a : 1 | b : 2||one . \na : 1 | b : 2||two . \nc : 3||three . \na : 1 | b : 2||four . \n"

@@ -18,7 +18,7 @@ from eval.metrics.mteval import matches
 from eval.metrics.nist import nist
 from eval.metrics.ptb import tokenize
 from eval.metrics.statistics import scores as scores_of
-from eval.pairing import load
+from eval.readers import load
 from eval.score import score, score_files, score_systems
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ import pytest
 from eval.compare import Outputs, compare
 from eval.metrics.slot_errors import METRIC, errors, read_mr, said
 from eval.metrics.texts import Texts
-from eval.pairing import load
+from eval.readers import load
 from eval.score import main, not_measured, score
 
 MR = "name[Zizzi], eatType[pub], priceRange[£20-25], customer rating[low], familyFriendly[no]"

@@ -18,7 +18,7 @@ from eval.metrics.systems import score_systems
 from eval.metrics.ter import edits
 from eval.metrics.texts import Texts
 from eval.metrics.webnlg import SEEN, measure_bleu, measure_chrf
-from eval.pairing import load
+from eval.readers import load
 from eval.score import main, score_files
 
 XML = """<?xml version="1.0"?>

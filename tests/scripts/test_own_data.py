@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.pairing import load
+from eval.readers import load
 from solo.backbones.loading import load_tokenizer
 from solo.datasets.data import read_pairs, read_rows
 from solo.standin.pretrain import new_model

@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from solo.cli.listing import read_folder
+from solo.cli.listing import read_folder, rendered, varying
+from solo.cli.terminal import fitted
 from solo.standin.demo_data import write_demo_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +60,7 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path, run_script):
     result = run_script("scripts/runs.py", tmp_path)
     assert result.code == 1 and str(broken) in result.err and "damaged" in result.err
     assert f"{tmp_path / 'begun'}: left out, unfinished: no config.yaml" in result.err
-    assert len(result.out.splitlines()) == len(packed())  # the head, and one run less
+    assert result.out.count(".json\n") == len(packed()) - 1  # a line with the path of each
     assert run_script("scripts/runs.py", tmp_path / "no").err.endswith("name one that holds runs\n")
 
 
@@ -72,9 +74,36 @@ def test_a_sweep_ends_with_a_table_and_a_picture_of_what_varied(
         "train.warmup_steps=0", "decode.max_new_tokens=4", "decode.beam=1",
     )  # fmt: skip
     assert result.code == 0, result.err
-    head, *lines = result.out.splitlines()
-    assert head.split()[:4] == ["run", "state", "adapter.rank", "parameters"]
-    assert [line.split()[2] for line in lines[:3]] == ["2", "4", "8"]
+    head, _, *lines = result.out.splitlines()
+    columns = head.split()
+    assert [line.split()[columns.index("adapter.rank")] for line in lines[:3]] == ["2", "4", "8"]
     frame, unread = read_folder(tmp_path / "runs")
-    assert sorted(frame["directory"]) == sorted(lines[4:7]) and unread == []
+    *made, last = result.err.split("made: ", 1)[1].splitlines()
+    told = [line.removeprefix("made: ") for line in made]
+    assert sorted(told) == sorted(
+        [*frame["directory"], f"{tmp_path}/runs/BLEU_over_adapter.rank.png"]
+    )
+    assert last == f"next: python scripts/runs.py {tmp_path}/runs --sort BLEU" and unread == []
     assert (tmp_path / "runs/BLEU_over_adapter.rank.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_the_list_fits_a_terminal(monkeypatch):
+    """A run by its hash, what it is below its figures, and no more columns than have room."""
+    monkeypatch.setenv("COLUMNS", "80")
+    frame, _ = read_folder(COMMITTED)
+    for columns in (["settings"], varying(frame)):
+        lines = rendered(frame, columns).splitlines()
+        assert max(map(len, lines)) <= 100
+        for name in packed():
+            assert any(line.startswith(name[-8:]) for line in lines)
+    assert "left out for room: " in lines[-1]
+
+
+def test_every_table_of_the_repository_fits_a_terminal():
+    """Folded at spaces: no word and no number of a table is lost."""
+    for path in sorted((ROOT / "results").rglob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        shown = fitted(text, 100)
+        assert max(map(len, shown.splitlines())) <= 100, path
+        numbers = [re.findall(r"\d+(?:[.,]\d+)*", part) for part in (text, shown)]
+        assert sorted(numbers[0]) == sorted(numbers[1]), path

@@ -44,7 +44,9 @@ def test_the_rate_with_the_lowest_last_validation_loss(tmp_path):
     best = make_run(tmp_path, 1e-3, 2, [2.5, 2.55])
     files.write_json(best / "metrics.json", {"BLEU": 0.99})  # never looked at
     trained, left_out = tune.read_trained(tmp_path)
-    assert tune.report(trained).splitlines() == [
+    text, best_rates = tune.report(trained)
+    assert best_rates == [5e-4]
+    assert text.splitlines() == [
         "table9/lora_r4 on gpt2, 2 steps, fp32",
         "        lr  valid loss  seeds",
         "    0.0001      2.5000  1, 2",
@@ -57,7 +59,7 @@ def test_the_rate_with_the_lowest_last_validation_loss(tmp_path):
 def test_a_best_rate_at_the_end_is_said_to_be(tmp_path):
     for lr in (1e-4, 1e-3):
         make_run(tmp_path, lr, 1, [lr])
-    text = tune.report(tune.read_trained(tmp_path)[0])
+    text, _ = tune.report(tune.read_trained(tmp_path)[0])
     assert text.endswith("the best is at the end of what was tried; try beyond it")
 
 

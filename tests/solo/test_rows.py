@@ -2,7 +2,7 @@
 
 import pytest
 
-from eval.pairing import load
+from eval.readers import load
 from solo.datasets import data
 
 

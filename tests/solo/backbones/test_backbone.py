@@ -120,3 +120,9 @@ def test_tokenizer_without_files(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(ValueError, match="it needs tokenizer.json, or vocab.json and merges.txt"):
         backbone.load_tokenizer(tmp_path)
+
+
+def test_loading_draws_no_bar_of_its_own(checkpoint_dir, capfd):
+    """Beside the bar of a training there is none of a library's."""
+    backbone.load_backbone(checkpoint_dir)
+    assert capfd.readouterr().err == ""

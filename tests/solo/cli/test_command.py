@@ -4,13 +4,20 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
 
 from scripts.checks import refusals
-from solo.cli.command import check_writable, in_words, one_line_errors, plain_parser
+from solo.cli.command import (
+    check_writable,
+    in_words,
+    one_line_errors,
+    plain_parser,
+    progress_bar,
+)
 from solo.cli.compose import compose_values, expand, in_checkout
 from solo.files import ROOT
 
@@ -177,3 +184,33 @@ def test_bad_command_lines(script, arguments, text, monkeypatch):
 def test_the_list_is_long_and_names_each_line_once():
     assert len(CASES) >= 200
     assert len({(script, *arguments) for script, arguments, _ in CASES}) == len(CASES)
+
+
+def test_one_bar_shows_a_validation_and_goes_on(capsys):
+    """The steps stand still meanwhile; the validation has numbers and an ETA of its own."""
+    with progress_bar("train") as report:
+        report(1, 4, {"loss": "2.0"})
+        report(2, 4, {"loss": "1.9"})
+        for done in (16, 32):
+            report(done, 40, {"part": "validate"})
+            time.sleep(0.6)  # a bar is drawn every half second
+        report(3, 4, {"loss": "1.8"})
+        report(4, 4, {"loss": "1.7"})
+    drawn = [line.strip() for line in capsys.readouterr().err.split("\r") if line.strip()]
+    assert any(line.startswith("validate: train:") and "32/40" in line for line in drawn)
+    assert drawn[-1].startswith("train: 100%") and "4/4" in drawn[-1] and "loss=1.7" in drawn[-1]
+
+
+def test_a_bar_that_ends_in_a_validation_says_all_steps(capsys):
+    with progress_bar("train") as report:
+        report(4, 4, {})
+        report(8, 40, {"part": "validate"})
+    last = [line for line in capsys.readouterr().err.split("\r") if line.strip()][-1]
+    assert last.startswith("train: 100%") and "4/4" in last
+
+
+def test_what_is_done_soon_has_no_bar(capsys):
+    with progress_bar("score", delay=30) as report:
+        report(1, 2)
+        report(2, 2)
+    assert capsys.readouterr().err == ""

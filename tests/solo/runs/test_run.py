@@ -113,7 +113,7 @@ with filelock.FileLock(sys.argv[1]):
 def test_a_run_that_another_process_has_in_use(config):
     run = make_run(config)
     run.directory.parent.mkdir()
-    command = [sys.executable, "-c", HOLDER, run.directory.parent / f".{run.directory.name}.lock"]
+    command = [sys.executable, "-c", HOLDER, run.directory.parent / f".{run.name}.lock"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
         for stage in (stages.train_run, stages.decode_run):

@@ -272,3 +272,15 @@ def test_bf16_trains(tmp_path):
     assert math.isfinite(result["valid_loss"])
     assert copy.copy(bf16).keys() == fp32.keys()
     assert any(not torch.equal(fp32[name], bf16[name]) for name in fp32)
+
+
+def test_a_long_validation_is_told_of_while_it_goes_on(model, monkeypatch):
+    examples = [Example([1, 2, 3, 4], 1)] * 5
+    told: list[tuple] = []
+    arguments = (model, examples, TrainConfig(valid_batch_size=2), make_accelerator(), 1)
+    quick = validation_losses(*arguments, lambda *progress: told.append(progress))
+    assert told == []
+    monkeypatch.setattr("solo.training.loss.SOON", -1.0)
+    monkeypatch.setattr("solo.training.loss.EVERY", -1.0)
+    assert validation_losses(*arguments, lambda *progress: told.append(progress)) == quick
+    assert told == [(done, 5, {"part": "validate"}) for done in (2, 4, 5)]

@@ -1,0 +1,90 @@
+"""JSON Lines for the scorer: an object a line, of which it takes the MR and the text or texts.
+
+They are known by what they hold, whatever the file is called, so that none is scored as plain text.
+A field is chosen by the beginning of its name, as a table's columns are; names that only JSON has
+come after those. Other fields may hold anything. JSON of another form is refused.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from solo.rows import OUTPUT, REFERENCE, SOURCE, columns_named, one_line, without_mark
+
+FIELDS = {  # beginnings of names, the first group that fits decides
+    SOURCE: (SOURCE, ("input", "context", "prompt")),
+    OUTPUT: (("out", "sys"), ("pred", "hyp", "generat", "text", "completion"), ("ref",)),
+    REFERENCE: (REFERENCE, ("completion", "text", "output")),
+}
+REMEDY = "write one object a line (JSON Lines), such as {}"
+EXAMPLES = {OUTPUT: '{"mr": "...", "output": "..."}', REFERENCE: '{"mr": "...", "ref": "..."}'}
+
+
+@dataclass
+class Objects:
+    """sources: the MR of each line, "" where the lines have none; texts: those of each line."""
+
+    sources: list[str] = field(default_factory=list)
+    texts: list[list[str]] = field(default_factory=list)
+
+
+def is_json(path: Path, lines: Sequence[str]) -> bool:
+    """Whether a file holds JSON: by its name, or since it begins as an object or list does."""
+    if Path(path).suffix.lower() in (".jsonl", ".ndjson", ".json"):
+        return True
+    first = next((line for line in without_mark(list(lines)) if line.strip()), "").strip()
+    return first in ("{", "[", "[{") or isinstance(_parsed(first), dict)
+
+
+def read_objects(path: Path, lines: Sequence[str], names: tuple[str, ...]) -> Objects:
+    """MR and text of every line; names: OUTPUT, or REFERENCE, whose field may hold several texts.
+
+    Raises ValueError, with the line, for what is no object, for a text that is none, and where not
+    just one field is called as MRs or texts are.
+    """
+    example = REMEDY.format(EXAMPLES[names])
+    found, fields = Objects(), None
+    for number, line in enumerate(without_mark(list(lines)), 1):
+        if not line.strip():
+            continue
+        place, value = f"{path}, line {number}", _parsed(line)
+        if not isinstance(value, dict):
+            raise ValueError(f"{place}: this is no JSON object; {example}")
+        fields = fields or _fields(place, list(value), names)
+        source, text = (value.get(name, "") if name else "" for name in fields)
+        several = text if isinstance(text, list) and names is REFERENCE else [text]
+        if not isinstance(source, str) or not several or not all(map(_is_text, several)):
+            kinds = "a text or a list of texts" if names is REFERENCE else "a text"
+            raise ValueError(f"{place}: {fields[1]!r} must be {kinds}, the MR a text; {example}")
+        found.sources.append(one_line(source).strip())
+        found.texts.append([one_line(each).strip() for each in several])
+    return found
+
+
+def _parsed(line: str):
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _fields(place: str, keys: list[str], names: tuple[str, ...]) -> tuple[str | None, str]:
+    """(the MRs' field, if there is one; the texts')."""
+    chosen = []
+    for wanted in (SOURCE, names):
+        found = (columns_named(keys, group, group[0]) for group in FIELDS[wanted])
+        places = next(filter(None, found), [])
+        if len(places) > 1 or (wanted is names and not places):
+            known = ", ".join(word for group in FIELDS[wanted] for word in group)
+            what = "texts" if wanted is names else "MRs"
+            raise ValueError(
+                f"{place}: of the fields {keys} {'several' if places else 'none'} can be the "
+                f"{what}; name one so that it begins with one of: {known}"
+            )
+        chosen.append(keys[places[0]] if places else None)
+    return chosen[0], chosen[1]

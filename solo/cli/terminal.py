@@ -1,0 +1,82 @@
+"""Text for a terminal: tables of Markdown aligned, and folded where they are too wide."""
+
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from itertools import zip_longest
+
+LEAST = 100  # columns that are used whatever a terminal says of itself
+RULE = re.compile(r"\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?")
+NUMBER = re.compile(r"[+-]?[\d,.]+( %)?|[–-]")
+
+
+def show(markdown: str) -> None:
+    """Print Markdown: fitted to a terminal, and as it is into a file or a pipe."""
+    print(fitted(markdown) if sys.stdout.isatty() else markdown)
+
+
+def width() -> int:
+    """How many columns a line may have."""
+    return max(LEAST, shutil.get_terminal_size((LEAST, 24)).columns)
+
+
+def fitted(markdown: str, columns: int | None = None) -> str:
+    """Markdown with lines of at most `columns` (default: the terminal's): its tables aligned, their
+    cells folded at spaces where that is needed, and all else folded too."""
+    columns = columns or width()
+    out: list[str] = []
+    for block in re.findall(r"(?m)(?:^\|.*\n?)+|(?:^[^-#>*|\n].*\n?)+|^.*\n?", markdown):
+        if block.startswith("|"):
+            lines = [line.strip() for line in block.splitlines()]
+            cells = [line.strip("|").split("|") for line in lines if not RULE.fullmatch(line)]
+            out += aligned([[cell.strip() for cell in row] for row in cells], columns)
+        elif block:
+            hang = " " * len(re.match(r"(> )?(- )?", block)[0])
+            out += textwrap.wrap(block, columns, subsequent_indent=hang) or [""]
+    return "\n".join(out)
+
+
+def aligned(
+    rows: Sequence[Sequence[str]], columns: int, notes: Sequence[Sequence[str]] = ()
+) -> list[str]:
+    """The rows, the first of which is the head, as lines of aligned cells.
+
+    notes: lines that stand below each row but the head, folded.
+
+    Columns of numbers stand to the right. Where a line would be longer than `columns`, cells are
+    folded, those of the widest column first, in the end within a word, but never in a number.
+    """
+    rows = [list(row) + [""] * (len(rows[0]) - len(row)) for row in rows]
+    places = range(len(rows[0]))
+    right = [all(NUMBER.fullmatch(row[k]) for row in rows[1:] if row[k]) for k in places]
+    widths = [max(len(row[k]) for row in rows) for k in places]
+    longest = [max((len(w) for row in rows for w in row[k].split()), default=1) for k in places]
+    gap = "  " if sum(longest) + 2 * len(widths) - 2 <= columns else " "
+    room = columns - len(gap) * (len(widths) - 1)
+    whole = [n if to_right else 1 for n, to_right in zip(longest, right, strict=True)]
+    for least in (longest, whole):
+        while sum(widths) > room and any(w > n for w, n in zip(widths, least, strict=True)):
+            k = max((k for k in places if widths[k] > least[k]), key=lambda k: widths[k])
+            widths[k] -= 1
+    rule = gap.join("-" * n for n in widths)
+    lines = [*_folded(rows[0], widths, right, gap), rule]
+    for row, below in zip_longest(rows[1:], notes, fillvalue=()):
+        lines += _folded(row, widths, right, gap)
+        for note in below:
+            lines += textwrap.wrap(note, columns, initial_indent="  ", subsequent_indent="    ")
+    return lines
+
+
+def _folded(row: Sequence[str], widths: list[int], right: list[bool], gap: str) -> list[str]:
+    cells = [textwrap.wrap(cell, n) or [""] for cell, n in zip(row, widths, strict=True)]
+    lines = []
+    for part in range(max(map(len, cells))):
+        words = [cell[part] if part < len(cell) else "" for cell in cells]
+        put = (
+            word.rjust(n) if to_right else word.ljust(n)
+            for word, n, to_right in zip(words, widths, right, strict=True)
+        )
+        lines.append(gap.join(put).rstrip())
+    return lines

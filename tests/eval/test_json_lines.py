@@ -1,0 +1,143 @@
+"""JSON Lines are scored as what they hold, or refused; never as plain text."""
+
+import json
+
+import pytest
+
+from eval.readers import load
+from eval.score import main, score_files
+
+REFS = "mr,ref\na,one two three four five\na,one two three four\nb,six seven eight nine\n"
+TEXTS = {"b": "six seven eight nine", "a": "one two three four five"}
+
+
+@pytest.fixture
+def read(tmp_path):
+    def _read(refs: str, hyps: str, refs_name="refs.csv", hyps_name="hyps.jsonl"):
+        (tmp_path / refs_name).write_text(refs, encoding="utf-8")
+        (tmp_path / hyps_name).write_text(hyps, encoding="utf-8")
+        return load(tmp_path / refs_name, [tmp_path / hyps_name])[0]
+
+    return _read
+
+
+def lines(field: str, mr: str | None = "mr", **others) -> str:
+    objects = [{**({mr: k} if mr else {}), field: text, **others} for k, text in TEXTS.items()]
+    return "\n".join(map(json.dumps, objects)) + "\n"
+
+
+@pytest.mark.parametrize("name", ["hyps.jsonl", "hyps.txt", "hyps.json", "hyps"])
+@pytest.mark.parametrize(
+    ("mr", "field"), [("mr", "output"), ("MR", "prediction"), ("input", "generated_text")]
+)
+def test_hypotheses_are_known_by_what_they_hold(read, name, mr, field):
+    data = read(REFS, lines(field, mr, id=3, logits=[0.1], ref_count=None), hyps_name=name)
+    assert dict(zip(data.sources, data.hypotheses, strict=True)) == TEXTS
+    assert data.references[1] == ["one two three four five", "one two three four"]
+
+
+def test_without_mrs_the_order_counts_as_in_plain_text(read):
+    json_lines = read(REFS, lines("text", mr=None))
+    plain = read(REFS, "\n".join(TEXTS.values()) + "\n", hyps_name="hyps.txt")
+    assert json_lines == plain
+
+
+def test_an_output_goes_before_a_reference_in_the_same_line(read):
+    assert read(REFS, lines("output", ref="not this")).hypotheses == [*TEXTS.values()]
+
+
+def test_references_may_be_several_a_line(read):
+    objects = [{"mr": "a", "refs": ["one two three four five", "one two three four"]},
+               {"mr": "b", "refs": "six seven eight nine"}]  # fmt: skip
+    refs = "\n".join(map(json.dumps, objects))
+    data = read(refs, lines("output"), refs_name="refs.jsonl")
+    assert data.references == read(REFS, lines("output")).references
+    segments = [{"target": o["refs"]} for o in objects]
+    data = read("\n".join(map(json.dumps, segments)), "x y\nz\n", "refs.txt", "hyps.txt")
+    assert data.references == [objects[0]["refs"], [objects[1]["refs"]]]
+
+
+def test_the_scores_are_those_of_the_same_table(tmp_path):
+    (tmp_path / "refs.csv").write_text(REFS)
+    table = "MR\toutput\n" + "".join(f"{k}\t{v}\n" for k, v in TEXTS.items())
+    for name, text in (("a.jsonl", lines("output")), ("b.tsv", table)):
+        (tmp_path / name).write_text(text)
+    results = score_files(tmp_path / "refs.csv", [tmp_path / "a.jsonl", tmp_path / "b.tsv"])
+    of_json, of_table = (result.scores for result in results)
+    assert of_json["BLEU"] == of_table["BLEU"] == pytest.approx(1)
+    assert of_json["CIDEr"] == of_table["CIDEr"]
+
+
+@pytest.mark.parametrize(
+    ("hyps", "message"),
+    [
+        ('[{"mr": "a", "output": "x"}]\n', "hyps.json, line 1: this is no JSON object; write"),
+        ('[\n{"mr": "a"}\n]\n', "line 1: this is no JSON object; write one object a line .JSON Li"),
+        ('{\n"mr": "a"\n}\n', "line 1: this is no JSON object"),
+        ('{"mr": "a", "output": "x"}\nno\n', "line 2: this is no JSON object"),
+        ('{"mr": "a", "words": "x"}\n', r"of the fields \['mr', 'words'\] none can be the texts; .*"
+         "begins with one of: out, sys, pred, hyp, generat, text"),
+        ('{"mr": "a", "out1": "x", "out2": "y"}\n', "several can be the texts"),
+        ('{"mr": "a", "output": 3}\n', "line 1: 'output' must be a text, the MR a text; write"),
+        ('{"mr": "a", "output": ["x"]}\n', "'output' must be a text"),
+        ('{"mr": ["a"], "output": "x"}\n', "must be a text, the MR a text"),
+    ],
+)  # fmt: skip
+def test_other_json_is_refused_in_one_line(read, hyps, message):
+    with pytest.raises(ValueError, match=message):
+        read(REFS, hyps, hyps_name="hyps.json")
+
+
+def test_text_that_begins_with_a_brace_is_text(read):
+    data = read("one\ntwo\n", "{curly} words\n[square] ones\n", "refs.txt", "hyps.txt")
+    assert data.hypotheses == ["{curly} words", "[square] ones"]
+
+
+OWN = 'mr,ref\n"name[A], food[Thai]",one two three four\n'
+LORA = "name : A | food : Thai||one two three four\n"
+
+
+@pytest.mark.parametrize(
+    ("refs", "hyps", "there", "named"),
+    [
+        ("official.csv", "MR\toutput\nname : A | food : Thai\tone\n", "lora_format/test.txt", True),
+        (
+            "official.csv",
+            "MR\toutput\nname : A | food : Thai\tone\n",
+            "lora_format/test.txt",
+            False,
+        ),
+        ("lora.txt", 'MR\toutput\n"name[A], food[Thai]"\tone\n', "testset_w_refs.csv", True),
+    ],
+)
+def test_the_matching_file_of_references_is_named(tmp_path, capsys, refs, hyps, there, named):
+    (tmp_path / "official.csv").write_text(OWN)
+    (tmp_path / "lora.txt").write_text(LORA)
+    (tmp_path / "hyps.tsv").write_text(hyps)
+    if named:
+        (tmp_path / there).parent.mkdir(exist_ok=True)
+        (tmp_path / there).write_text(LORA if there.endswith("txt") else OWN)
+    command = ["--refs", str(tmp_path / refs), "--hyps", str(tmp_path / "hyps.tsv")]
+    assert main(command) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith(
+        f"score with --refs {tmp_path / there if named else f'E2E{chr(39)}s {there}'}"
+    )
+    assert "has no references for the MR 'name" in line
+
+
+def test_the_headers_that_it_takes_are_named(read):
+    with pytest.raises(ValueError, match=r"of: mr, src, source, .*one of texts \(out, ref, sys\)"):
+        read(REFS, "MR\tguess\na\tx\n", hyps_name="h.tsv")
+
+
+def test_a_note_where_most_outputs_have_under_four_words(tmp_path):
+    short, long = "one two three", "one two three four"
+    (tmp_path / "refs.txt").write_text(f"{long}\n" * 3)
+    notes = []
+    for outputs in ([short, short, long], [short, long, long]):
+        (tmp_path / "h.txt").write_text("\n".join(outputs) + "\n")
+        [result] = score_files(tmp_path / "refs.txt", [tmp_path / "h.txt"])
+        notes.append([n for n in result.scores["details"]["notes"] if "under four words" in n])
+    assert len(notes[0]) == 1 and notes[1] == []
+    assert "2 of 3 outputs have under four words; BLEU and NIST of such are odd" in notes[0][0]
