@@ -5,7 +5,6 @@ On the CPU each point is measured in a fresh process, so that its peak of memory
 
 import itertools
 import multiprocessing
-import os
 import resource
 import statistics
 from collections.abc import Callable
@@ -121,11 +120,11 @@ def measure_all(
 
 def picture(growth: dict[str, list[dict]], title: str, path: Path) -> None:
     """A panel for each thing varied: seconds per step (left axis) and peak memory (right)."""
-    os.environ["MPLBACKEND"] = "Agg"  # the import refuses a notebook's where it is not
-    import matplotlib.pyplot as plt
+    from eval.tables import style  # matplotlib, which the measuring processes do without
+    from eval.tables.style import BLUE, VERMILION, plt
 
     figure, panels = plt.subplots(
-        1, len(growth), figsize=(3.4 * len(growth), 3.4), layout="constrained", squeeze=False
+        1, len(growth), figsize=(2.6 * len(growth), 3.6), layout="constrained", squeeze=False
     )
     panels = panels[0]
     for axes, (varied, found) in zip(panels, growth.items(), strict=True):
@@ -133,20 +132,23 @@ def picture(growth: dict[str, list[dict]], title: str, path: Path) -> None:
         x = [point["value"] for point in found]
         numbers = all(isinstance(value, int) for value in x)
         device = [p["host_gib"] if p["device_gib"] is None else p["device_gib"] for p in found]
-        axes.plot(x, [point["s_per_step"] for point in found], "o-", color="C0")
+        [time] = axes.plot(x, [point["s_per_step"] for point in found], "o-", color=BLUE)
         other = axes.twinx()
-        other.plot(x, device, "s--", color="C1")
+        other.spines["right"].set_visible(True)
+        other.grid(visible=False)
+        [memory] = other.plot(x, device, "s--", color=VERMILION)
         if numbers and min(x) > 0:
             axes.set_xscale("log", base=2)
             axes.set_xticks(x, [str(value) for value in x])
         axes.set(xlabel=varied, ylim=(0, 1.1 * max(point["s_per_step"] for point in found)))
         other.set_ylim(0, 1.2 * max(device))
-        axes.grid(alpha=0.3)
-        axes.tick_params(axis="y", labelcolor="C0")
-        other.tick_params(axis="y", labelcolor="C1")
-    panels[0].set_ylabel("seconds per step", color="C0")
-    other.set_ylabel("peak memory, GiB", color="C1")
-    figure.suptitle(title, fontsize="medium")
+        axes.tick_params(axis="y", labelcolor=BLUE)
+        other.tick_params(axis="y", labelcolor=VERMILION)
+        if axes is not panels[0]:  # the axes' names stand in the legend
+            continue
+        handles = {"seconds per step (left axis)": time, "peak memory, GiB (right axis)": memory}
+    style.legend(figure, handles.values(), handles)
+    style.title(figure, title)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120, metadata={"Date": None})
+    style.save(figure, path)
     plt.close(figure)
