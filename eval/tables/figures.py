@@ -41,34 +41,50 @@ def loss_curves(curves: list[Curve], title: str):
     A row has one colour; the development code's variant is dashed, seeds have other markers. Where
     runs were validated at their end alone, these losses are bars.
     """
-    logs = [(curve, read_log(curve.run.directory)) for curve in curves]
-    logs = [(curve, log) for curve, log in logs if any("loss" in entry for entry in log)]
-    if not logs:
+    drawn = trained(curves)
+    if not drawn:
         return None
-    drawn = [
-        (curve, look, _points(log, "loss"), _points(log, "valid_loss"))
-        for (curve, log), look in zip(logs, _looks([curve for curve, _ in logs]), strict=True)
-    ]
     often = any(len(validated) > 1 for *_, validated in drawn)
-    height = 3.6 + 0.22 * -(-len(logs) // 3) + (0 if often else 0.12 * len(logs))
+    height = 3.6 + 0.22 * -(-len(drawn) // 3) + (0 if often else 0.12 * len(drawn))
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, height), layout="constrained")
-    handles = [_line(left, look, points) for _, look, points, _ in drawn]
-    left.set(title="training (label smoothing included)", xlabel="step")
-    left.set_ylabel("loss, nats per target token")
-    style.short_numbers(left.xaxis)
+    handles = training_panel(left, drawn)
+    validation_panel(right, drawn)
     if often:
-        for _, look, _, validated in drawn:
-            _line(right, look, validated, 1)
-        right.set(title="validation", xlabel="step", ylabel="loss, nats per target token")
         right.sharex(left)
-        style.short_numbers(right.xaxis)
-    else:
-        _bars(right, [(c.label, look, v[-1][1]) for c, look, _, v in drawn if v])
-        right.set(title="validation, at the end", xlabel="loss, nats per target token")
     labels = [curve.label for curve, *_ in drawn]
     style.legend(figure, handles, labels)
-    style.title(figure, _title(title, labels))
+    style.title(figure, titled(title, labels))
     return figure
+
+
+def trained(curves: list[Curve]) -> list[tuple]:
+    """(curve, look, points of training, points of validation) of each run that was trained."""
+    logs = [(curve, read_log(curve.run.directory)) for curve in curves]
+    logs = [(curve, log) for curve, log in logs if any("loss" in entry for entry in log)]
+    looks = _looks([curve for curve, _ in logs])
+    return [
+        (curve, look, _points(log, "loss"), _points(log, "valid_loss"))
+        for (curve, log), look in zip(logs, looks, strict=True)
+    ]
+
+
+def training_panel(axes, drawn: list[tuple]) -> list:
+    """Training losses; the lines, for a legend."""
+    axes.set(title="training (label smoothing included)", xlabel="step")
+    axes.set_ylabel("loss, nats per target token")
+    style.short_numbers(axes.xaxis)
+    return [_line(axes, look, points) for _, look, points, _ in drawn]
+
+
+def validation_panel(axes, drawn: list[tuple]) -> list:
+    """Validation losses as lines; as bars where runs were validated at their end alone."""
+    if all(len(validated) < 2 for *_, validated in drawn):
+        _bars(axes, [(c.label, look, v[-1][1]) for c, look, _, v in drawn if v])
+        axes.set(title="validation, at the end", xlabel="loss, nats per target token")
+        return []
+    axes.set(title="validation", xlabel="step", ylabel="loss, nats per target token")
+    style.short_numbers(axes.xaxis)
+    return [_line(axes, look, validated, 1) for _, look, _, validated in drawn]
 
 
 def _points(log: list[dict], name: str) -> list[tuple[float, float]]:
@@ -155,7 +171,7 @@ def lambda_curves(curves: list[Curve], title: str):
     style.legend(figure, handles.values(), [f"from block {block}" for block in handles])
     labels = [curve.label for curve, _ in logs]
     style.title(
-        figure, _title(f"{title}\ngrey: where the paper says that lambda ends, 0 to 0.1", labels)
+        figure, titled(f"{title}\ngrey: where the paper says that lambda ends, 0 to 0.1", labels)
     )
     return figure
 
@@ -236,7 +252,7 @@ def bleu_of_methods(lines: list[Line], title: str, plain: bool):
     unique = dict(zip(names, handles, strict=True))
     style.legend(figure, unique.values(), unique.keys())
     labels = [label for _, label in points]
-    style.title(figure, _title(title, labels))
+    style.title(figure, titled(title, labels))
     where = [(_parameters(line), line.scores["BLEU"].value * BLEU.scale) for line, _ in points]
     for (line, _), text in zip(points, place(axes, where, labels), strict=True):
         if _is_solo(line):
@@ -277,5 +293,6 @@ def _method_labels(lines: list[Line], plain: bool) -> list[str]:
     return labels
 
 
-def _title(title: str, labels: list[str]) -> str:
+def titled(title: str, labels: list[str]) -> str:
+    """A title that says what * means, where a label has it."""
     return f"{title}\n{MARK}" if any(label.endswith("*") for label in labels) else title

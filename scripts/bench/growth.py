@@ -118,37 +118,11 @@ def measure_all(
     return found
 
 
-def picture(growth: dict[str, list[dict]], title: str, path: Path) -> None:
+def picture(found: dict[str, list[dict]], title: str, path: Path) -> None:
     """A panel for each thing varied: seconds per step (left axis) and peak memory (right)."""
-    from eval.tables import style  # matplotlib, which the measuring processes do without
-    from eval.tables.style import BLUE, VERMILION, plt
+    from eval.tables import speed, style  # matplotlib, which the measuring processes do without
 
-    figure, panels = plt.subplots(
-        1, len(growth), figsize=(2.6 * len(growth), 3.6), layout="constrained", squeeze=False
-    )
-    panels = panels[0]
-    for axes, (varied, found) in zip(panels, growth.items(), strict=True):
-        found = [point for point in found if "error" not in point]
-        x = [point["value"] for point in found]
-        numbers = all(isinstance(value, int) for value in x)
-        device = [p["host_gib"] if p["device_gib"] is None else p["device_gib"] for p in found]
-        [time] = axes.plot(x, [point["s_per_step"] for point in found], "o-", color=BLUE)
-        other = axes.twinx()
-        other.spines["right"].set_visible(True)
-        other.grid(visible=False)
-        [memory] = other.plot(x, device, "s--", color=VERMILION)
-        if numbers and min(x) > 0:
-            axes.set_xscale("log", base=2)
-            axes.set_xticks(x, [str(value) for value in x])
-        axes.set(xlabel=varied, ylim=(0, 1.1 * max(point["s_per_step"] for point in found)))
-        other.set_ylim(0, 1.2 * max(device))
-        axes.tick_params(axis="y", labelcolor=BLUE)
-        other.tick_params(axis="y", labelcolor=VERMILION)
-        if axes is not panels[0]:  # the axes' names stand in the legend
-            continue
-        handles = {"seconds per step (left axis)": time, "peak memory, GiB (right axis)": memory}
-    style.legend(figure, handles.values(), handles)
-    style.title(figure, title)
+    figure = speed.growth(found, title)
     path.parent.mkdir(parents=True, exist_ok=True)
     style.save(figure, path)
-    plt.close(figure)
+    style.plt.close(figure)
