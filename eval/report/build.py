@@ -82,7 +82,7 @@ def _write(material: Material, target: Path) -> list[str]:
     )  # fmt: skip
     environment.globals |= {"KINDS": scores.KINDS, "STAND_IN": scores.STAND_IN}
     environment.globals |= {"interval_of": scores.interval_of, "page_of": runs.page_of}
-    environment.filters |= {"rich": pages.rich, "slug": _slug}
+    environment.filters |= {"rich": pages.rich, "slug": _slug, "head": scores.head_of}
 
     def page(name: str, template: str, **content) -> None:
         root = "../" * name.count("/")
@@ -109,7 +109,7 @@ def _write(material: Material, target: Path) -> list[str]:
     page("pictures.html", "pictures.html", groups=drawn)
     page("outputs.html", "outputs.html", sets=found)
     for run, line in behind:
-        label = f"{line.label}, seed {run.seed}, {line.backbone}"
+        label = f"{line.label}, seed {run.seed}, {line.backbone}, {line.data}"
 
         def one(run=run, line=line, label=label) -> None:
             of_set = next(

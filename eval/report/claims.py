@@ -75,6 +75,7 @@ def judge(tables: Sequence[Scores], reported: dict, counts: dict[str, int]) -> l
             a, b = entry["better"]
             values = [float(rows[row]["paper"]["BLEU"]) for row in (a, b)]
             printed = f"{values[0] - values[1]:+.2f} BLEU".replace("-", "−")
+            printed += "" if values[0] > values[1] else ": its own table says otherwise"
             real = _better(*(_runs(tables, row, "ours") for row in (a, b)), NO_GPT2)
             pair = [_runs(tables, row, "stand-in") for row in entry.get("standin", (a, b))]
             judged.append(Judged(*head, printed, real, _better(*pair, NO_STAND_IN), None))

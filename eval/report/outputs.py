@@ -26,8 +26,9 @@ from .scores import Scores
 
 SEGMENT = ("ROUGE_L", "METEOR", "CIDEr", "chrF", "SER", "chrF all", "METEOR all", "TER all")
 EXACT, VERBATIM = (
-    "slot_error.py's phrases",
-    "values found word for word; said otherwise, they count as missing",
+    "the phrases of slot_error.py (docs/scores.md)",
+    "looking for their values word for word; said otherwise, a value counts as missing, and yes "
+    "and no are not looked for",
 )
 CREDITS = {  # of a data set's texts
     "E2E": "MRs and references: the E2E NLG data set, Novikova, Dušek and Rieser 2017, "
@@ -107,7 +108,9 @@ def sets_of(
                     System(_file(run.name), label, line.badge, page_of(run),
                            records.predictions_of(run.decoding), statistics)
                 )  # fmt: skip
-    return [*found.values()]
+    return sorted(
+        found.values(), key=lambda s: (s.title.startswith("gen"), s.title != "E2E, test set")
+    )
 
 
 def _file(name: str) -> str:
@@ -223,6 +226,8 @@ def _marks(source: str, text: str) -> list[list]:
         ]
     found = []
     for *slot, value in slots_of(source):
+        if value in ("yes", "no"):
+            continue
         name = f"{' '.join(slot)}: {value}"
         for part in {value, slot[0]} if len(slot) == 2 else {value}:  # a triple has two entities
             at = text.lower().find(part.strip().lower().replace("_", " "))

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup, escape
+from matplotlib.ticker import EngFormatter
 
 from solo.files import read_json
 
 from ..metrics.metric import Metric
 from ..tables import figures, speed, style
+from ..tables.labels import place
 from ..tables.runs import Run
 from ..tables.style import plt
 from .scores import STAND_IN, Line, Scores
@@ -86,7 +88,7 @@ def _over_parameters(table: Scores, metric: Metric) -> Picture | None:
         for line in table.lines
         if metric.name in line.scores and line.trainable[1] and line.kind in DRAWN
     ]
-    if len(lines) < 2:
+    if len({line.trainable[1] for line in lines}) < 2:
         return None
     figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
     kinds = list(dict.fromkeys((line.method, line.badge) for line in lines))
@@ -118,12 +120,18 @@ def _over_parameters(table: Scores, metric: Metric) -> Picture | None:
     title = f"{metric.title} x {metric.scale}" if metric.scale != 1 else metric.title
     axes.set(xscale="log", xlabel="trainable parameters", ylabel=title)
     style.short_numbers(axes.xaxis)
-    axes.margins(x=0.1, y=0.1)
+    counts = [line.trainable[1] for line in lines]
+    if max(counts) < 10 * min(counts):  # no power of ten among the ticks
+        axes.xaxis.set_minor_formatter(EngFormatter(sep=""))
+    axes.margins(x=0.15, y=0.15)
     style.legend(figure, *axes.get_legend_handles_labels())
     kind = STAND_IN if table.stand_in else _kinds(lines)
     better = "lower" if metric.lower_is_better else "higher"
     heading = f"{metric.title} over trainable parameters: {table.title}"
     style.title(figure, f"{heading}\n{kind}; {better} is better")
+    named = [line for line in lines if line.kind in ("paper", "stand-in")]
+    where = [(line.trainable[1], line.scores[metric.name].value) for line in named]
+    place(axes, where, [line.label for line in named], size=7)
     told = (f"{line.label} ({line.badge}) {line.scores[metric.name].text}" for line in lines)
     return make(figure, f"{table.name}-{_file(metric.name)}", heading, _alt(heading, told), kind)
 
@@ -190,11 +198,12 @@ def curves_of(table: Scores) -> list[figures.Curve]:
 
 def lambdas(curve: figures.Curve, name: str, title: str, kind: str) -> Picture | None:
     """The lambdas of one run, with the paper's band; None for a run without."""
-    figure = figures.lambda_curves([curve], f"Lambda: {title}\n{kind}")
+    heading = f"Lambda of {curve.label}{f': {title}' if title else ''}"
+    figure = figures.lambda_curves([curve], f"{heading}\n{kind}")
     if figure is None:
         return None
+    figure.axes[0].set_title("")  # the whole's title says it
     ends = [line.get_ydata()[-1] for line in figure.axes[0].lines]
-    heading = f"Lambda of {curve.label}: {title}"
     told = [f"{len(ends)} connections end at {', '.join(f'{value:.3f}' for value in ends)}"]
     told.append("the paper's band is 0 to 0.1")
     return make(
@@ -270,5 +279,5 @@ def of_run(run: Run, label: str, kind: str) -> list[Picture]:
         told = [f"training ends at {training[-1][1]:.3f}"]
         told += [f"validation at {validated[-1][1]:.3f}"] if validated else []
         found.append(make(figure, "loss", "Loss", _alt(f"Loss of {label}", told), kind))
-    picture = lambdas(curve, "run", label, kind)
+    picture = lambdas(curve, "run", "", kind)
     return found + ([picture] if picture else [])

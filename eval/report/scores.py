@@ -239,13 +239,18 @@ def _trainable(text: str) -> tuple[str, float | None]:
 
 def cells(table: Scores) -> list[list[str]]:
     """The table as plain text, a row each, the head first; what is missing is empty."""
-    rows = [[*HEAD, *(metric.head for metric in table.metrics)]]
+    rows = [[*HEAD, *map(head_of, table.metrics)]]
     for line in table.lines:
         lr = "" if line.lr is None else f"{line.lr:g}"
         row = [line.label, line.badge, line.method, line.data, line.backbone, line.variant]
         row += [line.trainable[0], lr, line.seeds]
         rows.append(row + [_with_interval(line.scores.get(m.name), m) for m in table.metrics])
     return rows
+
+
+def head_of(metric: Metric) -> str:
+    """A metric at the head of a column, with an arrow where lower is better."""
+    return metric.head.replace(metric.name, metric.title)
 
 
 def _with_interval(score: Score | None, metric: Metric) -> str:

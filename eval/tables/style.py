@@ -22,7 +22,9 @@ BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = (
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
-OWN = {"none": FAINT, "full": INK, "lora": VERMILION, "solo": BLUE}  # of a method, in every picture
+# Of a method, in every picture.
+OWN = {"none": FAINT, "full": INK, "lora": VERMILION, "solo": BLUE}
+OWN_MARKERS = {"none": "X", "full": "^", "lora": "s", "solo": "o"}
 RAMP = "viridis"  # for what has an order, such as a connection's place; even in grey
 SETTINGS = {
     "svg.hashsalt": "solo",  # the same picture is the same file
@@ -31,7 +33,8 @@ SETTINGS = {
     "xtick.color": INK, "ytick.color": INK, "grid.color": FAINT, "grid.alpha": 0.3,
     "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False,
     "axes.spines.right": False, "legend.frameon": False, "legend.fontsize": "small",
-    "axes.titlesize": "medium", "lines.linewidth": 1.6, "lines.markersize": 5,
+    "axes.titlesize": "medium", "axes.facecolor": "none",
+    "lines.linewidth": 1.6, "lines.markersize": 5,
 }  # fmt: skip
 plt.rcParams.update(SETTINGS)
 
@@ -45,18 +48,20 @@ class Look(NamedTuple):
 
 
 def looks(methods: Sequence[str]) -> list[Look]:
-    """A look for each series, no two alike. methods: of each; the first of the paper's four
-    methods has its own colour, whatever the picture."""
+    """A look for each series, no two alike. methods: of each; the first of each of the four of OWN
+    has its own colour and marker, whatever the picture."""
     own = {method: methods.index(method) for method in OWN if method in methods}
     left = [colour for colour in CYCLE if colour not in [OWN[method] for method in own]]
+    markers = [m for m in MARKERS if m not in [OWN_MARKERS[method] for method in own]]
     found, number = [], 0
     for i, method in enumerate(methods):
         if own.get(method) == i:
-            colour, dash = OWN[method], "-"
+            found.append(Look(OWN[method], OWN_MARKERS[method], "-"))
         else:
-            colour, dash = left[number % len(left)], DASHES[number // len(left) % len(DASHES)]
+            turn, place = divmod(number, len(left))
+            marker = markers[(number + turn) % len(markers)]
+            found.append(Look(left[place], marker, DASHES[turn % len(DASHES)]))
             number += 1
-        found.append(Look(colour, MARKERS[i % len(MARKERS)], dash))
     return found
 
 

@@ -11,7 +11,7 @@ from eval import records
 from eval.report import scores
 from eval.report.build import Material
 from eval.report.outputs import folder_of
-from eval.tables.runs import Run, decodings_of
+from eval.tables.runs import Run, claimed_rows, decodings_of
 from solo.cli import studies
 from solo.cli.command import CONFIGS, RESULTS, TABLES, quoted
 from solo.cli.compose import compose_config
@@ -29,7 +29,7 @@ def gather(results: Path = RESULTS) -> Material:
     tables, problems = [], []
     for name, runs_dir, csv_path, definition in _sources(results):
         try:
-            if decodings_of(runs_dir):
+            if decodings_of(runs_dir) and _concerned(name, runs_dir):
                 found = scores.of_table(table_of(name, runs_dir, definition))
             elif csv_path.is_file():
                 text = csv_path.read_text(encoding="utf-8")
@@ -56,6 +56,11 @@ def _sources(results: Path) -> Iterator[tuple[str, Path, Path, dict | None]]:
         home = results / Path(read_yaml(path)["home"]).relative_to("results")
         if home.is_dir():
             yield path.stem, home / "runs", home / "table.csv", studies.definition(path.stem)
+
+
+def _concerned(name: str, runs_dir: Path) -> bool:
+    """Whether runs there can be of a table: the demo's folder has those of two."""
+    return name != "demo-family" or any(r.startswith("family/") for r in claimed_rows(runs_dir))
 
 
 def _counts(path: Path) -> dict[str, int]:
