@@ -54,13 +54,15 @@ class System:
 
 @dataclass
 class Set:
-    """A test set: its MRs in their order, references by MR (empty without the files), systems."""
+    """A test set: its MRs in their order, references by MR (empty without the files), systems, and
+    by the name of a system what `content_of` has made."""
 
     name: str
     title: str
     sources: list[str]
     references: dict[str, list[str]]
     systems: list[System] = field(default_factory=list)
+    contents: dict[str, dict] = field(default_factory=dict)
 
     @property
     def how(self) -> str:
@@ -159,10 +161,14 @@ def add_challenge(found: Sequence[Set], folder: Path, e2e: Path | None) -> None:
                 of_key = {_key(s): i for i, s in enumerate(scored[path].sources)}
                 order = [of_key[key] for key in keys]
                 statistics = {n: r[order] for n, r in scored[path].statistics.items()}
-            label = f"{path.stem} (E2E challenge)"
             of_set.systems.append(
                 System(
-                    f"challenge-{_file(path.stem)}", label, "E2E challenge", "", path, statistics
+                    f"challenge-{_file(path.stem)}",
+                    path.stem,
+                    "E2E challenge",
+                    "",
+                    path,
+                    statistics,
                 )
             )
 
@@ -202,6 +208,13 @@ def slots_of(source: str) -> list[list[str]]:
 
 
 def content_of(of_set: Set, system: System) -> dict:
+    """`_content_of`, made once."""
+    if system.name not in of_set.contents:
+        of_set.contents[system.name] = _content_of(of_set, system)
+    return of_set.contents[system.name]
+
+
+def _content_of(of_set: Set, system: System) -> dict:
     """A system's texts with marks ([start, end, slot, kind] each) and segment scores, for the page.
 
     Offsets count UTF-16 units, as JavaScript's do.

@@ -22,10 +22,11 @@ SIZE = (5.2, 4.2)  # inches; at a phone's width a point is about a pixel
 THEMED = {  # colours that the page sets by light and dark, by their CSS variables
     style.INK: "ink", style.FAINT: "faint", style.BAND: "band", style.BLUE: "blue",
     style.VERMILION: "vermilion", style.GREEN: "green", style.ORANGE: "orange",
-    style.SKY: "sky", style.PURPLE: "purple",
+    style.SKY: "sky", style.PURPLE: "purple", "#ffffff": "paper",
 }  # fmt: skip
 DRAWN = ("paper", "ours", "stand-in")  # other kinds of a table stay out of one picture with these
 HEADS = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
+TAGS = re.compile(r"<[^>]+>")
 DECIMALS = re.compile(r"(\d+\.\d{2})\d+")
 IDS = re.compile(r'(\bid="|url\(#|href="#)')
 
@@ -45,18 +46,16 @@ class Picture:
 
 def make(figure, name: str, title: str, alt: str, kind: str) -> Picture:
     """A drawn figure, which is closed."""
-    paper, bare = io.BytesIO(), io.BytesIO()
-    for target, colour in ((paper, "white"), (bare, "none")):
-        figure.savefig(target, format="svg", metadata={"Date": None}, facecolor=colour)
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
     plt.close(figure)
-    return Picture(
-        name, title, alt, kind, _inline(bare.getvalue().decode(), name, alt), paper.getvalue()
-    )
+    paper = file.getvalue()
+    return Picture(name, title, alt, kind, _inline(paper.decode(), name, alt), paper)
 
 
 def _inline(svg: str, name: str, alt: str) -> Markup:
     """SVG for a page: ids of its own, short numbers, colours by CSS, a text instead of it."""
-    svg = DECIMALS.sub(r"\1", HEADS.sub("", svg)).strip()
+    svg = TAGS.sub(lambda tag: DECIMALS.sub(r"\1", tag[0]), HEADS.sub("", svg)).strip()
     svg = IDS.sub(lambda match: f"{match[1]}{name}-", svg)
     for colour, variable in THEMED.items():
         svg = re.sub(re.escape(colour), f"var(--{variable})", svg, flags=re.IGNORECASE)

@@ -10,7 +10,7 @@ from .. import records
 from ..metrics import ALL
 from ..records import CONFIG, ENVIRONMENT, SCORES
 from ..tables.runs import Run, shown
-from .outputs import Set, System, content_of, slots_of
+from .outputs import Set, content_of, slots_of
 from .scores import Line, head_of, interval_of
 
 N_OUTPUTS = 10
@@ -101,7 +101,7 @@ def _outputs(run: Run, of_set: Set | None) -> list[dict]:
     system = next((s for s in of_set.systems if s.run == page_of(run)), None) if of_set else None
     if system is None:
         return []
-    made = content_of(of_set, System(**vars(system)))
+    made = content_of(of_set, system)
     size = len(of_set.sources)
     places = dict.fromkeys(n * size // N_OUTPUTS for n in range(N_OUTPUTS))
     return [

@@ -157,7 +157,7 @@ def lambda_curves(curves: list[Curve], title: str):
         axes.axhspan(*PAPER_LAMBDA, color=style.BAND, zorder=0)
         for i, block in enumerate(blocks):
             if f"lambda/{block}" in log[0]:
-                colour = plt.get_cmap(style.RAMP)(0.9 * i / max(1, len(blocks) - 1))
+                colour = style.RAMP(i / max(1, len(blocks) - 1))
                 look = style.Look(colour, style.MARKERS[i % len(style.MARKERS)], "-")
                 points = [(entry["step"], entry[f"lambda/{block}"]) for entry in log]
                 handles[block] = _line(axes, look, points)

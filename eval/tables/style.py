@@ -13,6 +13,7 @@ from typing import NamedTuple
 os.environ["MPLBACKEND"] = "Agg"  # before the import, which refuses a notebook's where it is not
 
 import matplotlib.pyplot as plt  # noqa: E402 (the backend comes first)
+from matplotlib.colors import LinearSegmentedColormap  # noqa: E402
 from matplotlib.ticker import EngFormatter  # noqa: E402
 
 INK, FAINT, BAND = "#1b1f24", "#8a8f98", "#e4e6ea"  # text and axes; what stands back; a region
@@ -25,7 +26,8 @@ DASHES = ("-", (0, (5, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)))
 # Of a method, in every picture.
 OWN = {"none": FAINT, "full": INK, "lora": VERMILION, "solo": BLUE}
 OWN_MARKERS = {"none": "X", "full": "^", "lora": "s", "solo": "o"}
-RAMP = "viridis"  # for what has an order, such as a connection's place; even in grey
+# For what has an order, such as a connection's place; to be seen on white and on black.
+RAMP = LinearSegmentedColormap.from_list("ramp", [BLUE, PURPLE, ORANGE])
 SETTINGS = {
     "svg.hashsalt": "solo",  # the same picture is the same file
     "svg.fonttype": "none",  # text stays text

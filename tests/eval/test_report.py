@@ -203,6 +203,17 @@ def test_stand_ins_are_marked_in_words(with_runs):
     assert [row[1] for row in rows[1:]] == [scores.STAND_IN] * 2
 
 
+def test_pictures_of_pages_say_what_those_for_papers_say(with_runs):
+    """The short numbers of the pages' SVG are those of coordinates, not of texts."""
+    out, _ = with_runs
+    words = re.compile(r"<text[^>]*>([^<]*)</text>")
+    shown = words.findall((out / "pictures.html").read_text())
+    for path in (out / "pictures").glob("*.svg"):
+        said = words.findall(path.read_text())
+        assert said and set(said) <= set(shown)
+    assert "0.800" in shown  # a bar's validation loss
+
+
 def test_runs_of_webnlg_alone(tmp_path):
     for row, seed in (("webnlg/lora_s", 1), ("webnlg/solo_s", 1)):
         directory = make_run(tmp_path / "runs", row.replace("/", "_"), row=row, seed=seed, mrs=2)
