@@ -4,7 +4,7 @@ What pretrained GPT-2 says and what a stand-in says never share a verdict.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -18,7 +18,6 @@ from ..tables.runs import Run
 from .scores import Scores
 
 LISTED = Path(__file__).parent / "claims.yaml"
-SAMPLES = 2000
 BLEU = METRICS["BLEU"]
 HOLDS, FAILS, UNDECIDED, OPEN = "holds", "does not hold", "not decided", "open"
 NO_GPT2 = "no run with pretrained GPT-2 yet"
@@ -105,14 +104,20 @@ def _better(a: list[Run], b: list[Run], without: str) -> Verdict:
     sides = [[compare.kept(run.decoding) for run in runs] for runs in (a, b)]
     if None in [*sides[0], *sides[1]]:
         return Verdict(OPEN, note="its runs have no statistics; score them again")
-    try:
-        claim = hierarchical(*sides, samples=SAMPLES)[BLEU.name]
+    try:  # with the draws of a study's own table, so that its intervals are the same
+        alone = [[_alone(side) for side in of_row] for of_row in sides]
+        claim = hierarchical(*alone)[BLEU.name]
     except (ValueError, KeyError) as error:
         return Verdict(OPEN, note=f"its runs cannot be compared: {error}")
     verdict = HOLDS if claim.low > 0 else FAILS if claim.high < 0 else UNDECIDED
     interval = " to ".join(BLEU.shown(end, "+") for end in (claim.low, claim.high))
     seeds = f"{len(a)} and {len(b)} seed{'s' if len(b) > 1 else ''}"
     return Verdict(verdict, f"{BLEU.shown(claim.a - claim.b, '+')} BLEU", interval, seeds)
+
+
+def _alone(outputs: compare.Outputs) -> compare.Outputs:
+    """With the statistics of BLEU alone. Raises KeyError without."""
+    return replace(outputs, statistics={BLEU.name: outputs.statistics[BLEU.name]})
 
 
 def _ends(runs: list[Run], without: str) -> Verdict:

@@ -67,7 +67,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Scores:
-    """A table. note: Markdown's text in paper.yaml; problem: why its runs could not be read."""
+    """A table. note: Markdown's text in paper.yaml; left_out: runs that could not be read."""
 
     name: str
     title: str
@@ -76,7 +76,6 @@ class Scores:
     metrics: list[Metric]
     lines: list[Line]
     left_out: list[str] = field(default_factory=list)
-    problem: str = ""
 
 
 def of_table(table: Table) -> Scores:

@@ -292,6 +292,23 @@ def test_a_verdict_is_what_the_interval_says(tmp_path):
     assert claims._better(good, good, "").verdict == claims.UNDECIDED
 
 
+def test_the_front_has_the_interval_of_the_studys_own_table():
+    """results/standin12/table.md: Solo against LoRA."""
+    found = {}
+    for path in (ROOT / "results/standin12/runs").glob("*.json"):
+        if path.stem.partition("-")[0] in ("solo", "lora"):
+            run = read_run(path, path, REPORTED)
+            found.setdefault((run.rows[0], run.variant, run.options["train"]["epochs"]), []).append(
+                run
+            )
+    solo, lora = found["table1/solo_s", "paper", 1], found["table1/lora_s", None, 1]
+    verdict = claims._better(solo, lora, "")
+    text = (ROOT / "results/standin12/table.md").read_text()
+    [line] = [line for line in text.splitlines() if line.startswith("| Does Solo match LoRA with")]
+    figure, interval = line.split(" | ")[3:5]
+    assert (verdict.figure, verdict.interval) == (f"{figure} BLEU", interval)
+
+
 def test_the_claims_of_counts():
     counts = {"table1/solo_s": 122_444, "table1/lora_s": 294_912,
               "table1/solo_m": 331_468, "table1/lora_m": 393_216}  # fmt: skip
