@@ -12,6 +12,7 @@ from matplotlib.ticker import EngFormatter
 from solo.files import read_json
 
 from ..metrics.metric import Metric
+from ..records import read_log
 from ..tables import figures, speed, style
 from ..tables.labels import place
 from ..tables.runs import Run
@@ -27,7 +28,8 @@ THEMED = {  # colours that the page sets by light and dark, by their CSS variabl
 DRAWN = ("paper", "ours", "stand-in")  # other kinds of a table stay out of one picture with these
 HEADS = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
 TAGS = re.compile(r"<[^>]+>")
-DECIMALS = re.compile(r"(\d+\.\d{2})\d+")
+LONG = re.compile(r"(\d+\.\d)(\d)\d+")  # a number with more than two decimals
+GAPS, ID = re.compile(r">\s+<"), re.compile(r' id="([^"]+)"')
 IDS = re.compile(r'(\bid="|url\(#|href="#)')
 
 
@@ -49,13 +51,21 @@ def make(figure, name: str, title: str, alt: str, kind: str) -> Picture:
     file = io.BytesIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     plt.close(figure)
-    paper = file.getvalue()
-    return Picture(name, title, alt, kind, _inline(paper.decode(), name, alt), paper)
+    svg = file.getvalue().decode()
+    inline = _inline(_shorter(svg, r"\1"), name, alt)
+    return Picture(name, title, alt, kind, inline, _shorter(svg, r"\1\2").encode())
+
+
+def _shorter(svg: str, number: str) -> str:
+    """SVG with fewer decimals in its coordinates; its texts stay."""
+    return TAGS.sub(lambda tag: LONG.sub(number, tag[0]), svg)
 
 
 def _inline(svg: str, name: str, alt: str) -> Markup:
-    """SVG for a page: ids of its own, short numbers, colours by CSS, a text instead of it."""
-    svg = TAGS.sub(lambda tag: DECIMALS.sub(r"\1", tag[0]), HEADS.sub("", svg)).strip()
+    """SVG for a page: ids of its own, colours by CSS, a text instead of it."""
+    svg = GAPS.sub("><", HEADS.sub("", svg)).strip()
+    used = set(re.findall(r"#([\w-]+)", svg))
+    svg = ID.sub(lambda match: match[0] if match[1] in used else "", svg)
     svg = IDS.sub(lambda match: f"{match[1]}{name}-", svg)
     for colour, variable in THEMED.items():
         svg = re.sub(re.escape(colour), f"var(--{variable})", svg, flags=re.IGNORECASE)
@@ -202,7 +212,8 @@ def lambdas(curve: figures.Curve, name: str, title: str, kind: str) -> Picture |
     if figure is None:
         return None
     figure.axes[0].set_title("")  # the whole's title says it
-    ends = [line.get_ydata()[-1] for line in figure.axes[0].lines]
+    last = {key: value for entry in read_log(curve.run.directory) for key, value in entry.items()}
+    ends = [value for key, value in last.items() if key.startswith("lambda/")]
     told = [f"{len(ends)} connections end at {', '.join(f'{value:.3f}' for value in ends)}"]
     told.append("the paper's band is 0 to 0.1")
     return make(

@@ -159,8 +159,7 @@ def lambda_curves(curves: list[Curve], title: str):
             if f"lambda/{block}" in log[0]:
                 colour = style.RAMP(i / max(1, len(blocks) - 1))
                 look = style.Look(colour, style.MARKERS[i % len(style.MARKERS)], "-")
-                points = [(entry["step"], entry[f"lambda/{block}"]) for entry in log]
-                handles[block] = _line(axes, look, points)
+                handles[block] = _line(axes, look, _points(log, f"lambda/{block}"))
         axes.set_title(curve.label, fontsize="small")
         style.short_numbers(axes.xaxis)
     for axes in grid[:, 0]:

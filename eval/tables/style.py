@@ -31,6 +31,7 @@ RAMP = LinearSegmentedColormap.from_list("ramp", [BLUE, PURPLE, ORANGE])
 SETTINGS = {
     "svg.hashsalt": "solo",  # the same picture is the same file
     "svg.fonttype": "none",  # text stays text
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
     "text.color": INK, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.titlecolor": INK,
     "xtick.color": INK, "ytick.color": INK, "grid.color": FAINT, "grid.alpha": 0.3,
     "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False,
