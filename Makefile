@@ -11,7 +11,7 @@ export MALLOC_TOP_PAD_ ?= 268435456
 export TOKENIZERS_PARALLELISM ?= true
 
 .PHONY: help setup bench demo demo-e2e demo-family demo-data test lint data plan reproduce-all \
-        reproduce-family reproduce-extra smoke tune params methods tables figures clean
+        reproduce-family reproduce-extra smoke tune params methods tables figures report clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -76,6 +76,9 @@ tables: setup ## fill all tables from the runs that exist; ARGS=table2 for one
 
 figures: setup ## draw loss, lambda and BLEU over parameters: results/figures
 	$(PY) scripts/figures.py $(ARGS)
+
+report: setup ## pages of everything to look at, sort and read: results/report/index.html
+	$(PY) scripts/report.py $(ARGS)
 
 bench: setup ## speed and memory here, in under 10 minutes: results/bench; ARGS="--lora-nlg DIR"
 	$(PY) scripts/bench/main.py $(ARGS)

@@ -12,6 +12,7 @@ References take no part: the metric needs the MRs and has no score unless all of
 import re
 from collections import Counter
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,7 @@ LORA_SLOT = re.compile(r"\s*([^|:]+) : ([^|]*)(?:\||$)")
 SLOTS = {slot.lower(): slot for slot in PHRASES}
 SLOTS |= {"type": "eatType", "price": "priceRange", "family friendly": "familyFriendly"}
 NONE: Counter = Counter()
+SPLIT = re.compile(" (?=n't)|(?<=n) (?='t)")  # the space in words tokenised as in LoRA's files
 VALUES = {slot: {value.lower(): value for value in values} for slot, values in PHRASES.items()}
 
 
@@ -46,11 +48,57 @@ def read_mr(text: str) -> MR | None:
 def said(text: str, mr: MR) -> MR:
     """The values that a text mentions; the MR decides where words may stand for several."""
     values: MR = {}
-    joined = text.replace(" n't", "n't").replace("n 't", "n't")  # tokenised as in LoRA's files
-    for slot, value, *_ in mentions(joined, mr):
+    for slot, value, *_ in mentions(SPLIT.sub("", text), mr):
         of_slot = values.setdefault(slot, Counter())
         of_slot[value] = of_slot[value] + 1 if (slot, value) == ("customer rating", "low") else 1
     return values
+
+
+class Mark(NamedTuple):
+    """Words of a text, from character start to end, and what they are: right, wrong, added or
+    repeated. For what is missing there are no words: start and end are -1."""
+
+    start: int
+    end: int
+    slot: str
+    value: str
+    kind: str
+
+
+def marks(mr: MR, text: str) -> list[Mark]:
+    """The mentions in a text, in its order, then what it misses.
+
+    As many are added, missing, wrong and repeated as `errors` counts. Of values beyond those of the
+    MR as many are wrong as the slot lacks; a value that is said twice and counts once has one mark
+    for each time, of one kind.
+    """
+    kinds, found = {}, said(text, mr)
+    left_out = []
+    for slot in sorted(mr.keys() | found.keys()):
+        wanted, has = mr.get(slot, NONE), found.get(slot, NONE)
+        lacking = [*(wanted - has).elements()]
+        beyond = [*(value for value in (has - wanted).elements() if not 0 < wanted[value])]
+        kinds |= {(slot, value): "added" for value in beyond[len(lacking) :]}
+        kinds |= {(slot, value): "wrong" for value in beyond[: len(lacking)]}
+        left_out += [Mark(-1, -1, slot, value, "missing") for value in lacking[len(beyond) :]]
+    cuts = [cut.start() for cut in SPLIT.finditer(text)]
+    marked, counted = [], Counter()
+    for mention in sorted(mentions(SPLIT.sub("", text), mr), key=lambda m: (m.start, m.end)):
+        slot, value = mention.slot, mention.value
+        counted[slot, value] += 1
+        often = counted[slot, value] > mr.get(slot, NONE)[value] > 0
+        again = often and found[slot][value] > mr[slot][value]
+        kind = kinds.get((slot, value), "repeated" if again else "right")
+        start, end = (_before_cuts(cuts, place) for place in (mention.start, mention.end))
+        marked.append(Mark(start, end, slot, value, kind))
+    return marked + left_out
+
+
+def _before_cuts(cuts: Sequence[int], place: int) -> int:
+    """Where a place of the joined text is in the text as it was."""
+    for cut in cuts:
+        place += cut < place
+    return place
 
 
 def errors(mr: MR, text: str) -> tuple[int, int, int, int]:

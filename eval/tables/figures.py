@@ -1,32 +1,29 @@
 """Pictures: loss curves, the path of every connection's lambda, BLEU against parameters."""
 
-import os
-import textwrap
 from dataclasses import dataclass
-from pathlib import Path
 
-os.environ["MPLBACKEND"] = "Agg"  # before the import, which refuses a notebook's where it is not
-
-import matplotlib.pyplot as plt  # noqa: E402 (the backend comes first)
-from matplotlib.ticker import EngFormatter  # noqa: E402
-
-from ..metrics import METRICS  # noqa: E402
-from ..records import read_log  # noqa: E402
-from .labels import place  # noqa: E402
-from .lines import Line  # noqa: E402
-from .params import as_number  # noqa: E402
-from .runs import Run  # noqa: E402
+from ..metrics import METRICS
+from ..records import read_log
+from . import style
+from .labels import place
+from .lines import Line
+from .params import as_number
+from .runs import Run
+from .style import plt
 
 MARK = "* stand-in backbone, partial run or other settings: not a reproduction"
 PAPER_LAMBDA = (0.0, 0.1)  # where the paper says that lambda ends (section C.4)
-KINDS = {"full": ("full fine-tuning", "C7"), "lora": ("LoRA", "C1")}
-KINDS |= {"dense": ("Solo, dense", "C0"), "sparse": ("Solo, sparse", "C2")}
-SOURCES = {"paper": ("the paper", "C7"), "ours": ("ours", "C0")}  # of a method's point
-SOURCES |= {"other": ("* no reproduction", "C1")}
+# Of a point: what it is, its colour and marker.
+KINDS = {"full": ("full fine-tuning", style.OWN["full"], "^")}
+KINDS |= {"lora": ("LoRA", style.OWN["lora"], "s")}
+KINDS |= {
+    "dense": ("Solo, dense", style.OWN["solo"], "o"),
+    "sparse": ("Solo, sparse", style.GREEN, "D"),
+}
+SOURCES = {"paper": ("the paper", style.FAINT), "ours": ("ours", style.INK)}  # of a method's point
+SOURCES |= {"other": ("* no reproduction", style.VERMILION)}
 BLEU = METRICS["BLEU"]
 AXIS = f"{BLEU.title} x {BLEU.scale}"
-plt.rcParams["svg.hashsalt"] = "solo"  # the same picture is the same file
-plt.rcParams["svg.fonttype"] = "none"  # text stays text
 
 
 @dataclass(frozen=True)
@@ -38,45 +35,98 @@ class Curve:
     run: Run
 
 
-def save(figure, path: Path) -> None:
-    """Write PNG or SVG by the path's suffix, without the date, so that a rerun gives the same."""
-    metadata = {"Date": None} if path.suffix == ".svg" else {}
-    figure.savefig(path, dpi=120, metadata=metadata)
-
-
 def loss_curves(curves: list[Curve], title: str):
-    """Two panels, training and validation loss, a line per run; None if nothing was trained.
+    """Training loss, a line per run, and validation loss; None if nothing was trained.
 
-    A row has one colour; the development code's variant is dashed.
+    A row has one colour; the development code's variant is dashed, seeds have other markers. Where
+    runs were validated at their end alone, these losses are bars.
     """
+    drawn = trained(curves)
+    if not drawn:
+        return None
+    often = any(len(validated) > 1 for *_, validated in drawn)
+    height = 3.6 + 0.22 * -(-len(drawn) // 3) + (0 if often else 0.12 * len(drawn))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, height), layout="constrained")
+    handles = training_panel(left, drawn)
+    validation_panel(right, drawn)
+    if often:
+        right.sharex(left)
+    labels = [curve.label for curve, *_ in drawn]
+    style.legend(figure, handles, labels)
+    style.title(figure, titled(title, labels))
+    return figure
+
+
+def trained(curves: list[Curve]) -> list[tuple]:
+    """(curve, look, points of training, points of validation) of each run that was trained."""
     logs = [(curve, read_log(curve.run.directory)) for curve in curves]
     logs = [(curve, log) for curve, log in logs if any("loss" in entry for entry in log)]
-    if not logs:
-        return None
-    rows = list(dict.fromkeys(curve.row for curve, _ in logs))
-    colours = plt.get_cmap("tab20" if len(rows) > 10 else "tab10")
-    if len(rows) > 20:
-        colours = plt.get_cmap("turbo", len(rows))
-    height = max(4.4, 1 + 0.2 * len(logs))  # the legend's
-    figure, panels = plt.subplots(1, 2, figsize=(13, height), sharex=True, layout="constrained")
-    for curve, log in logs:
-        style = "--" if curve.run.variant == "devcode" else "-"
-        colour = colours(rows.index(curve.row))
-        for axes, name, marker in zip(panels, ("loss", "valid_loss"), ("", "o"), strict=True):
-            points = _thinned([(entry["step"], entry[name]) for entry in log if name in entry])
-            if points:
-                axes.plot(*zip(*points, strict=True), style + marker, color=colour, markersize=4)
-    handles = [panels[0].lines[i] for i in range(len(logs))]
-    labels = [curve.label for curve, _ in logs]
-    for axes, kind in zip(
-        panels, ("training (label smoothing included)", "validation"), strict=True
-    ):
-        axes.set(title=kind, xlabel="step", ylabel="loss, nats per target token")
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.grid(alpha=0.3)
-    figure.legend(handles, labels, loc="outside right center", fontsize="small")
-    figure.suptitle(_title(title, labels), fontsize="medium")
-    return figure
+    looks = _looks([curve for curve, _ in logs])
+    return [
+        (curve, look, _points(log, "loss"), _points(log, "valid_loss"))
+        for (curve, log), look in zip(logs, looks, strict=True)
+    ]
+
+
+def training_panel(axes, drawn: list[tuple]) -> list:
+    """Training losses; the lines, for a legend."""
+    axes.set(title="training (label smoothing included)", xlabel="step")
+    axes.set_ylabel("loss, nats per target token")
+    style.short_numbers(axes.xaxis)
+    return [_line(axes, look, points) for _, look, points, _ in drawn]
+
+
+def validation_panel(axes, drawn: list[tuple]) -> list:
+    """Validation losses as lines; as bars where runs were validated at their end alone."""
+    if all(len(validated) < 2 for *_, validated in drawn):
+        _bars(axes, [(c.label, look, v[-1][1]) for c, look, _, v in drawn if v])
+        axes.set(title="validation, at the end", xlabel="loss, nats per target token")
+        return []
+    axes.set(title="validation", xlabel="step", ylabel="loss, nats per target token")
+    style.short_numbers(axes.xaxis)
+    return [_line(axes, look, validated, 1) for _, look, _, validated in drawn]
+
+
+def _points(log: list[dict], name: str) -> list[tuple[float, float]]:
+    return _thinned([(entry["step"], entry[name]) for entry in log if name in entry])
+
+
+def _looks(curves: list[Curve]) -> list[style.Look]:
+    """A look for each run: a row's colour, the variant's dashes, the seed's marker."""
+    methods = {curve.row: curve.run.options["adapter"]["name"] for curve in curves}
+    of_row = dict(zip(methods, style.looks([*methods.values()]), strict=True))
+    seeds = {row: sorted({c.run.seed for c in curves if c.row == row}) for row in methods}
+    found = []
+    for curve in curves:
+        look, place = of_row[curve.row], seeds[curve.row].index(curve.run.seed)
+        first = style.MARKERS.index(look.marker)
+        look = look._replace(marker=style.MARKERS[(first + place) % len(style.MARKERS)])
+        found.append(look._replace(dash="--") if curve.run.variant == "devcode" else look)
+    return found
+
+
+def _line(axes, look: style.Look, points: list[tuple[float, float]], every: int = 0):
+    """A run's line, with some markers on it."""
+    every = every or max(1, len(points) // 8)
+    [line] = axes.plot(
+        *zip(*points, strict=True) if points else ([], []), linestyle=look.dash, color=look.colour,
+        marker=look.marker, markevery=every, markersize=4,
+    )  # fmt: skip
+    return line
+
+
+def _bars(axes, bars: list[tuple[str, style.Look, float]]) -> None:
+    """A bar for each run, with its label and its loss, the first one above."""
+    heights = range(len(bars), 0, -1)
+    axes.barh(heights, [v for *_, v in bars], 0.5, color=[look.colour for _, look, _ in bars])
+    axes.set_yticks(heights, [label for label, *_ in bars], fontsize="small")
+    axes.grid(visible=False, axis="y")
+    axes.margins(x=0.14)
+    for height, (_, _, value) in zip(heights, bars, strict=True):
+        axes.annotate(
+            f"{value:.3f}", (value, height), (3, 0), textcoords="offset points", va="center",
+            fontsize="small",
+        )  # fmt: skip
 
 
 def _thinned(points: list[tuple[float, float]], most: int = 100) -> list[tuple[float, float]]:
@@ -94,55 +144,55 @@ def lambda_curves(curves: list[Curve], title: str):
         return None
     names = {name for _, log in logs for name in log[0] if name.startswith("lambda/")}
     blocks = sorted(int(name.removeprefix("lambda/")) for name in names)
-    columns = min(4, len(logs))
+    columns = min(3, len(logs))
     n_rows = -(-len(logs) // columns)
     figure, grid = plt.subplots(
-        n_rows, columns, figsize=(2 + 3.2 * columns, 1 + 2.4 * n_rows), layout="constrained",
-        squeeze=False, sharex=True,
+        n_rows, columns, figsize=(max(5.5, 3.6 * columns), 1.7 + 2.4 * n_rows),
+        layout="constrained", squeeze=False, sharex=True, sharey=True,
     )  # fmt: skip
     for axes in grid.flat[len(logs) :]:
         axes.set_visible(False)
     handles = {}
     for axes, (curve, log) in zip(grid.flat, logs, strict=False):
-        axes.axhspan(*PAPER_LAMBDA, color="0.9", zorder=0)
+        axes.axhspan(*PAPER_LAMBDA, color=style.BAND, zorder=0)
         for i, block in enumerate(blocks):
             if f"lambda/{block}" in log[0]:
-                colour = plt.get_cmap("viridis")(0.9 * i / max(1, len(blocks) - 1))
-                values = [entry[f"lambda/{block}"] for entry in log]
-                steps = [entry["step"] for entry in log]
-                [handles[block]] = axes.plot(steps, values, color=colour, linewidth=1.2)
+                colour = style.RAMP(i / max(1, len(blocks) - 1))
+                look = style.Look(colour, style.MARKERS[i % len(style.MARKERS)], "-")
+                handles[block] = _line(axes, look, _points(log, f"lambda/{block}"))
         axes.set_title(curve.label, fontsize="small")
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.grid(alpha=0.3)
-    figure.supxlabel("step", fontsize="medium")
-    figure.supylabel("lambda", fontsize="medium")
-    labels = [f"from block {block}" for block in handles]
-    figure.legend(handles.values(), labels, loc="outside right center", fontsize="small")
-    title += "\ngrey: where the paper says that lambda ends, 0 to 0.1"
-    title = _title(title, [curve.label for curve, _ in logs])
-    width = int(9 * figure.get_figwidth())  # characters; one panel is narrower than the title
-    title = "\n".join(textwrap.fill(line, width) for line in title.splitlines())
-    figure.suptitle(title, fontsize="medium")
+        style.short_numbers(axes.xaxis)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("lambda")
+    for axes in grid.flat[max(0, len(logs) - columns) : len(logs)]:  # the lowest of each column
+        axes.set_xlabel("step")
+        axes.tick_params(labelbottom=True)
+    style.legend(figure, handles.values(), [f"from block {block}" for block in handles])
+    labels = [curve.label for curve, _ in logs]
+    style.title(
+        figure, titled(f"{title}\ngrey: where the paper says that lambda ends, 0 to 0.1", labels)
+    )
     return figure
 
 
 def bleu_against_parameters(lines: list[Line], settings: dict[str, dict], title: str):
-    """The paper's points (hollow) and ours (filled; square: devcode) over a logarithmic axis.
+    """The paper's points (hollow) and ours (filled; devcode beside them) over a logarithmic axis.
 
     Runs that count as no reproduction are not drawn. settings: of each row, as a Table has them.
     """
     figure, axes = plt.subplots(figsize=(9.5, 5.2), layout="constrained")
-    ours, seen = False, set()
+    ours, seen, ranks = False, set(), {}
     for line in lines:
         if "BLEU" not in line.scores or line.source not in ("paper", "ours"):
             continue
         adapter = settings[line.row["row"]]["adapter"]
         sparse = "sparse" if adapter.get("sparsity") else "dense"
-        name, colour = KINDS[sparse if adapter["name"] == "solo" else adapter["name"]]
+        name, colour, marker = KINDS[sparse if adapter["name"] == "solo" else adapter["name"]]
         score, reported = line.scores["BLEU"], line.source == "paper"
         x = float(as_number(line.trainable)[0]) if reported else line.trainable
-        marker = "s" if line.variant == "devcode" else "o"
-        source = ", ".join(filter(None, [line.source, line.variant if marker == "s" else None]))
+        if line.variant == "devcode":
+            marker = "P" if sparse == "sparse" else "X"
+        source = line.source + (", devcode" if line.variant == "devcode" else "")
         spread = None if score.spread is None else score.spread * BLEU.scale
         label = None if (name, source) in seen else f"{name}: {source}"
         seen.add((name, source))
@@ -151,23 +201,20 @@ def bleu_against_parameters(lines: list[Line], settings: dict[str, dict], title:
             markerfacecolor="none" if reported else colour, capsize=3,
         )  # fmt: skip
         if adapter.get("rank") and reported:
-            offset = {"xytext": (5, 4), "textcoords": "offset points"}
-            axes.annotate(
-                f"r={adapter['rank']}", (x, score.value * BLEU.scale), fontsize=8, **offset
-            )
+            ranks[x, score.value * BLEU.scale] = f"r={adapter['rank']}"
         ours = ours or not reported
     axes.set(xscale="log", xlabel="trainable parameters (paper: as printed)", ylabel=AXIS)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    style.short_numbers(axes.xaxis)
     axes.margins(x=0.1)
-    axes.grid(alpha=0.3, which="both")
-    figure.legend(loc="outside right upper", fontsize="small")
+    style.legend(figure, *axes.get_legend_handles_labels())
     state = "hollow: paper; filled: ours" if ours else "the paper's points; no run of ours yet"
-    figure.suptitle(f"{title}\n{state}", fontsize="medium")
+    style.title(figure, f"{title}\n{state}")
+    place(axes, [*ranks], [*ranks.values()])
     return figure
 
 
 def bleu_of_methods(lines: list[Line], title: str, plain: bool):
-    """A labelled point per method over a logarithmic axis.
+    """A labelled point per method over a logarithmic axis, Solo's a large star.
 
     Filled: ours; hollow: the paper's; with *: what is no reproduction. What trains nothing has no
     place there: the legend has its BLEU, and it is a line across if that is in sight. plain: lines
@@ -182,31 +229,38 @@ def bleu_of_methods(lines: list[Line], title: str, plain: bool):
     figure, axes = plt.subplots(figsize=(12, 7.5), layout="constrained")
     for line, _ in points:
         score, (source, colour) = line.scores["BLEU"], SOURCES[line.source]
+        marker, size = ("*", 13) if _is_solo(line) else ("o", 5)
+        colour = style.OWN["solo"] if _is_solo(line) else colour
+        source = f"Solo Connection, {source}" if _is_solo(line) else source
         axes.errorbar(
-            _parameters(line), score.value * BLEU.scale, color=colour, fmt="o", capsize=2,
-            elinewidth=0.7, yerr=None if score.spread is None else score.spread * BLEU.scale,
+            _parameters(line), score.value * BLEU.scale, color=colour, fmt=marker, capsize=2,
+            elinewidth=0.7, markersize=size,
+            yerr=None if score.spread is None else score.spread * BLEU.scale,
             markerfacecolor="none" if line.source == "paper" else colour,
             label=None if plain else source,
         )  # fmt: skip
     axes.set(xscale="log", xlabel="trainable parameters", ylabel=AXIS)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    style.short_numbers(axes.xaxis)
     axes.margins(x=0.12, y=0.12)
-    axes.grid(alpha=0.3)
     axes.set_ylim(axes.get_ylim())  # final
     for line, label in named:
         if line.trainable == 0:
             level = line.scores["BLEU"].value * BLEU.scale
-            axes.axhline(level, color="0.5", linestyle="--", label=f"{label}: {level:.2f}")
+            axes.axhline(level, color=style.FAINT, linestyle="--", label=f"{label}: {level:.2f}")
     handles, names = axes.get_legend_handles_labels()
     unique = dict(zip(names, handles, strict=True))
-    if unique:
-        legend = {"loc": "outside lower center", "ncols": len(unique), "fontsize": "small"}
-        figure.legend(unique.values(), unique.keys(), **legend)
+    style.legend(figure, unique.values(), unique.keys())
     labels = [label for _, label in points]
-    figure.suptitle(_title(title, labels), fontsize="medium")
+    style.title(figure, titled(title, labels))
     where = [(_parameters(line), line.scores["BLEU"].value * BLEU.scale) for line, _ in points]
-    place(axes, where, labels)
+    for (line, _), text in zip(points, place(axes, where, labels), strict=True):
+        if _is_solo(line):
+            text.set_color(style.OWN["solo"])
     return figure
+
+
+def _is_solo(line: Line) -> bool:
+    return line.row["row"].partition("/")[2].partition("_")[0] == "solo"
 
 
 def _parameters(line: Line) -> float:
@@ -238,5 +292,6 @@ def _method_labels(lines: list[Line], plain: bool) -> list[str]:
     return labels
 
 
-def _title(title: str, labels: list[str]) -> str:
+def titled(title: str, labels: list[str]) -> str:
+    """A title that says what * means, where a label has it."""
     return f"{title}\n{MARK}" if any(label.endswith("*") for label in labels) else title

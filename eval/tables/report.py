@@ -1,12 +1,12 @@
 """Write tables and their pictures from the runs in a directory."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from solo.files import check_output, write_output
 
 from .. import compare, samples
-from . import figures, render, study
+from . import figures, render, study, style
 from .lines import Table, lines_of, plain_rows, rows_of
 from .runs import Run, shown
 
@@ -126,17 +126,15 @@ def _claims(table: Table, first: str, second: str) -> str:
 def write_figures(table: Table, out_dir: Path, force: bool = True) -> list[Path]:
     """Draw a table's pictures as PNG and SVG; returns the paths, none where nothing is to draw.
 
-    NAME_loss: loss curves; NAME_lambda: lambda of every connection; of runs that differ in their
-    seed alone, those of the lowest seed. NAME_bleu: BLEU against trainable parameters, for the
+    NAME_loss: loss curves; NAME_lambda: lambda of every connection, of runs that differ in their
+    seed alone those of the lowest seed. NAME_bleu: BLEU against trainable parameters, for the
     tables that vary the rank or the method. Raises ValueError as write_table does.
     """
     title, plain = table.definition["title"], is_plain(table)
-    curves = _first_seeds(
-        curve for row, filling in rows_of(table) for curve in _curves(row, filling, plain)
-    )
+    curves = [curve for row, filling in rows_of(table) for curve in _curves(row, filling, plain)]
     pictures = {
         "loss": figures.loss_curves(curves, title),
-        "lambda": figures.lambda_curves(curves, title),
+        "lambda": figures.lambda_curves(_first_seeds(curves), title),
     }
     if table.name in RANKS:
         pictures["bleu"] = figures.bleu_against_parameters(lines_of(table), table.settings, title)
@@ -149,8 +147,8 @@ def write_figures(table: Table, out_dir: Path, force: bool = True) -> list[Path]
         for suffix in ("png", "svg"):
             paths.append(out_dir / f"{_stem(table)}_{kind}.{suffix}")
             check_output(paths[-1], force=force)
-            write_output(paths[-1], lambda path, figure=figure: figures.save(figure, path))
-        figures.plt.close(figure)
+            write_output(paths[-1], lambda path, figure=figure: style.save(figure, path))
+        style.plt.close(figure)
     return paths
 
 
@@ -167,9 +165,9 @@ def _curves(row: dict, filling: list[Run], plain: bool) -> list[figures.Curve]:
     return curves
 
 
-def _first_seeds(curves: Iterable[figures.Curve]) -> list[figures.Curve]:
+def _first_seeds(curves: Sequence[figures.Curve]) -> list[figures.Curve]:
     """Of the runs that differ in their seed alone, the one with the lowest."""
-    curves, first = list(curves), {}
+    first = {}
     for curve in sorted(curves, key=lambda curve: curve.run.seed):
         first.setdefault((curve.row, curve.run.group), curve)
     return [curve for curve in curves if curve in first.values()]

@@ -65,7 +65,8 @@ class Run:
     by metric, without those that it was not scored with; marks: why it reproduces no row at all,
     empty if nothing stands against it; weights: sha256 of the backbone; key: which configuration on
     which weights, seed included; group: the same without the seed; options: what a row's settings
-    are compared with.
+    are compared with; data_name: the kind of its test file;
+    backbone: its path as it was given.
     """
 
     directory: Path
@@ -82,6 +83,8 @@ class Run:
     key: str
     group: str
     options: dict
+    data_name: str
+    backbone: str
 
 
 def read_runs(
@@ -230,6 +233,8 @@ def read_run(
             "data": training["data"] | {"test": decoded["test"]},
             "references": references,
         },
+        data_name=str(identity.get("test_kind", "e2e")),
+        backbone=backbone["path"],
     )
 
 

@@ -73,8 +73,8 @@ def markdown(table: Table) -> str:
         size = runs[0].n_params
         head = [group.label, f"{size:,}", f"{runs[0].lr:g}" if size else MISSING]
         head.append(", ".join(str(run.seed) for run in runs))
-        intervals = _intervals(runs)
-        cells = [_score(runs, metric, intervals) for metric in metrics]
+        found = intervals(runs)
+        cells = [_score(runs, metric, found) for metric in metrics]
         text.append(row_of([*head, *cells, names_right(runs)]))
     text += [
         *_claims(table, groups, metrics[0]),
@@ -111,7 +111,7 @@ def _score(group: list[Run], metric: Metric, intervals: dict) -> str:
     return text
 
 
-def _intervals(group: list[Run]) -> dict[str, tuple[float, float]]:
+def intervals(group: list[Run]) -> dict[str, tuple[float, float]]:
     """95 % interval of the mean score over the group's seeds, by metric; empty if not scored here.
 
     The seeds meet the same resampled MRs.

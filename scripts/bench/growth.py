@@ -5,7 +5,6 @@ On the CPU each point is measured in a fresh process, so that its peak of memory
 
 import itertools
 import multiprocessing
-import os
 import resource
 import statistics
 from collections.abc import Callable
@@ -119,34 +118,11 @@ def measure_all(
     return found
 
 
-def picture(growth: dict[str, list[dict]], title: str, path: Path) -> None:
+def picture(found: dict[str, list[dict]], title: str, path: Path) -> None:
     """A panel for each thing varied: seconds per step (left axis) and peak memory (right)."""
-    os.environ["MPLBACKEND"] = "Agg"  # the import refuses a notebook's where it is not
-    import matplotlib.pyplot as plt
+    from eval.tables import speed, style  # matplotlib, which the measuring processes do without
 
-    figure, panels = plt.subplots(
-        1, len(growth), figsize=(3.4 * len(growth), 3.4), layout="constrained", squeeze=False
-    )
-    panels = panels[0]
-    for axes, (varied, found) in zip(panels, growth.items(), strict=True):
-        found = [point for point in found if "error" not in point]
-        x = [point["value"] for point in found]
-        numbers = all(isinstance(value, int) for value in x)
-        device = [p["host_gib"] if p["device_gib"] is None else p["device_gib"] for p in found]
-        axes.plot(x, [point["s_per_step"] for point in found], "o-", color="C0")
-        other = axes.twinx()
-        other.plot(x, device, "s--", color="C1")
-        if numbers and min(x) > 0:
-            axes.set_xscale("log", base=2)
-            axes.set_xticks(x, [str(value) for value in x])
-        axes.set(xlabel=varied, ylim=(0, 1.1 * max(point["s_per_step"] for point in found)))
-        other.set_ylim(0, 1.2 * max(device))
-        axes.grid(alpha=0.3)
-        axes.tick_params(axis="y", labelcolor="C0")
-        other.tick_params(axis="y", labelcolor="C1")
-    panels[0].set_ylabel("seconds per step", color="C0")
-    other.set_ylabel("peak memory, GiB", color="C1")
-    figure.suptitle(title, fontsize="medium")
+    figure = speed.growth(found, title)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120, metadata={"Date": None})
-    plt.close(figure)
+    style.save(figure, path)
+    style.plt.close(figure)

@@ -30,7 +30,8 @@ from transformers.utils import logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from eval.tables.figures import plt, save
+from eval.tables import style
+from eval.tables.style import plt, save
 from solo.adapters import make_config
 from solo.backbones import loading
 from solo.cli.command import ROOT, one_line_errors, plain_parser, progress_bar
@@ -154,21 +155,44 @@ def summary(folder: Path) -> str:
 
 
 def picture(folder: Path):
-    """The largest activation over the steps; where its square overflows."""
+    """The largest activation over the steps; where its square overflows.
+
+    A case has one look in both panels; the LayerNorm in plain arithmetic is dashed.
+    """
     paths = {name: sorted(folder.glob(f"{name}-*.jsonl")) for name in ("random", "standin12")}
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.2), layout="tight", sharey=True)
+    names = {path: _name(path) for of_backbone in paths.values() for path in of_backbone}
+    cases = sorted({case for case, _ in names.values()})
+    looks = dict(zip(cases, style.looks(cases), strict=True))
+    figure, axes = plt.subplots(1, 2, figsize=(11, 5), layout="constrained", sharey=True)
     titles = ("random weights, 12 x 768", "standin12, 12 x 192")
+    handles = {}
     for axis, title, of_backbone in zip(axes, titles, paths.values(), strict=True):
         for path in of_backbone:
-            lines = read_lines(path)
-            label = path.stem.partition("-")[2].replace("-", " ")
+            lines, (case, norm) = read_lines(path), names[path]
             steps = [line["step"] for line in lines]
-            axis.plot(steps, [line["largest_activation"] for line in lines], label=label)
-        axis.axhline(torch.finfo(torch.float32).max ** 0.5, color="black", linestyle=":")
+            look = looks[case]
+            [handles[f"{case}, {norm} LayerNorm"]] = axis.plot(
+                steps, [line["largest_activation"] for line in lines], color=look.colour,
+                linestyle="-" if norm == "torch" else (0, (4, 3)), marker=look.marker,
+                markevery=(0 if norm == "torch" else 0.05, 0.1), markersize=5,
+            )  # fmt: skip
+        limit = torch.finfo(torch.float32).max ** 0.5
+        handles["above it the square is infinite"] = axis.axhline(
+            limit, color=style.INK, linestyle=":"
+        )
         axis.set(title=title, xlabel="step", yscale="log")
-        axis.legend(fontsize=7)
-    axes[0].set_ylabel("largest activation (dotted: its square is infinite)")
+    axes[0].set_ylabel("largest activation")
+    ordered = dict(sorted(handles.items()))
+    style.legend(figure, ordered.values(), ordered)
     return figure
+
+
+def _name(path: Path) -> tuple[str, str]:
+    """(case in words, LayerNorm) of a file such as random-no-lambda-v-zero-permutation-plain."""
+    case, start, mask, norm = re.fullmatch(
+        r"[^-]+-(lambda|no-lambda)-v-(\w+)-(.+)-(\w+)", path.stem
+    ).groups()
+    return f"{case.replace('-', ' ')}, v {start}, mask {mask.replace('-', ' ')}", norm
 
 
 def main() -> None:

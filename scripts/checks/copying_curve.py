@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from eval.tables.figures import plt, save
+from eval.tables import style
+from eval.tables.style import plt, save
 from solo import files
 from solo.cli.command import one_line_errors, plain_parser
 
@@ -33,16 +34,20 @@ def curves(log: Path) -> dict[str, tuple[list[int], list[float]]]:
 
 def draw(logs: dict[str, Path]):
     """One panel a measure, one line a log."""
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(12, 3.6), sharey=True, layout="tight")
-    for label, log in logs.items():
+    figure, axes = plt.subplots(
+        1, len(PANELS), figsize=(11, 3.8), sharey=True, layout="constrained"
+    )
+    looks = style.looks([*logs])
+    for (label, log), look in zip(logs.items(), looks, strict=True):
         for axis, (tokens, shares) in zip(axes, curves(log).values(), strict=True):
-            axis.plot([n / 1e6 for n in tokens], shares, label=label, marker=".", markersize=4)
+            axis.plot(
+                [n / 1e6 for n in tokens], shares, label=label, color=look.colour,
+                marker=look.marker, markevery=3, markersize=4,
+            )  # fmt: skip
     for axis, title in zip(axes, PANELS.values(), strict=True):
         axis.set(title=title, xlabel="million tokens read", ylim=(-0.02, 1.02))
-        axis.title.set_fontsize(10)
-        axis.grid(alpha=0.3)
     axes[0].set_ylabel("share right")
-    axes[0].legend(loc="center right")
+    style.legend(figure, *axes[0].get_legend_handles_labels())
     return figure
 
 

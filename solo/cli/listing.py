@@ -10,8 +10,8 @@ import pandas as pd
 from eval import records
 from eval.latex import escaped
 from eval.metrics import ALL
-from eval.tables.figures import plt, save
 from eval.tables.runs import decodings_of, reason, shown
+from eval.tables.style import BLUE, plt, save
 from solo.cli.terminal import aligned, width
 from solo.files import write_output
 from solo.options import check
@@ -163,12 +163,11 @@ def bleu_over(frame: pd.DataFrame, column: str):
     """BLEU of every run over the option that varied, and a line through the means."""
     figure, axis = plt.subplots(figsize=(5, 3.6), layout="tight")
     points = frame[[column, "BLEU"]].astype(float)
-    axis.plot(points[column], points["BLEU"], "o", alpha=0.6)
-    axis.plot(points.groupby(column)["BLEU"].mean(), color="tab:blue", linewidth=1)
+    axis.plot(points[column], points["BLEU"], "o", color=BLUE, alpha=0.6)
+    axis.plot(points.groupby(column)["BLEU"].mean(), color=BLUE, linewidth=1)
     axis.set(xlabel=column, ylabel="BLEU")
     if points[column].min() > 0 and points[column].max() / points[column].min() >= 10:
         axis.set_xscale("log")
-    axis.grid(alpha=0.3)
     return figure
 
 

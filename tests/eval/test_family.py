@@ -5,7 +5,7 @@ import random
 import matplotlib.text
 import pytest
 
-from eval.tables import figures, report
+from eval.tables import figures, report, style
 from eval.tables.labels import place
 from eval.tables.lines import lines_of, load_reported
 from solo.cli import tables
@@ -102,7 +102,10 @@ def test_all_methods_are_drawn_with_labels_apart(tmp_path, monkeypatch):
     wanted = [labels[row] for row in expected] + ["LoRA (r=8), paper", "Solo (r=128, s=0.6), paper"]
     assert sorted(text.get_text() for text in axes.texts) == sorted(wanted)
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert sorted(legend) == sorted(["The backbone as it is: 10.00", "the paper", "ours"])
+    solo = ["Solo Connection, the paper", "Solo Connection, ours"]
+    assert sorted(legend) == sorted(["The backbone as it is: 10.00", "the paper", "ours", *solo])
+    coloured = [text.get_text() for text in axes.texts if text.get_color() == style.OWN["solo"]]
+    assert sorted(coloured) == ["Solo (r=128, s=0.6)", "Solo (r=128, s=0.6), paper"]
     assert axes.get_ylim()[0] > 60  # it does not squeeze the others
     found = boxes(axes.texts)
     for i, box in enumerate(found):

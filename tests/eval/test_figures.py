@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from eval.tables import figures, report
 from eval.tables.lines import lines_of
@@ -44,11 +45,13 @@ def test_loss_curves_mark_what_is_no_reproduction(tmp_path, drawn):
     assert title.startswith("Table 1: ") and title.endswith("not a reproduction")
     training, validation = figure.axes
     assert [list(line.get_ydata()) for line in training.lines] == [[2.0, 1.0]] * 4
-    assert [list(line.get_xydata()[0]) for line in validation.lines] == [[2.0, 0.8]] * 4
+    assert [bar.get_width() for bar in validation.patches] == [0.8] * 4  # validated once: bars
+    assert [text.get_text() for text in validation.get_yticklabels()] == labels(figure)
     assert [line.get_linestyle() for line in training.lines] == ["-", "-", "-", "--"]
     colours = [line.get_color() for line in training.lines]
     assert colours[2] == colours[3] and len(set(colours)) == 3
-    assert len(drawn["lambda_curves"].axes) == 4  # the made-up LoRA log has a lambda too
+    panels = [axes for axes in drawn["lambda_curves"].axes if axes.get_visible()]
+    assert len(panels) == 4  # the made-up LoRA log has a lambda too
 
 
 def test_lambda_panels_have_a_line_per_connection_and_one_seed(tmp_path, drawn):
@@ -62,7 +65,41 @@ def test_lambda_panels_have_a_line_per_connection_and_one_seed(tmp_path, drawn):
     [axes] = figure.axes
     assert [list(line.get_ydata()) for line in axes.lines] == [[0.01, 0.02], [1, 1]]
     assert axes.get_title() == "Homotopy layer (case 1), seed 1"
-    assert labels(drawn["loss_curves"]) == ["Homotopy layer (case 1), seed 1"]
+    seeds = [f"Homotopy layer (case 1), seed {seed}" for seed in (1, 2)]
+    assert labels(drawn["loss_curves"]) == seeds
+    first, second = drawn["loss_curves"].axes[0].lines
+    assert first.get_color() == second.get_color() and first.get_marker() != second.get_marker()
+
+
+def test_runs_that_were_validated_often_have_lines(tmp_path, drawn):
+    directory = make_run(tmp_path, "a")
+    log = [{"step": s, "loss": 1.0, "valid_loss": s / 10} for s in (1, 2, 3)]
+    (directory / "train_log.jsonl").write_text("\n".join(map(json.dumps, log)))
+    report.write_figures(table_of("table6", tmp_path), tmp_path / "out")
+    _, validation = drawn["loss_curves"].axes
+    assert [list(line.get_ydata()) for line in validation.lines] == [[0.1, 0.2, 0.3]]
+    assert not validation.patches
+
+
+@pytest.mark.parametrize("kind", ["loss", "lambda", "bleu"])
+def test_titles_and_legends_stay_in_the_picture_and_off_the_panels(tmp_path, drawn, kind):
+    """With the longest title and the most connections (GPT-2 M's eleven) there are."""
+    directory = make_run(tmp_path, "a", row="table2/solo_s_r8", stand_in="stand-in: tiny")
+    log = [{"step": s, "loss": 1} | {f"lambda/{b}": 0.1 for b in range(2, 24, 2)} for s in (1, 2)]
+    (directory / "train_log.jsonl").write_text("\n".join(map(json.dumps, log)))
+    table = table_of("table2", tmp_path)
+    table.definition["title"] = "A title of a table that is longer than its picture is wide " * 2
+    report.write_figures(table, tmp_path / "out")
+    names = {"loss": "loss_curves", "lambda": "lambda_curves", "bleu": "bleu_against_parameters"}
+    figure = drawn[names[kind]]
+    renderer, inside = FigureCanvasAgg(figure).get_renderer(), figure.bbox.padded(1)
+    figure.draw_without_rendering()
+    [legend] = figure.legends
+    apart = [figure._suptitle.get_window_extent(renderer), legend.get_window_extent(renderer)]
+    panels = [axes.get_tightbbox(renderer) for axes in figure.axes if axes.get_visible()]
+    for i, box in enumerate(apart):
+        assert all(inside.contains(*corner) for corner in box.corners())
+        assert not any(box.overlaps(other) for other in [*apart[:i], *panels])
 
 
 def test_long_logs_are_drawn_as_means_of_neighbours(tmp_path, drawn):

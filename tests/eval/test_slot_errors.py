@@ -7,6 +7,7 @@ figures for TGen and the MRs that their script found in E2E's own texts.
 import csv
 import json
 import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +15,9 @@ import numpy as np
 import pytest
 
 from eval.compare import Outputs, compare
-from eval.metrics.slot_errors import METRIC, errors, read_mr, said
+from eval.metrics.slot_errors import KINDS, METRIC, errors, marks, read_mr, said
 from eval.metrics.texts import Texts
-from eval.readers import load
+from eval.readers import load, read_hypotheses
 from eval.score import main, not_measured, score
 
 MR = "name[Zizzi], eatType[pub], priceRange[£20-25], customer rating[low], familyFriendly[no]"
@@ -200,3 +201,28 @@ def test_real_systems_and_the_bootstrap():
     weights = np.bincount(drawn, minlength=630)[None]
     [resampled] = METRIC.from_sums(weights @ rows, weights.sum(1))
     assert resampled == pytest.approx(rows[drawn, 1:5].sum() / rows[drawn, 0].sum())
+
+
+def test_marks_stand_where_the_words_are():
+    mr = read_mr("name : Cocum | Type : pub | food : Italian | family friendly : no | near : Ranch")
+    text = "Cocum is a coffee shop , cheap , is n't kid friendly , near Ranch . Cocum !"
+    found = [(m.kind, m.slot, text[m.start : m.end] * (m.start >= 0)) for m in marks(mr, text)]
+    assert found == [
+        ("right", "name", "Cocum"), ("wrong", "eatType", "coffee shop"),
+        ("added", "priceRange", "cheap"), ("right", "familyFriendly", "is n't kid friendly"),
+        ("right", "near", "Ranch"), ("right", "name", "Cocum"), ("missing", "food", ""),
+    ]  # fmt: skip
+    assert errors(mr, text) == (1, 1, 1, 0)
+
+
+def test_there_are_as_many_marks_as_errors():
+    """Of every output of two systems of the challenge."""
+    for name in ("harv", "tuda"):
+        rows = read_hypotheses(folder("E2E_SYSTEMS_DIR") / f"{name}.tsv", [])
+        for source, text in zip(rows.sources, rows.texts, strict=True):
+            mr = read_mr(source)
+            found = marks(mr, text)
+            kinds = Counter(kind for *_, kind in {(m.slot, m.value, m.kind) for m in found})
+            kinds["repeated"] = sum(mark.kind == "repeated" for mark in found)
+            expected = dict(zip(KINDS, errors(mr, text), strict=True))
+            assert {kind: kinds[kind] for kind in KINDS} == expected, text

@@ -1,0 +1,225 @@
+"""Write the report: a folder of static pages that works from file:// and from any web server."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+
+from solo.files import write_text
+
+from ..metrics import ALL
+from ..tables.runs import Run, reason
+from . import claims, outputs, pages, pictures, runs, scores
+from .scores import Line, Scores
+
+HERE = Path(__file__).parent
+MARKER = "report.json"  # a folder with this file is a report, and may be replaced
+ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)  # of odd files
+FILTERS = ("method", "data", "backbone", "variant", "badge")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a report is made from.
+
+    results: the folder of results; tables: those of scores; reported: eval/tables/paper.yaml;
+    counts: exact trainable parameters by row; command: the command that makes a run; references:
+    the file of a run's references, None where it is not at hand; challenge, e2e: folders of the
+    challenge's outputs and of E2E's data; problems: what could not be read.
+    """
+
+    results: Path
+    tables: list[Scores]
+    reported: dict
+    counts: dict[str, int]
+    command: Callable[[Run], str]
+    references: Callable[[Run], Path | None]
+    challenge: Path | None = None
+    e2e: Path | None = None
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Built:
+    """index: the first page; size: bytes of the whole; seconds; problems: what was left out."""
+
+    index: Path
+    size: int
+    seconds: float
+    problems: list[str]
+
+
+def build(material: Material, out: Path) -> Built:
+    """Write the report into `out`, in place of an earlier one.
+
+    Raises ValueError if there is something else than a report.
+    """
+    started, out = time.monotonic(), Path(out)
+    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / MARKER).is_file())):
+        raise ValueError(f"{out} is there already, and no report; name another folder with --out")
+    target = out.with_name(f".tmp.{out.name}")
+    shutil.rmtree(target, ignore_errors=True)
+    try:
+        problems = [*material.problems, *_write(material, target)]
+        size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+        write_text(target / MARKER, json.dumps({"bytes": size}) + "\n")
+        shutil.rmtree(out, ignore_errors=True)
+        target.rename(out)
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+    return Built(out / "index.html", size, time.monotonic() - started, problems)
+
+
+def _write(material: Material, target: Path) -> list[str]:
+    problems, tables = [], material.tables
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True,
+        lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+    )  # fmt: skip
+    environment.globals |= {"KINDS": scores.KINDS, "STAND_IN": scores.STAND_IN}
+    environment.globals |= {"interval_of": scores.interval_of, "page_of": runs.page_of}
+    environment.filters |= {"rich": pages.rich, "slug": _slug, "head": scores.head_of}
+
+    def page(name: str, template: str, **content) -> None:
+        root = "../" * name.count("/")
+        text = environment.get_template(template).render(root=root, here=name, **content)
+        write_text(target / name, text)
+
+    for asset in ("page.css", "page.js", "outputs.js"):
+        write_text(target / asset, (HERE / "templates" / asset).read_text(encoding="utf-8"))
+    drawn = _guarded(problems, "pictures", lambda: _pictures(material, problems), {})
+    for picture in (p for group in drawn.values() for p in group):
+        path = target / "pictures" / f"{picture.name}.svg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture.paper)
+    found = _guarded(problems, "outputs", lambda: _sets(material), [])
+    for of_set in found:
+        _write_set(of_set, target / "outputs")
+    others = pages.read_pages(material.results)
+    _downloads(tables, others, target / "tables")
+    judged = claims.judge(tables, material.reported, material.counts)
+    behind = _behind(tables)
+    page("index.html", "index.html", judged=judged, tables=tables, behind=behind, sets=found)
+    page("tables.html", "tables.html", tables=tables, others=others, options=_options(tables),
+         facts_of=runs.facts_of, sides_of=_sides)  # fmt: skip
+    page("pictures.html", "pictures.html", groups=drawn)
+    page("outputs.html", "outputs.html", sets=found)
+    for run, line in behind:
+        label = f"{line.label}, seed {run.seed}, {line.backbone}, {line.data}"
+
+        def one(run=run, line=line, label=label) -> None:
+            of_set = next(
+                (s for s in found if any(x.run == runs.page_of(run) for x in s.systems)), None
+            )
+            content = runs.content(run, line, of_set, material.command)
+            images = pictures.of_run(run, label, line.badge)
+            page(runs.page_of(run), "run.html", label=label, pictures=images, **content)
+
+        _guarded(problems, run.name, one, None)
+    written = [pair for pair in behind if (target / runs.page_of(pair[0])).is_file()]
+    left_out = dict.fromkeys(text for table in tables for text in table.left_out)
+    page("runs.html", "runs.html", behind=written, metrics=_first_metrics(tables),
+         left_out=[*left_out, *material.problems, *problems])  # fmt: skip
+    return problems
+
+
+def _guarded(problems: list[str], what: str, work: Callable, otherwise):
+    """What `work` gives; where files are damaged, `otherwise`, and a line that says so."""
+    try:
+        return work()
+    except ERRORS as error:
+        problems.append(f"{what}: left out, {reason(error)}")
+        return otherwise
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-")
+
+
+def _behind(tables: list[Scores]) -> list[tuple[Run, Line]]:
+    """Every run once, with the line that it stands in."""
+    found: dict[str, tuple[Run, Line]] = {}
+    for table in tables:
+        for line in table.lines:
+            for run in line.runs:
+                found.setdefault(runs.page_of(run), (run, line))
+    return list(found.values())
+
+
+def _pictures(material: Material, problems: list[str]) -> dict[str, list[pictures.Picture]]:
+    """Pictures by the heading that they stand under."""
+    groups = {
+        "Scores and slot errors over trainable parameters": pictures.of_tables(material.tables)
+    }
+    learning = [p for table in material.tables for p in pictures.of_learning(table)]
+    groups["Learning curves"] = [p for p in learning if "-lambda-" not in p.name]
+    groups["Lambda's paths, with the paper's band"] = [p for p in learning if "-lambda-" in p.name]
+    for heading, draw in (("Loss over learning rate", pictures.of_rates),
+                          ("Speed and growth", pictures.of_speed)):  # fmt: skip
+        groups[heading] = _guarded(problems, heading, lambda d=draw: d(material.results), [])
+    return {heading: group for heading, group in groups.items() if group}
+
+
+def _sets(material: Material) -> list[outputs.Set]:
+    found = outputs.sets_of(material.tables, runs.page_of, material.references)
+    if material.challenge:
+        outputs.add_challenge(found, material.challenge, material.e2e)
+    return found
+
+
+def _write_set(of_set: outputs.Set, folder: Path) -> None:
+    index = outputs.packed(of_set.name, outputs.index_of(of_set))
+    write_text(folder / f"{of_set.name}.js", index)
+    for system in of_set.systems:
+        key = f"{of_set.name}/{system.name}"
+        write_text(folder / f"{key}.js", outputs.packed(key, outputs.content_of(of_set, system)))
+
+
+def _downloads(tables: list[Scores], others: list[pages.Found], folder: Path) -> None:
+    """Each table as CSV and LaTeX, what it is in its cells or its caption."""
+    for table in tables:
+        rows = scores.cells(table)
+        caption = table.title + (f" ({scores.STAND_IN})" if table.stand_in else "")
+        write_text(folder / f"{table.name}.csv", scores.as_csv(rows))
+        write_text(folder / f"{table.name}.tex", scores.as_latex(rows, caption))
+    for number, other in enumerate(others):
+        rows = [[pages.plain(cell) for cell in row] for row in other.rows]
+        caption = f"{other.title} ({other.kind})"
+        write_text(folder / f"page{number}.csv", scores.as_csv(rows))
+        write_text(folder / f"page{number}.tex", scores.as_latex(rows, caption))
+
+
+def _options(tables: list[Scores]) -> dict[str, list[str]]:
+    """What each filter offers."""
+    lines = [line for table in tables for line in table.lines]
+    return {name: sorted({getattr(line, name) for line in lines} - {""}) for name in FILTERS}
+
+
+def _sides(table: Scores) -> list[dict]:
+    """The paper, independent users, ours and what is no reproduction side by side: a row for each
+    row and metric."""
+    rows: dict[str, list[Line]] = {}
+    for line in table.lines:
+        rows.setdefault(line.label, []).append(line)
+    sides = []
+    for metric in table.metrics:
+        for label, lines in rows.items():
+            texts: dict[str, str] = {}
+            for line in lines:
+                if metric.name in line.scores:
+                    words = line.scores[metric.name].text
+                    words += f" ({line.variant})" if line.variant and line.runs else ""
+                    texts[line.kind] = "; ".join(filter(None, [texts.get(line.kind), words]))
+            sides.append({"label": label, "metric": metric} | {"texts": texts})
+    return sides
+
+
+def _first_metrics(tables: list[Scores]) -> list:
+    """The first metric of each set that a run has, and the slot error rate."""
+    names = dict.fromkeys(table.metrics[0].name for table in tables if table.metrics)
+    shown = any("SER" in line.scores for table in tables for line in table.lines)
+    return [ALL[name] for name in [*names, *(["SER"] if shown else [])]]

@@ -1,0 +1,145 @@
+"""The front page: each claim of the paper with a verdict, a figure and its interval.
+
+What pretrained GPT-2 says and what a stand-in says never share a verdict.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import yaml
+
+from .. import compare
+from ..claims import hierarchical
+from ..metrics import METRICS
+from ..records import read_log
+from ..tables.figures import PAPER_LAMBDA
+from ..tables.runs import Run
+from .scores import Scores
+
+LISTED = Path(__file__).parent / "claims.yaml"
+BLEU = METRICS["BLEU"]
+HOLDS, FAILS, UNDECIDED, OPEN = "holds", "does not hold", "not decided", "open"
+NO_GPT2 = "no run with pretrained GPT-2 yet"
+NO_STAND_IN = "no stand-in run of both yet"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """verdict: HOLDS and the like; figure: the number behind it; interval: 95 %, as text; seeds: of
+    both sides, as text; note: why there is none."""
+
+    verdict: str
+    figure: str = ""
+    interval: str = ""
+    seeds: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim. printed: what the paper's tables print, as text; reproduction, stand_in, count: the
+    verdicts, None where such a one cannot be."""
+
+    claim: str
+    where: str
+    note: str
+    printed: str
+    reproduction: Verdict | None
+    stand_in: Verdict | None
+    count: Verdict | None
+
+
+def judge(tables: Sequence[Scores], reported: dict, counts: dict[str, int]) -> list[Judged]:
+    """All claims. reported: eval/tables/paper.yaml; counts: exact trainable parameters by row."""
+    rows = {
+        row["row"]: row
+        for table in reported.values()
+        if isinstance(table, dict)
+        for row in table.get("rows", ())
+    }
+    judged = []
+    for entry in yaml.safe_load(LISTED.read_text(encoding="utf-8")):
+        head = entry["claim"], entry["where"], entry.get("note", "")
+        if "fewer" in entry:
+            a, b, share = entry["fewer"]
+            printed = f"{rows[a]['reported']} and {rows[b]['reported']}"
+            judged.append(Judged(*head, printed, None, None, _fewer(counts, a, b, share)))
+        elif "lambda" in entry:
+            row, (low, high) = entry["lambda"], PAPER_LAMBDA
+            real, stand_in = (_runs(tables, row, kind) for kind in ("ours", "stand-in"))
+            verdicts = _ends(real, NO_GPT2), _ends(stand_in, NO_STAND_IN)
+            judged.append(Judged(*head, f"{low:g} to {high:g}", *verdicts, None))
+        else:
+            a, b = entry["better"]
+            values = [float(rows[row]["paper"]["BLEU"]) for row in (a, b)]
+            printed = f"{values[0] - values[1]:+.2f} BLEU".replace("-", "−")
+            printed += "" if values[0] > values[1] else ": its own table says otherwise"
+            real = _better(*(_runs(tables, row, "ours") for row in (a, b)), NO_GPT2)
+            pair = [_runs(tables, row, "stand-in") for row in entry.get("standin", (a, b))]
+            judged.append(Judged(*head, printed, real, _better(*pair, NO_STAND_IN), None))
+    return judged
+
+
+def _runs(tables: Sequence[Scores], row: str, kind: str) -> list[Run]:
+    """The runs of a row with the paper's variant: as reproductions, or on the stand-in of a study,
+    those with the fewest epochs."""
+    for table in tables:
+        if kind == "stand-in" and table.name.startswith("demo"):
+            continue  # a toy of 200 steps judges nothing
+        lines = [
+            line.runs
+            for line in table.lines
+            if (line.row, line.kind) == (row, kind) and line.variant in ("", "paper") and line.runs
+        ]
+        if lines:
+            return min(lines, key=lambda runs: runs[0].options["train"].get("epochs", 0))
+    return []
+
+
+def _better(a: list[Run], b: list[Run], without: str) -> Verdict:
+    """Whether a's BLEU is above b's, by the bootstrap over seeds and test MRs."""
+    if not a or not b:
+        return Verdict(OPEN, note=without)
+    sides = [[compare.kept(run.decoding) for run in runs] for runs in (a, b)]
+    if None in [*sides[0], *sides[1]]:
+        return Verdict(OPEN, note="its runs have no statistics; score them again")
+    try:  # with the draws of a study's own table, so that its intervals are the same
+        alone = [[_alone(side) for side in of_row] for of_row in sides]
+        claim = hierarchical(*alone)[BLEU.name]
+    except (ValueError, KeyError) as error:
+        return Verdict(OPEN, note=f"its runs cannot be compared: {error}")
+    verdict = HOLDS if claim.low > 0 else FAILS if claim.high < 0 else UNDECIDED
+    interval = " to ".join(BLEU.shown(end, "+") for end in (claim.low, claim.high))
+    seeds = f"{len(a)} and {len(b)} seed{'s' if len(b) > 1 else ''}"
+    return Verdict(verdict, f"{BLEU.shown(claim.a - claim.b, '+')} BLEU", interval, seeds)
+
+
+def _alone(outputs: compare.Outputs) -> compare.Outputs:
+    """With the statistics of BLEU alone. Raises KeyError without."""
+    return replace(outputs, statistics={BLEU.name: outputs.statistics[BLEU.name]})
+
+
+def _ends(runs: list[Run], without: str) -> Verdict:
+    """Whether every lambda ends in the paper's band."""
+    ends = []
+    for run in runs:
+        last = {key: value for entry in read_log(run.directory) for key, value in entry.items()}
+        ends += [value for key, value in last.items() if key.startswith("lambda/")]
+    if not ends:
+        return Verdict(OPEN, note=without.replace(" of both", ""))
+    low, high = PAPER_LAMBDA
+    inside = sum(low <= value <= high for value in ends)
+    verdict = HOLDS if inside == len(ends) else FAILS
+    figure = f"{inside} of {len(ends)} inside"
+    seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
+    return Verdict(verdict, figure, f"{min(ends):.3f} to {max(ends):.3f} (range)", seeds)
+
+
+def _fewer(counts: dict[str, int], a: str, b: str, share: float) -> Verdict:
+    """Whether a trains so many per cent fewer parameters than b, to half a per cent."""
+    if not {a, b} <= counts.keys():
+        return Verdict(OPEN, note="not counted; run make params")
+    found = 100 * (1 - counts[a] / counts[b])
+    verdict = HOLDS if found >= share - 0.55 else FAILS
+    return Verdict(verdict, f"{found:.1f} % fewer", f"{counts[a]:,} and {counts[b]:,}")

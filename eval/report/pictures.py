@@ -1,0 +1,293 @@
+"""The report's pictures, drawn by matplotlib: SVG for papers, and for pages with their colours."""
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup, escape
+from matplotlib.ticker import EngFormatter
+
+from solo.files import read_json
+
+from ..metrics.metric import Metric
+from ..records import read_log
+from ..tables import figures, speed, style
+from ..tables.labels import place
+from ..tables.runs import Run
+from ..tables.style import plt
+from .scores import STAND_IN, Line, Scores
+
+SIZE = (5.2, 4.2)  # inches; at a phone's width a point is about a pixel
+THEMED = {  # colours that the page sets by light and dark, by their CSS variables
+    style.INK: "ink", style.FAINT: "faint", style.BAND: "band", style.BLUE: "blue",
+    style.VERMILION: "vermilion", style.GREEN: "green", style.ORANGE: "orange",
+    style.SKY: "sky", style.PURPLE: "purple", "#ffffff": "paper",
+}  # fmt: skip
+DRAWN = ("paper", "ours", "stand-in")  # other kinds of a table stay out of one picture with these
+HEADS = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
+TAGS = re.compile(r"<[^>]+>")
+LONG = re.compile(r"(\d+\.\d)(\d)\d+")  # a number with more than two decimals
+GAPS, ID = re.compile(r">\s+<"), re.compile(r' id="([^"]+)"')
+IDS = re.compile(r'(\bid="|url\(#|href="#)')
+
+
+@dataclass(frozen=True)
+class Picture:
+    """name: of its files; alt: what there is to see, in words; kind: the words of its badge;
+    inline: the SVG for a page; paper: the SVG for papers."""
+
+    name: str
+    title: str
+    alt: str
+    kind: str
+    inline: Markup
+    paper: bytes
+
+
+def make(figure, name: str, title: str, alt: str, kind: str) -> Picture:
+    """A drawn figure, which is closed."""
+    file = io.BytesIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    svg = file.getvalue().decode()
+    inline = _inline(_shorter(svg, r"\1"), name, alt)
+    return Picture(name, title, alt, kind, inline, _shorter(svg, r"\1\2").encode())
+
+
+def _shorter(svg: str, number: str) -> str:
+    """SVG with fewer decimals in its coordinates; its texts stay."""
+    return TAGS.sub(lambda tag: LONG.sub(number, tag[0]), svg)
+
+
+def _inline(svg: str, name: str, alt: str) -> Markup:
+    """SVG for a page: ids of its own, colours by CSS, a text instead of it."""
+    svg = GAPS.sub("><", HEADS.sub("", svg)).strip()
+    used = set(re.findall(r"#([\w-]+)", svg))
+    svg = ID.sub(lambda match: match[0] if match[1] in used else "", svg)
+    svg = IDS.sub(lambda match: f"{match[1]}{name}-", svg)
+    for colour, variable in THEMED.items():
+        svg = re.sub(re.escape(colour), f"var(--{variable})", svg, flags=re.IGNORECASE)
+    box = re.search(r'viewBox="[^"]+"', svg)[0]
+    begin = svg.index(">", svg.index("<svg")) + 1
+    width = float(box.split()[2])
+    opening = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+    opening += (
+        f'{box} role="img" aria-label="{escape(alt)}" style="max-width:{width * 1.35:.0f}px">'
+    )
+    return Markup(opening + svg[begin:])
+
+
+def of_tables(tables: Sequence[Scores]) -> list[Picture]:
+    """Scores and slot errors over trainable parameters, of every table that has two points."""
+    found = []
+    for table in tables:
+        for metric in table.metrics:
+            if metric.name in (table.metrics[0].name, "SER") and (
+                p := _over_parameters(table, metric)
+            ):
+                found.append(p)
+    return found
+
+
+def _over_parameters(table: Scores, metric: Metric) -> Picture | None:
+    lines = [
+        line
+        for line in table.lines
+        if metric.name in line.scores and line.trainable[1] and line.kind in DRAWN
+    ]
+    if len({line.trainable[1] for line in lines}) < 2:
+        return None
+    figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
+    kinds = list(dict.fromkeys((line.method, line.badge) for line in lines))
+    names = {"full fine-tuning": "full", "LoRA": "lora", "Solo": "solo", "none": "none"}
+    methods = list(dict.fromkeys(line.method for line in lines))
+    looks = dict(zip(methods, style.looks([names.get(m, m) for m in methods]), strict=True))
+    for method, badge in kinds:
+        points = [line for line in lines if (line.method, line.badge) == (method, badge)]
+        look, hollow = looks[method], badge == "paper"
+        scores = [line.scores[metric.name] for line in points]
+        known = all(score.low is not None for score in scores)
+        axes.errorbar(
+            [line.trainable[1] for line in points], [score.value for score in scores],
+            yerr=[
+                [score.value - score.low for score in scores],
+                [score.high - score.value for score in scores],
+            ] if known else None,
+            fmt=look.marker, color=look.colour, markerfacecolor="none" if hollow else look.colour,
+            markersize=7, capsize=3, label=f"{method}: {badge}",
+        )  # fmt: skip
+    front = pareto(
+        [(line.trainable[1], line.scores[metric.name].value) for line in lines],
+        metric.lower_is_better,
+    )
+    axes.step(
+        *zip(*front, strict=True), where="post", color=style.FAINT, linewidth=1, linestyle="--",
+        zorder=0, label="best for so few parameters",
+    )  # fmt: skip
+    title = f"{metric.title} x {metric.scale}" if metric.scale != 1 else metric.title
+    axes.set(xscale="log", xlabel="trainable parameters", ylabel=title)
+    style.short_numbers(axes.xaxis)
+    counts = [line.trainable[1] for line in lines]
+    if max(counts) < 10 * min(counts):  # no power of ten among the ticks
+        axes.xaxis.set_minor_formatter(EngFormatter(sep=""))
+    axes.margins(x=0.15, y=0.15)
+    style.legend(figure, *axes.get_legend_handles_labels())
+    kind = STAND_IN if table.stand_in else _kinds(lines)
+    better = "lower" if metric.lower_is_better else "higher"
+    heading = f"{metric.title} over trainable parameters: {table.title}"
+    style.title(figure, f"{heading}\n{kind}; {better} is better")
+    named = [line for line in lines if line.kind in ("paper", "stand-in")]
+    where = [(line.trainable[1], line.scores[metric.name].value) for line in named]
+    place(axes, where, [line.label for line in named], size=7)
+    told = (f"{line.label} ({line.badge}) {line.scores[metric.name].text}" for line in lines)
+    return make(figure, f"{table.name}-{_file(metric.name)}", heading, _alt(heading, told), kind)
+
+
+def _kinds(lines: Iterable[Line]) -> str:
+    return "; ".join(dict.fromkeys(line.badge for line in lines))
+
+
+def _alt(heading: str, told: Iterable[str]) -> str:
+    return f"{heading}. {'; '.join(told)}."
+
+
+def _file(text: str) -> str:
+    return re.sub(r"\W+", "-", text)
+
+
+def pareto(points: Iterable[tuple[float, float]], lower_is_better: bool) -> list[tuple]:
+    """The points that no other with as few parameters beats, from few to many."""
+    sign, front = (-1 if lower_is_better else 1), []
+    for x, y in sorted(points, key=lambda point: (point[0], -sign * point[1])):
+        if not front or sign * y > sign * front[-1][1]:
+            front.append((x, y))
+    return front
+
+
+def of_learning(table: Scores) -> list[Picture]:
+    """Training and validation losses of a table's runs, and every run's lambdas."""
+    curves = curves_of(table)
+    drawn, found = figures.trained(curves), []
+    if not drawn:
+        return []
+    kind = STAND_IN if table.stand_in else _kinds(line for line in table.lines if line.runs)
+    for name, panel in (
+        ("training", figures.training_panel),
+        ("validation", figures.validation_panel),
+    ):
+        height = 3.4 + 0.24 * len(drawn)
+        figure, axes = plt.subplots(figsize=(SIZE[0], height), layout="constrained")
+        handles = panel(axes, drawn)
+        style.legend(figure, handles, [curve.label for curve, *_ in drawn] if handles else [])
+        heading = f"{name.capitalize()} loss: {table.title}"
+        axes.set_title("")
+        style.title(figure, f"{heading}\n{kind}; lower is better")
+        which = 2 if name == "training" else 3
+        told = (f"{d[0].label} ends at {d[which][-1][1]:.3f}" for d in drawn if d[which])
+        found.append(make(figure, f"{table.name}-{name}", heading, _alt(heading, told), kind))
+    return found + [p for curve in curves if (p := lambdas(curve, table.name, table.title, kind))]
+
+
+def curves_of(table: Scores) -> list[figures.Curve]:
+    """A curve for each run behind a table, told apart by seed and rate where rows have several."""
+    runs = [(line, run) for line in table.lines for run in line.runs]
+    several = {
+        line.label for line, _ in runs if sum(other.label == line.label for other, _ in runs) > 1
+    }
+    curves = []
+    for line, run in runs:
+        apart = f", seed {run.seed}" if line.label in several else ""
+        mark = "" if table.stand_in or line.kind == "ours" else " *"
+        variant = ", devcode" if run.variant == "devcode" and "devcode" not in line.label else ""
+        curves.append(figures.Curve(line.row, f"{line.label}{variant}{apart}{mark}", run))
+    return curves
+
+
+def lambdas(curve: figures.Curve, name: str, title: str, kind: str) -> Picture | None:
+    """The lambdas of one run, with the paper's band; None for a run without."""
+    heading = f"Lambda of {curve.label}{f': {title}' if title else ''}"
+    figure = figures.lambda_curves([curve], f"{heading}\n{kind}")
+    if figure is None:
+        return None
+    figure.axes[0].set_title("")  # the whole's title says it
+    last = {key: value for entry in read_log(curve.run.directory) for key, value in entry.items()}
+    ends = [value for key, value in last.items() if key.startswith("lambda/")]
+    told = [f"{len(ends)} connections end at {', '.join(f'{value:.3f}' for value in ends)}"]
+    told.append("the paper's band is 0 to 0.1")
+    return make(
+        figure, f"{name}-lambda-{_file(curve.run.name)}", heading, _alt(heading, told), kind
+    )
+
+
+def of_rates(results: Path) -> list[Picture]:
+    """Validation loss over the learning rate, of every study that has swept rates."""
+    found = []
+    for folder in sorted(Path(results).glob("*/rates")):
+        sweeps = {}
+        for path in sorted(folder.glob("*.json")):
+            losses = read_json(path, ["valid_losses"])["valid_losses"]
+            sweeps[path.stem] = sorted((x, y) for x, y in losses if y is not None)
+        sweeps = {name: points for name, points in sweeps.items() if points}
+        if not sweeps:
+            continue
+        figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
+        looks = style.looks([name.partition("_")[0] for name in sweeps])
+        for (name, points), look in zip(sweeps.items(), looks, strict=True):
+            axes.plot(
+                *zip(*points, strict=True), color=look.colour, marker=look.marker,
+                linestyle=look.dash, label=name.replace("_", " "),
+            )  # fmt: skip
+        axes.set(xscale="log", xlabel="learning rate", ylabel="validation loss, nats per token")
+        style.legend(figure, *axes.get_legend_handles_labels())
+        heading = f"Validation loss over learning rate: {folder.parent.name}"
+        style.title(figure, f"{heading}\n{STAND_IN}; lower is better")
+        told = (
+            f"{name.replace('_', ' ')}: best {min(points, key=lambda p: p[1])[0]:g}"
+            for name, points in sweeps.items()
+        )
+        name = f"{folder.parent.name}-rates"
+        found.append(make(figure, name, heading, _alt(heading, told), STAND_IN))
+    return found
+
+
+def of_speed(results: Path) -> list[Picture]:
+    """Speed of programs and growth of time and memory, as `make bench` measured them."""
+    found, kind = [], "speed, random weights"
+    for path in sorted(Path(results).glob("bench/*.json")):
+        content = read_json(path)
+        if "train" in content:
+            heading = f"Training speed, GPT-2 S, batch 4: {path.stem}"
+            drawn = content["train"]["found"]
+            told = (f"{entry['program']} in {entry['precision']}" for entry in drawn)
+            figure = speed.rates(drawn, f"{heading}\n{kind}; higher is better")
+            found.append(make(figure, f"{path.stem}-speed", heading, _alt(heading, told), kind))
+        if "growth" in content:
+            heading = f"Growth of time and memory with the task: {path.stem}"
+            drawn = content["growth"]["found"]["growth"]
+            figure = speed.growth(drawn, f"{heading}\n{kind}", columns=2)
+            found.append(make(figure, f"{path.stem}-growth", heading, _alt(heading, drawn), kind))
+    return found
+
+
+def of_run(run: Run, label: str, kind: str) -> list[Picture]:
+    """The losses of one run, and its lambdas."""
+    curve = figures.Curve(run.rows[0] if run.rows else run.name, label, run)
+    drawn, found = figures.trained([curve]), []
+    if drawn:
+        figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
+        [(_, _, training, validated)] = drawn
+        handles, labels = figures.training_panel(axes, drawn), ["training, smoothed labels"]
+        handles += axes.plot(
+            *zip(*validated, strict=True) if validated else ([], []), color=style.VERMILION,
+            marker="s", linestyle="--",
+        )  # fmt: skip
+        axes.set_title("")
+        style.legend(figure, handles, [*labels, "validation"])
+        style.title(figure, f"Loss of {label}\n{kind}")
+        told = [f"training ends at {training[-1][1]:.3f}"]
+        told += [f"validation at {validated[-1][1]:.3f}"] if validated else []
+        found.append(make(figure, "loss", "Loss", _alt(f"Loss of {label}", told), kind))
+    picture = lambdas(curve, "run", "", kind)
+    return found + ([picture] if picture else [])

@@ -1,0 +1,277 @@
+"""The report's tables of scores: every line with what it is, and the runs behind it."""
+
+import csv
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..latex import escaped
+from ..metrics import ALL, SETS
+from ..metrics.metric import Metric
+from ..tables import render, study
+from ..tables.lines import Table, lines_of, metrics_of, rows_of
+from ..tables.params import as_number
+from ..tables.report import is_plain, is_study
+from ..tables.runs import Run
+
+STAND_IN = "stand-in, no reproduction"
+KINDS = {  # of a line: the words of its badge
+    "paper": "paper",
+    "independent": "independent",
+    "ours": "reproduction",
+    "open": "no run yet",
+    "other": "no reproduction",
+    "stand-in": STAND_IN,
+}
+METHODS = {"none": "none", "full": "full fine-tuning", "lora": "LoRA", "solo": "Solo"}
+SETS_OF_DATA = {"e2e": "E2E", "e2e_raw": "E2E", "e2e_clean": "E2E, cleaned", "webnlg": "WebNLG"}
+HEAD = ("row", "kind", "method", "data", "backbone", "variant", "trainable", "lr", "seeds")
+
+
+@dataclass(frozen=True)
+class Score:
+    """text: as shown; value: times the metric's scale; low, high: its 95 % interval, if known."""
+
+    text: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a table. kind: a key of KINDS; trainable: (as shown, as a number); runs: all there
+    are behind it, of one configuration; absent: names of runs that are not here any more."""
+
+    row: str
+    label: str
+    kind: str
+    method: str
+    data: str
+    backbone: str
+    variant: str = ""
+    trainable: tuple[str, float | None] = ("", None)
+    lr: float | None = None
+    seeds: str = ""
+    scores: dict[str, Score] = field(default_factory=dict)
+    marks: list[str] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+
+    @property
+    def badge(self) -> str:
+        stand_in = any(mark.startswith("stand-in") for mark in self.marks)
+        return STAND_IN if stand_in and self.kind == "other" else KINDS[self.kind]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A table. note: Markdown's text in paper.yaml; left_out: runs that could not be read."""
+
+    name: str
+    title: str
+    note: str
+    stand_in: bool
+    metrics: list[Metric]
+    lines: list[Line]
+    left_out: list[str] = field(default_factory=list)
+
+
+def of_table(table: Table) -> Scores:
+    """A table with its runs."""
+    if is_plain(table):
+        lines = _study_lines(table) if is_study(table) else _demo_lines(table)
+        metrics = metrics_of(table)
+    else:
+        runs = {run.name: run for _, filling in rows_of(table) for run in filling}
+        text = render.as_csv(table, lines_of(table))
+        return of_csv(table.name, table.definition, text, runs, table.left_out)
+    head = table.definition["title"], table.definition.get("note", "")
+    return Scores(table.name, *head, True, metrics, lines, table.left_out)
+
+
+def of_csv(
+    name: str,
+    definition: dict,
+    text: str,
+    runs: dict[str, Run] | None = None,
+    left_out: Sequence[str] = (),
+) -> Scores:
+    """A table from the CSV that `make tables` writes (eval/tables/render.py), the demo's too.
+
+    runs: by name, those that are here. Raises ValueError or KeyError for another CSV.
+    """
+    read = list(csv.DictReader(io.StringIO(text)))
+    columns = read[0].keys() if read else ()
+    registry = SETS[definition.get("metrics", "e2e")]
+    metrics = [metric for key, metric in registry.items() if key in columns]
+    plain = "source" not in columns
+    rows = {row["label" if plain else "row"]: row for row in definition.get("rows", ())}
+    lines = [
+        _plain_line(name, rows, entry, metrics)
+        if plain
+        else _csv_line(name, rows, entry, metrics, runs or {})
+        for entry in read
+    ]
+    head = definition["title"], definition.get("note", "")
+    return Scores(name, *head, plain, metrics, lines, list(left_out))
+
+
+def _csv_line(name: str, rows: dict, entry: dict, metrics: list[Metric], runs: dict) -> Line:
+    names = entry["runs"].split()
+    found = [runs[n] for n in names if n in runs]
+    printed = rows.get(entry["row"], {}).get(entry["source"], {})
+    kind = "open" if entry["source"] == "ours" and not names else entry["source"]
+    intervals = _intervals(found)
+    scores = {}
+    for metric in metrics:
+        if entry[metric.name]:
+            value = float(entry[metric.name]) * metric.scale
+            ends = printed.get(metric.name)
+            given = " to ".join(map(str, ends if isinstance(ends, list) else [ends]))
+            text = given if ends is not None else metric.shown(float(entry[metric.name]))
+            if spread := entry.get(f"{metric.name}_sd"):
+                text += f" ± {metric.shown(float(spread))}"
+            if difference := entry.get(f"{metric.name}_minus_paper"):
+                text += f" ({metric.shown(float(difference), '+')})"
+            scores[metric.name] = Score(text, value, *intervals.get(metric.name, (None, None)))
+    return Line(
+        entry["row"], entry["label"], kind, _method(entry["row"]), _data(name, found),
+        _backbone(entry["row"], entry["label"], found), entry["variant"],
+        _trainable(entry["trainable"]), float(entry["lr"]) if entry["lr"] else None,
+        entry["seeds"].replace(" ", ", "), scores,
+        [mark for mark in entry["marks"].split("; ") if mark], found,
+        [n for n in names if n not in runs],
+    )  # fmt: skip
+
+
+def _plain_line(name: str, rows: dict, entry: dict, metrics: list[Metric]) -> Line:
+    scores = {
+        metric.name: Score(metric.shown(float(entry[metric.name])), float(entry[metric.name]))
+        for metric in metrics
+        if entry[metric.name]
+    }
+    row = rows.get(entry["row"], {}).get("row", "")
+    return Line(
+        row, entry["row"], "stand-in", _method(row), _data(name, []), "standin12",
+        trainable=_trainable(entry["trainable"]), scores=scores, absent=["not kept"],
+    )  # fmt: skip
+
+
+def _demo_lines(table: Table) -> list[Line]:
+    return [
+        _line_of(table, row, row["label"], [run])
+        for row, filling in rows_of(table)
+        for run in filling
+    ]
+
+
+def _study_lines(table: Table) -> list[Line]:
+    rows = {row["row"]: row for row in table.definition["rows"]}
+    groups = study.groups_of(table)
+    return [_line_of(table, rows[group.kind[0]], group.label, group.runs) for group in groups]
+
+
+def _line_of(table: Table, row: dict, label: str, runs: list[Run]) -> Line:
+    """A line of runs that differ in their seed alone, on a stand-in backbone."""
+    intervals, scores = _intervals(runs), {}
+    for name in ALL:
+        values = [run.scores.get(name) for run in runs]
+        if None not in values:
+            metric, mean = ALL[name], statistics.fmean(values)
+            text = metric.shown(mean)
+            text += f" ± {metric.shown(statistics.stdev(values))}" if len(values) > 1 else ""
+            scores[name] = Score(text, mean * metric.scale, *intervals.get(name, (None, None)))
+    first = runs[0]
+    return Line(
+        row["row"], label, "stand-in", _method(row["row"]), _data(table.name, runs),
+        _backbone(row["row"], label, runs), first.variant or "",
+        _trainable(str(first.n_params)), first.lr if first.n_params else None,
+        ", ".join(str(run.seed) for run in runs), scores,
+        list(dict.fromkeys(mark for run in runs for mark in run.marks)), runs,
+    )  # fmt: skip
+
+
+def _intervals(runs: list[Run]) -> dict[str, tuple[float, float]]:
+    """By metric, times its scale; none where a run has no statistics."""
+    found = study.intervals(runs) if runs else {}
+    return {
+        name: (low * ALL[name].scale, high * ALL[name].scale) for name, (low, high) in found.items()
+    }
+
+
+def _method(row: str) -> str:
+    table, _, name = row.partition("/")
+    method = name if table == "family" else name.partition("_")[0]
+    return METHODS.get(method, method)
+
+
+def _data(table: str, runs: list[Run]) -> str:
+    if runs and runs[0].data_name:
+        name = runs[0].data_name
+        return "generated" if table in ("demo", "demo-family") else SETS_OF_DATA.get(name, name)
+    if table in ("demo", "demo-family"):
+        return "generated"
+    return "WebNLG" if "webnlg" in table else "E2E"
+
+
+def _backbone(row: str, label: str, runs: list[Run]) -> str:
+    if runs:
+        path = runs[0].options["hub"] or runs[0].backbone
+        sizes = {"openai-community/gpt2": "GPT-2 S", "openai-community/gpt2-medium": "GPT-2 M"}
+        return sizes.get(path, path.rstrip("/").rpartition("/")[2])
+    medium = "GPT-2 M" in label or "_m" in row.partition("/")[2][-8:] or row.startswith("table3/")
+    return "GPT-2 M" if medium else "GPT-2 S"
+
+
+def _trainable(text: str) -> tuple[str, float | None]:
+    if not text:
+        return "", None
+    if text.isdecimal():
+        return f"{int(text):,}", float(text)
+    try:
+        return text, float(as_number(text)[0])
+    except ValueError:
+        return text, None
+
+
+def cells(table: Scores) -> list[list[str]]:
+    """The table as plain text, a row each, the head first; what is missing is empty."""
+    rows = [[*HEAD, *map(head_of, table.metrics)]]
+    for line in table.lines:
+        lr = "" if line.lr is None else f"{line.lr:g}"
+        row = [line.label, line.badge, line.method, line.data, line.backbone, line.variant]
+        row += [line.trainable[0], lr, line.seeds]
+        rows.append(row + [_with_interval(line.scores.get(m.name), m) for m in table.metrics])
+    return rows
+
+
+def head_of(metric: Metric) -> str:
+    """A metric at the head of a column, with an arrow where lower is better."""
+    return metric.head.replace(metric.name, metric.title)
+
+
+def _with_interval(score: Score | None, metric: Metric) -> str:
+    if score is None:
+        return ""
+    return score.text + (f" [{interval_of(score, metric)}]" if score.low is not None else "")
+
+
+def interval_of(score: Score, metric: Metric) -> str:
+    """Its 95 % interval, as shown."""
+    return f"{score.low:.{metric.digits}f}, {score.high:.{metric.digits}f}"
+
+
+def as_csv(rows: Sequence[Sequence[str]]) -> str:
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()
+
+
+def as_latex(rows: Sequence[Sequence[str]], caption: str) -> str:
+    r"""A table of cells; needs \usepackage{booktabs}."""
+    head, *body = [" & ".join(map(escaped, row)) + r" \\" for row in rows]
+    start = [r"\begin{table}", r"\centering", rf"\caption{{{escaped(caption)}}}"]
+    start += [rf"\begin{{tabular}}{{{'l' * len(rows[0])}}}", r"\toprule", head, r"\midrule"]
+    return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"

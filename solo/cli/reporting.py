@@ -1,0 +1,148 @@
+"""What the report is made from: every table with its runs, and the commands that make these."""
+
+import csv
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from eval import records
+from eval.report import scores
+from eval.report.build import Material
+from eval.report.outputs import folder_of
+from eval.tables.runs import Run, claimed_rows, decodings_of
+from solo.cli import studies
+from solo.cli.command import CONFIGS, RESULTS, TABLES, quoted
+from solo.cli.compose import compose_config
+from solo.cli.rows import reported_tables
+from solo.cli.tables import table_of
+from solo.files import read_yaml
+from solo.runs.config import RunConfig, from_values
+
+DATA = {"e2e": "E2E_DATA_DIR", "e2e_clean": "E2E_CLEAN_DIR", "webnlg": "WEBNLG_DATA_DIR"}
+NO_SETTING = {"row", "output_dir", "decode.output", "together", "runs_dir"}
+
+
+def gather(results: Path = RESULTS) -> Material:
+    """Everything below a folder of results: runs where there are any, else the tables' CSVs."""
+    tables, problems = [], []
+    for name, runs_dir, csv_path, definition in _sources(results):
+        try:
+            if decodings_of(runs_dir) and _concerned(name, runs_dir):
+                found = scores.of_table(table_of(name, runs_dir, definition))
+            elif csv_path.is_file():
+                text = csv_path.read_text(encoding="utf-8")
+                found = scores.of_csv(name, definition or reported_tables()[name], text)
+            else:
+                continue
+            if found.lines:
+                tables.append(found)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problems.append(f"{name}: left out, {' '.join(str(error).split())}")
+    return Material(
+        results, tables, reported_tables(), _counts(results / "tables/params.csv"), command_of,
+        references_of, folder_of("E2E_SYSTEMS_DIR"), _e2e(), problems,
+    )  # fmt: skip
+
+
+def _sources(results: Path) -> Iterator[tuple[str, Path, Path, dict | None]]:
+    """(name, where its runs are, its CSV, its definition if it is a study's) of each table."""
+    for name, (runs_dir, out, _) in TABLES.items():
+        stem = {"demo": "table1", "demo-e2e": "table1", "demo-family": "family"}.get(name, name)
+        where = results / runs_dir.relative_to(RESULTS), results / out.relative_to(RESULTS)
+        yield name, where[0], where[1] / f"{stem}.csv", None
+    for path in sorted((CONFIGS / "study").glob("*.yaml")):
+        home = results / Path(read_yaml(path)["home"]).relative_to("results")
+        if home.is_dir():
+            yield path.stem, home / "runs", home / "table.csv", studies.definition(path.stem)
+
+
+def _concerned(name: str, runs_dir: Path) -> bool:
+    """Whether runs there can be of a table: the demo's folder has those of two."""
+    return name != "demo-family" or any(r.startswith("family/") for r in claimed_rows(runs_dir))
+
+
+def _counts(path: Path) -> dict[str, int]:
+    """Exact trainable parameters by row, none without the file."""
+    if not path.is_file():
+        return {}
+    with open(path, encoding="utf-8", newline="") as file:
+        return {row["row"]: int(row["exact"]) for row in csv.DictReader(file)}
+
+
+def _e2e() -> Path | None:
+    folder = Path(os.environ.get("E2E_DATA_DIR") or "data/e2e")
+    return folder if folder.is_dir() else None
+
+
+def references_of(run: Path | Run) -> Path | None:
+    """The file or folder that a run was scored against, if it is at hand: where its configuration
+    says, or in the folder that an environment variable names for such data."""
+    config = records.read(run.directory, records.CONFIG)
+    try:
+        path, folder = Path(config["evaluate"]["references"]), Path(config["data"]["dir"])
+    except (KeyError, TypeError):
+        return None
+    candidates = [path]
+    variable = os.environ.get(DATA.get(config["data"].get("name"), ""))
+    if variable and path.is_relative_to(folder):
+        candidates.append(Path(variable) / path.relative_to(folder))
+    for candidate in candidates:
+        if candidate.exists() and records.sha256(candidate) == run.options["references"]:
+            return candidate
+    return None
+
+
+def command_of(run: Run) -> str:
+    """The command that makes a run: its row, if it is of one, and what it sets otherwise.
+
+    A configuration that today's code does not take is told so.
+    """
+    values = records.read(run.directory, records.CONFIG)
+    try:
+        config = from_values(values)
+        start = [f"experiment={config.row}"] if config.row else [f"adapter={config.method}"]
+        start += [f"data={config.data.name}"] if config.data.name != "e2e" else []
+        return shlex.join(["python", "scripts/run.py", *start, *changes(config, start)])
+    except (ValueError, TypeError, KeyError) as error:
+        return f"(no command: today's options are others: {' '.join(str(error).split())})"
+
+
+def changes(config: RunConfig, start: list[str]) -> list[str]:
+    """The overrides that lead from a command's beginning to a configuration, KEY=VALUE each."""
+    wanted, given = (_flat(asdict(c)) for c in (config, compose_config(start)))
+    return [
+        f"{key}={_value(value)}"
+        for key, value in wanted.items()
+        if key not in NO_SETTING and given.get(key, given) != value and not _is_place(key)
+    ]
+
+
+def _is_place(key: str) -> bool:
+    """Whether it only says where files of the data set lie on a machine."""
+    return key == "data.dir" or key.endswith("_path") or key == "evaluate.references"
+
+
+def _flat(value: dict, before: str = "") -> dict:
+    flat = {}
+    for key, entry in value.items():
+        if isinstance(entry, dict):
+            flat |= _flat(entry, f"{before}{key}.")
+        else:
+            flat[f"{before}{key}"] = entry
+    return flat
+
+
+def _value(value) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(_value, value))}]"
+    if isinstance(value, str):
+        return (
+            value
+            if value.replace("/", "").replace("_", "").replace("-", "").isalnum()
+            else quoted(value)
+        )
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)

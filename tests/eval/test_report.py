@@ -1,0 +1,337 @@
+"""The report: every figure is that of its file, text stays text, links lead somewhere, odd results
+are told and not fatal."""
+
+import base64
+import csv
+import gzip
+import hashlib
+import json
+import random
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.compare import decoding_of
+from eval.metrics import ALL
+from eval.report import claims, outputs, pages, pictures, runs, scores
+from eval.report.build import Material, build
+from eval.tables.lines import load_reported
+from eval.tables.runs import read_run
+from solo.cli import reporting
+from solo.cli.compose import compose_config
+from solo.cli.tables import table_of
+from solo.runs.config import from_values
+from tests.eval.made_runs import keep_statistics, make_run
+
+ROOT = Path(__file__).resolve().parents[2]
+REPORTED = load_reported()
+SCRIPT = "<script>alert('x')</script>"
+EVIL = f'name : {SCRIPT} & co | Type : "pub"'
+
+
+def material(results: Path, tables=(), **more) -> Material:
+    functions = {"command": lambda run: f"make {SCRIPT}", "references": lambda run: None}
+    return Material(results, list(tables), REPORTED, {}, **functions | more)
+
+
+def predict(directory: Path, lines: list[str]) -> None:
+    """Give a made run other predictions, as decoding and scoring would have recorded them."""
+    decoding = decoding_of(directory)
+    content = "\n".join(["MR\toutput", *lines]) + "\n"
+    (decoding / "predictions.tsv").write_text(content)
+    environment = json.loads((decoding / "environment.json").read_text())
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    environment["decode"] |= {"n_predictions": len(lines), "sha256": digest}
+    environment["evaluate"]["inputs"]["predictions.tsv"] = digest
+    (decoding / "environment.json").write_text(json.dumps(environment))
+
+
+class Page(HTMLParser):
+    """Links, ids and tables of a page; tables: {id of the section: rows of cells' texts}."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.links, self.ids, self.tables, self.scripts = [], set(), {}, 0
+        self.section, self.cell = "", None
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.links += [found[name] for name in ("href", "src") if name in found]
+        self.ids |= {found["id"]} if "id" in found else set()
+        self.scripts += tag == "script"
+        if tag == "section":
+            self.section = found.get("id", "")
+        if tag == "tr":
+            self.tables.setdefault(self.section, []).append([])
+        if tag in ("td", "th") and self.tables.get(self.section):
+            self.cell = []
+
+    def handle_data(self, data):
+        if self.cell is not None:
+            self.cell.append(data)
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th") and self.cell is not None:
+            self.tables[self.section][-1].append(" ".join("".join(self.cell).split()))
+            self.cell = None
+
+
+def unpacked(path: Path) -> dict:
+    content = re.fullmatch(r'report\.receive\("[^"]+","([^"<]+)"\);\n', path.read_text())[1]
+    return json.loads(gzip.decompress(base64.b64decode(content)))
+
+
+@pytest.fixture(scope="module")
+def of_files(tmp_path_factory):
+    """(folder, CSVs by name) of a report made from the committed tables alone."""
+    texts = {path.stem: path for path in sorted((ROOT / "results/tables").glob("*.csv"))}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in texts.items()}
+    texts.pop("params")
+    tables = [scores.of_csv(name, REPORTED[name], text) for name, text in texts.items()]
+    out = tmp_path_factory.mktemp("files") / "report"
+    with pytest.MonkeyPatch.context() as patch:  # the other reports have pictures
+        patch.setattr("eval.report.build._pictures", lambda *parts: {})
+        build(material(ROOT / "results/tables", tables), out)
+    return out, texts
+
+
+def test_every_line_and_figure_of_the_tables_is_there(of_files):
+    out, texts = of_files
+    tables, n_figures = Page(out / "tables.html").tables, 0
+    for name, text in texts.items():
+        lines = list(csv.DictReader(text.splitlines()))
+        metrics = [key for key in lines[0] if key in ALL]
+        rows = tables[name][1 : len(lines) + 1]
+        for line, row in zip(lines, rows, strict=True):
+            assert row[0].startswith(line["label"])
+            ran = line["source"] != "ours" or line["runs"]
+            assert row[1].startswith(line["source"] if ran else "no run yet")
+            for key, cell in zip(metrics, row[2:], strict=False):
+                if not line[key]:
+                    assert cell == "–"
+                    continue
+                value = float(line[key]) * ALL[key].scale
+                ends = [float(end) for end in cell.split(" to ")]
+                assert sum(ends) / len(ends) == pytest.approx(value, abs=0.0051)
+                n_figures += 1
+    assert n_figures > 200
+
+
+def test_downloads_have_the_same_and_say_what_is_what(of_files):
+    out, texts = of_files
+    for name, text in texts.items():
+        found = list(csv.reader((out / f"tables/{name}.csv").read_text().splitlines()))
+        assert len(found) == len(text.splitlines())
+        assert {row[1] for row in found[1:]} <= {"paper", "independent", "no run yet"}
+        assert (out / f"tables/{name}.tex").read_text().count(r"\\") == len(found)
+
+
+@pytest.mark.parametrize(("report", "n_pages"), [("of_files", 5), ("with_runs", 7)])
+def test_every_link_leads_somewhere(report, n_pages, request):
+    out, _ = request.getfixturevalue(report)
+    found = {path: Page(path) for path in out.rglob("*.html")}
+    assert len(found) == n_pages
+    for path, page in found.items():
+        for link in page.links:
+            address, _, place = link.partition("#")
+            if not re.match(r"https?:|data:", link):
+                target = (path.parent / address).resolve() if address else path
+                assert target.is_file(), link
+                assert not place or place in found[target].ids, link
+
+
+def test_without_a_run_the_front_says_so(of_files):
+    text = (of_files[0] / "index.html").read_text()
+    assert "None yet: no run with pretrained GPT-2 has been made." in text
+    assert text.count("no run with pretrained GPT-2 yet") == 8 and "<strong>None" in text
+
+
+@pytest.fixture(scope="module")
+def with_runs(tmp_path_factory):
+    """(folder, what was left out) of a report on two stand-in runs, one with evil texts, a damaged
+    one, and one of WebNLG; everything through `gather`."""
+    results = tmp_path_factory.mktemp("runs") / "results"
+    demo = results / "demo/runs"
+    evil = make_run(demo, "evil", row="demo/lora", stand_in=f"stand-in: {SCRIPT}", mrs=2)
+    predict(evil, [f"{EVIL}\tIt is {SCRIPT} , a pub .", "name : B\tB is here ."])
+    other = make_run(demo, "other", row="demo/solo", stand_in="stand-in: tiny", mrs=2)
+    predict(other, [f'{EVIL}\t😀 a "pub" <b>', "name : B\tno"])
+    damaged = make_run(demo, "damaged", row="demo/full", stand_in="stand-in: tiny", mrs=2)
+    (damaged / "train_log.jsonl").write_text("{")
+    out = results / "report"
+    built = build(reporting.gather(results), out)
+    return out, built
+
+
+def test_texts_stay_texts(with_runs):
+    out, _ = with_runs
+    for path in out.rglob("*.html"):
+        text = path.read_text()
+        assert SCRIPT not in text and Page(path).scripts <= 2, path
+    run = (out / "runs/evil.html").read_text()
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in run
+    index = unpacked(out / "outputs/set1.js")
+    assert index["mrs"][0] == [["name", f"{SCRIPT} & co"], ["Type", '"pub"']]
+    said = unpacked(out / "outputs/set1/other.js")
+    assert said["texts"][0] == '😀 a "pub" <b>'
+    assert said["marks"][0] == [[-1, -1, f"name: {SCRIPT} & co", "missing"],
+                                [5, 10, 'Type: "pub"', "right"]]  # fmt: skip
+    assert all("<" not in path.read_text() for path in (out / "outputs").rglob("*.js"))
+
+
+def test_damaged_runs_are_told_and_the_others_shown(with_runs):
+    out, built = with_runs
+    text = (out / "runs.html").read_text()
+    assert "damaged/decode/0a1b2c3d: left out, train_log.jsonl is damaged" in text
+    assert {path.stem for path in (out / "runs").iterdir()} == {"evil", "other"}
+    assert built.problems == [] and built.size < 10**6
+    assert sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) < 10**6
+
+
+def test_stand_ins_are_marked_in_words(with_runs):
+    out, _ = with_runs
+    lines = Page(out / "tables.html").tables["demo"]
+    assert all(row[1].startswith(scores.STAND_IN) for row in lines[1:]) and len(lines) == 3
+    for picture in (out / "pictures").glob("demo*.svg"):
+        assert scores.STAND_IN in picture.read_text()
+    assert scores.STAND_IN in (out / "tables/demo.tex").read_text()
+    rows = list(csv.reader((out / "tables/demo.csv").read_text().splitlines()))
+    assert [row[1] for row in rows[1:]] == [scores.STAND_IN] * 2
+
+
+def test_pictures_of_pages_say_what_those_for_papers_say(with_runs):
+    """The short numbers of the pages' SVG are those of coordinates, not of texts."""
+    out, _ = with_runs
+    words = re.compile(r"<text[^>]*>([^<]*)</text>")
+    shown = words.findall((out / "pictures.html").read_text())
+    for path in (out / "pictures").glob("*.svg"):
+        said = words.findall(path.read_text())
+        assert said and set(said) <= set(shown)
+    assert "0.800" in shown  # a bar's validation loss
+
+
+def test_runs_of_webnlg_alone(tmp_path):
+    for row, seed in (("webnlg/lora_s", 1), ("webnlg/solo_s", 1)):
+        directory = make_run(tmp_path / "runs", row.replace("/", "_"), row=row, seed=seed, mrs=2)
+        predict(directory, ["A_B : leader : C | C : in : D\tC leads A B .", "E : in : F\tE ."])
+        (decoding_of(directory) / "metrics.json").write_text(json.dumps({"BLEU all": 0.5}))
+        environment = json.loads((decoding_of(directory) / "environment.json").read_text())
+        del environment["evaluate"]["sha256"]
+        (decoding_of(directory) / "environment.json").write_text(json.dumps(environment))
+        identity = json.loads((decoding_of(directory) / "identity.json").read_text())
+        identity["test_kind"] = "webnlg"
+        (decoding_of(directory) / "identity.json").write_text(json.dumps(identity))
+    tables = [scores.of_table(table_of("webnlg", tmp_path / "runs"))]
+    build(material(tmp_path, tables), tmp_path / "report")
+    index = unpacked(tmp_path / "report/outputs/set1.js")
+    assert index["mrs"][0] == [["A_B", "leader", "C"], ["C", "in", "D"]]
+    assert "word for word" in index["how"] and "CC BY-NC-SA" in index["credit"]
+    assert len(index["systems"]) == 2
+    marks = unpacked(tmp_path / "report/outputs/set1/webnlg_lora_s.js")["marks"][0]
+    assert [4 + 4, "right"] in [[start, kind] for start, _, _, kind in marks]  # A_B as "A B"
+    assert "50.00" in (tmp_path / "report/tables.html").read_text()
+
+
+def test_an_empty_folder_and_a_folder_that_is_no_report(tmp_path):
+    (tmp_path / "results").mkdir()
+    out = tmp_path / "report"
+    build(reporting.gather(tmp_path / "results"), out)
+    assert "No table of scores yet" in (out / "tables.html").read_text()
+    build(reporting.gather(tmp_path / "results"), out)  # an earlier report is replaced
+    (out / "report.json").unlink()
+    with pytest.raises(ValueError, match="no report; name another folder with --out"):
+        build(reporting.gather(tmp_path / "results"), out)
+    assert (out / "index.html").is_file() and len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_command_of_a_kept_run_leads_to_its_configuration():
+    path = next((ROOT / "results/standin12/runs").glob("solo*.json"))
+    run = read_run(path, path, REPORTED)
+    python, script, *overrides = reporting.command_of(run).split()
+    assert (python, script) == ("python", "scripts/run.py")
+    composed = compose_config(overrides)
+    kept = from_values(json.loads(path.read_text())["config.yaml"])
+    for group in ("adapter", "train", "decode", "model", "seed", "row"):
+        assert getattr(composed, group) == getattr(kept, group), group
+
+
+def test_the_front_of_the_pareto_order():
+    draw = random.Random(1)
+    for lower in (True, False):
+        points = [(draw.randrange(9), draw.randrange(9)) for _ in range(30)]
+        better = (lambda a, b: a < b) if lower else (lambda a, b: a > b)
+        slow = {
+            (x, y)
+            for x, y in points
+            if not any((p <= x and better(q, y)) or (p < x and q == y) for p, q in points)
+        }
+        assert set(pictures.pareto(points, lower)) == slow
+
+
+def test_a_verdict_is_what_the_interval_says(tmp_path):
+    """BLEU's statistics of one run are those of a good system, of the other of a poor one."""
+    rows = {"good": [10, 10, 10, 9, 8, 7], "poor": [10, 10, 5, 2, 1, 1]}
+    for row, kind in (("table1/solo_s", "good"), ("table1/lora_s", "poor")):
+        directory = make_run(tmp_path, kind, row=row, mrs=20)
+        sources = [f"name : A{i or ''}" for i in range(20)]
+        keep_statistics(directory, {"BLEU": np.array([rows[kind]] * 20, float)}, sources)
+    table = scores.of_table(table_of("table1", tmp_path))
+    as_ours = [line for line in table.lines if line.runs]
+    assert [line.kind for line in as_ours] == ["other"] * 2  # 20 MRs are no reproduction
+    assert claims.judge([table], REPORTED, {})[0].reproduction.verdict == claims.OPEN
+    good, poor = (
+        next(line.runs for line in as_ours if line.row == row)
+        for row in ("table1/solo_s", "table1/lora_s")
+    )
+    assert claims._better(good, poor, "").verdict == claims.HOLDS
+    assert claims._better(poor, good, "").verdict == claims.FAILS
+    assert claims._better(good, good, "").verdict == claims.UNDECIDED
+
+
+def test_the_front_has_the_interval_of_the_studys_own_table():
+    """results/standin12/table.md: Solo against LoRA."""
+    found = {}
+    for path in (ROOT / "results/standin12/runs").glob("*.json"):
+        if path.stem.partition("-")[0] in ("solo", "lora"):
+            run = read_run(path, path, REPORTED)
+            found.setdefault((run.rows[0], run.variant, run.options["train"]["epochs"]), []).append(
+                run
+            )
+    solo, lora = found["table1/solo_s", "paper", 1], found["table1/lora_s", None, 1]
+    verdict = claims._better(solo, lora, "")
+    text = (ROOT / "results/standin12/table.md").read_text()
+    [line] = [line for line in text.splitlines() if line.startswith("| Does Solo match LoRA with")]
+    figure, interval = line.split(" | ")[3:5]
+    assert (verdict.figure, verdict.interval) == (f"{figure} BLEU", interval)
+
+
+def test_the_claims_of_counts():
+    counts = {"table1/solo_s": 122_444, "table1/lora_s": 294_912,
+              "table1/solo_m": 331_468, "table1/lora_m": 393_216}  # fmt: skip
+    found = [c.count for c in claims.judge([], REPORTED, counts) if c.count]
+    assert [(v.verdict, v.figure) for v in found] == [
+        (claims.HOLDS, "58.5 % fewer"), (claims.FAILS, "15.7 % fewer"),
+    ]  # fmt: skip
+
+
+def test_tables_of_a_markdown_page():
+    text = "# A\n\n| a | **b** |\n|---|---:|\n| `x<y` | [1](u) |\n\n## B\n\n| c |\n|---|\n| <i> |\n"
+    first, second = pages.tables_in(text, "p.md", "kind")
+    assert (first.title, first.right) == ("A", [False, True])
+    assert first.rows == [["a", "**b**"], ["`x<y`", "[1](u)"]]
+    assert second.title == "B" and str(pages.rich(second.rows[1][0])) == "&lt;i&gt;"
+    assert str(pages.rich("`x<y` **b** [1](u)")) == "<code>x&lt;y</code> <strong>b</strong> 1"
+
+
+def test_a_text_cut_at_its_marks():
+    text, marks = "😀 ab cd", [[3, 5, "s", "right"], [4, 6, "s", "wrong"], [-1, -1, "t", "missing"]]
+    assert runs.pieces(text, marks) == [("😀 ", "", ""), ("ab", "right", "s"), (" cd", "", "")]
+
+
+@pytest.mark.parametrize("source", ["name[A, B], eatType[pub]", "name : A, B | eatType : pub"])
+def test_both_spellings_of_an_mr(source):
+    assert outputs.slots_of(source) == [["name", "A, B"], ["eatType", "pub"]]

@@ -1,0 +1,37 @@
+"""Looks of series: no two alike, each with a marker, colours apart for the colour-blind."""
+
+import itertools
+
+import pytest
+from matplotlib.colors import to_rgb
+
+from eval.tables import style
+
+# Viénot, Brettel and Mollon (1999): what a dichromat sees of linear RGB.
+SEEN = {
+    "protanopia": ((0.11238, 0.88762, 0.0), (0.11238, 0.88762, 0.0), (0.00401, -0.00401, 1.0)),
+    "deuteranopia": ((0.29275, 0.70725, 0.0), (0.29275, 0.70725, 0.0), (-0.02234, 0.02234, 1.0)),
+}
+
+
+@pytest.mark.parametrize("n", [1, 7, 31])
+def test_no_two_series_look_alike(n):
+    found = style.looks(["none", "full", "lora", "solo"][:n] + ["solo"] * max(0, n - 4))
+    assert len(found) == n and len({(look.colour, look.marker, look.dash) for look in found}) == n
+
+
+def test_a_method_has_its_colour_in_every_picture():
+    assert style.looks(["lora", "solo"])[0].colour == style.looks(["full", "lora"])[1].colour
+    assert style.looks(["solo", "solo"])[1].colour != style.OWN["solo"]
+
+
+@pytest.mark.parametrize("matrix", SEEN.values(), ids=SEEN)
+def test_the_papers_methods_stay_apart_for_colour_blind_readers(matrix):
+    """No pair that lies together for them: at least 15 % of the cube's side apart."""
+    seen = []
+    for colour in style.OWN.values():
+        linear = [value**2.2 for value in to_rgb(colour)]
+        mixed = [sum(w * v for w, v in zip(row, linear, strict=True)) for row in matrix]
+        seen.append([max(0.0, value) ** (1 / 2.2) for value in mixed])
+    for one, other in itertools.combinations(seen, 2):
+        assert sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) ** 0.5 > 0.15
