@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import time
+import warnings
 from contextlib import contextmanager
 from json import JSONDecodeError
 from pathlib import Path
@@ -148,6 +149,8 @@ def _outside(kind: type, error: BaseException, trace) -> None:
         _tell(error)
 
 
+# What peft asks of transformers; whoever runs a command can change neither.
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 if Path(sys.argv[0]).resolve().parent == ROOT / "scripts":
     sys.excepthook = _outside
 

@@ -56,8 +56,8 @@ def test_runs_of_the_papers_tables_fill_it_and_only_their_rows_have_a_difference
 
 def test_the_demos_runs_land_in_a_table_of_their_own(tmp_path):
     recipe = {"max_steps": 200, "warmup_steps": 20, "log_every": 10, "save_every": 100}
-    made = {"stand_in": "demo", "mrs": 60, "train": recipe}
-    make_run(tmp_path / "runs", "a", row="family/ssl", lr=0.002, **made)
+    made = {"stand_in": "demo", "mrs": 60, "train": recipe, "path": "data/backbones/standin12"}
+    make_run(tmp_path / "runs", "a", row="family/ssl", lr=0.002, n_params=64_512, **made)
     make_run(tmp_path / "runs", "b", row="demo/lora", stand_in="demo", mrs=60)  # rank 4: another
     markdown = report.write_table(table_of("demo-family", tmp_path / "runs"), tmp_path / "out")
     assert "(not a reproduction)" in markdown.splitlines()[0]
