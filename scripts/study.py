@@ -48,7 +48,8 @@ def main() -> None:
 
         if args.what == "write":
             path, n_runs = studies.write(args.study, args.overrides, args.carry)
-            ending([f"{path}: {n_runs} runs"], f"python scripts/study.py run {path}")
+            print(f"{path}: {n_runs} runs")
+            ending([path], f"python scripts/study.py run {path}")
         else:
             text, page = studies.score(args.study)
             show(text)

@@ -153,6 +153,8 @@ def _outside(kind: type, error: BaseException, trace) -> None:
         _tell(error)
 
 
+# What peft asks of transformers; whoever runs a command can change neither.
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 if Path(sys.argv[0]).resolve().parent == ROOT / "scripts":
     sys.excepthook = _outside
 
