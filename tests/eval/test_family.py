@@ -127,8 +127,9 @@ def test_seeds_stand_ins_and_rates(tmp_path):
     assert sorted(t for t in texts if "paper" not in t) == sorted(mine)
     assert pytest.approx((64_512, 67.0)) in drawn_points(figure)
     assert figure.get_suptitle().endswith("not a reproduction")
-    plain = family_picture(tmp_path, "demo-family")  # the stand-ins alone, without a mark
-    assert [text.get_text() for text in plain.axes[0].texts] == ["SSB"]
+    plain = family_picture(tmp_path, "demo-family")  # without marks
+    labels = sorted(text.get_text() for text in plain.axes[0].texts)
+    assert labels == ["SSB", "SSL, lr 0.0002", "SSL, lr 0.001"]
     assert plain.get_suptitle() == "T" and not plain.legends
 
 

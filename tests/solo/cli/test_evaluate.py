@@ -17,7 +17,7 @@ def test_a_run_without_a_metric_is_scored_anew(config, monkeypatch):  # noqa: F8
     stages.train_run(run, quiet)
     stages.decode_run(run, quiet)
 
-    def score_files(references, paths, metrics):
+    def score_files(references, paths, metrics, report):
         assert metrics == "e2e"
         calls.append(paths)
         scores = dict.fromkeys(METRICS, 0.5)
