@@ -15,7 +15,7 @@ from eval.tables import render
 from eval.tables.lines import lines_of, plain_rows
 from eval.tables.runs import Run
 from eval.tables.study import names_right
-from solo.cli.studies import definition
+from solo.cli.studies import definition, read_list
 from solo.cli.tables import table_of
 from solo.files import ROOT, read_json
 from solo.standin.demo_data import write_demo_data
@@ -136,11 +136,12 @@ def _runs() -> list[Run]:
     return table_of(STUDY, _home() / "runs", definition(STUDY)).runs
 
 
-def _run(method: str) -> Path:
-    """The packed run of a method. Raises ValueError unless there is one."""
-    found = sorted((_home() / "runs").glob(f"{method}-*.json"))
+def _run(name: str) -> Path:
+    """The packed run of a name of the study. Raises ValueError unless there is one."""
+    row = read_list(STUDY)["names"][name]["row"]
+    found = [run.directory for run in _runs() if row in run.rows]
     if len(found) != 1:
-        raise ValueError(f"{_home()}/runs has {len(found)} runs of {method}; a quote needs one")
+        raise ValueError(f"{_home()}/runs has {len(found)} runs of {name}; a quote needs one")
     return found[0]
 
 
