@@ -11,6 +11,7 @@ checkout and data/study/NAME alone. Overrides are those of every run (train.max_
 Options of run:
   --seconds 560              stop by itself after so long
   --groups a,b               only these; --names solo,lora: only these
+  --processes 12             so many runs at a time, for a GPU that one run does not fill
   --out DIR                  gather there what is worth keeping, as .tar files of at most 15 MiB
 """
 
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="(default: no end)")
     parser.add_argument("--groups", help="comma-separated (default: all)")
     parser.add_argument("--names", help="comma-separated (default: all)")
+    parser.add_argument("--processes", type=int, default=1, help="runs at a time (default: 1)")
     parser.add_argument("--out", type=Path, help="(default: nothing is gathered)")
     parser.add_argument("--carry", action="store_true", help="write: pack the data too")
     parser.add_argument("overrides", nargs="*")
@@ -39,7 +41,8 @@ def main() -> None:
     with one_line_errors():
         if args.what == "run":
             path = Path(args.study)
-            working.run(path, args.seconds, args.groups, args.names, args.out)
+            given = args.groups, args.names, args.out, args.processes
+            working.run(path, args.seconds, *given)
             ending([read_study(path).home], f"python scripts/study.py score {path.parent.name}")
             return
         from eval.tables.runs import shown

@@ -46,7 +46,10 @@ def our_decoder(model: GPT2LMHeadModel, config: BeamConfig, end_ids: tuple[int, 
     """Our search, as scripts/decode.py runs it."""
 
     def decode(prompts):
-        with torch.no_grad(), frozen_products(model, model.dtype, config.beam * config.batch_size):
+        with (
+            torch.no_grad(),
+            frozen_products(model, model.dtype, config.beam * config.contexts(model.device)),
+        ):
             return beam_search(model, prompts, config, end_ids)
 
     return decode
@@ -194,7 +197,7 @@ def bench_decode(
         programs["lora"] = lora_decoder(lora_nlg, model, config, end_ids)
     programs = {name: decode for name, decode in programs.items() if counts[name]}
     chosen = {name: spread_out(prompts, counts[name]) for name in programs}
-    batches = {"ours": config.batch_size, "generate": generate_batch, "lora": 1}
+    batches = {"ours": config.contexts(model.device), "generate": generate_batch, "lora": 1}
     for name, decode in programs.items():  # warm up
         decode(chosen[name][: 1 if name == "lora" else 4])
     seconds, outputs = {name: [] for name in programs}, {}

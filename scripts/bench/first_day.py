@@ -19,8 +19,6 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
@@ -49,9 +47,9 @@ class Outcome:
 def plan(out: Path, share: float) -> list[Part]:
     """The parts in the order of their worth. share: of the steps, contexts and seconds."""
     bench = ["scripts/bench/main.py", "--out", str(out), "--share", str(share)]
-    few = ["--no-compile"] if not torch.accelerator.is_available() else []
+    device = ["scripts/checks/device.py", "--out"]
     return [
-        Part("device", 150, ["scripts/checks/device.py", "--out", str(out / "device.json"), *few]),
+        Part("device", 150, [*device, str(out / "device.json"), "--no-compile"]),
         Part("whole", 200, [*bench, "whole"]),
         Part("train", 150, [*bench, "train"]),
         Part("decode", 120, [*bench, "decode"]),

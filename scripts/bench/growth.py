@@ -82,7 +82,7 @@ def measure(settings: dict, precision: str, steps: int) -> dict:
         Example(torch.randint(50257, (length,), generator=draws).tolist(), length - targets)
         for _ in range(steps * chosen["batch"])
     ]
-    program = ours(model, [chosen["options"]], precision, compile=False)
+    program = ours(model, [chosen["options"]], precision)
     times = program(batches_of(examples, chosen["batch"]))
     half = steps // 2
     if torch.cuda.is_available():  # times are true after half of the steps and at the end

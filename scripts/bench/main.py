@@ -91,15 +91,12 @@ def train_part(args, examples: list[Example]) -> list[dict]:
     for name, shape in (("S", S), ("M", M))[: 1 if args.device == "cpu" else 2]:
         model, programs = fresh(shape), {}
         for precision in args.precisions if name == "S" else args.precisions[-1:]:
-            plain = ours(model, [SOLO], precision, packed=False, compile=False)
+            plain = ours(model, [SOLO], precision, packed=False)
             programs["ours, plain path", precision] = plain
-            programs["ours", precision] = ours(model, [SOLO], precision, compile=args.compile)
-            if args.device != "cpu":
-                eager = ours(model, [SOLO], precision, compile=False)
-                programs["ours, not compiled", precision] = eager
+            programs["ours", precision] = ours(model, [SOLO], precision)
             programs["products alone", precision] = products(shape, precision, args.device, FIRST)
             if name == "S":
-                lora = ours(model, [LORA], precision, compile=args.compile)
+                lora = ours(model, [LORA], precision)
                 programs["ours, lora", precision] = lora
                 programs["peft + Trainer", precision] = peft_trainer(fresh(shape), precision)
         if args.lora_nlg and name == "S":
@@ -125,9 +122,9 @@ def sweep_part(args, examples: list[Example]) -> list[dict]:
     options = [SOLO | {"rank": rank, "sparsity": s} for rank in RANKS for s in (0.0, 0.4)]
     model, found = fresh(S), []
     precision = args.precisions[-1] if args.device != "cpu" else "fp32"
-    alone = [ours(model, [one], precision, compile=args.compile) for one in options]
+    alone = [ours(model, [one], precision) for one in options]
     programs = {
-        ("ten runs together", precision): ours(model, options, precision, compile=args.compile),
+        ("ten runs together", precision): ours(model, options, precision),
         ("ten runs one by one", precision): one_by_one(alone),
     }
     rounds, steps = min(2, args.rounds), args.steps if args.device != "cpu" else 4
@@ -176,17 +173,17 @@ def growth_part(args) -> dict:
 
 
 def whole_runs(args, examples: list[Example]) -> list[dict]:
-    """Five epochs of E2E's size from start to end, compilation and validation included.
+    """Five epochs of E2E's size from start to end, recording and validation included.
 
     A run that takes longer than its limit is cut off, and its whole time is estimated.
     """
     many = (examples * (46_733 // len(examples) + 1))[:46_733]
     train, valid, found = many[:42_061], many[42_061:], []
-    limits = (("S", S, 130.0), ("M", M, 60.0))
+    limits = (("S", S, 60.0), ("M", M, 25.0))
     for name, shape, limit in limits[: 1 if args.device == "cpu" else 2]:
         precision = args.precisions[-1]
         limit *= args.share
-        result = whole_run(fresh(shape), train, valid, precision, args.compile, limit)
+        result = whole_run(fresh(shape), train, valid, precision, limit)
         found.append({"backbone": name} | result)
     return found
 
@@ -197,7 +194,7 @@ def profile(args, examples: list[Example]) -> list[list]:
     if args.device != "cpu":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
     model = fresh(S)
-    program = ours(model, [SOLO], args.precisions[-1], compile=args.compile)
+    program = ours(model, [SOLO], args.precisions[-1])
     program(batches_of(examples[: 4 * args.steps], 4))
     with torch.profiler.profile(activities=activities) as run:
         program(batches_of(examples[: 4 * min(args.steps, 50)], 4))
@@ -239,7 +236,7 @@ def measure(args, path: Path) -> None:
     few = args.share < 1  # a rehearsal
     args.steps = args.steps or max(2, round(args.share * (8 if on_cpu else 200)))
     args.rounds = args.rounds or (1 if few else 3 if on_cpu else 2)
-    args.growth_steps, args.compile = (2 if few else 5, None) if on_cpu else (40, True)
+    args.growth_steps = (2 if few else 5) if on_cpu else 200
     args.precisions = ("fp32", "bf16")
     examples, prompts, source = real_data()
     found = files.read_json(path) if path.exists() else {}

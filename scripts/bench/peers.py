@@ -11,6 +11,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
@@ -72,6 +73,7 @@ def peft_trainer(model: GPT2LMHeadModel, precision: str) -> Program:
             examples = [example for batch in batches for example in batch]
             trainer = _InOrder(wrapped, arguments, _as_dict, examples, callbacks=[timer])
             trainer.train()
+            AcceleratorState._reset_state(True)  # else accelerate keeps Trainer's precision for all
         return timer.times
 
     return steps

@@ -233,11 +233,11 @@ class _OutOfTime(Exception):
     pass
 
 
-def whole_run(model, examples, valid_examples, precision, compiled, limit: float) -> dict:
+def whole_run(model, examples, valid_examples, precision, limit: float) -> dict:
     """Train Solo for the recipe's five epochs, at most `limit` seconds: what it took or would."""
     method, adapter = make_config(SOLO)
     attached = method.attach(model, adapter, SEED)
-    config = TrainConfig(precision=precision, compile=compiled)
+    config = TrainConfig(precision=precision)
     total, times = config.total_steps(len(examples)), [time.perf_counter()]
 
     def tick(done, total, info):

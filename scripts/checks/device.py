@@ -5,7 +5,7 @@ scripts/checks/device.py --out FILE.json  # the table in a file too, written aft
 scripts/checks/device.py --no-compile     # without torch.compile, which takes a minute on a CPU
 
 On the shipped backbone standin12 and made-up rows: loss and gradients of every method and of the
-precisions and layouts, the compiled step, training, going on after a kill, runs together, beam
+precisions and layouts, the recorded and the compiled step, training, going on after a kill, runs together, beam
 search, export. Where there is no accelerator the CPU is held against itself, which tries the script
 and the layouts. It needs neither Hydra nor data.
 """
@@ -42,9 +42,10 @@ from solo.runs.run import Run, make_run
 from solo.runs.stages import train_run
 from solo.standin.demo_data import write_demo_data
 from solo.training import checked, together
+from solo.training import loss as training_losses
 from solo.training.batches import collate, pad
 from solo.training.loop import LOG, train
-from solo.training.loss import COMPILED_CHECKS, autocast, summed_loss, training_loss
+from solo.training.loss import RECORDED_CHECKS, autocast, summed_loss, training_loss
 from solo.training.progress import Progress
 from solo.training.recipe import TrainConfig
 
@@ -54,6 +55,7 @@ SOLO = {"name": "solo", "rank": 16, "sparsity": 0.4, "dropout": 0.0}
 LORA = {"name": "lora", "rank": 8, "dropout": 0.0}
 OPTIONS = {"vblora": {"length": 64}}  # whose defaults do not fit a width of 192
 STEPS = 30  # of a training
+THREADS = 4  # of a CPU, at most: for so small a model more of them only wait for each other
 # What devices may differ by: the loss, relatively, and each gradient (solo/training/checked.py).
 FP32, BF16 = checked.LIMITS["fp32"], (2e-2, checked.LIMITS["bf16"][1])
 NEAR = 1e-3  # of the losses of a whole training, relatively
@@ -164,7 +166,7 @@ def own_way(world: World, options: dict, precision: str, compiled: bool) -> str 
     config = TrainConfig(precision=precision, compile=compiled)
     parameters = list(attached.parameters.values())
     with training_loss(model, config, parameters, True, STEPS, notes.append) as summed:
-        for start in range(0, 4 * (COMPILED_CHECKS + 1), 4):
+        for start in range(0, 4 * (RECORDED_CHECKS + 1), 4):
             summed([world.train[start : start + 4]]).sum().backward()
     return notes[0] if notes else None
 
@@ -317,6 +319,8 @@ def main() -> int:
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--cpu-losses", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    torch.set_num_threads(min(THREADS, torch.get_num_threads()))
+    training_losses.RECORD_FROM = 0  # short as they are, these trainings go the way of long ones
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
         if args.cpu_losses:

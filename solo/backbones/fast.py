@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from solo.backbones import backbone_of, head_of, matrix_of
 
-ATTENTION = "solo_by_example"  # its name among transformers' attention implementations
+# Names among transformers' attention implementations, which make no mask for those it does not know.
+BY_EXAMPLE, CAUSAL = "solo_by_example", "solo_causal"
 
 
 class Packed:
@@ -112,13 +114,7 @@ def frozen_products(model: nn.Module, dtype: torch.dtype, tokens: int = 256) -> 
     tokens: how many rows the products usually have. The copies take as much memory as the weights
     (twice, above the first adapted block).
     """
-    matrices = {}  # (n_in, n_out), by module
-    if can_pack(model.device, dtype):
-        kind = backbone_of(model.config).LINEAR
-        linears = [module for module in model.modules() if type(module) is kind]
-        matrices = {module: matrix_of(module) for module in [*linears, head_of(model)]}
-    if torch.is_grad_enabled():
-        matrices = {m: weight for m, weight in matrices.items() if not m.weight.requires_grad}
+    matrices = _frozen_matrices(model) if can_pack(model.device, dtype) else {}
     with torch.no_grad():
         wrong = [tuple(w.shape) for w in matrices.values() if not _is_right(w, dtype, tokens)]
     if wrong:
@@ -136,6 +132,47 @@ def frozen_products(model: nn.Module, dtype: torch.dtype, tokens: int = 256) -> 
     finally:
         for module in matrices:
             del module.forward
+
+
+def _frozen_matrices(model: nn.Module) -> dict[nn.Module, Tensor]:
+    """(n_in, n_out) of each projection, and of the head, that is frozen, or all in torch.no_grad"""
+    kind = backbone_of(model.config).LINEAR
+    linears = [module for module in model.modules() if type(module) is kind]
+    return {
+        module: matrix_of(module)
+        for module in [*linears, head_of(model)]
+        if not (torch.is_grad_enabled() and module.weight.requires_grad)
+    }
+
+
+@contextmanager
+def cast_once(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Within: projections and the head multiply with copies of their frozen weights in `dtype`.
+
+    Under autocast the same products, bit for bit; but autocast casts a frozen weight anew in every
+    step. Those weights must not change meanwhile; the copies take half as much memory in bf16.
+    """
+    matrices = _frozen_matrices(model) if dtype != torch.float32 else {}
+    for module, weight in matrices.items():
+        module.forward = _cast_product(weight.detach().to(dtype), module)
+    try:
+        yield
+    finally:
+        for module in matrices:
+            del module.forward
+
+
+def _cast_product(weight: Tensor, module: nn.Module):
+    bias = None if module.bias is None or module.bias.requires_grad else module.bias.detach()
+    fixed = None if bias is None else bias.to(weight.dtype)
+
+    def forward(x: Tensor) -> Tensor:
+        y = x.to(weight.dtype).flatten(0, -2)
+        bias = module.bias.to(weight.dtype) if fixed is None and module.bias is not None else fixed
+        y = y @ weight if bias is None else torch.addmm(bias, y, weight)
+        return y.unflatten(0, x.shape[:-1])
+
+    return forward
 
 
 def _product(packed: Packed, module: nn.Module):
@@ -192,14 +229,46 @@ def attention(
     return out.view(K, T, H, D), None
 
 
-AttentionInterface.register(ATTENTION, attention)
+def causal_attention(
+    module,
+    query,
+    key,
+    value,
+    attention_mask,
+    scaling=None,
+    sliding_window=None,
+    **rest,
+) -> tuple[Tensor, None]:
+    """Causal attention within rows that are padded on the right, as transformers' `sdpa` has it.
+
+    Shapes as in `attention`. Without a mask, which transformers would make in every step, asking
+    the device whether rows hold several examples: that waits for it, and no CUDA graph can.
+    """
+    mask, length = None, query.shape[2]
+    if sliding_window is not None and sliding_window < length:
+        every = torch.ones(length, length, dtype=torch.bool, device=query.device)
+        mask = every.tril().triu(1 - sliding_window)
+    out = F.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=scaling,
+        enable_gqa=key.shape[1] < query.shape[1],
+    )
+    return out.transpose(1, 2), None
+
+
+AttentionInterface.register(BY_EXAMPLE, attention)
+AttentionInterface.register(CAUSAL, causal_attention)
 
 
 @contextmanager
-def attention_by_example(model: nn.Module) -> Iterator[None]:
-    """Within: the model's attention is `attention`."""
+def attention_of(model: nn.Module, name: str) -> Iterator[None]:
+    """Within: the model's attention is the one of that name."""
     before = model.config._attn_implementation
-    model.config._attn_implementation = ATTENTION
+    model.config._attn_implementation = name
     try:
         yield
     finally:

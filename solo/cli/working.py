@@ -1,29 +1,102 @@
 """A study's work within a given time, on a machine that may have neither Hydra nor a terminal."""
 
+import os
 import sys
 import time
-from contextlib import contextmanager
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context
 from pathlib import Path
 
+import torch
+
 from solo.cli.command import say
+from solo.options import check
 from solo.runs import carry
-from solo.runs.study import portions, read_study, work
+from solo.runs.checkpoint import trained
+from solo.runs.config import RunConfig, from_values, to_values
+from solo.runs.run import make_run
+from solo.runs.runner import run_all
+from solo.runs.study import (
+    Job,
+    Study,
+    at_its_rate,
+    portions,
+    rates_file,
+    read_study,
+    sweep,
+    work,
+)
 
 
 class TimeUp(BaseException):
     """--seconds are over: no error of a run, so nothing that goes on after those catches it."""
 
 
+def _in_processes(study: Study, jobs: list[Job], processes: int, end: float) -> None:
+    """Train the sweeps, then train and decode the jobs, the longest first, in several processes.
+
+    What fails is left to `work`, which meets it again and says so. Raises ValueError for a study
+    whose runs train together, TimeUp after `end`.
+    """
+    check(
+        not study.together,
+        f"{study.home}: its runs train together, in one process; leave --processes out",
+    )
+    members = dict.fromkeys(job.rate_of for job in jobs)
+    open_ = [n for n in members if n in study.sweeps and not rates_file(study, n).exists()]
+    with _pool(processes) as pool:
+        sweeps = [config for name in open_ for config in study.sweeps[name]]
+        try:
+            _wait([pool.submit(_one, to_values(c), "trained", end) for c in sweeps])
+        finally:  # the time may be up: the rates of what is trained are kept
+            for name in open_:
+                if all(trained(make_run(config).directory) for config in study.sweeps[name]):
+                    sweep(study, name, reporter(end), say)
+        ready = []
+        for job in jobs:
+            with suppress(ValueError):  # of a name whose sweep gave no rate
+                ready.append(at_its_rate(study, job))
+        _wait([pool.submit(_one, to_values(c), "decoded", end) for c in _longest_first(ready)])
+
+
+def _pool(processes: int) -> ProcessPoolExecutor:
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    context = get_context("spawn")  # a process that has used CUDA cannot be forked
+    return ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,))
+
+
+def _longest_first(configs: list[RunConfig]) -> list[RunConfig]:
+    return sorted(configs, key=lambda c: c.train.max_steps or 1e6 * c.train.epochs, reverse=True)
+
+
+def _one(values: dict, until: str, end: float) -> bool:
+    """Bring a run to `until` in a process of its own; False if the time is up."""
+    if time.time() > end:
+        return False
+    try:
+        run_all([make_run(from_values(values))], reporter(end), until, say=say)
+    except TimeUp:
+        return False
+    return True
+
+
+def _wait(futures: list[Future]) -> None:
+    if not all([future.result() for future in futures]):
+        raise TimeUp
+
+
 def reporter(end: float):
-    """A maker of progress callbacks that print a line every 20 s and raise TimeUp after `end`."""
+    """A maker of progress callbacks that print a line every 20 s and raise TimeUp after `end`, a
+    time in seconds since the epoch."""
 
     @contextmanager
     def report_of(label: str, unit: str = "step"):
-        last = time.monotonic()
+        last = time.time()
 
         def report(done: int, total: int, info: dict | None = None) -> None:
             nonlocal last
-            now = time.monotonic()
+            now = time.time()
             if now > end:
                 raise TimeUp
             if now - last > 20 or done == total:
@@ -39,20 +112,27 @@ def reporter(end: float):
 
 
 def run(
-    path: Path, seconds: float, groups: str | None, names: str | None, out: Path | None
+    path: Path,
+    seconds: float,
+    groups: str | None,
+    names: str | None,
+    out: Path | None,
+    processes: int = 1,
 ) -> None:
     """Work a study off, as far as the time goes, and gather in `out` what is worth keeping.
 
-    groups, names: comma-separated, None for all. Exits with code 1 if a run failed.
+    groups, names: comma-separated, None for all. processes: how many runs go on at a time. Exits
+    with code 1 if a run failed.
     """
-    study = read_study(path)
+    study, end = read_study(path), time.time() + seconds
     chosen = portions(study, groups, names)
-    report = reporter(time.monotonic() + seconds)
     failures = []
     try:
         if study.carried:
             carry.unpack(path.parent / "e2e")
-        failures = work(study, chosen, report, say)
+        if processes > 1:
+            _in_processes(study, [job for jobs in chosen for job in jobs], processes, end)
+        failures = work(study, chosen, reporter(end), say)
         print("all done", flush=True)
     except TimeUp:
         print("the time is up; the same command goes on from here", flush=True)

@@ -7,6 +7,7 @@ import torch
 
 from solo.adapters import check_backbone
 from solo.backbones import backbone_of, key_width
+from solo.backbones.loading import device
 from solo.backbones.shapes import shape_of
 from solo.options import check
 from solo.runs.config import RunConfig, data_file
@@ -70,9 +71,9 @@ def _check_search(config: RunConfig, shape) -> None:
     _check(f"decode.beam is {search.beam}", candidates + keys, "decoding", "candidates")
     file = data_file(config, "test")
     contexts = file.read_bytes().count(b"\n") + 1 if file.is_file() else 1  # at most one a line
-    at_once = min(contexts, search.batch_size)
-    needed = at_once * (candidates + keys)
-    _check(f"decode.batch_size is {search.batch_size}", needed, "decoding", "candidates")
+    at_once = search.contexts(device())
+    needed = min(contexts, at_once) * (candidates + keys)
+    _check(f"decode.batch_size is {at_once}", needed, "decoding", "candidates")
 
 
 def memory() -> int:

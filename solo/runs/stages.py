@@ -163,7 +163,7 @@ def generate(
     def report(done: int, total: int) -> None:
         on_progress(done, total, {})
 
-    rows = settings.beam * settings.batch_size
+    rows = settings.beam * settings.contexts(model.device)
     with torch.no_grad(), frozen_products(model, model.dtype, rows):
         outputs = rules.beam_search(model, prompts, settings, ends, report)
     return [rules.prediction_text(tokenizer, ids) for ids in outputs]

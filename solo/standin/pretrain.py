@@ -11,9 +11,11 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.utils.data import DataLoader
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
@@ -29,6 +31,7 @@ from solo.standin.recipe import Recipe
 from solo.training import state as training_state
 from solo.training.checked import LIMITS, checked, same_draws
 
+WORKERS = 6  # processes that make rows for an accelerator
 LOG, SUMMARY = "pretrain_log.jsonl", "pretraining.json"
 Progress = Callable[[int, int, dict], None]
 
@@ -154,10 +157,7 @@ def pretrain(
 
     if step == 0:
         log.write({"step": 0, "tokens": 0, "seconds": 0.0} | measure(model, True))
-    while step < recipe.steps:
-        phase = recipe.phase(step)
-        shares = {kind: getattr(phase, kind) for kind in KINDS}
-        batch = mixture.batch(shares, phase.batch_size, phase.context, recipe.seed, step)
+    for batch in _batches(mixture, recipe, step, model.device):
         loss = advance(*batch, recipe.learning_rate(step))
         step, tokens = step + 1, tokens + batch[0].numel()
         if step % recipe.log_every == 0 or step == recipe.steps:
@@ -178,6 +178,29 @@ def pretrain(
             training_state.save_state(state, _whole(model), optimizer, counters, random)
             saved = logged = time.monotonic()
     return {"steps": step, "tokens_seen": tokens, "seconds": entry()["seconds"]}
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The batches of a recipe by the number of their step, from 0."""
+
+    mixture: Mixture
+    recipe: Recipe
+
+    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        phase = self.recipe.phase(step)
+        shares = {kind: getattr(phase, kind) for kind in KINDS}
+        sizes = phase.batch_size, phase.context
+        return self.mixture.batch(shares, *sizes, self.recipe.seed, step)
+
+
+def _batches(mixture: Mixture, recipe: Recipe, done: int, device: torch.device) -> DataLoader:
+    """The batches of the steps after `done`; an accelerator gets them from processes of their own,
+    since a step there takes no longer than the making of its rows."""
+    workers = 0 if device.type == "cpu" else min(WORKERS, os.cpu_count() or 1)
+    steps, order = _Steps(mixture, recipe), range(done, recipe.steps)
+    pinned = device.type == "cuda"
+    return DataLoader(steps, None, sampler=order, num_workers=workers, pin_memory=pinned)
 
 
 def make_step(model: GPT2LMHeadModel, optimizer, recipe: Recipe) -> Callable:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from solo.backbones import head_of, trunk_of
-from solo.backbones.fast import attention_by_example
+from solo.backbones.fast import BY_EXAMPLE, CAUSAL, attention_of
 from solo.datasets.data import Example
 
 IGNORED = -100  # torch's cross_entropy leaves such labels out
@@ -45,7 +45,8 @@ class PaddedBatch(NamedTuple):
 
     def target_logits(self, model) -> tuple[Tensor, Tensor]:
         """(logits, targets), (K * N, vocabulary) and (K * N,)."""
-        hidden = trunk_of(model)(self.input_ids, use_cache=False).last_hidden_state
+        with attention_of(model, CAUSAL):
+            hidden = trunk_of(model)(self.input_ids, use_cache=False).last_hidden_state
         return _head(model, hidden, self.index), self.targets.flatten()
 
 
@@ -64,7 +65,7 @@ class PackedBatch(NamedTuple):
 
     def target_logits(self, model) -> tuple[Tensor, Tensor]:
         """(logits, targets), (K * N, vocabulary) and (K * N,)."""
-        with attention_by_example(model):
+        with attention_of(model, BY_EXAMPLE):
             hidden = trunk_of(model)(
                 self.input_ids,
                 use_cache=False,
@@ -80,11 +81,13 @@ Batch = PlainBatch | PaddedBatch | PackedBatch
 
 def _head(model, hidden: Tensor, index: Tensor) -> Tensor:
     """The head's logits at the places `index` (K, N) of `hidden`: (K * N, vocabulary)."""
-    return head_of(model)(hidden.flatten(0, 1)[index.flatten()])
+    return head_of(model)(hidden.flatten(0, 1).index_select(0, index.flatten()))
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """The same batch with its tensors on `device`."""
+    if device.type == "cuda":  # a copy from pinned memory waits for nothing that the device does
+        return type(batch)(*(t.pin_memory().to(device, non_blocking=True) for t in batch))
     return type(batch)(*(tensor.to(device) for tensor in batch))
 
 

@@ -12,18 +12,19 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from solo.backbones import backbone_of
-from solo.backbones.fast import frozen_products
+from solo.backbones.fast import cast_once, frozen_products
 from solo.datasets.data import Example
 from solo.training.batches import IGNORED, Batch, PackedBatch, collate, pack, pad, to_device
 from solo.training.checked import LIMITS, Loss, checked, same_draws, without_dropout
 from solo.training.progress import Progress
 from solo.training.recipe import TrainConfig
+from solo.training.recorded import recorded
 
 CHUNK = 8  # rows of logits that stay in a core's cache together
-COMPILE_FROM = 2000  # steps that pay for a compilation
-# Batches that a compiled step is checked on: a CUDA graph is warmed up, recorded, then replayed,
-# for each of the few shapes by itself.
-COMPILED_CHECKS = 8
+RECORD_FROM = 100  # steps that pay for recording CUDA graphs
+# Batches that a recorded or compiled step is checked on: a CUDA graph is warmed up, recorded, then
+# replayed, for each of the few shapes by itself.
+RECORDED_CHECKS = 8
 SOON, EVERY = 2.0, 0.5  # seconds of a validation until it is told of, and from then on
 
 
@@ -51,24 +52,25 @@ def training_loss(
     It takes the cheapest way through the backbone that the method and the device allow; all give
     the same but for rounding and the dropout's draws. On a CPU a batch is one row without padding,
     and what never changes is prepared once. On an accelerator every example has a row, in few
-    shapes, so that a compiled step can be replayed. `packed: false` is the plain path that both are
-    tested against, and the one for methods that look at more than one position. The first batches
-    go the plain way too (checked.py); where that gives something else it is taken from there on.
+    shapes, so that a step can be recorded as a CUDA graph and replayed (recorded.py). `packed:
+    false` is the plain path that both are tested against, and the one for methods that look at more
+    than one position. The first batches go the plain way too (checked.py); where that gives
+    something else it is taken from there on.
 
     parameters: all that are trained. total: the steps of the run, which decide whether it pays to
-    compile. note: told in one line why a fast way is not taken.
+    record. note: told in one line why a fast way is not taken.
     """
     on_cpu = model.device.type == "cpu"
     packed = config.packed and position_wise and backbone_of(model.config).PACKS
-    compiled = config.compile
-    if compiled is None:
-        compiled = not on_cpu and packed and total >= COMPILE_FROM
+    recording = (
+        model.device.type == "cuda" and packed and not config.compile and total >= RECORD_FROM
+    )
     if not packed:
         layout = collate
-    elif on_cpu and not compiled:
+    elif on_cpu and not config.compile:
         layout = pack
     else:
-        layout = partial(pad, multiple=32 if compiled else 1)
+        layout = partial(pad, multiple=32 if config.compile or recording else 1)
 
     def loss_of(layout: Callable, function: Callable) -> Loss:
         def loss(batches: list[list[Example]]) -> Tensor:
@@ -83,18 +85,44 @@ def training_loss(
     if layout is not collate:
         say = partial(_say, note, "the plain path is taken, slower but right: the fast one failed")
         loss = checked(loss, plain, parameters, limits, partial(without_dropout, model), 1, say)
-    if compiled:
+    alike = partial(same_draws, model.device)
+    if config.compile:
         # Dropout is drawn as without compilation, so that the two can be compared.
         options = {"fallback_random": True} | ({} if on_cpu else {"triton.cudagraphs": True})
         function = torch.compile(summed_loss, dynamic=True, options=options)
         say = partial(_say, note, "the run goes on without torch.compile, slower: it failed")
-        alike = partial(same_draws, model.device)
         fast = loss_of(layout, function)
-        loss = checked(fast, loss, parameters, limits, alike, COMPILED_CHECKS, say)
+        loss = checked(fast, loss, parameters, limits, alike, RECORDED_CHECKS, say)
+    elif recording:
+        say = partial(_say, note, "the run goes on without CUDA graphs, slower: they failed")
+        fast = _recorded(model, config, layout)
+        loss = checked(fast, loss, parameters, limits, alike, RECORDED_CHECKS, say)
 
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    with frozen_products(model, dtype) if layout is pack else nullcontext():
+    if layout is pack:
+        once = frozen_products(model, dtype)
+    else:
+        once = cast_once(model, dtype) if packed else nullcontext()
+    with once:
         yield loss
+
+
+def _recorded(model, config: TrainConfig, layout: Callable) -> Loss:
+    """The loss of batches by CUDA graphs, one for each shape and number of runs."""
+
+    def summed(model: nn.Module, batch: Batch, runs: int) -> Tensor:
+        with autocast(model, config):
+            return summed_loss(model, batch, runs, config.label_smoothing)
+
+    graphs: dict[int, Callable] = {}
+
+    def loss(batches: list[list[Example]]) -> Tensor:
+        runs = len(batches)
+        if runs not in graphs:
+            graphs[runs] = recorded(model, partial(summed, runs=runs))
+        return graphs[runs](to_device(layout(batches), model.device))
+
+    return loss
 
 
 def _plain(batches: list[list[Example]]) -> Batch:
@@ -123,7 +151,8 @@ def validation_losses(
     told = time.monotonic() + SOON
     total = torch.zeros(runs, dtype=torch.float64)
     by_length = sorted(examples, key=lambda example: len(example.ids))  # little padding
-    size, index = config.valid_batch_size, accelerator.process_index
+    size = config.valid_batch_size or (16 if model.device.type == "cpu" else 64)
+    index = accelerator.process_index
     for i in range(index * size, len(by_length), accelerator.num_processes * size):
         batch = to_device(collate([by_length[i : i + size]] * runs), model.device)
         with autocast(model, config):

@@ -23,15 +23,17 @@ class TrainConfig:
     label_smoothing: float = 0.1
     precision: str = "fp32"
     packed: bool = True  # batches without padding
-    compile: bool | None = None  # torch.compile; None: on an accelerator, for long runs
-    valid_batch_size: int = 16
+    compile: bool | None = None  # torch.compile; None: no. A GPU's steps are recorded without it
+    valid_batch_size: int | None = None  # None: 16 on a CPU, 64 elsewhere
     log_every: int = 100
     save_every: int = 1000
     tracker: str = "none"  # or tensorboard, wandb, trackio (tracking.py)
 
     def __post_init__(self):
         for name in ("batch_size", "epochs", "valid_batch_size", "log_every", "save_every"):
-            check(getattr(self, name) >= 1, f"train.{name} is {getattr(self, name)}; at least 1")
+            value = getattr(self, name)
+            open_ = value is None and name == "valid_batch_size"
+            check(open_ or value >= 1, f"train.{name} is {value}; at least 1")
         check(
             self.max_steps is None or self.max_steps >= 1,
             f"train.max_steps is {self.max_steps}; at least 1, or null for whole epochs",

@@ -65,7 +65,7 @@ def test_a_fast_path_that_is_wrong_is_not_taken(
     options = {"name": "lora", "rank": 2, "dropout": 0.0}
     recipe = {"max_steps": 3, "warmup_steps": 0, "precision": precision}
     plain, _ = run(tmp_path / "plain", options, packed=False, **recipe)
-    key = fast.ATTENTION if isinstance(where, dict) else "cross_entropy"
+    key = fast.BY_EXAMPLE if isinstance(where, dict) else "cross_entropy"
     setter = monkeypatch.setitem if isinstance(where, dict) else monkeypatch.setattr
     setter(where, key, broken)
     with pytest.warns(RuntimeWarning, match="plain path is taken"):
@@ -123,7 +123,7 @@ def test_a_check_changes_no_draw(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     losses = []
     for n_checks in (0, 8):
-        monkeypatch.setattr(loss_module, "COMPILED_CHECKS", n_checks)
+        monkeypatch.setattr(loss_module, "RECORDED_CHECKS", n_checks)
         torch.manual_seed(7)
         with compiled_loss(monkeypatch, lambda function: function, pytest.fail) as summed:
             losses.append([summed([TRAIN[i : i + 4]]).item() for i in (0, 4, 8)])
