@@ -5,9 +5,9 @@ scripts/checks/device.py --out FILE.json  # the table in a file too, written aft
 scripts/checks/device.py --no-compile     # without torch.compile, which takes a minute on a CPU
 
 On the shipped backbone standin12 and made-up rows: loss and gradients of every method and of the
-precisions and layouts, the recorded and the compiled step, training, going on after a kill, runs together, beam
-search, export. Where there is no accelerator the CPU is held against itself, which tries the script
-and the layouts. It needs neither Hydra nor data.
+precisions and layouts, the recorded and the compiled step, training, going on after a kill, runs
+together, beam search, export. Where there is no accelerator the CPU is held against itself, which
+tries the script and the layouts. It needs neither Hydra nor data.
 """
 
 import argparse

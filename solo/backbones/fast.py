@@ -17,7 +17,7 @@ from transformers import AttentionInterface
 
 from solo.backbones import backbone_of, head_of, matrix_of
 
-# Names among transformers' attention implementations, which make no mask for those it does not know.
+# Names among transformers' attention implementations; it makes no mask for those it does not know.
 BY_EXAMPLE, CAUSAL = "solo_by_example", "solo_causal"
 
 

@@ -36,6 +36,8 @@ def recorded(
 
     The model is on a CUDA device. What the function gives must be used before its next call.
     """
+    # Recording runs on a stream of its own, once, which torch takes for a mistake.
+    torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     pool = torch.cuda.graph_pool_handle()  # the graphs run one at a time: they share their memory
     graphs: dict[tuple, nn.Module] = {}
 

@@ -111,8 +111,7 @@ def _load(
                 slot == "step" or value.shape == parameter.shape,
                 f"{path}: {key} has shape {tuple(value.shape)}, not {tuple(parameter.shape)}",
             )
-            value = value if slot == "step" else value.to(parameter.device)
-            optimizer.state[parameter][slot] = value
+            optimizer.state[parameter][slot] = value.to(parameter.device)  # fused: the step, too
     torch.set_rng_state(tensors["random/cpu"][process].clone())
     device = torch.accelerator.current_accelerator(check_available=True)
     if device is not None and f"random/{device.type}" in tensors:

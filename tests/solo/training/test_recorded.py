@@ -1,0 +1,120 @@
+"""What a GPU's way needs, as far as a CPU can try it: torch's recording is replaced by a copy of it.
+
+On a device `scripts/checks/device.py` holds the whole against the CPU, and every run its own steps
+against the plain way.
+"""
+
+import pytest
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from solo.adapters import make_config
+from solo.adapters.base import Method
+from solo.backbones import fast
+from solo.training import recorded as module
+from solo.training.batches import collate, pad
+from solo.training.loss import autocast, summed_loss
+from solo.training.recipe import TrainConfig, make_optimizer
+from solo.training.state import load_state, random_state, save_state
+from tests.conftest import make_model
+from tests.solo.training.test_train import TRAIN
+
+
+@pytest.fixture
+def recordings(monkeypatch):
+    """What was recorded: in place of a graph, a module that reads the inputs of its recording."""
+    made = []
+
+    def record(step, sample, **options):
+        static, run = [tensor.clone() for tensor in sample], step.forward
+        made.append(options)
+
+        def replay(*tensors):
+            for place, tensor in zip(static, tensors, strict=True):
+                place.copy_(tensor)  # which shapes that differ would refuse
+            return run(*static)
+
+        step.forward = replay
+        return step
+
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
+    return made
+
+
+def test_each_shape_is_recorded_once_and_each_change_of_what_is_trained(recordings):
+    model = make_model().eval()
+    method, config = make_config({"name": "lora", "rank": 2, "dropout": 0.0})
+    attached = method.attach(model, config, 1)
+
+    def loss_of(model, batch):
+        return summed_loss(model, batch, 1, 0.1)
+
+    loss = module.recorded(model, loss_of)
+    batches = [pad([TRAIN[i : i + 4]], multiple=64) for i in (0, 4, 0, 8)]
+    for batch in batches:
+        assert torch.equal(loss(batch), loss_of(model, batch))
+    shapes = {tuple(tensor.shape for tensor in batch) for batch in batches}
+    assert len(recordings) == len(shapes) < len(batches)
+    next(iter(attached.parameters.values())).requires_grad_(False)  # as a schedule does
+    loss(batches[0])
+    assert len(recordings) == len(shapes) + 1
+    assert len({options["pool"] for options in recordings}) == 1
+
+
+@pytest.mark.parametrize("window", [None, 3, 50])
+def test_attention_without_a_mask_is_transformers_attention(window):
+    """Rows padded on the right, shared keys, and a sliding window, against `sdpa` with its mask."""
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, heads, 9, 5) for heads in (4, 2, 2))
+    place = torch.arange(9)
+    seen = place[:, None] >= place
+    if window is not None:
+        seen &= place[:, None] - place < window
+    found, _ = fast.causal_attention(None, query, key, value, None, 0.3, sliding_window=window)
+    k, v = (x.repeat_interleave(2, dim=1) for x in (key, value))
+    scores = (query @ k.transpose(-1, -2) * 0.3).masked_fill(~seen, float("-inf"))
+    torch.testing.assert_close(found, (scores.softmax(-1) @ v).transpose(1, 2))
+
+
+def test_padded_rows_give_the_plain_logits_with_shared_keys():
+    config = LlamaConfig(vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+                         num_attention_heads=4, num_key_value_heads=2)  # fmt: skip
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config).eval()
+    plain, targets = collate([TRAIN[:4]]).target_logits(model)
+    padded, filled = pad([TRAIN[:4]], multiple=8).target_logits(model)
+    assert torch.equal(filled[filled >= 0], targets)
+    torch.testing.assert_close(padded[filled >= 0], plain)
+
+
+def test_weights_that_are_cast_once_give_autocasts_bits():
+    model = make_model()
+    method, config = make_config({"name": "lora", "rank": 2, "dropout": 0.0})
+    method.attach(model, config, 1)
+    batch, losses = pad([TRAIN[:4]], multiple=8), []
+    for once in (False, True):
+        with autocast(model, TrainConfig(precision="bf16")):
+            if once:
+                with fast.cast_once(model, torch.bfloat16):
+                    losses.append(summed_loss(model, batch, 1, 0.1))
+            else:
+                losses.append(summed_loss(model, batch, 1, 0.1))
+    assert torch.equal(*losses)
+    assert not any("forward" in vars(part) for part in model.modules())
+
+
+def test_a_state_goes_to_the_device_of_its_parameters(tmp_path):
+    """All of it: on a GPU the fused optimizer counts its steps there, too."""
+    attached = Method({"w": nn.Parameter(torch.ones(3))})
+    optimizer = make_optimizer(attached, TrainConfig())
+    attached.parameters["w"].grad = torch.ones(3)
+    optimizer.step()
+    random = {kind: row[None] for kind, row in random_state().items()}
+    save_state(tmp_path / "state", attached, optimizer, {"step": 1}, random)
+    elsewhere = Method({"w": nn.Parameter(torch.empty(3, device="meta"))})
+    optimizer = make_optimizer(elsewhere, TrainConfig())
+    load_state(tmp_path / "state", elsewhere, optimizer)
+    [state] = optimizer.state.values()
+    assert {value.device.type for value in state.values()} == {"meta"} and len(state) == 3
