@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from . import chrf, meteor
-from .apart import MOST_REFERENCES, nltk_words
+from .apart import nltk_words
 from .metric import Corpus, Measured, Metric, Part
 from .mteval import matches
 from .ter import edits
@@ -43,18 +43,10 @@ def measure_bleu(texts: Texts) -> list[Measured]:
         length = np.where(empty, 0, counted.length)
         totals = np.maximum(length[:, None] - np.arange(ORDER), 0)
         hits = np.where(empty[:, None], 0, counted.hits[:, :ORDER])
-        to_closest = np.abs(counted.closest - length)
-        closest = np.where(_has_blank(references) & (length <= to_closest), 0, counted.closest)
-        measured.append(_measured("BLEU", np.column_stack([length, closest, totals, hits]), bleu))
+        measured.append(
+            _measured("BLEU", np.column_stack([length, counted.closest, totals, hits]), bleu)
+        )
     return measured
-
-
-def _has_blank(references: Sequence[Sequence[str]]) -> np.ndarray:
-    """Which segments have fewer references than there are files of references. GenerationEval
-    finds an empty line in the others' files and takes it for a reference: of length 0 in BLEU, so
-    that an output of less than half its references' length counts as too long, and with a TER of
-    1, so that none is worse."""
-    return np.array([len(group) < MOST_REFERENCES for group in references], bool)
 
 
 def bleu(sums: np.ndarray, segments: np.ndarray) -> np.ndarray:
@@ -86,13 +78,10 @@ def measure_ter(texts: Texts) -> list[Measured]:
     measured = []
     for corpus in corpora:
         # an empty reference counts as wholly wrong, as in GenerationEval
-        least = np.array(
-            [
-                min(rate.get((text, reference), 1.0) for reference in group)
-                for text, group in zip(*corpus, strict=True)
-            ]
-        )
-        rates = np.where(_has_blank(corpus[1]), np.minimum(least, 1.0), least)
+        rates = [
+            min(rate.get((text, reference), 1.0) for reference in group)
+            for text, group in zip(*corpus, strict=True)
+        ]
         measured.append(_measured("TER", np.column_stack([np.ones(len(rates)), rates]), ter))
     return measured
 

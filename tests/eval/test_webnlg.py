@@ -130,27 +130,11 @@ def test_bleu_and_chrf_are_sacrebleus():
     hypotheses = ["the cat no 7 sat on a mat .", "a dog ran off , 3 . 5", "", "so it is he said"]
     texts = Texts([(hypotheses, groups)], False, None, None)
     [bleu], [chrf] = measure_bleu(texts), measure_chrf(texts)
-    files = [[group[i] if i < len(group) else "" for group in groups] for i in range(6)]
-    expected = BLEU(smooth_method="none").corpus_score(hypotheses, files).score
-    assert bleu.score == pytest.approx(expected / 100, abs=1e-12) and bleu.score > 0.1
     wide = [[(group * 6)[i] if i >= len(group) else group[i] for group in groups] for i in range(6)]
+    expected = BLEU(smooth_method="none").corpus_score(hypotheses, wide).score
+    assert bleu.score == pytest.approx(expected / 100, abs=1e-12) and bleu.score > 0.1
     expected = CHRF(word_order=2, eps_smoothing=True).corpus_score(hypotheses, wide).score
     assert chrf.score == pytest.approx(expected / 100, abs=1e-12)
-
-
-def test_missing_references_are_blank_ones():
-    """GenerationEval's figures, -nr 6, blank lines where a segment has fewer references: short
-    outputs have a reference of length 0, and no output is worse than wholly wrong."""
-    groups = [
-        ["the cat sat on the mat that was near the door", "the cat was seen on the mat by us all"],
-        ["rome is the capital city of italy"],
-        ["a dog ran off"],
-        ["so it is he said"] * 6,
-    ]
-    hypotheses = ["the cat sat", "rome", "a dog ran off with all of the bread", "it is so"]
-    results = score_systems([(hypotheses, groups)], metrics="webnlg")
-    assert round(100 * results[0].scores["BLEU all"], 2) == 37.17
-    assert results[0].scores["TER all"] == pytest.approx(0.7961038961038961, abs=1e-15)
 
 
 def test_seen_and_unseen_are_the_corpora_of_these_segments(files, tmp_path):
