@@ -48,7 +48,7 @@ COMPARED = (
     "slower for both. `slower`: less than nine tenths of the figure before."
 )
 TITLES = {
-    "whole": "Five epochs of E2E, batch 4, compilation and validation included.",
+    "whole": "Five epochs of E2E, batch 4, recording and validation included.",
     "train": (
         "Batch 4, Solo r=128 s=0.4 unless said. `slower`: how many times longer than ours in the "
         "lower precision, round by round. `of floor`: the rate over that of the step's matrix "
@@ -122,7 +122,7 @@ def _train(found: list[dict]) -> str:
         [
             f"{one['program']}" + (f", {one['backbone']}" if one.get("backbone") else ""),
             one["precision"],
-            _spread(one["s_per_step"], 3),
+            _spread([1000 * value for value in one["s_per_step"]], 1),
             _spread(one["tokens_per_s"], 0),
             _spread(one["slower"], 2),
             _spread(one["of_floor"], 2),
@@ -130,7 +130,7 @@ def _train(found: list[dict]) -> str:
         ]
         for one in found
     ]
-    head = ["program", "precision", "s per step", "real tokens/s", "slower", "of floor", "MFU"]
+    head = ["program", "precision", "ms per step", "real tokens/s", "slower", "of floor", "MFU"]
     return _table(head, rows)
 
 

@@ -3,8 +3,10 @@
 import os
 import sys
 import time
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from solo.runs.study import (
     Job,
     Study,
     at_its_rate,
+    check_portions,
     portions,
     rates_file,
     read_study,
@@ -28,12 +31,16 @@ from solo.runs.study import (
     work,
 )
 
+GATHER_EVERY = 60  # seconds
+
 
 class TimeUp(BaseException):
     """--seconds are over: no error of a run, so nothing that goes on after those catches it."""
 
 
-def _in_processes(study: Study, jobs: list[Job], processes: int, end: float) -> None:
+def _in_processes(
+    study: Study, jobs: list[Job], processes: int, end: float, gather: Callable[[], object]
+) -> None:
     """Train the sweeps, then train and decode the jobs, the longest first, in several processes.
 
     What fails is left to `work`, which meets it again and says so. Raises ValueError for a study
@@ -48,7 +55,7 @@ def _in_processes(study: Study, jobs: list[Job], processes: int, end: float) -> 
     with _pool(processes) as pool:
         sweeps = [config for name in open_ for config in study.sweeps[name]]
         try:
-            _wait([pool.submit(_one, to_values(c), "trained", end) for c in sweeps])
+            _wait([pool.submit(_one, to_values(c), "trained", end) for c in sweeps], gather)
         finally:  # the time may be up: the rates of what is trained are kept
             for name in open_:
                 if all(trained(make_run(config).directory) for config in study.sweeps[name]):
@@ -57,7 +64,8 @@ def _in_processes(study: Study, jobs: list[Job], processes: int, end: float) -> 
         for job in jobs:
             with suppress(ValueError):  # of a name whose sweep gave no rate
                 ready.append(at_its_rate(study, job))
-        _wait([pool.submit(_one, to_values(c), "decoded", end) for c in _longest_first(ready)])
+        futures = [pool.submit(_one, to_values(c), "decoded", end) for c in _longest_first(ready)]
+        _wait(futures, gather)
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:
@@ -81,7 +89,12 @@ def _one(values: dict, until: str, end: float) -> bool:
     return True
 
 
-def _wait(futures: list[Future]) -> None:
+def _wait(futures: list[Future], gather: Callable[[], object]) -> None:
+    """Until all are done, gathering meanwhile: whoever ends this process loses the last minute."""
+    left = set(futures)
+    while left:
+        left = wait(left, timeout=GATHER_EVERY).not_done
+        gather()
     if not all([future.result() for future in futures]):
         raise TimeUp
 
@@ -127,18 +140,24 @@ def run(
     study, end = read_study(path), time.time() + seconds
     chosen = portions(study, groups, names)
     failures = []
+
+    def gather() -> list[str]:
+        return carry.bundle(study.home, out) if out else []
+
     try:
         if study.carried:
             carry.unpack(path.parent / "e2e")
+        check_portions(study, chosen)
         if processes > 1:
-            _in_processes(study, [job for jobs in chosen for job in jobs], processes, end)
+            jobs = list(chain.from_iterable(chosen))
+            _in_processes(study, jobs, processes, end, gather)
         failures = work(study, chosen, reporter(end), say)
         print("all done", flush=True)
     except TimeUp:
         print("the time is up; the same command goes on from here", flush=True)
     finally:
         if out:
-            print(*carry.bundle(study.home, out), sep="\n", flush=True)
+            print(*gather(), sep="\n", flush=True)
     if failures:
         print("failed:", *failures, sep="\n  ", file=sys.stderr)
         sys.exit(1)

@@ -94,6 +94,13 @@ def portions(study: Study, groups: str | None, names: str | None) -> list[list[J
     return [[job for job in jobs if job.group == group] for group in in_order]
 
 
+def check_portions(study: Study, portions: Sequence[Sequence[Job]]) -> None:
+    """Raise ValueError for a run, or one of its sweep, that this machine's memory does not hold."""
+    for job in chain.from_iterable(portions):
+        for config in (job.config, *study.sweeps.get(job.rate_of, ())):
+            check_memory(config)
+
+
 def work(
     study: Study,
     portions: Sequence[Sequence[Job]],
@@ -104,9 +111,7 @@ def work(
 
     Raises ValueError, before the first one, for a run that this machine's memory does not hold.
     """
-    for job in chain.from_iterable(portions):
-        for config in (job.config, *study.sweeps.get(job.rate_of, ())):
-            check_memory(config)
+    check_portions(study, portions)
     failures = []
     for jobs in portions:
         for name in dict.fromkeys(job.rate_of for job in jobs):

@@ -10,12 +10,12 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
@@ -31,7 +31,7 @@ from solo.standin.recipe import Recipe
 from solo.training import state as training_state
 from solo.training.checked import LIMITS, checked, same_draws
 
-WORKERS = 6  # processes that make rows for an accelerator
+AHEAD = 3  # batches that are made while an accelerator is at work
 LOG, SUMMARY = "pretrain_log.jsonl", "pretraining.json"
 Progress = Callable[[int, int, dict], None]
 
@@ -180,27 +180,27 @@ def pretrain(
     return {"steps": step, "tokens_seen": tokens, "seconds": entry()["seconds"]}
 
 
-@dataclass(frozen=True)
-class _Steps:
-    """The batches of a recipe by the number of their step, from 0."""
+def _batches(
+    mixture: Mixture, recipe: Recipe, done: int, device: torch.device
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The batches of the steps after `done`, the next ones made while an accelerator is at work:
+    a step there takes no longer than the making of its rows."""
 
-    mixture: Mixture
-    recipe: Recipe
-
-    def __getitem__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        phase = self.recipe.phase(step)
+    def make(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        phase = recipe.phase(step)
         shares = {kind: getattr(phase, kind) for kind in KINDS}
-        sizes = phase.batch_size, phase.context
-        return self.mixture.batch(shares, *sizes, self.recipe.seed, step)
+        return mixture.batch(shares, phase.batch_size, phase.context, recipe.seed, step)
 
-
-def _batches(mixture: Mixture, recipe: Recipe, done: int, device: torch.device) -> DataLoader:
-    """The batches of the steps after `done`; an accelerator gets them from processes of their own,
-    since a step there takes no longer than the making of its rows."""
-    workers = 0 if device.type == "cpu" else min(WORKERS, os.cpu_count() or 1)
-    steps, order = _Steps(mixture, recipe), range(done, recipe.steps)
-    pinned = device.type == "cuda"
-    return DataLoader(steps, None, sampler=order, num_workers=workers, pin_memory=pinned)
+    steps = range(done, recipe.steps)
+    if device.type == "cpu":
+        yield from map(make, steps)
+        return
+    with ThreadPoolExecutor(1) as maker:
+        ahead = deque(maker.submit(make, step) for step in steps[:AHEAD])
+        for step in steps:
+            if step + AHEAD < recipe.steps:
+                ahead.append(maker.submit(make, step + AHEAD))
+            yield ahead.popleft().result()
 
 
 def make_step(model: GPT2LMHeadModel, optimizer, recipe: Recipe) -> Callable:

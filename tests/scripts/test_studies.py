@@ -141,3 +141,28 @@ def test_what_is_wrong_with_a_study_is_one_line_before_any_work(
 def test_time_that_is_up_ends_a_study_without_an_error(monkeypatch):
     with working.reporter(0.0)("label") as report, pytest.raises(working.TimeUp):
         report(1, 2)
+
+
+def test_several_processes_do_what_one_does(at_hand, monkeypatch, capsys):
+    """Sweeps, rates, runs and outputs; gathered while they go."""
+    monkeypatch.setattr(working, "GATHER_EVERY", 0.5)
+    found = []
+    for number in ("1", "2"):
+        listed = studies.read_list(NAME) | {"home": str(at_hand / number)}
+        monkeypatch.setattr(studies, "read_list", lambda name, listed=listed: listed)
+        path, _ = studies.write(NAME, ["train.max_steps=3", "train.warmup_steps=1"])
+        values = read_json(path)
+        for config in sum(values["sweeps"].values(), []):
+            config["train"]["max_steps"] = 2
+        path.write_text(json.dumps(values))
+        arguments = [str(path), "--processes", number, "--out", str(at_hand / f"out{number}")]
+        monkeypatch.setattr("sys.argv", ["study.py", "run", *arguments])
+        command.main()
+        home = at_hand / number
+        outputs = {p.parts[-4]: p.read_bytes() for p in home.glob("runs/*/decode/*/*.tsv")}
+        found.append((outputs, (home / "rates" / "lora.json").read_bytes()))
+        assert len(outputs) == 2 and (at_hand / f"out{number}" / "study_0.tar").exists()
+    assert found[0] == found[1]
+    monkeypatch.setattr("sys.argv", ["study.py", "run", *arguments, "--seconds", "0"])
+    command.main()
+    assert "the time is up" not in capsys.readouterr().err  # all of it was done

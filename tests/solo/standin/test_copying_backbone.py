@@ -294,3 +294,13 @@ def test_the_learning_rate_by_hand(recipe):
     by_hand = [0.5, 1, 1, 1, 1, 0.75, 0.5, 0.25]
     assert rates == pytest.approx([1e-2 * share for share in by_hand])
     assert names.SEPARATOR == " || "
+
+
+@pytest.mark.parametrize("steps", [2, 9])
+def test_rows_that_are_made_ahead_are_the_same(reading, recipe, steps):
+    made = recipe("any", steps=steps)
+    here = list(pretrain._batches(reading, made, 1, torch.device("cpu")))
+    there = list(pretrain._batches(reading, made, 1, torch.device("meta")))
+    assert len(here) == made.steps - 1
+    for mine, theirs in zip(here, there, strict=True):
+        assert all(map(torch.equal, mine, theirs))
