@@ -97,7 +97,7 @@ def test_the_report_shows_every_part(tmp_path):
     bench_report.write(path)
     text = path.with_suffix(".md").read_text()
     for line in (
-        "| ours, S | fp32 | 0.500 (0.400 to 0.600) | 400 (390 to 410) | 1.00 | 0.80 | 0.70 |",
+        "| ours, S | fp32 | 500.0 (400.0 to 600.0) | 400 (390 to 410) | 1.00 | 0.80 | 0.70 |",
         "| 8 | 0.250 | 2.50 |  |",
         "| M | no memory |  |  |",
     ):
@@ -107,7 +107,7 @@ def test_the_report_shows_every_part(tmp_path):
 
 @pytest.mark.parametrize(("limit", "whole"), [(60.0, True), (0.0, False)])
 def test_a_whole_run_or_its_estimate(limit, whole):
-    found = whole_run(fresh(TINY), EXAMPLES * 4, EXAMPLES[:2], "fp32", False, limit)
+    found = whole_run(fresh(TINY), EXAMPLES * 4, EXAMPLES[:2], "fp32", limit)
     assert found["of"] == 5 * 12 and found["steps"] == (60 if whole else 1)
     assert found["estimated_whole"] >= found["seconds"] > 0
     assert (found["estimated_whole"] == found["seconds"]) == whole
