@@ -20,7 +20,7 @@ import numpy as np
 from solo.files import check_output, write_output
 
 from . import records
-from .command import command, program
+from .command import command, ending, program
 from .formats import read_hypotheses
 from .metrics import ALL
 from .metrics.statistics import Statistics, read, save, scores, usable
@@ -230,6 +230,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"A: {options.a}\nB: {options.b}")
     print(f"{len(sides[0].sources)} MRs, {options.samples:,} samples\n")
     print(markdown(differences))
+    refs = f" --refs {options.refs}" if options.refs else ""
+    following = f"{program('samples')} {options.a} {options.b}{refs}"
+    of_runs = all(records.is_packed(p) or p.is_dir() for p in (options.a, options.b))
+    ending(filter(None, [options.json]), *([following] if of_runs else []))
     return 0
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from solo.files import check_output, write_output
 
 from . import compare, records
-from .command import command, program
+from .command import command, ending, program
 from .metrics import ALL
 from .metrics.metric import Metric
 from .metrics.statistics import Statistics
@@ -115,6 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.out:
         write_output(options.out, page)
     print(page)
+    refs = f" --refs {options.refs}" if options.refs else ""
+    following = f"{program('compare')} {options.a} {options.b}{refs}"
+    ending(filter(None, [options.out]), following)
     return 0
 
 

@@ -20,7 +20,7 @@ from solo.files import check_output, write_output
 
 from . import records
 from .advice import short_outputs
-from .command import command, program
+from .command import command, ending, program
 from .formats import FORMATS
 from .latex import escaped
 from .metrics import ALL, SETS
@@ -277,6 +277,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_table(names, systems))
     else:
         print(_plain(systems[0]))
+    following = []
+    if len(names) > 1:
+        following.append(f"{program('compare')} {names[0]} {names[1]} --refs {options.refs}")
+    ending(filter(None, (options.json, options.segments)), *following)
     return 2 if failures else 0
 
 

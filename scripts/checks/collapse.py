@@ -30,6 +30,7 @@ from transformers.utils import logging
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from eval.command import ending
 from eval.tables import style
 from eval.tables.style import plt, save
 from solo.adapters import make_config
@@ -207,6 +208,7 @@ def main() -> None:
     if args.summary:
         write_text(args.out / "table.md", summary(args.out))
         write_output(args.out / "activations.png", lambda path: save(picture(args.out), path))
+        ending([args.out / "table.md", args.out / "activations.png"])
         return
     logging.set_verbosity_error()
     torch.set_flush_denormal(True)  # numbers of 1e-40 take a hundred times as long
@@ -223,6 +225,7 @@ def main() -> None:
             with progress_bar(name) as report:
                 lines = trained(backbone(args.backbone, norm), options, examples, config, report)
             write_text(out, "".join(json.dumps(line) + "\n" for line in lines))
+    ending([args.out], f"python scripts/checks/collapse.py --summary --out {args.out}")
 
 
 if __name__ == "__main__":

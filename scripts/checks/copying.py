@@ -15,6 +15,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from eval.command import ending
 from eval.formats import read_hypotheses
 from solo import files
 from solo.cli.command import one_line_errors, plain_parser
@@ -80,6 +81,7 @@ def main() -> None:
         if args.out:
             files.write_output(args.out, "\n".join(lines) + "\n")
     print("\n".join(lines))
+    ending(filter(None, [args.out]))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from eval.command import ending
 from eval.tables import style
 from eval.tables.style import plt, save
 from solo import files
@@ -67,6 +68,7 @@ def main() -> None:
         files.check_output(args.out, logs.values(), args.force)
         figure = draw(logs)
         files.write_output(args.out, lambda path: save(figure, path))
+        ending([args.out])
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from eval.command import ending
 from solo import files
 from solo.adapters import METHODS, make_config
 from solo.adapters.base import Method
@@ -336,6 +337,7 @@ def main() -> int:
         method_lines(world, report)
         if not args.no_compile:
             compiled_lines(world, report)
+    ending(filter(None, [args.out]))
     wrong = [line for line in lines if not line.right]
     print(f"{len(lines) - len(wrong)} of {len(lines)} paths right, "
           f"{sum(line.seconds for line in lines):.0f} s")  # fmt: skip

@@ -26,6 +26,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from eval.command import ending
 from eval.metrics import METRICS
 from eval.score import score_files
 from solo import files
@@ -142,7 +143,7 @@ def main() -> None:
             print(f"{name:8} {scores[name]:.4f}")
     if (model.config.n_layer, model.config.n_embd) == GPT2_M_SHAPE:
         print(f"published: BLEU {PUBLISHED}, difference {scores['BLEU'] - PUBLISHED:+.4f}")
-    print(f"written to {args.out}")
+    ending([args.out])
 
 
 if __name__ == "__main__":
