@@ -24,6 +24,7 @@ from solo.training.loop import LOG, train
 LENGTHS = (35, 44, 51, 57, 73)  # tokens of training examples: mean 52, padded in fours as E2E is
 TARGETS = 0.46  # of them, completion and end token
 STEPS = 4  # timed training steps, the first of which does not count
+STEPS_ON_DEVICE = 300  # on an accelerator, the first half of which records CUDA graphs
 TIMED = "timed now, random weights"
 Key = tuple
 
@@ -108,8 +109,10 @@ def random_backbone(shape: PretrainedConfig) -> PreTrainedModel:
 def _tokens_per_s(model: PreTrainedModel, config: RunConfig) -> float:
     """Tokens a second in training, padding left out; infinity where nothing is trained."""
     draws, clock = torch.Generator().manual_seed(0), []
-    recipe = replace(config.train, max_steps=STEPS)
-    lengths = LENGTHS * recipe.batch_size * STEPS  # whole cycles: their mean is that of E2E
+    on_cpu = model.device.type == "cpu"
+    steps, first = (STEPS, 1) if on_cpu else (STEPS_ON_DEVICE, STEPS_ON_DEVICE // 2)
+    recipe = replace(config.train, max_steps=steps)
+    lengths = LENGTHS * recipe.batch_size * steps  # whole cycles: their mean is that of E2E
     ids = [torch.randint(model.config.vocab_size, (n,), generator=draws).tolist() for n in lengths]
     examples = [Example(tokens, round((1 - TARGETS) * len(tokens))) for tokens in ids]
     attached = config.method_class.attach(model, config.adapter, 1)
@@ -118,11 +121,14 @@ def _tokens_per_s(model: PreTrainedModel, config: RunConfig) -> float:
         with tempfile.TemporaryDirectory() as directory:
 
             def tick(done, total, info):
-                clock.append(time.monotonic())
+                if done in (first, steps):
+                    if not on_cpu:
+                        torch.accelerator.synchronize()
+                    clock.append(time.monotonic())
 
             train(model, attached, examples, examples[:1], recipe, directory, 1, "timing", tick)
         mean = sum(LENGTHS) / len(LENGTHS)
-        speed = (STEPS - 1) * recipe.batch_size * mean / (clock[-1] - clock[0])
+        speed = (steps - first) * recipe.batch_size * mean / (clock[1] - clock[0])
     attached.detach()
     return speed
 
@@ -130,7 +136,7 @@ def _tokens_per_s(model: PreTrainedModel, config: RunConfig) -> float:
 def _seconds_per_mr(model: PreTrainedModel, config: RunConfig) -> float:
     """Seconds for one context of 37 tokens (E2E's mean) and the longest output."""
     search = config.decode
-    prompts, times = [[k + 1] * 37 for k in range(search.batch_size)], {}
+    prompts, times = [[k + 1] * 37 for k in range(search.contexts(model.device))], {}
     model.eval()
     for length in (1, 1, 3):  # the first one warms up
         short = replace(search, max_new_tokens=length)
