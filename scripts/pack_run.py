@@ -3,6 +3,7 @@
 RUN is a run's directory, or DIR/decode/HASH where it was decoded several times. Of each are written
 NAME.json (configuration, identity, log, scores, statistics) and NAME.tsv (predictions). Tables,
 pictures, eval.compare and eval.samples read them as they read the directory; weights stay out.
+Where the MRs must not be passed on (WebNLG's licence), --hide-mrs puts a digest in place of each.
 """
 
 import sys
@@ -22,11 +23,12 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, required=True, help="where the files go")
     parser.add_argument("--force", action="store_true", help="replace other files there")
+    parser.add_argument("--hide-mrs", action="store_true", help="a digest in place of each MR")
     args = parser.parse_args()
     with one_line_errors():
         reported = load_reported()
         for run in args.runs:
-            print(pack(run, args.out, reported, args.force))
+            print(pack(run, args.out, reported, args.force, args.hide_mrs))
         made = f"{shown(args.out)}: {len(args.runs)} packed, NAME.json and NAME.tsv"
         ending([made], f"python scripts/runs.py {shown(args.out)}")
 

@@ -4,6 +4,7 @@ The JSON maps the names of a run's files to what they hold, a part a line, those
 of the decoding as one. The predictions lie beside it, as they were scored. The weights stay out.
 """
 
+import hashlib
 import json
 import re
 import shutil
@@ -26,13 +27,14 @@ HASHES = re.compile(
 )  # of a run, and of its decoding where it has several
 
 
-def pack(run: Path, out: Path, reported: dict, force: bool = False) -> Path:
+def pack(run: Path, out: Path, reported: dict, force: bool = False, hide_mrs: bool = False) -> Path:
     """Write a finished run's two files into `out`; returns the path of the JSON.
 
     run: its directory if it was decoded once, otherwise DIR/decode/HASH, which gives the packed run
     the name DIR-HASH; a run that `out` has already keeps its name there. reported:
-    eval/tables/paper.yaml. Raises ValueError with the reason for a run that the tables would leave
-    out, or that has no statistics, and what check_output raises.
+    eval/tables/paper.yaml. hide_mrs: in place of each MR the packed predictions have twelve digits
+    of its sha256, for data that must not be passed on. Raises ValueError with the reason for a run
+    that the tables would leave out, or that has no statistics, and what check_output raises.
     """
     decoding = decoding_of(run)
     directory = decoding.parent.parent if decoding.parent.name == "decode" else decoding
@@ -45,9 +47,30 @@ def pack(run: Path, out: Path, reported: dict, force: bool = False) -> Path:
     predictions = records.predictions_of(decoding)
     for path in (target, records.predictions_of(target)):
         check_output(path, [directory], force)
-    write_output(records.predictions_of(target), lambda path: shutil.copyfile(predictions, path))
+    if hide_mrs:
+        text = _without_mrs(predictions)
+        write_output(records.predictions_of(target), text)
+        # The checksum that the decoding and the scoring have of the predictions is now this one.
+        before, now = records.sha256(predictions), records.sha256(records.predictions_of(target))
+        parts = json.loads(json.dumps(parts).replace(before, now))
+    else:
+        write_output(
+            records.predictions_of(target), lambda path: shutil.copyfile(predictions, path)
+        )
     _write(target, parts)
     return target
+
+
+def _without_mrs(predictions: Path) -> str:
+    """A file of predictions with a digest in place of each MR: still the same for the same MR."""
+    sources = read_hypotheses(predictions, []).sources
+    head, *lines = predictions.read_text(encoding="utf-8").splitlines()
+    digests = (hashlib.sha256(source.encode()).hexdigest()[:12] for source in sources)
+    hidden = [
+        f"{digest}\t{line.partition(chr(9))[2]}"
+        for digest, line in zip(digests, lines, strict=True)
+    ]
+    return "\n".join([head, *hidden]) + "\n"
 
 
 def _kept(out: Path, name: str) -> Path | None:

@@ -12,18 +12,19 @@ from pathlib import Path
 from eval import compare, records, samples
 from eval.metrics import ALL
 from eval.tables import render
-from eval.tables.lines import lines_of, plain_rows
-from eval.tables.runs import Run
-from eval.tables.study import names_right
-from solo.cli.studies import definition, read_list
+from eval.tables.lines import Table, plain_rows
+from eval.tables.study import groups_of, names_right
+from solo.cli.studies import definition, kind_of_entry, read_list
 from solo.cli.tables import table_of
 from solo.files import ROOT, read_json
 from solo.standin.demo_data import write_demo_data
 
 MARK = re.compile(r"<!-- quote: ([^>]*?) -->(.*?)<!-- end -->", re.DOTALL)
-PAGES = ("README.md", "results/standin12/README.md")  # that quote
+PAGES = (  # that quote
+    "README.md", "results/standin12/README.md", "results/standin12_webnlg/README.md",
+)  # fmt: skip
 DEMO = ROOT / "results/demo/kept"  # the demo's runs, packed
-STUDY = "standin12"
+STUDY = "standin12"  # of a run, unless its name is STUDY/NAME
 
 
 def rewritten(text: str) -> str:
@@ -60,29 +61,32 @@ def demo_outputs(place: str) -> str:
     return "\n".join(f"> {line}".rstrip() for line in "\n".join(block).strip().split("\n"))
 
 
-def study_table() -> str:
-    """A line for each run of the study with its scores, names and validation loss."""
-    names = [name for name in ALL if name not in ("chrF",)]
-    lines, seen = [], {}
-    for line in lines_of(table_of(STUDY, _home() / "runs", definition(STUDY))):
-        for run in line.runs:
-            seen.setdefault(run.name, (line.row["label"], run))
-    metrics = [ALL[n] for n in names if all(n in run.scores for _, run in seen.values())]
+def study_table(study: str = STUDY, *shown: str) -> str:
+    """A line for each run of a study with its scores, names and validation loss.
+
+    shown: names of metrics, `_` for a space; without any all that every run has but chrF.
+    """
+    runs = [(group.label, run) for group in groups_of(_table(study)) for run in group.runs]
+    names = [*map(_metric, shown)] or [name for name in ALL if name != "chrF"]
+    metrics = [ALL[name] for name in names if all(name in run.scores for _, run in runs)]
+    named = any(names_right([run]) != render.MISSING for _, run in runs)
     heads = ["stand-in", "trainable", "rate", *(m.head for m in metrics), "names right"]
-    lines = [render.row_of([*heads, "validation loss"]), "|---|" + "---:|" * (len(heads))]
-    for label, run in sorted(seen.values(), key=lambda pair: -pair[1].scores["BLEU"]):
+    heads = [*heads[: None if named else -1], "validation loss"]
+    lines = [render.row_of(heads), "|---|" + "---:|" * (len(heads) - 1)]
+    for label, run in sorted(runs, key=lambda pair: -pair[1].scores[metrics[0].name]):
         losses = [e["valid_loss"] for e in records.read_log(run.directory) if "valid_loss" in e]
         rate = f"{run.lr:g}" if run.n_params else render.MISSING
         cells = [label, f"{run.n_params:,}", rate]
         cells += [metric.shown(run.scores[metric.name]) for metric in metrics]
-        lines.append(render.row_of([*cells, names_right([run]), f"{losses[-1]:.3f}"]))
+        cells += [names_right([run])] if named else []
+        lines.append(render.row_of([*cells, f"{losses[-1]:.3f}"]))
     return "\n".join(lines)
 
 
-def study_rates() -> str:
-    """The validation losses of the study's sweeps, the best in bold."""
+def study_rates(study: str = STUDY) -> str:
+    """The validation losses of a study's sweeps, the best in bold."""
     lines = ["| sweep | rates and losses |", "|---|---|"]
-    for path in sorted((_home() / "rates").glob("*.json")):
+    for path in sorted((_home(study) / "rates").glob("*.json")):
         values = read_json(path, ["best", "valid_losses"])
         cells = [
             f"{'**' * (lr == values['best'])}{lr:g} {'diverged' if loss is None else f'{loss:.3f}'}"
@@ -94,15 +98,16 @@ def study_rates() -> str:
 
 
 def score(method: str, metric: str, digits: str = "1") -> str:
-    """A score of the study's run of a method, as tables scale it."""
+    """A score of a study's run of a method, as tables scale it; `_` in it for a space."""
+    metric = _metric(metric)
     value = records.read_scores(_run(method))[metric] * ALL[metric].scale
     return f"{value:.{digits}f}"
 
 
-def lead(first: str, second: str) -> str:
-    """By how much BLEU of one run is above that of another, with the interval over the test MRs."""
+def lead(first: str, second: str, metric: str = "BLEU") -> str:
+    """By how much one run's score is above another's, with the interval over the test MRs."""
     sides = [compare.kept(_run(method)) for method in (first, second)]
-    found = compare.compare(*sides)["BLEU"]
+    found = compare.compare(*sides)[_metric(metric)]
     middle, low, high = (100 * value for value in (found.a - found.b, found.low, found.high))
     return f"{middle:.1f} (95 % interval over the test MRs {low:.1f} to {high:.1f})"
 
@@ -117,7 +122,8 @@ def slots(method: str, what: str, form: str = "count") -> str:
 
 def names(method: str) -> str:
     """The share of a run's outputs that have the MR's name."""
-    [run] = [run for run in _runs() if run.directory == _run(method)]
+    study, _ = _study_and_name(method)
+    [run] = [run for run in _table(study).runs if run.directory == _run(method)]
     return names_right([run])
 
 
@@ -128,21 +134,32 @@ def lambdas(method: str) -> str:
     return f"{min(values):.2f} to {max(values):.2f}"
 
 
-def _home() -> Path:
-    return ROOT / "results" / STUDY
+def _metric(word: str) -> str:
+    """A metric's name; in a quote `_` stands for its space."""
+    return word if word in ALL else word.replace("_", " ")
 
 
-def _runs() -> list[Run]:
-    return table_of(STUDY, _home() / "runs", definition(STUDY)).runs
+def _home(study: str) -> Path:
+    return ROOT / "results" / study
+
+
+def _table(study: str) -> Table:
+    return table_of(study, _home(study) / "runs", definition(study))
+
+
+def _study_and_name(name: str) -> tuple[str, str]:
+    study, _, member = name.rpartition("/")
+    return study or STUDY, member
 
 
 def _run(name: str) -> Path:
-    """The packed run of a name of the study. Raises ValueError unless there is one."""
-    row = read_list(STUDY)["names"][name]["row"]
-    found = [run.directory for run in _runs() if row in run.rows]
-    if len(found) != 1:
-        raise ValueError(f"{_home()}/runs has {len(found)} runs of {name}; a quote needs one")
-    return found[0]
+    """The packed run of a name of a study, its first seed's. ValueError unless it is there."""
+    study, member = _study_and_name(name)
+    kind = kind_of_entry(read_list(study)["names"][member])
+    found = [run for group in groups_of(_table(study)) if group.kind == kind for run in group.runs]
+    if not found:
+        raise ValueError(f"{_home(study)}/runs has no run of {member}; a quote needs one")
+    return min(found, key=lambda run: run.seed).directory
 
 
 QUOTES: dict[str, Callable[..., str]] = {

@@ -105,7 +105,7 @@ def definition(name: str) -> dict:
         row = entry["row"]
         rows.setdefault(row, {"row": row, "label": entry.get("label", labels[row])})
     claims = [
-        [claim["question"], *(_kind(listed["names"][claim[side]]) for side in "ab")]
+        [claim["question"], *(kind_of_entry(listed["names"][claim[side]]) for side in "ab")]
         for claim in listed["claims"]
     ]
     head = {"title": listed["title"], "against": listed["against"], "claims": claims}
@@ -113,7 +113,7 @@ def definition(name: str) -> dict:
     return head | {"rows": [*rows.values()]}
 
 
-def _kind(entry: dict) -> tuple[str, str | None, int]:
+def kind_of_entry(entry: dict) -> tuple[str, str | None, int]:
     """The row of a name, its variant if its method has any, and its epochs."""
     row = entry["row"]
     own = dict(override.split("=") for override in entry.get("overrides", []))

@@ -1,5 +1,6 @@
 """Packed runs: everything that tables, pictures and comparisons use is as in the directory."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -55,6 +56,23 @@ def test_a_packed_run_is_the_run(tmp_path):
     assert kept.sources == before.sources == SOURCES
     for name in METRICS:  # to the bit
         assert (kept.statistics[name] == before.statistics[name]).all(), name
+
+
+def test_a_run_whose_mrs_must_not_be_passed_on(tmp_path):
+    """Its table is the same; its predictions have outputs, and a digest for each MR."""
+    run, pages = made(tmp_path / "runs"), []
+    for hidden in (False, True):
+        out = tmp_path / f"out{hidden}"
+        packed = pack(run, out, REPORTED, hide_mrs=hidden)
+        text = packed.with_suffix(".tsv").read_text(encoding="utf-8")
+        assert (SOURCES[0] in text) is not hidden
+        assert SOURCES[0] not in packed.read_text(encoding="utf-8")
+        [found], left_out = read_runs(out, REPORTED)
+        assert not left_out
+        pages.append(replace(found, directory=run, decoding=run))
+    digest = hashlib.sha256(SOURCES[0].encode()).hexdigest()[:12]
+    assert text.splitlines()[1].startswith(f"{digest}\t")
+    assert pages[0] == pages[1]
 
 
 @pytest.mark.parametrize("packed", ["solo-small-0a1b2c3d", "0a1b2c3d"])
