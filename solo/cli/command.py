@@ -179,7 +179,7 @@ def progress_bar(label: str, unit: str = "step", delay: float = 0):
             kept = (bar.n, bar.total, bar.initial, time.time() - bar.start_t)
             bar.set_description_str(f"{new}: {label}", refresh=False)
             bar.reset(total)
-            bar.initial = 0
+            bar.initial, bar.unit = 0, "example"
         elif part and not new:
             back()
         part = new
@@ -189,6 +189,7 @@ def progress_bar(label: str, unit: str = "step", delay: float = 0):
     def back() -> None:
         """From a part to the whole, whose time it took does not count as steps."""
         bar.set_description_str(label, refresh=False)
+        bar.unit = unit
         bar.reset(kept[1])
         bar.n, bar.initial, bar.last_print_n = kept[0], kept[2], kept[0]
         bar.start_t, bar.last_print_t = time.time() - kept[3], time.time()

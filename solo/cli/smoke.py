@@ -47,6 +47,6 @@ def smoke(out: Path, names: list[str], overrides: list[str]) -> tuple[int, list[
 
 
 @contextmanager
-def no_progress(label: str):
+def no_progress(label: str, unit: str = "step"):
     """No bar: every run takes a second."""
     yield lambda done, total, info=None: None

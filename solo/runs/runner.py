@@ -16,7 +16,8 @@ from solo.training.progress import Diverged
 from solo.training.together import Unfit
 
 DIVERGED = "diverged.json"  # in the directory of a run that would only diverge again
-Report = Callable[[str], AbstractContextManager[stages.Progress]]  # a label -> a progress callback
+# a label, and what is counted if not steps -> a progress callback
+Report = Callable[..., AbstractContextManager[stages.Progress]]
 Say = Callable[[str], None]  # what becomes of a line for the user
 Evaluate = Callable[[Sequence[Run]], list[dict]]  # scores of decoded runs, by metric
 
@@ -117,7 +118,7 @@ def advance(run: Run, report: Report, until: str) -> None:
         _note_diverged(run.directory, error)
         raise
     if until == "decoded":
-        with report(f"decode {run.config.label}") as on_progress:
+        with report(f"decode {run.config.label}", "MR") as on_progress:
             stages.decode_run(run, on_progress)
 
 

@@ -121,7 +121,7 @@ def test_a_run_in_miniature(tmp_path, values):  # noqa: F811
     values["evaluate"] = {"references": paths["test_path"]}
     run, said = make_run(from_values(values)), []
     outcome = run_all(
-        [run], lambda label: nullcontext(quiet), "done", evaluate_runs, say=said.append
+        [run], lambda *label: nullcontext(quiet), "done", evaluate_runs, say=said.append
     )
     assert not outcome.failures
     assert "note: 1 of the test MRs are in the training set, too" in said

@@ -17,12 +17,12 @@ from tests.solo.runs.conftest import changed, never, quiet
 
 
 @contextmanager
-def silent(label):
+def silent(label, unit="step"):
     yield quiet
 
 
 @contextmanager
-def nothing(label):
+def nothing(label, unit="step"):
     yield never
 
 
@@ -81,7 +81,7 @@ def test_shared_passes_go_on_where_they_were_killed(runs, tmp_path):
     run_all(whole, silent, "trained", share_passes=True)
 
     @contextmanager
-    def killed(label):
+    def killed(label, unit="step"):
         def kill(done, total, info):
             if done == 2:
                 raise KeyboardInterrupt

@@ -100,7 +100,7 @@ def test_it_goes_on_when_the_time_was_up(study):
     work(whole, all_of(whole), silent)
 
     @contextmanager
-    def two_steps(label):
+    def two_steps(label, unit="step"):
         count = 0
 
         def report(done, total, info):
