@@ -113,7 +113,7 @@ def values(world: World) -> dict:
 
 
 @contextmanager
-def silent(label: str):
+def silent(label: str, unit: str = "step"):
     yield lambda done, total, info=None: None
 
 
