@@ -2,6 +2,7 @@
 
 scripts/bench/first_day.py --out DIR                  # nine minutes on a GPU
 scripts/bench/first_day.py --out DIR --seconds 240    # as far as four minutes reach
+scripts/bench/first_day.py --out DIR --parts device,sweep
 scripts/bench/first_day.py --out DIR --share 0.02     # a rehearsal on a CPU, a fiftieth of the work
 
 Every part is a process of its own with a limit, and writes its figures as they come; whatever a
@@ -53,7 +54,7 @@ def plan(out: Path, share: float) -> list[Part]:
         Part("whole", 200, [*bench, "whole"]),
         Part("train", 150, [*bench, "train"]),
         Part("decode", 120, [*bench, "decode"]),
-        Part("sweep", 60, [*bench, "sweep"]),
+        Part("sweep", 90, [*bench, "sweep"]),
         Part("growth", 120, [*bench, "growth"]),
     ]
 
@@ -78,6 +79,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--seconds", type=float, default=540, help="for everything (540)")
     parser.add_argument("--share", type=float, default=1.0, help="of the work, above 0 to 1 (1)")
+    parser.add_argument("--parts", help="only these, comma-separated (default: all)")
     args = parser.parse_args()
     if not 0 < args.share <= 1 or not args.seconds > 0:
         parser.error(f"--share {args.share} must be above 0 and at most 1, --seconds above 0")
@@ -87,7 +89,11 @@ def main() -> int:
     before = files.read_json(path)["parts"] if path.exists() else []
     outcomes = {one["name"]: Outcome(**one) for one in before}
     end = time.monotonic() + args.seconds
-    for part in plan(out, args.share):
+    parts = plan(out, args.share)
+    wanted = args.parts.split(",") if args.parts else [part.name for part in parts]
+    if unknown := sorted(set(wanted) - {part.name for part in parts}):
+        parser.error(f"unknown part {unknown[0]!r}; known: {', '.join(p.name for p in parts)}")
+    for part in (part for part in parts if part.name in wanted):
         left = end - time.monotonic()
         if part.name in outcomes and outcomes[part.name].state == "done":
             continue
@@ -96,8 +102,8 @@ def main() -> int:
             continue
         outcomes[part.name] = one = run_part(part, out, min(left, part.seconds))
         print(f"{part.name:<8} {one.state}, {one.seconds:.0f} s; {out / part.name}.log", flush=True)
-        parts = [asdict(each) for each in outcomes.values()]
-        files.write_json(path, record.environment() | {"parts": parts})
+        found = [asdict(each) for each in outcomes.values()]
+        files.write_json(path, record.environment() | {"parts": found})
     return int(any(one.state != "done" for one in outcomes.values()))
 
 

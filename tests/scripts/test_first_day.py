@@ -45,6 +45,19 @@ def test_what_there_is_no_time_for_is_not_begun(tmp_path, monkeypatch, capsys):
     assert "not begun" in capsys.readouterr().out and not (tmp_path / "first_day.json").exists()
 
 
+def test_single_parts_and_no_others(tmp_path, monkeypatch, capsys):
+    plan = [Part(name, 20, ["-c", "pass"]) for name in ("one", "two", "three")]
+    monkeypatch.setattr(first_day, "plan", lambda out, share: plan)
+    monkeypatch.setattr(
+        sys, "argv", ["first_day.py", "--out", str(tmp_path), "--parts", "three,one"]
+    )
+    assert first_day.main() == 0 and list(parts_of(tmp_path)) == ["one", "three"]
+    monkeypatch.setattr(sys, "argv", ["first_day.py", "--out", str(tmp_path), "--parts", "four"])
+    with pytest.raises(SystemExit):
+        first_day.main()
+    assert "unknown part 'four'; known: one, two, three" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("share", ["0", "2", "nan"])
 def test_a_share_that_cannot_be_is_refused(tmp_path, monkeypatch, share):
     monkeypatch.setattr(sys, "argv", ["first_day.py", "--out", str(tmp_path), "--share", share])
