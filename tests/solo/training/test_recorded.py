@@ -1,4 +1,4 @@
-"""What a GPU's way needs, as far as a CPU can try it: torch's recording is replaced by an imitation.
+"""What a GPU's way needs, as far as a CPU can try it: torch's recording is imitated.
 
 On a device `scripts/checks/device.py` holds the whole against the CPU, and every run its own steps
 against the plain way.
