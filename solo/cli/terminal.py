@@ -46,9 +46,33 @@ def aligned(
     notes: lines that stand below each row but the head, folded.
 
     Columns of numbers stand to the right. Where a line would be longer than `columns`, cells are
-    folded, those of the widest column first, in the end within a word, but never in a number.
+    folded, those of the widest column first, in the end within a word, but never in a number; where
+    not even their longest words have room side by side, the table goes on below, under the same
+    first column.
     """
     rows = [list(row) + [""] * (len(rows[0]) - len(row)) for row in rows]
+    lines, blocks = [], _blocks(rows, columns)
+    for number, block in enumerate(blocks, 1):
+        lines += [""] if lines else []
+        lines += _aligned(block, columns, notes if number == len(blocks) else ())
+    return lines
+
+
+def _blocks(rows: list[list[str]], columns: int) -> list[list[list[str]]]:
+    """The table in parts of whole columns that have room, each with the first column before it."""
+    longest = [max((len(w) for row in rows for w in row[k].split()), default=1)
+               for k in range(len(rows[0]))]  # fmt: skip
+    parts: list[list[int]] = [[]]
+    for k in range(1, len(longest)):
+        taken = longest[0] + sum(1 + longest[j] for j in [*parts[-1], k])
+        if taken > columns and parts[-1]:
+            parts.append([])
+        parts[-1].append(k)
+    return [[[row[0], *(row[k] for k in part)] for row in rows] for part in parts]
+
+
+def _aligned(rows: list[list[str]], columns: int, notes: Sequence[Sequence[str]]) -> list[str]:
+    """`aligned` for a table whose columns have room side by side."""
     places = range(len(rows[0]))
     right = [all(NUMBER.fullmatch(row[k]) for row in rows[1:] if row[k]) for k in places]
     widths = [max(len(row[k]) for row in rows) for k in places]

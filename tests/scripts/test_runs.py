@@ -5,6 +5,7 @@ import io
 import json
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -100,10 +101,10 @@ def test_the_list_fits_a_terminal(monkeypatch):
 
 
 def test_every_table_of_the_repository_fits_a_terminal():
-    """Folded at spaces: no word and no number of a table is lost."""
+    """Folded at spaces: no number of a table is lost."""
     for path in sorted((ROOT / "results").rglob("*.md")):
         text = path.read_text(encoding="utf-8")
         shown = fitted(text, 100)
         assert max(map(len, shown.splitlines())) <= 100, path
         numbers = [re.findall(r"\d+(?:[.,]\d+)*", part) for part in (text, shown)]
-        assert sorted(numbers[0]) == sorted(numbers[1]), path
+        assert not Counter(numbers[0]) - Counter(numbers[1]), path  # a first column may come again
