@@ -135,7 +135,7 @@ def test_a_row_that_fails_does_not_stop_the_others(small, monkeypatch, capsys, s
     with pytest.raises(SystemExit, match="1"):
         reproduce.main()
     errors = capsys.readouterr().err
-    assert "failed rows:\n  demo/solo, lr 0.05, seed 1: ValueError: adapter.start=10" in errors
+    assert "failed rows:\n  demo/solo, lr 0.1, seed 1: ValueError: adapter.start=10" in errors
     rows = list(csv.DictReader(open(small / "failing" / "table1.csv")))
     assert [row["row"] for row in rows if row["BLEU"]] == ["The backbone as it is"]
 
@@ -179,7 +179,7 @@ def test_rows_spread_over_processes(small):
     ]  # fmt: skip
     arguments = ["demo", "--rows", "solo,lora,none", "--out", small / "spread", *overrides]
     result = call("scripts/reproduce.py", *arguments, code=1)
-    assert "failed rows:\n  demo/solo, lr 0.05, seed 1: missing" in result.stderr
+    assert "failed rows:\n  demo/solo, lr 0.1, seed 1: missing" in result.stderr
     rows = list(csv.DictReader(open(small / "spread" / "table1.csv")))
     assert [row["row"] for row in rows if row["BLEU"]] == ["The backbone as it is", "LoRA (r=8)"]
 
