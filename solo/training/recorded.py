@@ -16,6 +16,7 @@ from solo.training.batches import Batch
 from solo.training.checked import same_draws
 
 WARM_UP = 3  # runs before a recording, as torch advises
+ROOM = 4  # times the gradients, which every graph holds for itself, that must be free for one more
 
 
 class _Loss(nn.Module):
@@ -34,7 +35,8 @@ def recorded(
 ) -> Callable[[Batch], Tensor]:
     """`loss_of(model, batch)` as a function of the batch alone, whose shapes should be few.
 
-    The model is on a CUDA device. What the function gives must be used before its next call.
+    The model is on a CUDA device. What the function gives must be used before its next call. Where
+    the device's memory is nearly full, further shapes are not recorded, and slower.
     """
     # Recording runs on a stream of its own, once, which torch takes for a mistake.
     torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
@@ -46,14 +48,21 @@ def recorded(
         key = (type(batch), *(tensor.shape for tensor in batch), *trained)
         if key not in graphs:
             step = _Loss(model, loss_of, type(batch))
-            with same_draws(model.device):  # a recording draws dropout that no step sees
-                graphs[key] = torch.cuda.make_graphed_callables(
-                    step,
-                    tuple(batch),
-                    num_warmup_iters=WARM_UP,
-                    allow_unused_input=True,
-                    pool=pool,
-                )
+            if _has_room(model):
+                with same_draws(model.device):  # a recording draws dropout that no step sees
+                    step = torch.cuda.make_graphed_callables(
+                        step,
+                        tuple(batch),
+                        num_warmup_iters=WARM_UP,
+                        allow_unused_input=True,
+                        pool=pool,
+                    )
+            graphs[key] = step
         return graphs[key](*batch)
 
     return loss
+
+
+def _has_room(model: nn.Module) -> bool:
+    gradients = sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    return torch.cuda.mem_get_info(model.device)[0] > ROOM * gradients

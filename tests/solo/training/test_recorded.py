@@ -38,6 +38,7 @@ def recordings(monkeypatch):
         step.forward = replay
         return step
 
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**30, 2**31))
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     monkeypatch.setattr(torch.cuda, "make_graphed_callables", record)
     return made
@@ -61,6 +62,17 @@ def test_each_shape_is_recorded_once_and_each_change_of_what_is_trained(recordin
     loss(batches[0])
     assert len(recordings) == len(shapes) + 1
     assert len({options["pool"] for options in recordings}) == 1
+
+
+def test_where_memory_is_short_a_step_runs_unrecorded(recordings, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2**31))
+    model, batch = make_model(), pad([TRAIN[:4]], multiple=64)
+
+    def loss_of(model, batch):
+        return summed_loss(model, batch, 1, 0.1)
+
+    assert torch.equal(module.recorded(model, loss_of)(batch), loss_of(model, batch))
+    assert not recordings
 
 
 @pytest.mark.parametrize("window", [None, 3, 50])
