@@ -196,24 +196,24 @@ def test_left_out_directories_are_listed(tmp_path, write):
 
 def test_demo(tmp_path, write):
     made = {"row": "demo/solo", "stand_in": "demo", "mrs": 60}
-    make_run(tmp_path / "runs", "a", lr=5e-2, **made)
+    make_run(tmp_path / "runs", "a", lr=1e-1, **made)
     make_run(tmp_path / "runs", "b", lr=2e-4, **made)
-    make_run(tmp_path / "runs", "c", lr=5e-2, train={"max_steps": 30}, **made)
+    make_run(tmp_path / "runs", "c", lr=1e-1, train={"max_steps": 30}, **made)
     markdown, apart = write("demo").split("## Runs with other settings than their row\n\n")
     assert "| The backbone as it is | – | – | – | – | – | – | – | – |" in markdown
     scores = "67.64 | 8.640 | 45.70 | 68.32 | 2.310 |"
     assert markdown.count("Solo") == 1
-    assert f"| Solo (r=128, s=0.4) | 1 | 122,449 | 0.05 | {scores}" in markdown
+    assert f"| Solo (r=128, s=0.4) | 1 | 122,449 | 0.1 | {scores}" in markdown
     assert [line.split(" | ")[3:5] for line in apart.splitlines()[2:]] == [
-        ["0.0002", "train.lr=0.0002 (the row has 0.05)"],
-        ["0.05", "train.max_steps=30 (the row has 200)"],
+        ["0.0002", "train.lr=0.0002 (the row has 0.1)"],
+        ["0.1", "train.max_steps=30 (the row has 200)"],
     ]
     assert apart.count(scores) == 2
     assert (tmp_path / "out/table1.csv").read_text() == (
         "row,trainable,BLEU,NIST,METEOR,ROUGE_L,CIDEr,other settings\n"
         '"Solo (r=128, s=0.4)",122449,0.6764,8.6400,0.4570,0.6832,2.3100,\n'
         '"Solo (r=128, s=0.4)",122449,0.6764,8.6400,0.4570,0.6832,2.3100,'
-        "train.lr=0.0002 (the row has 0.05)\n"
+        "train.lr=0.0002 (the row has 0.1)\n"
         '"Solo (r=128, s=0.4)",122449,0.6764,8.6400,0.4570,0.6832,2.3100,'
         "train.max_steps=30 (the row has 200)\n"
     )
@@ -280,7 +280,7 @@ def test_a_run_without_a_metric_has_a_dash_and_a_metric_without_a_run_no_column(
 
 
 def test_the_demo_with_a_run_that_lacks_a_metric(tmp_path, write):
-    make_run(tmp_path / "runs", "a", row="demo/solo", lr=5e-2, stand_in="demo")
+    make_run(tmp_path / "runs", "a", row="demo/solo", lr=1e-1, stand_in="demo")
     scores = {"chrF": 0.5}
     make_run(tmp_path / "runs", "b", row="demo/lora", lr=1e-2, stand_in="demo", scores=scores)
     markdown = write("demo")
