@@ -1,6 +1,7 @@
 """Solo Connection and the methods it is compared with: data, adapters, training, decoding."""
 
 import sys
+import warnings
 from pathlib import Path
 
 __version__ = "0.1.0"
@@ -28,12 +29,13 @@ def load(source, backbone: str | None = None):
     Raises ValueError or FileNotFoundError, in one line, if there is no model at `source` or its
     backbone is another one.
     """
-    from pathlib import Path  # torch is not imported before it is needed
+    with warnings.catch_warnings():
+        # peft asks transformers for this by its old name; whoever loads a model can change neither.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is depr", FutureWarning)
+        if (Path(source) / "identity.json").is_file():  # torch is imported where it is needed
+            from solo.runs.export import load_run
 
-    if (Path(source) / "identity.json").is_file():
-        from solo.runs.export import load_run
+            return load_run(Path(source), backbone)
+        import solo.peft.loading
 
-        return load_run(Path(source), backbone)
-    import solo.peft.loading
-
-    return solo.peft.loading.load_export(str(source), backbone)
+        return solo.peft.loading.load_export(str(source), backbone)

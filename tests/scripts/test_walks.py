@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,9 @@ def test_a_walk(walk, place, run_script, capsys, monkeypatch):
         words = in_miniature(command, place)
         if words[:2] == ["python", "-c"]:
             monkeypatch.chdir(place)
-            exec(words[2], {})
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # one that a user can do nothing about
+                exec(words[2], {})
             assert capsys.readouterr().out.strip()
         elif words[0] == "echo" or words[1] == "-m":
             done = subprocess.run(
