@@ -18,6 +18,7 @@ from solo.cli import planning, timing
 from solo.cli.command import TABLES, one_line_errors, plain_parser, say
 from solo.cli.compose import in_checkout
 from solo.cli.rows import compose_rows, own_overrides, row_names, tables_named
+from solo.cli.terminal import show_line
 
 
 def main() -> None:
@@ -44,11 +45,10 @@ def main() -> None:
             mr = planning.number(speed.seconds_per_mr, "{:.2f} s")
             tokens = f"{speed.tokens_per_s:,.0f} tokens/s"
             tokens = "nothing to train" if speed.tokens_per_s == float("inf") else tokens
-            print(
-                f"rests on: {timing.describe(key)}: {tokens}, decoding {mr} per MR ({speed.source})"
-            )
+            rate = f"{tokens}, decoding {mr} per MR"
+            show_line(f"rests on: {timing.describe(key)}: {rate} ({speed.source})")
         for text in planning.absent(lines):
-            print(f"absent: {text}")
+            show_line(f"absent: {text}")
         ending([], shlex.join(["python", "scripts/reproduce.py", args.table, *args.overrides]))
         for text in damaged:
             say(f"error: {text}")

@@ -25,6 +25,7 @@ from solo.backbones.loading import device
 from solo.cli import tuning
 from solo.cli.command import CONFIGS, RESULTS, one_line_errors, plain_parser, progress_bar, say
 from solo.cli.compose import compose_config, expand, in_checkout
+from solo.cli.terminal import show_line
 from solo.options import check
 from solo.runs import checkpoint
 from solo.runs.run import Run, make_run
@@ -80,7 +81,8 @@ def main() -> None:
             say(line)
         text, chosen = tuning.report(trained)
         check(bool(text), NONE.format(shown(folder), TRAIN))
-        print(text)
+        for line in text.splitlines():
+            show_line(line)
         after = f"python scripts/runs.py {shown(folder)}"
         if args.overrides:
             same = [o for o in args.overrides if not o.startswith(("train.lr=", "seed="))]

@@ -17,6 +17,11 @@ def show(markdown: str) -> None:
     print(fitted(markdown) if sys.stdout.isatty() else markdown)
 
 
+def show_line(line: str) -> None:
+    """Print a line, on a terminal as several where it is too long for one."""
+    print(textwrap.fill(line, width(), subsequent_indent="    ") if sys.stdout.isatty() else line)
+
+
 def width() -> int:
     """How many columns a line may have."""
     return max(LEAST, shutil.get_terminal_size((LEAST, 24)).columns)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from solo.cli.listing import read_folder, rendered, varying
-from solo.cli.terminal import fitted
+from solo.cli.terminal import fitted, show_line
 from solo.standin.demo_data import write_demo_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,3 +108,14 @@ def test_every_table_of_the_repository_fits_a_terminal():
         assert max(map(len, shown.splitlines())) <= 100, path
         numbers = [re.findall(r"\d+(?:[.,]\d+)*", part) for part in (text, shown)]
         assert not Counter(numbers[0]) - Counter(numbers[1]), path  # a first column may come again
+
+
+def test_a_long_line_is_folded_on_a_terminal_alone(capsys, monkeypatch):
+    line = "  rests on: " + " ".join(["a word"] * 30)
+    show_line(line)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    show_line(line)
+    whole, *folded = capsys.readouterr().out.splitlines()
+    assert whole == line and max(map(len, folded)) <= 100
+    assert " ".join(" ".join(folded).split()) == " ".join(line.split())
