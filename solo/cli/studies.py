@@ -53,29 +53,36 @@ def resolve(name: str, overrides: Sequence[str], carried: bool = False) -> Study
     common += [f"data.dir={STUDIES / name}/e2e"] if carried else []
 
     @functools.cache
-    def configuration(member: str, seed: int = 1) -> RunConfig:
+    def configuration(member: str) -> RunConfig:
         entry = listed["names"][member]
         own = entry.get("overrides", [])
-        config = compose_row(entry["row"], [*common, *own, f"seed={seed}", *overrides])
+        config = compose_row(entry["row"], [*common, *own, *overrides])
         if not carried:  # whose data need not be unpacked here
             make_run(config, planned=True)  # finds what is wrong with it
         return config
 
-    def of_sweep(member: str, rate: float) -> RunConfig:
+    def of_sweep(member: str, rates: Sequence[float]) -> list[RunConfig]:
         entry = listed["names"][member]
-        own = [*entry.get("overrides", []), *overrides, *listed["sweep"], f"train.lr={rate}"]
+        own = [*entry.get("overrides", []), *overrides, *listed["sweep"], f"train.lr={rates[0]}"]
         own += [f"runs_dir={listed['home']}/sweep", "row=null"]
-        return compose_row(entry["row"], [*common, *own])
+        config = compose_row(entry["row"], [*common, *own])
+        trains = [replace(config.train, lr=float(rate)) for rate in rates]
+        return [replace(config, train=train) for train in trains]
 
     jobs = [
-        Job(member, group, listed["rates_of"].get(member, member), configuration(member, seed))
+        Job(
+            member,
+            group,
+            listed["rates_of"].get(member, member),
+            replace(configuration(member), seed=seed),
+        )
         for group, members in listed["groups"].items()
         for seed in members["seeds"]
         for member in members["names"]
     ]
     wanted = {job.rate_of for job in jobs} & listed["rates"].keys()
     sweeps = {
-        member: [of_sweep(member, rate) for rate in rates]
+        member: of_sweep(member, rates)
         for member, rates in listed["rates"].items()
         if member in wanted
     }
