@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from solo.files import plain_yaml
+from solo.files import once_read, plain_yaml
 from solo.rows import folder_sha256
 
 from .metrics import ALL, METRICS
@@ -80,11 +80,16 @@ def read(run: Path, name: str):
     """What a JSON or YAML file of a run holds. ValueError if it is damaged or a packed run has no
     such part, FileNotFoundError if a directory has no such file."""
     if is_packed(run):
-        parts = _load(run)
+        parts = _packed(run)
         if not isinstance(parts, dict) or name not in parts:
             raise ValueError(f"{run.name} has no {name}; pack its run again")
         return parts[name]
     return _load(run / name)
+
+
+@once_read(4)  # a run's parts are read one after another, and a whole study fills the memory
+def _packed(path: Path):
+    return _load(path)
 
 
 def _load(path: Path):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import yaml
+from solo.files import read_yaml
 
 from .. import compare
 from ..claims import hierarchical
@@ -59,7 +59,7 @@ def judge(tables: Sequence[Scores], reported: dict, counts: dict[str, int]) -> l
         for row in table.get("rows", ())
     }
     judged = []
-    for entry in yaml.safe_load(LISTED.read_text(encoding="utf-8")):
+    for entry in read_yaml(LISTED):
         head = entry["claim"], entry["where"], entry.get("note", "")
         if "fewer" in entry:
             a, b, share = entry["fewer"]

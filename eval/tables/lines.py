@@ -12,6 +12,8 @@ from pathlib import Path
 
 import yaml
 
+from solo.files import LOADER
+
 from ..metrics import ALL, SETS
 from ..metrics.metric import Metric
 from .runs import Doubt, Run, differences, read_runs
@@ -67,7 +69,7 @@ class Line:
 
 def load_reported() -> dict:
     """The reported figures and the tables' rows, eval/tables/paper.yaml."""
-    return yaml.safe_load(REPORTED.read_text(encoding="utf-8"))
+    return yaml.load(REPORTED.read_text(encoding="utf-8"), LOADER)  # it has aliases
 
 
 def table_names(reported: dict) -> list[str]:
