@@ -1,7 +1,7 @@
 """Write into the pages what they quote from runs: scripts/quotes.py
 
-Between `<!-- quote: ... -->` and `<!-- end -->` of README.md and the pages in results/. It reads
-the runs that are kept there, packed. After `make demo`, those of the demo are put there by
+Between `<!-- quote: ... -->` and `<!-- end -->` of the pages listed in solo/cli/quotes.py, from the
+runs (packed) and measurements that are kept. After `make demo`, its runs are put there by
   scripts/pack_run.py results/demo/runs/*/ --out results/demo/kept
   --check   write nothing; exit code 1 if a page quotes what the runs do not say
 """
@@ -25,7 +25,7 @@ def main() -> None:
         stale = []
         for name in PAGES:
             before = (ROOT / name).read_text(encoding="utf-8")
-            if (after := rewritten(before)) != before:
+            if (after := rewritten(before, (ROOT / name).parent)) != before:
                 stale.append(name)
                 if not args.check:
                     write_text(ROOT / name, after)

@@ -227,7 +227,7 @@ def main() -> None:
         measure(args, path)
     bench_report.write(path, before)
     show(path.with_suffix(".md").read_text(encoding="utf-8"))
-    ending([path, path.with_suffix(".md")], "git diff results/bench")
+    ending([path, path.with_suffix(".md")], "git diff results/bench", "python scripts/quotes.py")
 
 
 def measure(args, path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from scripts.bench.growth import picture
 from solo import files
+from solo.cli.file_figures import spread
 
 SLOWER = 0.9  # of the figure before: less is told; two runs of one commit differ by less
 
@@ -14,6 +15,15 @@ def write(path: Path, before: dict | None = None) -> None:
     before: what NAME.json was, if the page is to compare with it.
     """
     found = files.read_json(path)
+    files.write_text(path.with_suffix(".md"), page(found, before))
+    if "growth" in found:
+        entry, image = found["growth"]["found"], path.with_name(f"{path.stem}_growth.png")
+        title = f"Solo r=128, GPT-2 S, batch 4, {entry['precision']}: {_hardware(found)}"
+        picture(entry["growth"], title, image)
+
+
+def page(found: dict, before: dict | None = None) -> str:
+    """The page of what was found, without the picture."""
     writers = {
         "whole": _whole,
         "train": _train,
@@ -32,11 +42,7 @@ def write(path: Path, before: dict | None = None) -> None:
     if rows := compared(found, before or {}):
         head = ["program", "figure", "before", "now", "now / before", ""]
         parts.insert(1, f"## Against {_commits(before)}\n\n{COMPARED}\n\n{_table(head, rows)}")
-    files.write_text(path.with_suffix(".md"), "\n\n".join(parts) + "\n")
-    if "growth" in found:
-        entry, image = found["growth"]["found"], path.with_name(f"{path.stem}_growth.png")
-        title = f"Solo r=128, GPT-2 S, batch 4, {entry['precision']}: {_hardware(found)}"
-        picture(entry["growth"], title, image)
+    return "\n\n".join(parts) + "\n"
 
 
 NOTE = (
@@ -111,10 +117,7 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def _spread(values, digits: int) -> str:
-    if values is None:
-        return ""
-    median, low, high = (f"{value:.{digits}f}" for value in values)
-    return median if low == high else f"{median} ({low} to {high})"
+    return "" if values is None else spread(values, f".{digits}f")
 
 
 def _train(found: list[dict]) -> str:

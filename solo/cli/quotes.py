@@ -1,7 +1,8 @@
 """What pages quote from runs, written there from the runs' files.
 
 In a page stands `<!-- quote: KIND WORDS -->what is quoted<!-- end -->`; a table or list of lines
-has the two marks on lines of their own. KIND is a function of QUOTES, WORDS its arguments.
+has the two marks on lines of their own. KIND is a function of QUOTES, WORDS its arguments; a word
+`./NAME` is the file of that name beside the page.
 """
 
 import re
@@ -14,6 +15,8 @@ from eval.metrics import ALL
 from eval.tables import render
 from eval.tables.lines import Table, plain_rows
 from eval.tables.study import groups_of, names_right
+from solo.cli import listing
+from solo.cli.file_figures import figure, found, median, read
 from solo.cli.studies import definition, kind_of_entry, read_list
 from solo.cli.tables import table_of
 from solo.files import ROOT, read_json
@@ -21,19 +24,23 @@ from solo.standin.demo_data import write_demo_data
 
 MARK = re.compile(r"<!-- quote: ([^>]*?) -->(.*?)<!-- end -->", re.DOTALL)
 PAGES = (  # that quote
-    "README.md", "results/standin12/README.md", "results/standin12_webnlg/README.md",
+    "README.md", "data/backbones/standin12/README.md", "docs/scores.md", "docs/speed.md",
+    "docs/walks.md", "results/collapse/README.md", "results/standin12/README.md",
+    "results/standin12_webnlg/README.md",
 )  # fmt: skip
 DEMO = ROOT / "results/demo/kept"  # the demo's runs, packed
 STUDY = "standin12"  # of a run, unless its name is STUDY/NAME
 
 
-def rewritten(text: str) -> str:
-    """A page with what it quotes as the runs have it now. Raises ValueError for an unknown mark."""
+def rewritten(text: str, folder: Path = ROOT) -> str:
+    """A page of a folder with what it quotes as the runs have it now. Raises ValueError for an
+    unknown mark."""
 
     def quote(match: re.Match) -> str:
         kind, *words = match[1].split()
         if kind not in QUOTES:
             raise ValueError(f"unknown quote {match[1]!r}; known: {', '.join(QUOTES)}")
+        words = [str(folder / word) if word.startswith("./") else word for word in words]
         content = QUOTES[kind](*words)
         around = "\n" if match[2].startswith("\n") else ""
         return f"<!-- quote: {match[1]} -->{around}{content}{around}<!-- end -->"
@@ -59,6 +66,41 @@ def demo_outputs(place: str) -> str:
     starts = [k for k, line in enumerate(lines) if line.startswith("**")] + [len(lines)]
     block = lines[starts[int(place)] : starts[int(place) + 1]]
     return "\n".join(f"> {line}".rstrip() for line in "\n".join(block).strip().split("\n"))
+
+
+def demo_listing() -> str:
+    """The command that lists the demo's runs, and what it says of the best of them."""
+    frame = listing.chosen(listing.read_folder(DEMO)[0], [], "BLEU")
+    best = listing.rendered(frame, ["settings"]).splitlines()[:5]
+    following = f"next: python -m eval.compare {' '.join(frame['directory'][:2])}"
+    lines = "\n".join([*best, "[...]", following])
+    lines = lines.replace("/kept/", "/runs/").replace(".json", "")  # as they are, unpacked
+    return f"```\n$ python scripts/runs.py results/demo/runs --sort BLEU\n{lines}\n```"
+
+
+def step_times(file: str) -> str:
+    """Milliseconds of a training step in a benchmark's file: a line for each program."""
+    entries = found(read(file), ["train", "found"])
+    heads = {(entry["backbone"], entry["precision"]): None for entry in entries}
+    times: dict[str, dict] = {}
+    for entry in entries:
+        of_program = times.setdefault(entry["program"], {})
+        of_program[entry["backbone"], entry["precision"]] = f"{1000 * entry['s_per_step'][0]:.1f}"
+    lines = [render.row_of(["program", *map(", ".join, heads)]), "|---|" + "---:|" * len(heads)]
+    for program, of_program in times.items():
+        cells = [of_program.get(head, render.MISSING) for head in heads]
+        lines.append(render.row_of([program, *cells]))
+    return "\n".join(lines)
+
+
+def log_table(file: str, *keys: str) -> str:
+    """A line for each entry of a log that has all of the keys."""
+    entries = [entry for entry in read(file) if all(key in entry for key in keys)]
+    lines = [render.row_of([f"`{key}`" for key in keys]), "|---:" * len(keys) + "|"]
+    for entry in entries:
+        values = (entry[key] for key in keys)
+        lines.append(render.row_of([f"{v:,}" if isinstance(v, int) else str(v) for v in values]))
+    return "\n".join(lines)
 
 
 def study_table(study: str = STUDY, *shown: str) -> str:
@@ -165,6 +207,7 @@ def _run(name: str) -> Path:
 QUOTES: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
-        demo_table, demo_outputs, study_table, study_rates, score, lead, slots, names, lambdas,
+        demo_table, demo_outputs, demo_listing, study_table, study_rates, score, lead, slots, names,
+        lambdas, figure, median, step_times, log_table,
     )
 }  # fmt: skip

@@ -5,7 +5,9 @@ import re
 
 import pytest
 
-from solo.cli import quotes
+from scripts.bench import report as bench_report
+from scripts.checks import collapse
+from solo.cli import file_figures, quotes
 from solo.cli.rows import compose_row, row_names
 from solo.files import ROOT
 from solo.runs import naming
@@ -18,7 +20,8 @@ from solo.standin.demo_data import write_demo_data
 def test_a_page_quotes_what_its_runs_say(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     assert quotes.MARK.search(text)
-    assert quotes.rewritten(text) == text, f"{page} is stale; run python scripts/quotes.py"
+    after = quotes.rewritten(text, (ROOT / page).parent)
+    assert after == text, f"{page} is stale; run python scripts/quotes.py"
 
 
 def test_quotes_come_from_the_runs_files():
@@ -32,6 +35,101 @@ def test_quotes_come_from_the_runs_files():
     assert f"**{rates['best']:g} {dict(rates['valid_losses'])[rates['best']]:.3f}**" in (
         quotes.study_rates()
     )
+
+
+BENCH = ROOT / "results/bench"
+FIELDS = {
+    "values": [{"name": "a b", "two words": 1.5, "ok": True}, {"name": "c", "ok": False}],
+    "pairs": [["x", 0.25], ["y", 0.5]],
+    "threes": {"spread": [2.04, 1.96, 2.1], "alike": [2.01, 2.0, 2.04]},
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("values a_b two_words", "1.5"),
+        ("values name=c ok", "False"),
+        ("values ok=true name", "a b"),
+        ("values count", "2"),
+        ("values 1 name", "c"),
+        ("pairs x + pairs y :.0%", "75 %"),
+        ("pairs y / pairs x * 3 :.1f", "6.0"),
+        ("threes spread sum * 1000000 :.1e", "6.1e6"),
+        ("threes spread min :.2f", "1.96"),
+        ("threes spread -1 :.1f", "2.1"),
+    ],
+)
+def test_a_place_in_a_file(words, expected, tmp_path):
+    path = tmp_path / "some.json"
+    path.write_text(json.dumps(FIELDS))
+    assert file_figures.figure(str(path), *words.split()) == expected
+    stale = f"<!-- quote: figure ./some.json {words} -->?<!-- end -->"
+    assert quotes.rewritten(stale, tmp_path) == stale.replace("?", expected)
+
+
+def test_a_median_in_a_file_and_a_place_that_is_not_there(tmp_path):
+    path = tmp_path / "some.json"
+    path.write_text(json.dumps(FIELDS))
+    assert file_figures.median(str(path), "threes", "spread", ":.1f") == "2.0 (2.0 to 2.1)"
+    assert file_figures.median(str(path), "threes", "alike", ":.1f") == "2.0"
+    for place in ("threes nothing", "values nothing", "values nothing=1 name", "pairs z"):
+        with pytest.raises(ValueError, match="which is not there"):
+            file_figures.figure(str(path), *place.split())
+
+
+def test_figures_of_the_benchmarks_come_from_their_files():
+    found = {name: json.loads((BENCH / f"{name}.json").read_text()) for name in ("cpu", "cuda")}
+    of = {(e["program"], e["precision"]): e for e in found["cpu"]["train"]["found"]}
+    file = "results/bench/cpu.json"
+    rate = file_figures.figure(file, *"train found ours bf16 tokens_per_s 0 :.0f".split())
+    assert rate == f"{of['ours', 'bf16']['tokens_per_s'][0]:.0f}"
+    floor = file_figures.median(file, *"train found ours fp32 of_floor :.2f".split())
+    middle, low, high = of["ours", "fp32"]["of_floor"]
+    assert floor == f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    times = quotes.step_times("results/bench/cuda.json").splitlines()
+    assert times[0] == "| program | S, fp32 | S, bf16 | M, bf16 |"
+    [s32, s16, m16] = [
+        f"{1000 * entry['s_per_step'][0]:.1f}"
+        for entry in found["cuda"]["train"]["found"]
+        if entry["program"] == "ours"
+    ]
+    assert f"| ours | {s32} | {s16} | {m16} |" in times
+    assert times[-1].startswith("| peft + Trainer |") and times[-1].endswith("| – |")
+
+
+def test_figures_of_logs_come_from_their_lines():
+    """Not finite ones are no largest one."""
+    dead = "results/collapse/random-no-lambda-v-random-permutation-torch.jsonl"
+    lines = [json.loads(line) for line in (ROOT / dead).read_text().splitlines()]
+    start = min(line["step"] for line in lines if line["share_only_bias"] == 1)
+    assert file_figures.figure(dead, *"share_only_bias=1.0 step min".split()) == f"{start}"
+    largest = max(x for line in lines if (x := line["largest_activation"]) == x)
+    found = file_figures.figure(dead, *"largest_activation max :.1e".split())
+    assert float(found) == pytest.approx(largest, rel=0.1)
+    log = "data/backbones/standin12/pretrain_log.jsonl"
+    lines = [json.loads(line) for line in (ROOT / log).read_text().splitlines()]
+    lines = [line for line in lines if "names_copied" in line]
+    table = quotes.log_table(log, "tokens", "names_copied").splitlines()
+    assert len(table) == 2 + len(lines)
+    assert table[-1] == f"| {lines[-1]['tokens']:,} | {lines[-1]['names_copied']} |"
+
+
+def test_the_walk_names_the_demos_kept_runs():
+    page = (ROOT / "docs/walks.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"results/demo/runs/([\w.-]+)", page))
+    kept = {path.stem for path in quotes.DEMO.glob("*.json")}
+    assert len(names) == 3 and names <= kept
+
+
+@pytest.mark.parametrize("name", ["bench/cpu.md", "bench/cuda.md", "collapse/table.md"])
+def test_a_page_that_is_written_whole_is_what_its_command_writes(name):
+    path = ROOT / "results" / name
+    if name == "collapse/table.md":
+        written = collapse.summary(path.parent)
+    else:
+        written = bench_report.page(json.loads(path.with_suffix(".json").read_text()))
+    assert path.read_text(encoding="utf-8") == written
 
 
 def test_a_changed_figure_is_put_right_and_an_unknown_quote_is_refused():

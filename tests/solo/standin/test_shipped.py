@@ -54,10 +54,13 @@ def test_the_tokenizer_is_its_own(model):
     assert tokenizer.eos_token_id == model.config.eos_token_id
 
 
-def test_the_card_says_what_the_summary_says(summary):
-    card = (HOME / "README.md").read_text(encoding="utf-8")
+def test_the_card_says_what_the_summary_says(summary, model):
+    card = re.sub("<!--.*?-->", "", (HOME / "README.md").read_text(encoding="utf-8"))
     weights = hashlib.sha256((HOME / "model.safetensors").read_bytes()).hexdigest()
     assert weights in card and f"{summary['tokens_seen']:,} tokens" in card
+    assert f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} million parameters" in card
+    size = (HOME / "model.safetensors").stat().st_size / 2**20
+    assert f"{size:.1f} MiB in float16" in card
     rows = dict(re.findall(r"\| `(\w+)` \|[^|]*\| ([\d.]+) \|", card))
     assert {name: float(value) for name, value in rows.items()} == summary["measures"]
     for name in summary["corpus"]:
