@@ -5,6 +5,7 @@ has the two marks on lines of their own. KIND is a function of QUOTES, WORDS its
 `./NAME` is the file of that name beside the page.
 """
 
+import functools
 import re
 import tempfile
 from collections.abc import Callable
@@ -185,6 +186,7 @@ def _home(study: str) -> Path:
     return ROOT / "results" / study
 
 
+@functools.cache  # a page asks for it dozens of times
 def _table(study: str) -> Table:
     return table_of(study, _home(study) / "runs", definition(study))
 
