@@ -277,6 +277,7 @@ def once_read(size: int) -> Callable:
             when = (status.st_dev, status.st_ino, status.st_size, status.st_ctime_ns)
             return kept(Path(path), *when)
 
+        read_once.cache_info = kept.cache_info
         return read_once
 
     return decorate

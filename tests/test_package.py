@@ -97,15 +97,19 @@ def test_the_scorer_works_without_torch(bin_of_fresh, tmp_path):
     assert usage.startswith("usage: e2e-compare") and "python -m" not in usage
 
 
-def test_evaluate_loads_the_metric_from_the_package(bin_of_fresh, tmp_path):
-    code = f"""
-import e2e_score, evaluate, json
-metric = evaluate.load(e2e_score.METRIC)
-print(json.dumps(metric.compute(predictions={OUTPUTS}, references={REFERENCES})))
-"""
-    cache = {"HF_HOME": str(tmp_path), "HF_EVALUATE_OFFLINE": "1"}
-    scores = json.loads(run([bin_of_fresh / "python", "-c", code], tmp_path, **cache))
-    assert scores["NIST"] == score(OUTPUTS, REFERENCES)["NIST"]
+def test_evaluate_loads_the_metric_from_the_package_and_from_the_checkout(bin_of_fresh, tmp_path):
+    """From a folder that is neither; references in both forms."""
+    firsts = [group[0] for group in REFERENCES]
+    places = (("e2e_score.METRIC", REFERENCES), (repr(str(ROOT / "eval/e2e_nlg")), firsts))
+    code = "import e2e_score, evaluate, json\n" + "\n".join(
+        f"metric = evaluate.load({place}, experiment_id='test')\n"
+        f"print(json.dumps(metric.compute(predictions={OUTPUTS}, references={references})))"
+        for place, references in places
+    )
+    cache = {"HF_HOME": str(tmp_path), "HF_EVALUATE_OFFLINE": "1", "HF_HUB_OFFLINE": "1"}
+    printed = run([bin_of_fresh / "python", "-c", code], tmp_path, **cache)
+    wanted = [score(OUTPUTS, REFERENCES), score(OUTPUTS, [[text] for text in firsts])]
+    assert [*map(json.loads, printed.splitlines())] == wanted
 
 
 def test_the_wheel_asks_for_packages_that_this_project_pins(wheel):

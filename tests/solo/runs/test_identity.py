@@ -59,7 +59,7 @@ def test_the_content_of_a_file_decides_within_a_process_too(tmp_path, monkeypatc
             assert path.stat()[:7] == status[:7] and path.stat().st_mtime == status.st_mtime
             for _ in range(2):
                 assert files.file_sha256(path) == hashlib.sha256(content).hexdigest()
-    assert files._sha256_of.cache_info().hits >= 2
+    assert files.file_sha256.cache_info().hits >= 2
 
 
 def test_one_rate_has_one_name_however_it_is_written(config):
