@@ -11,8 +11,8 @@ from typing import NamedTuple
 from solo import rows
 
 E2E_REMEDY = (
-    "`python scripts/prepare_data.py e2e` downloads the E2E files (with E2E_DATA_DIR unset), or "
-    "put the file there yourself"
+    "`python scripts/prepare_data.py e2e` downloads the E2E files (with E2E_DATA_DIR unset), "
+    "`python scripts/prepare_data.py demo` writes the demo's, or put the file there yourself"
 )
 
 

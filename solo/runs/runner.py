@@ -78,6 +78,7 @@ def run_all(
         members = shared[run.decoding]
         try:
             say(f"== {', '.join(dict.fromkeys(member.config.label for member in members))}")
+            say(f"   {run.directory.name}")
             if run.directory in broken:
                 raise broken[run.directory]
             advance(run, report, "decoded" if until == "done" else until)
