@@ -73,9 +73,10 @@ def test_a_walk(walk, place, run_script, capsys, monkeypatch):
             assert not re.search("(?i)warning|traceback", result.err)
 
 
-def test_the_walks_are_four_and_say_what_was_printed():
+def test_the_walks_are_four_and_say_what_each_command_printed():
     assert len(WALKS) == 4 and all(WALKS.values())
-    for walk in WALKS:
-        block = PAGE.split(f"## {walk}")[1].split("\n## ")[0]
-        printed = [line for line in block.split("```")[1].splitlines() if line[:1] not in ("$", "")]
-        assert len(printed) > 2 or "researcher" in walk, walk
+    lines = "\n".join(re.findall(r"```\n(.*?)\n```", PAGE, re.DOTALL)).splitlines()
+    commands = [k for k, line in enumerate(lines) if line.startswith("$ ")]
+    assert [lines[k][2:] for k in commands] == sum(WALKS.values(), [])
+    for k, following in zip(commands, [*commands[1:], len(lines)], strict=True):
+        assert following > k + 1 or lines[k].startswith("$ echo "), lines[k]
