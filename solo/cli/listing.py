@@ -139,13 +139,12 @@ def varying(frame: pd.DataFrame) -> list[str]:
 def summary(runs: Sequence[Run]) -> tuple[str, list[str]]:
     """(scores of finished runs as a table, with what varied as columns; the paths to be told).
 
-    Where one number varied over three values or more, a picture of BLEU over it is made beside the
-    runs.
+    Where one number varied, a picture of BLEU over it is made beside the runs.
     """
     frame, _ = table_of({run.decoding: (run.directory, run.decoding) for run in runs}.values())
     columns = varying(frame) if len(frame) > 1 else ["settings"]
     text, paths = rendered(frame, columns), [*frame["directory"]]
-    numeric = [c for c in ("lr", *columns) if frame[c].nunique() > 2 and _is_numeric(frame[c])]
+    numeric = [c for c in ("lr", *columns) if frame[c].nunique() > 1 and _is_numeric(frame[c])]
     if len(numeric) == 1:
         [column] = numeric
         path = runs[0].directory.parent / f"BLEU_over_{column}.png"
