@@ -7,6 +7,7 @@ packed (NAME.json).
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from solo.files import check_output, write_output
 
 from . import compare, records
 from .command import command, ending, program
+from .formats import read_hypotheses
 from .metrics import ALL
 from .metrics.metric import Metric
 from .metrics.statistics import Statistics
@@ -25,6 +27,7 @@ from .readers import load
 BY = ("ROUGE_L", "chrF all")  # scores that mean something of a single segment
 EACH = (3, 3, 4)  # best, worst, random
 SEED = 1
+DIGEST = re.compile("[0-9a-f]{12}")  # of an MR, in its place (pack_run.py --hide-mrs)
 
 
 def chosen(differences: np.ndarray) -> list[tuple[str, int]]:
@@ -88,6 +91,23 @@ def side_by_side(decodings: Sequence[tuple[str, Path]], references: Path, count:
         lines += [f"**{sources[i]}**", "", f"- reference: {loaded[0].references[i][0]}"]
         labels = [label for label, _ in decodings]
         lines += [f"- {label}: {t[sources[i]]}" for label, t in zip(labels, texts, strict=True)]
+        lines.append("")
+    return lines
+
+
+def outputs(decodings: Sequence[tuple[str, Path]], count: int) -> list[str]:
+    """Lines for `count` MRs at equal distances: the MR and each output, without any reference.
+
+    decodings: (label, decoding) of each run. None where outputs are kept without their MRs.
+    """
+    read = [read_hypotheses(records.predictions_of(path), []) for _, path in decodings]
+    texts = [dict(zip(of_run.sources, of_run.texts, strict=True)) for of_run in read]
+    sources, lines = read[0].sources, []
+    if all(DIGEST.fullmatch(source) for source in sources):
+        return []
+    for source in sources[:: -(-len(sources) // count)]:
+        lines += [f"**{source}**", ""]
+        lines += [f"- {label}: {t[source]}" for (label, _), t in zip(decodings, texts, strict=True)]
         lines.append("")
     return lines
 

@@ -158,9 +158,12 @@ def _pictures(material: Material, problems: list[str]) -> dict[str, list[picture
     learning = [p for table in material.tables for p in pictures.of_learning(table)]
     groups["Learning curves"] = [p for p in learning if "-lambda-" not in p.name]
     groups["Lambda's paths, with the paper's band"] = [p for p in learning if "-lambda-" in p.name]
-    for heading, draw in (("Loss over learning rate", pictures.of_rates),
-                          ("Speed and growth", pictures.of_speed)):  # fmt: skip
-        groups[heading] = _guarded(problems, heading, lambda d=draw: d(material.results), [])
+    rates = sorted(Path(material.results).glob("*/rates"))
+    for heading, draw in (
+        ("Loss over learning rate", lambda: pictures.of_rates(rates)),
+        ("Speed and growth", lambda: pictures.of_speed(material.results)),
+    ):
+        groups[heading] = _guarded(problems, heading, draw, [])
     return {heading: group for heading, group in groups.items() if group}
 
 

@@ -221,10 +221,10 @@ def lambdas(curve: figures.Curve, name: str, title: str, kind: str) -> Picture |
     )
 
 
-def of_rates(results: Path) -> list[Picture]:
-    """Validation loss over the learning rate, of every study that has swept rates."""
+def of_rates(folders: Iterable[Path]) -> list[Picture]:
+    """Validation loss over the learning rate, of the rates/ folders of studies."""
     found = []
-    for folder in sorted(Path(results).glob("*/rates")):
+    for folder in folders:
         sweeps = {}
         for path in sorted(folder.glob("*.json")):
             losses = read_json(path, ["valid_losses"])["valid_losses"]

@@ -5,8 +5,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from eval import samples
+from eval.report import pictures
+from eval.report.scores import of_table
+from eval.tables.lines import Table
 from eval.tables.packed import lacks_scores, score_again
 from eval.tables.report import page_of, write_figures, write_table
+from eval.tables.study import groups_of
 from solo import files
 from solo.cli.command import CONFIGS
 from solo.cli.evaluate import evaluate_runs
@@ -20,6 +25,7 @@ from solo.runs.study import Job, Study, write_study
 
 STUDIES = Path("data/study")
 SPLITS = ("train", "valid", "test")
+N_OUTPUTS = 10  # of each run, in outputs.md
 
 
 def read_list(name: str) -> dict:
@@ -157,4 +163,26 @@ def score(name: str) -> tuple[str, Path]:
     _score_packed(home / "runs", Path(references.references))
     table = table_of(name, home / "runs", definition(name))
     write_figures(table, home)
+    _write_more(table, home)
     return write_table(table, home), page_of(table, home)
+
+
+def _write_more(table: Table, home: Path) -> None:
+    """The report's pictures of scores over parameters and of the sweeps, NAME-SCORE.svg and
+    NAME-rates.svg, and in outputs.md what the runs that are compared say to some MRs."""
+    drawn = [*pictures.of_tables([of_table(table)]), *pictures.of_rates([home / "rates"])]
+    for picture in drawn:
+        files.write_output(home / f"{picture.name}.svg", picture.paper.decode())
+    if page := outputs_page(table):
+        files.write_output(home / "outputs.md", page)
+
+
+def outputs_page(table: Table) -> str:
+    """Outputs of the runs that a study's claims compare; empty where their MRs are not kept."""
+    compared = {kind for _, *kinds in table.definition["claims"] for kind in kinds}
+    groups = [group for group in groups_of(table) if group.kind in compared]
+    decodings = [(group.label, group.runs[0].decoding) for group in groups]
+    lines = samples.outputs(decodings, N_OUTPUTS) if groups else []
+    title = f"# What they say: {table.definition['title']}"
+    note = f"The outputs of each run's first seed to {N_OUTPUTS} MRs at equal distances."
+    return "\n".join([title, "", note, "", *lines]) if lines else ""

@@ -16,7 +16,7 @@ from eval.metrics.statistics import save
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
 from eval.tables.study import _others
-from solo.cli.studies import definition
+from solo.cli.studies import definition, outputs_page
 from solo.cli.tables import table_of
 from tests.eval.made_runs import DECODED, keep_statistics, make_run
 
@@ -88,6 +88,19 @@ def test_the_committed_table_is_that_of_the_committed_runs(tmp_path):
     write_table(study_table(home / "runs"), tmp_path)
     for name in ("table.md", "table.csv"):
         assert (tmp_path / name).read_text() == (home / name).read_text()
+    page = outputs_page(study_table(home / "runs"))
+    assert page == (home / "outputs.md").read_text()
+    kept = [path.read_text(encoding="utf-8") for path in (home / "runs").glob("*.tsv")]
+    parts = [part.split("\n") for part in page.split("**name : ")[1:]]
+    assert len(parts) == 10
+    for source, _, *said in parts:
+        for line in filter(None, said):
+            assert any(f"{source.strip('*')}\t{line.split(': ', 1)[1]}\n" in file for file in kept)
+
+
+def test_outputs_are_not_shown_where_their_mrs_are_not_kept():
+    home = ROOT / "results" / "standin12_webnlg"
+    assert outputs_page(table_of(home.name, home / "runs", definition(home.name))) == ""
 
 
 def test_the_claims_of_a_study(tmp_path):
