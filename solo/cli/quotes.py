@@ -10,12 +10,14 @@ import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean, stdev
 
 from eval import compare, records, samples
 from eval.metrics import ALL
 from eval.tables import render
 from eval.tables.lines import Table, plain_rows
-from eval.tables.study import groups_of, names_right
+from eval.tables.runs import Run
+from eval.tables.study import Group, groups_of, names_right
 from solo.cli import listing
 from solo.cli.file_figures import figure, found, median, read
 from solo.cli.studies import definition, kind_of_entry, read_list
@@ -105,25 +107,39 @@ def log_table(file: str, *keys: str) -> str:
 
 
 def study_table(study: str = STUDY, *shown: str) -> str:
-    """A line for each run of a study with its scores, names and validation loss.
+    """A line for each method of a study with its scores, names and validation loss, their means
+    over its seeds.
 
     shown: names of metrics, `_` for a space; without any all that every run has but chrF.
     """
-    runs = [(group.label, run) for group in groups_of(_table(study)) for run in group.runs]
+    groups = groups_of(_table(study))
+    runs = [run for group in groups for run in group.runs]
     names = [*map(_metric, shown)] or [name for name in ALL if name != "chrF"]
-    metrics = [ALL[name] for name in names if all(name in run.scores for _, run in runs)]
-    named = any(names_right([run]) != render.MISSING for _, run in runs)
-    heads = ["stand-in", "trainable", "rate", *(m.head for m in metrics), "names right"]
+    metrics = [ALL[name] for name in names if all(name in run.scores for run in runs)]
+    named = any(names_right([run]) != render.MISSING for run in runs)
+    heads = ["stand-in", "trainable", "rate", "seeds", *(m.head for m in metrics), "names right"]
     heads = [*heads[: None if named else -1], "validation loss"]
     lines = [render.row_of(heads), "|---|" + "---:|" * (len(heads) - 1)]
-    for label, run in sorted(runs, key=lambda pair: -pair[1].scores[metrics[0].name]):
-        losses = [e["valid_loss"] for e in records.read_log(run.directory) if "valid_loss" in e]
-        rate = f"{run.lr:g}" if run.n_params else render.MISSING
-        cells = [label, f"{run.n_params:,}", rate]
-        cells += [metric.shown(run.scores[metric.name]) for metric in metrics]
-        cells += [names_right([run])] if named else []
-        lines.append(render.row_of([*cells, f"{losses[-1]:.3f}"]))
+    for group in sorted(groups, key=lambda group: -_mean(group, metrics[0].name)):
+        size, n_runs = group.runs[0].n_params, len(group.runs)
+        cells = [group.label, f"{size:,}", f"{group.runs[0].lr:g}" if size else render.MISSING]
+        cells += [str(n_runs), *(m.shown(_mean(group, m.name)) for m in metrics)]
+        if n_runs > 1:
+            cells[4] += (
+                f" ± {metrics[0].shown(stdev(r.scores[metrics[0].name] for r in group.runs))}"
+            )
+        cells += [names_right(group.runs)] if named else []
+        losses = fmean(_last_loss(run) for run in group.runs)
+        lines.append(render.row_of([*cells, f"{losses:.3f}"]))
     return "\n".join(lines)
+
+
+def _mean(group: Group, metric: str) -> float:
+    return fmean(run.scores[metric] for run in group.runs)
+
+
+def _last_loss(run: Run) -> float:
+    return [e["valid_loss"] for e in records.read_log(run.directory) if "valid_loss" in e][-1]
 
 
 def study_rates(study: str = STUDY) -> str:
@@ -141,39 +157,64 @@ def study_rates(study: str = STUDY) -> str:
 
 
 def score(method: str, metric: str, digits: str = "1") -> str:
-    """A score of a study's run of a method, as tables scale it; `_` in it for a space."""
+    """The mean of a score over a method's seeds, as tables scale it; `_` in it for a space."""
     metric = _metric(metric)
-    value = records.read_scores(_run(method))[metric] * ALL[metric].scale
-    return f"{value:.{digits}f}"
+    return f"{_mean(_group(method), metric) * ALL[metric].scale:.{digits}f}"
 
 
 def lead(first: str, second: str, metric: str = "BLEU") -> str:
-    """By how much one run's score is above another's, with the interval over the test MRs."""
-    sides = [compare.kept(_run(method)) for method in (first, second)]
-    found = compare.compare(*sides)[_metric(metric)]
-    middle, low, high = (100 * value for value in (found.a - found.b, found.low, found.high))
-    return f"{middle:.1f} (95 % interval over the test MRs {low:.1f} to {high:.1f})"
+    """By how much one method's mean score is above another's, with its interval: where the study's
+    table has a claim about the two, over seeds and test MRs, else over the test MRs of one run."""
+    name, groups = _metric(metric), [_group(method) for method in (first, second)]
+    a, b = (ALL[name].scale * _mean(group, name) for group in groups)
+    study, _ = _study_and_name(first)
+    claimed = _interval_claimed(study, [group.label for group in groups], name)
+    if claimed is None:
+        found = compare.compare(*(compare.kept(_run(m)) for m in (first, second)))[name]
+        claimed = "the test MRs", ALL[name].scale * found.low, ALL[name].scale * found.high
+    over, low, high = claimed
+    return f"{a - b:.1f} (95 % interval over {over} {low:.1f} to {high:.1f})"
+
+
+def _interval_claimed(study: str, labels: list[str], metric: str) -> tuple | None:
+    """(over what, low, high) of the difference of two rows, of the claims in a study's table.md."""
+    page = (_home(study) / "table.md").read_text(encoding="utf-8")
+    _, found, claims = page.partition("\n## Claims\n")
+    lines = [line for line in claims.split("\n## ")[0].splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    if not found or cells[0][3] != metric:
+        return None
+    for _, difference, seeds, _, interval, *_ in cells[2:]:
+        over = "the test MRs" if seeds == "1, 1" else "seeds and test MRs"
+        low, high = (float(end.replace("\N{MINUS SIGN}", "-")) for end in interval.split(" to "))
+        if difference == " - ".join(labels):
+            return over, low, high
+        if difference == " - ".join(reversed(labels)):
+            return over, -high, -low
+    return None
 
 
 def slots(method: str, what: str, form: str = "count") -> str:
-    """How many slot values of the test MRs a run has missing or wrong (form: count, or percent of
-    all), or how many of its outputs have every slot right."""
-    counts = records.read(_run(method), records.SCORES)["details"]["slot_counts"]
-    share = 100 * counts[what] / counts["slots"]
-    return f"{counts[what]:,}" if form == "count" else f"{share:.1f} %"
+    """How many slot values of the test MRs a method's runs have missing or wrong, all seeds
+    together (form: count, or percent of all), or what share of their outputs has every slot right
+    (what: right)."""
+    found = [records.read(run.directory, records.SCORES)["details"] for run in _group(method).runs]
+    count = sum(details["slot_counts"][what] for details in found)
+    of_all = [d["n_segments"] if what == "right" else d["slot_counts"]["slots"] for d in found]
+    return f"{count:,}" if form == "count" else f"{100 * count / sum(of_all):.1f} %"
 
 
 def names(method: str) -> str:
-    """The share of a run's outputs that have the MR's name."""
-    study, _ = _study_and_name(method)
-    [run] = [run for run in _table(study).runs if run.directory == _run(method)]
-    return names_right([run])
+    """The share of outputs that have the MR's name, of all seeds."""
+    return names_right(_group(method).runs)
 
 
 def lambdas(method: str) -> str:
-    """The lowest and the highest lambda that a run ended with."""
-    log = [e for e in records.read_log(_run(method)) if any("lambda" in key for key in e)]
-    values = [value for key, value in log[-1].items() if key.startswith("lambda")]
+    """The lowest and the highest lambda that a method's runs ended with."""
+    values = []
+    for run in _group(method).runs:
+        log = [e for e in records.read_log(run.directory) if any("lambda" in key for key in e)]
+        values += [value for key, value in log[-1].items() if key.startswith("lambda")]
     return f"{min(values):.2f} to {max(values):.2f}"
 
 
@@ -196,14 +237,19 @@ def _study_and_name(name: str) -> tuple[str, str]:
     return study or STUDY, member
 
 
-def _run(name: str) -> Path:
-    """The packed run of a name of a study, its first seed's. ValueError unless it is there."""
+def _group(name: str) -> Group:
+    """The runs of a name of a study. ValueError unless there are some."""
     study, member = _study_and_name(name)
     kind = kind_of_entry(read_list(study)["names"][member])
-    found = [run for group in groups_of(_table(study)) if group.kind == kind for run in group.runs]
+    found = [group for group in groups_of(_table(study)) if group.kind == kind]
     if not found:
         raise ValueError(f"{_home(study)}/runs has no run of {member}; a quote needs one")
-    return min(found, key=lambda run: run.seed).directory
+    return found[0]
+
+
+def _run(name: str) -> Path:
+    """The packed run of a name of a study, its first seed's."""
+    return min(_group(name).runs, key=lambda run: run.seed).directory
 
 
 QUOTES: dict[str, Callable[..., str]] = {

@@ -2,6 +2,7 @@
 
 import json
 import re
+from statistics import fmean, stdev
 
 import pytest
 
@@ -24,13 +25,30 @@ def test_a_page_quotes_what_its_runs_say(page):
     assert after == text, f"{page} is stale; run python scripts/quotes.py"
 
 
+def bleu_of(row: str, variant: str | None = None) -> list[float]:
+    """BLEU x 100 of the packed runs of a row, one epoch each."""
+    runs = [json.loads(p.read_text()) for p in (ROOT / "results/standin12/runs").glob("*.json")]
+    wanted = [run for run in runs if run["rows.json"] == [row]]
+    wanted = [run for run in wanted if run["config.yaml"]["adapter"].get("variant") == variant
+              and run["config.yaml"]["train"]["epochs"] == 1]  # fmt: skip
+    return [100 * run["metrics.json"]["BLEU"] for run in wanted]
+
+
 def test_quotes_come_from_the_runs_files():
-    runs = ROOT / "results/standin12/runs"
-    [lora, solo] = (json.loads(next(runs.glob(f"{m}-*")).read_text()) for m in ("lora", "solo"))
-    bleu = [run["metrics.json"]["BLEU"] * 100 for run in (lora, solo)]
-    assert quotes.score("lora", "BLEU") == f"{bleu[0]:.1f}"
-    assert quotes.lead("lora", "solo").startswith(f"{bleu[0] - bleu[1]:.1f} (95 % interval")
-    assert f"| {bleu[1]:.2f} |" in quotes.study_table()
+    """The means over seeds; an interval is that of the table's claim, which has the other sign."""
+    lora, solo = bleu_of("table1/lora_s"), bleu_of("table1/solo_s", "paper")
+    assert quotes.score("lora", "BLEU") == f"{fmean(lora):.1f}"
+    lead = quotes.lead("lora", "solo")
+    assert lead.startswith(f"{fmean(lora) - fmean(solo):.1f} (95 % interval over ")
+    table = (ROOT / "results/standin12/table.md").read_text()
+    [claim] = [
+        line for line in table.splitlines() if line.startswith("| Does Solo match LoRA with")
+    ]
+    low, high = (float(x.strip().strip("−")) for x in claim.split(" | ")[4].split(" to "))
+    assert lead.endswith(f" {high:.1f} to {low:.1f})")
+    [line] = [x for x in quotes.study_table().splitlines() if x.startswith("| LoRA (r=8) |")]
+    assert f"| {len(lora)} | {fmean(lora):.2f} " in line
+    assert (f" ± {stdev(lora):.2f} |" in line) if len(lora) > 1 else ("±" not in line)
     rates = json.loads((ROOT / "results/standin12/rates/solo.json").read_text())
     assert f"**{rates['best']:g} {dict(rates['valid_losses'])[rates['best']]:.3f}**" in (
         quotes.study_rates()
