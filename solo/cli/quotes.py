@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 from eval import compare, records, samples
+from eval.claims import hierarchical
 from eval.metrics import ALL
 from eval.tables import render
 from eval.tables.lines import Table, plain_rows
@@ -163,34 +164,35 @@ def score(method: str, metric: str, digits: str = "1") -> str:
 
 
 def lead(first: str, second: str, metric: str = "BLEU") -> str:
-    """By how much one method's mean score is above another's, with its interval: where the study's
-    table has a claim about the two, over seeds and test MRs, else over the test MRs of one run."""
+    """By how much one method's mean score is above another's, with its interval over test MRs and,
+    where there are several, seeds: that of the study's table if it has a claim about the two."""
     name, groups = _metric(metric), [_group(method) for method in (first, second)]
     a, b = (ALL[name].scale * _mean(group, name) for group in groups)
     study, _ = _study_and_name(first)
-    claimed = _interval_claimed(study, [group.label for group in groups], name)
-    if claimed is None:
-        found = compare.compare(*(compare.kept(_run(m)) for m in (first, second)))[name]
-        claimed = "the test MRs", ALL[name].scale * found.low, ALL[name].scale * found.high
-    over, low, high = claimed
-    return f"{a - b:.1f} (95 % interval over {over} {low:.1f} to {high:.1f})"
+    ends = _interval_claimed(study, [group.label for group in groups], name)
+    if ends is None:
+        sides = [[compare.kept(run.decoding) for run in group.runs] for group in groups]
+        found = hierarchical(*sides, samples=2000)[name]
+        ends = ALL[name].scale * found.low, ALL[name].scale * found.high
+    several = any(len(group.runs) > 1 for group in groups)
+    over = "seeds and test MRs" if several else "the test MRs"
+    return f"{a - b:.1f} (95 % interval over {over} {ends[0]:.1f} to {ends[1]:.1f})"
 
 
-def _interval_claimed(study: str, labels: list[str], metric: str) -> tuple | None:
-    """(over what, low, high) of the difference of two rows, of the claims in a study's table.md."""
+def _interval_claimed(study: str, labels: list[str], metric: str) -> tuple[float, float] | None:
+    """The interval of the difference of two rows, of the claims in a study's table.md."""
     page = (_home(study) / "table.md").read_text(encoding="utf-8")
     _, found, claims = page.partition("\n## Claims\n")
     lines = [line for line in claims.split("\n## ")[0].splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     if not found or cells[0][3] != metric:
         return None
-    for _, difference, seeds, _, interval, *_ in cells[2:]:
-        over = "the test MRs" if seeds == "1, 1" else "seeds and test MRs"
+    for _, difference, _, _, interval, *_ in cells[2:]:
         low, high = (float(end.replace("\N{MINUS SIGN}", "-")) for end in interval.split(" to "))
         if difference == " - ".join(labels):
-            return over, low, high
+            return low, high
         if difference == " - ".join(reversed(labels)):
-            return over, -high, -low
+            return -high, -low
     return None
 
 
@@ -245,11 +247,6 @@ def _group(name: str) -> Group:
     if not found:
         raise ValueError(f"{_home(study)}/runs has no run of {member}; a quote needs one")
     return found[0]
-
-
-def _run(name: str) -> Path:
-    """The packed run of a name of a study, its first seed's."""
-    return min(_group(name).runs, key=lambda run: run.seed).directory
 
 
 QUOTES: dict[str, Callable[..., str]] = {
