@@ -25,9 +25,9 @@ from solo.runs.study import (
     at_its_rate,
     check_portions,
     portions,
-    rates_file,
     read_study,
     sweep,
+    untried,
     work,
 )
 
@@ -51,14 +51,14 @@ def _in_processes(
         f"{study.home}: its runs train together, in one process; leave --processes out",
     )
     members = dict.fromkeys(job.rate_of for job in jobs)
-    open_ = [n for n in members if n in study.sweeps and not rates_file(study, n).exists()]
+    wanted = {name: untried(study, name) for name in members}
     with _pool(processes) as pool:
-        sweeps = [config for name in open_ for config in study.sweeps[name]]
+        sweeps = [config for configs in wanted.values() for config in configs]
         try:
             _wait([pool.submit(_one, to_values(c), "trained", end) for c in sweeps], gather)
         finally:  # the time may be up: the rates of what is trained are kept
-            for name in open_:
-                if all(trained(make_run(config).directory) for config in study.sweeps[name]):
+            for name, configs in wanted.items():
+                if configs and all(trained(make_run(c).directory) for c in configs):
                     sweep(study, name, reporter(end), say)
         ready = []
         for job in jobs:

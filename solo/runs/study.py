@@ -115,7 +115,7 @@ def work(
     failures = []
     for jobs in portions:
         for name in dict.fromkeys(job.rate_of for job in jobs):
-            if name in study.sweeps and not rates_file(study, name).exists():
+            if untried(study, name):
                 failures += sweep(study, name, report, say)
         runs = []
         for job in jobs:
@@ -129,13 +129,21 @@ def work(
     return failures
 
 
+def untried(study: Study, name: str) -> list[RunConfig]:
+    """The configurations of a name's sweep whose rates are not among those written down: all of
+    them at first, and those by which a grid was made wider."""
+    tried = {lr for lr, _ in _losses(study, name)}
+    return [config for config in study.sweeps.get(name, ()) if config.train.lr not in tried]
+
+
 def sweep(study: Study, name: str, report: Report, say: Say) -> list[str]:
-    """Train every rate of a name and write down the best; a line for each run that failed."""
-    runs = [make_run(config) for config in study.sweeps[name]]
+    """Train the untried rates of a name and write down the best of all; a line for each run that
+    failed."""
+    runs = [make_run(config) for config in untried(study, name)]
     runs = sharing(runs) if study.together else runs
     failures = run_all(runs, report, "trained", share_passes=study.together, say=say).failures
+    losses: dict[float, list[float | None]] = {lr: [loss] for lr, loss in _losses(study, name)}
     entries = [record.stage_record(run.directory, "train") for run in runs]
-    losses: dict[float, list[float | None]] = {}
     for run, entry in zip(runs, entries, strict=True):
         losses.setdefault(run.config.train.lr, []).append(entry["valid_loss"] if entry else None)
     if any(entries):
@@ -144,6 +152,12 @@ def sweep(study: Study, name: str, report: Report, say: Say) -> list[str]:
         write_json(rates_file(study, name), values)
         say(f"{name}: {values}")
     return failures
+
+
+def _losses(study: Study, name: str) -> list[list]:
+    """The rates of a name that are written down, with their losses."""
+    path = rates_file(study, name)
+    return read_json(path, ["valid_losses"])["valid_losses"] if path.exists() else []
 
 
 def rates_file(study: Study, name: str) -> Path:

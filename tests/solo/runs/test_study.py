@@ -85,6 +85,26 @@ def test_a_study_is_done_once(study, tmp_path, monkeypatch):
     assert "it would diverge again" in failure
 
 
+def test_a_wider_grid_trains_the_rates_that_are_new(study, monkeypatch):
+    part = portions(study, "a", "lora")
+    work(study, part, silent)
+    first = files.read_json(study.home / "rates" / "lora.json")
+    more = changed(study.sweeps["lora"][0], train={"lr": 3e-2})
+    wider = replace(study, sweeps={"lora": [*study.sweeps["lora"], more]})
+    trained = []
+    train_run = stages.train_run
+    monkeypatch.setattr(
+        stages, "train_run", lambda run, *rest: (trained.append(run), train_run(run, *rest))
+    )
+    work(wider, part, silent)
+    then = files.read_json(study.home / "rates" / "lora.json")
+    assert then["valid_losses"][:2] == first["valid_losses"]
+    assert [lr for lr, _ in then["valid_losses"]] == [1e-5, 1e-2, 3e-2]
+    assert then["best"] == min(then["valid_losses"], key=lambda pair: pair[1])[0]
+    swept = [run.config.train.lr for run in trained if "sweep" in run.config.runs_dir]
+    assert swept == [3e-2]
+
+
 def test_it_goes_on_when_the_time_was_up(study):
     """Every call makes two steps of progress; the end is that of one call without a limit."""
 
