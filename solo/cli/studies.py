@@ -147,8 +147,8 @@ def _score_packed(folder: Path, references: Path) -> None:
 
 
 def score(name: str) -> tuple[str, Path]:
-    """Score every decoded run of a study and write its table and pictures; the table's text, and
-    where it is."""
+    """Score every decoded run of a study and write its table, pictures and, in outputs.md, what
+    the compared runs say; the table's text, and where it is."""
     listed = read_list(name)
     home = Path(listed["home"])
     references = compose_row(listed["against"], listed["overrides"]).evaluate
@@ -163,18 +163,17 @@ def score(name: str) -> tuple[str, Path]:
     _score_packed(home / "runs", Path(references.references))
     table = table_of(name, home / "runs", definition(name))
     write_figures(table, home)
-    _write_more(table, home)
+    _write_pictures(table, home)
+    if page := outputs_page(table):
+        files.write_output(home / "outputs.md", page)
     return write_table(table, home), page_of(table, home)
 
 
-def _write_more(table: Table, home: Path) -> None:
-    """The report's pictures of scores over parameters and of the sweeps, NAME-SCORE.svg and
-    NAME-rates.svg, and in outputs.md what the runs that are compared say to some MRs."""
+def _write_pictures(table: Table, home: Path) -> None:
+    """The report's: of scores over parameters (NAME-SCORE.svg), of rates (NAME-rates.svg)."""
     drawn = [*pictures.of_tables([of_table(table)]), *pictures.of_rates([home / "rates"])]
     for picture in drawn:
         files.write_output(home / f"{picture.name}.svg", picture.paper.decode())
-    if page := outputs_page(table):
-        files.write_output(home / "outputs.md", page)
 
 
 def outputs_page(table: Table) -> str:
