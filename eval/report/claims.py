@@ -15,6 +15,7 @@ from ..metrics import METRICS
 from ..records import read_log
 from ..tables.figures import PAPER_LAMBDA
 from ..tables.runs import Run
+from ..tables.study import alike
 from .scores import Scores
 
 LISTED = Path(__file__).parent / "claims.yaml"
@@ -98,7 +99,8 @@ def _runs(tables: Sequence[Scores], row: str, kind: str) -> list[Run]:
 
 
 def _better(a: list[Run], b: list[Run], without: str) -> Verdict:
-    """Whether a's BLEU is above b's, by the bootstrap over seeds and test MRs."""
+    """Whether a's BLEU is above b's, by the bootstrap over the seeds of both and test MRs."""
+    a, b = alike(a, b)
     if not a or not b:
         return Verdict(OPEN, note=without)
     sides = [[compare.kept(run.decoding) for run in runs] for runs in (a, b)]
@@ -111,7 +113,7 @@ def _better(a: list[Run], b: list[Run], without: str) -> Verdict:
         return Verdict(OPEN, note=f"its runs cannot be compared: {error}")
     verdict = HOLDS if claim.low > 0 else FAILS if claim.high < 0 else UNDECIDED
     interval = " to ".join(BLEU.shown(end, "+") for end in (claim.low, claim.high))
-    seeds = f"{len(a)} and {len(b)} seed{'s' if len(b) > 1 else ''}"
+    seeds = f"{len(a)} seed{'s' if len(a) > 1 else ''}"
     return Verdict(verdict, f"{BLEU.shown(claim.a - claim.b, '+')} BLEU", interval, seeds)
 
 

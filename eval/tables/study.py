@@ -28,9 +28,11 @@ seeds: their mean ± standard deviation, the interval that of the mean. Names: t
 with the MR's name to the letter, of all seeds.
 """
 CLAIMS_NOTE = """\
-Differences of mean scores. The bootstrap draws seeds and MRs; p is two-sided, with Holm's
-correction. Visible: the smallest true difference that such runs would show in four of five cases.
-Others: metrics whose intervals leave out 0; + where the first is better, - where it is worse.
+Differences of mean scores, over the seeds that both sides were run with: a seed is the same order
+of the data for all. The bootstrap draws seeds and MRs; p is two-sided, with Holm's correction; of
+one seed neither knows how far another would be. Visible: the smallest true difference that such
+runs would show in four of five cases. Others: metrics whose intervals leave out 0; + where the
+first is better, - where it is worse.
 """
 
 
@@ -159,9 +161,10 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
     heads, results = [], []
     for question, *kinds in table.definition["claims"]:
         chosen = [by_kind[kind] for kind in kinds if kind in by_kind]
-        sides = [[compare.kept(run.decoding) for run in group.runs] for group in chosen]
-        if len(sides) == 2 and None not in [*sides[0], *sides[1]]:
-            seeds = ", ".join(str(len(side)) for side in sides)
+        runs = alike(*(group.runs for group in chosen)) if len(chosen) == 2 else []
+        sides = [[compare.kept(run.decoding) for run in side] for side in runs]
+        if sides and sides[0] and None not in [*sides[0], *sides[1]]:
+            seeds = ", ".join(str(run.seed) for run in runs[0])
             heads.append([question, " - ".join(group.label for group in chosen), seeds])
             results.append(hierarchical(*sides))
     if not results:
@@ -177,6 +180,15 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
     head += ["others"]
     rule = "|---|---|---|---:|---:|---:|---:|---|"
     return ["", "## Claims", "", CLAIMS_NOTE, row_of(head), rule, *lines]
+
+
+def alike(a: list[Run], b: list[Run]) -> tuple[list[Run], list[Run]]:
+    """The runs of the seeds that both have, by seed."""
+    seeds = {run.seed for run in a} & {run.seed for run in b}
+    return tuple(
+        sorted((run for run in runs if run.seed in seeds), key=lambda run: run.seed)
+        for runs in (a, b)
+    )
 
 
 def _others(of_claim: dict[str, Claim], bleu: Metric) -> str:

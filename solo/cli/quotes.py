@@ -18,7 +18,7 @@ from eval.metrics import ALL
 from eval.tables import render
 from eval.tables.lines import Table, plain_rows
 from eval.tables.runs import Run
-from eval.tables.study import Group, groups_of, names_right
+from eval.tables.study import Group, alike, groups_of, names_right
 from solo.cli import listing
 from solo.cli.file_figures import figure, found, median, read
 from solo.cli.studies import definition, kind_of_entry, read_list
@@ -163,20 +163,28 @@ def score(method: str, metric: str, digits: str = "1") -> str:
     return f"{_mean(_group(method), metric) * ALL[metric].scale:.{digits}f}"
 
 
+def extent(method: str, metric: str, digits: str = "1") -> str:
+    """The lowest and the highest of a score over a method's seeds."""
+    values = [run.scores[_metric(metric)] for run in _group(method).runs]
+    ends = (ALL[_metric(metric)].scale * end for end in (min(values), max(values)))
+    return " to ".join(f"{end:.{digits}f}" for end in ends)
+
+
 def lead(first: str, second: str, metric: str = "BLEU") -> str:
-    """By how much one method's mean score is above another's, with its interval over test MRs and,
-    where there are several, seeds: that of the study's table if it has a claim about the two."""
+    """By how much one method's mean score is above another's over the seeds that both have, with
+    its interval over test MRs and, where there are several, seeds: that of the study's table if it
+    has a claim about the two."""
     name, groups = _metric(metric), [_group(method) for method in (first, second)]
-    a, b = (ALL[name].scale * _mean(group, name) for group in groups)
+    runs = alike(*(group.runs for group in groups))
+    a, b = (ALL[name].scale * fmean(run.scores[name] for run in side) for side in runs)
     study, _ = _study_and_name(first)
     ends = _interval_claimed(study, [group.label for group in groups], name)
     if ends is None:
-        sides = [[compare.kept(run.decoding) for run in group.runs] for group in groups]
+        sides = [[compare.kept(run.decoding) for run in side] for side in runs]
         found = hierarchical(*sides, samples=2000)[name]
         ends = ALL[name].scale * found.low, ALL[name].scale * found.high
-    several = any(len(group.runs) > 1 for group in groups)
-    over = "seeds and test MRs" if several else "the test MRs"
-    return f"{a - b:.1f} (95 % interval over {over} {ends[0]:.1f} to {ends[1]:.1f})"
+    over = "seeds and test MRs" if len(runs[0]) > 1 else "the test MRs, one seed"
+    return f"{a - b:.1f} (95 % interval over {over}: {ends[0]:.1f} to {ends[1]:.1f})"
 
 
 def _interval_claimed(study: str, labels: list[str], metric: str) -> tuple[float, float] | None:
@@ -217,7 +225,7 @@ def lambdas(method: str) -> str:
     for run in _group(method).runs:
         log = [e for e in records.read_log(run.directory) if any("lambda" in key for key in e)]
         values += [value for key, value in log[-1].items() if key.startswith("lambda")]
-    return f"{min(values):.2f} to {max(values):.2f}"
+    return f"{min(values):.2g} to {max(values):.2g}"
 
 
 def _metric(word: str) -> str:
@@ -252,7 +260,7 @@ def _group(name: str) -> Group:
 QUOTES: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
-        demo_table, demo_outputs, demo_listing, study_table, study_rates, score, lead, slots, names,
-        lambdas, figure, median, step_times, log_table,
+        demo_table, demo_outputs, demo_listing, study_table, study_rates, score, extent, lead,
+        slots, names, lambdas, figure, median, step_times, log_table,
     )
 }  # fmt: skip

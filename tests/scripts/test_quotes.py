@@ -45,7 +45,7 @@ def test_quotes_come_from_the_runs_files():
         line for line in table.splitlines() if line.startswith("| Does Solo match LoRA with")
     ]
     low, high = (float(x.strip().strip("−")) for x in claim.split(" | ")[4].split(" to "))
-    assert lead.endswith(f" {high:.1f} to {low:.1f})")
+    assert lead.endswith(f": {high:.1f} to {low:.1f})")
     [line] = [x for x in quotes.study_table().splitlines() if x.startswith("| LoRA (r=8) |")]
     assert f"| {len(lora)} | {fmean(lora):.2f} " in line
     assert (f" ± {stdev(lora):.2f} |" in line) if len(lora) > 1 else ("±" not in line)
