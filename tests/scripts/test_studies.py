@@ -166,3 +166,16 @@ def test_several_processes_do_what_one_does(at_hand, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["study.py", "run", *arguments, "--seconds", "0"])
     command.main()
     assert "the time is up" not in capsys.readouterr().err  # all of it was done
+    check_scored(at_hand / "2", found[1][0])
+
+
+def check_scored(home: Path, outputs: dict[str, bytes]) -> None:
+    """`score` makes the table and the pictures, and a page with every run's outputs."""
+    text, page = studies.score(NAME)
+    assert page.read_text(encoding="utf-8") == text and "| LoRA (r=8), 5 epochs | " in text
+    drawn = {path.name for path in home.glob("*.svg")}
+    assert {f"{NAME}-BLEU.svg", f"{NAME}-rates.svg", "table_loss.svg"} <= drawn
+    said = (home / "outputs.md").read_text(encoding="utf-8")
+    for table in outputs.values():
+        for source, output in (line.split("\t") for line in table.decode().splitlines()[1:]):
+            assert f"**{source}**" in said and f": {output}\n" in said
