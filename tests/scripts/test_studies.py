@@ -174,7 +174,7 @@ def check_scored(home: Path, outputs: dict[str, bytes]) -> None:
     text, page = studies.score(NAME)
     assert page.read_text(encoding="utf-8") == text and "| LoRA (r=8), 5 epochs | " in text
     drawn = {path.name for path in home.glob("*.svg")}
-    assert {f"{NAME}-BLEU.svg", f"{NAME}-rates.svg", "table_loss.svg"} <= drawn
+    assert {f"{NAME}-BLEU.svg", f"{home.name}-rates.svg", "table_loss.svg"} <= drawn
     said = (home / "outputs.md").read_text(encoding="utf-8")
     for table in outputs.values():
         for source, output in (line.split("\t") for line in table.decode().splitlines()[1:]):
