@@ -62,6 +62,19 @@ def test_the_content_of_a_file_decides_within_a_process_too(tmp_path, monkeypatc
     assert files.file_sha256.cache_info().hits >= 2
 
 
+def test_a_file_that_changed_just_now_is_read_again_though_its_times_are_alike(
+    tmp_path, monkeypatch
+):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+    status = os.stat(path)
+    with monkeypatch.context() as patched:  # a clock of the file system that stands still
+        patched.setattr(files.os, "stat", lambda *args, **options: status)
+        for content in (b"old", b"new"):
+            path.write_bytes(content)
+            assert files.file_sha256(path) == hashlib.sha256(content).hexdigest()
+
+
 def test_one_rate_has_one_name_however_it_is_written(config):
     names = {make_run(changed(config, train={"lr": lr})).name for lr in (1, 1.0)}
     assert len(names) == 1
