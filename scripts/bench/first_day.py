@@ -51,7 +51,8 @@ def plan(out: Path, share: float) -> list[Part]:
     device = ["scripts/checks/device.py", "--out"]
     return [
         Part("device", 150, [*device, str(out / "device.json"), "--no-compile"]),
-        Part("whole", 200, [*bench, "whole"]),
+        Part("whole", 150, [*bench, "whole"]),
+        Part("compiled", 140, [*bench, "compiled"]),
         Part("train", 150, [*bench, "train"]),
         Part("decode", 120, [*bench, "decode"]),
         Part("sweep", 90, [*bench, "sweep"]),

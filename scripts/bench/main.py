@@ -51,7 +51,8 @@ from solo.datasets import data
 from solo.datasets.data import Example
 from solo.runs import record
 
-PARTS = ("whole", "train", "profile", "sweep", "decode", "growth")  # in the order of their worth
+# In the order of their worth.
+PARTS = ("whole", "compiled", "train", "profile", "sweep", "decode", "growth")
 RANKS = (512, 128, 64, 32, 8)
 # the first block that a span-1 connection reaches over, from 0: none below needs gradients
 FIRST = 2
@@ -172,18 +173,16 @@ def growth_part(args) -> dict:
     return {"precision": precision, "growth": growth, "memory": found[start:]}
 
 
-def whole_runs(args, examples: list[Example]) -> list[dict]:
+def whole_runs(args, examples: list[Example], limits: dict[str, float], **recipe) -> list[dict]:
     """Five epochs of E2E's size from start to end, recording and validation included.
 
-    A run that takes longer than its limit is cut off, and its whole time is estimated.
+    A run that takes longer than its limit, in seconds, is cut off, and its whole time is estimated.
     """
     many = (examples * (46_733 // len(examples) + 1))[:46_733]
     train, valid, found = many[:42_061], many[42_061:], []
-    limits = (("S", S, 60.0), ("M", M, 25.0))
-    for name, shape, limit in limits[: 1 if args.device == "cpu" else 2]:
-        precision = args.precisions[-1]
-        limit *= args.share
-        result = whole_run(fresh(shape), train, valid, precision, limit)
+    for name, limit in limits.items():
+        shape, precision, limit = {"S": S, "M": M}[name], args.precisions[-1], limit * args.share
+        result = whole_run(fresh(shape), train, valid, precision, limit, **recipe)
         found.append({"backbone": name} | result)
     return found
 
@@ -241,9 +240,11 @@ def measure(args, path: Path) -> None:
     examples, prompts, source = real_data()
     found = files.read_json(path) if path.exists() else {}
     # five epochs of GPT-2 take a day on a CPU: measured there only where asked for
-    chosen = args.parts or (PARTS[1:] if on_cpu else PARTS)
+    chosen = args.parts or (PARTS[2:] if on_cpu else PARTS)
+    limits = {"S": 60.0} if on_cpu else {"S": 60.0, "M": 25.0}
     work = {
-        "whole": lambda: whole_runs(args, examples),
+        "whole": lambda: whole_runs(args, examples, limits),
+        "compiled": lambda: whole_runs(args, examples, {"S": 90.0}, compile=True),
         "train": lambda: train_part(args, examples),
         "profile": lambda: profile(args, examples),
         "sweep": lambda: sweep_part(args, examples),

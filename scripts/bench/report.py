@@ -26,6 +26,7 @@ def page(found: dict, before: dict | None = None) -> str:
     """The page of what was found, without the picture."""
     writers = {
         "whole": _whole,
+        "compiled": _whole,
         "train": _train,
         "sweep": _train,
         "decode": _decode,
@@ -55,6 +56,7 @@ COMPARED = (
 )
 TITLES = {
     "whole": "Five epochs of E2E, batch 4, recording and validation included.",
+    "compiled": "The same with compiled blocks (`train.compile=true`), compilation included.",
     "train": (
         "Batch 4, Solo r=128 s=0.4 unless said. `slower`: how many times longer than ours in the "
         "lower precision, round by round. `of floor`: the rate over that of the step's matrix "
@@ -144,9 +146,11 @@ def _whole(found: list[dict]) -> str:
          f"{one['device_gib']:.2f}" if one.get("device_gib") else ""]
         for one in found
     ]  # fmt: skip
-    return _table(
-        ["backbone", "steps", "seconds", "whole run, seconds", "first step, s", "device, GiB"], rows
-    )
+    head = ["backbone", "steps", "seconds", "whole run, seconds", "first step, s", "device, GiB"]
+    notes = [
+        f"\n\nGPT-2 {one['backbone']}: {note}" for one in found for note in one.get("notes", ())
+    ]
+    return _table(head, rows) + "".join(notes)
 
 
 def _decode(found: dict[str, list[dict]]) -> str:

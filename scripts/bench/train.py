@@ -15,11 +15,13 @@ from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from solo import files
 from solo.adapters import make_config
 from solo.backbones.fast import Packed, can_pack
 from solo.cli.timing import random_backbone
 from solo.datasets.data import Example
 from solo.training.batches import epoch_batches
+from solo.training.loop import LOG
 from solo.training.recipe import TrainConfig
 from solo.training.together import Run, train_runs
 
@@ -233,11 +235,14 @@ class _OutOfTime(Exception):
     pass
 
 
-def whole_run(model, examples, valid_examples, precision, limit: float) -> dict:
-    """Train Solo for the recipe's five epochs, at most `limit` seconds: what it took or would."""
+def whole_run(model, examples, valid_examples, precision, limit: float, **recipe) -> dict:
+    """Train Solo for the recipe's five epochs, at most `limit` seconds: what it took or would.
+
+    recipe: of TrainConfig. notes: why a fast way was not taken, where one was not.
+    """
     method, adapter = make_config(SOLO)
     attached = method.attach(model, adapter, SEED)
-    config = TrainConfig(precision=precision)
+    config = TrainConfig(precision=precision, **recipe)
     total, times = config.total_steps(len(examples)), [time.perf_counter()]
 
     def tick(done, total, info):
@@ -251,10 +256,12 @@ def whole_run(model, examples, valid_examples, precision, limit: float) -> dict:
             train_runs(model, [run], examples, valid_examples, tick)
         except _OutOfTime:
             pass
+        notes = [line["note"] for line in files.read_lines(Path(folder, LOG)) if "note" in line]
     spent, done = clock(model) - times[0], len(times) - 1
     half = times[done // 2 :]
     rest = (total - done) * (half[-1] - half[0]) / max(1, len(half) - 1)
     on_cpu = model.device.type == "cpu"
     device_gib = None if on_cpu else torch.accelerator.max_memory_allocated() / 2**30
     return {"steps": done, "of": total, "seconds": spent, "estimated_whole": spent + rest,
-            "first_step": times[1] - times[0], "device_gib": device_gib}  # fmt: skip
+            "first_step": times[1] - times[0], "device_gib": device_gib,
+            "notes": notes}  # fmt: skip

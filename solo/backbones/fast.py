@@ -6,9 +6,11 @@ mask works on a whole row of examples, whose parts never meet. `frozen_products`
 the same for less; training/loss.py has a third, the loss. Tests hold each to the plain path.
 """
 
+import itertools
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakValueDictionary
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +29,9 @@ class Packed:
     def __init__(self, weight: Tensor, dtype: torch.dtype, tokens: int):
         self.weight, self.dtype, self.tokens = weight.detach(), dtype, tokens
         self.forth = self.back = None
+        # A tensor, since a compiler takes numbers for constants: one compilation for each of them.
+        self.number = torch.tensor(next(_NUMBERS))
+        _PACKED[self.number.item()] = self
 
     def _pack(self, weight: Tensor) -> Tensor:
         return torch.ops.mkldnn._reorder_linear_weight(
@@ -45,6 +50,49 @@ class Packed:
             self.back = self._pack(self.weight)
         return torch.ops.mkldnn._linear_pointwise(gradient, self.back, None, "none", [], "")
 
+
+# A compiler cannot look into packed weights. For it a product with them is one operation, which
+# finds them by their number; they go with the run that packed them.
+_NUMBERS = itertools.count()
+_PACKED: WeakValueDictionary[int, Packed] = WeakValueDictionary()
+
+
+@torch.library.custom_op("solo::packed_product", mutates_args=())
+def packed_product(x: Tensor, bias: Tensor | None, number: Tensor, n_out: int) -> Tensor:
+    """x W + bias, (N, n_in) -> (N, n_out), with the packed weight of that number."""
+    return _PACKED[number.item()].times(x, bias)
+
+
+@torch.library.custom_op("solo::packed_gradient", mutates_args=())
+def packed_gradient(gradient: Tensor, number: Tensor, n_in: int) -> Tensor:
+    """gradient W^T, (N, n_out) -> (N, n_in)."""
+    return _PACKED[number.item()].times_transposed(gradient.contiguous())
+
+
+@packed_product.register_fake
+def _(x, bias, number, n_out):
+    return x.new_empty(x.shape[0], n_out)  # not len(x), a constant for a compiler
+
+
+@packed_gradient.register_fake
+def _(gradient, number, n_in):
+    return gradient.new_empty(gradient.shape[0], n_in)
+
+
+def _remember(ctx, inputs, output):
+    x, bias, number, _ = inputs
+    ctx.save_for_backward(number)
+    ctx.n_in = x.shape[1]
+
+
+def _differentiate(ctx, gradient):
+    wanted_x, wanted_bias, *_ = ctx.needs_input_grad
+    [number] = ctx.saved_tensors
+    of_x = packed_gradient(gradient, number, ctx.n_in) if wanted_x else None
+    return of_x, gradient.sum(0) if wanted_bias else None, None, None
+
+
+packed_product.register_autograd(_differentiate, setup_context=_remember)
 
 # Shape, dtype and rows of the products that this process has compared with torch's own, and whether
 # they are the same: the packed ones are private to torch, which promises nothing about them.
@@ -177,11 +225,16 @@ def _cast_product(weight: Tensor, module: nn.Module):
 
 def _product(packed: Packed, module: nn.Module):
     def forward(x: Tensor) -> Tensor:
-        bias = None if module.bias is None else module.bias.to(packed.dtype)
+        shape, bias = x.shape[:-1], None if module.bias is None else module.bias.to(packed.dtype)
         # In two dimensions: in more, oneDNN answers with a view, which autograd lets nobody add to
         # in place, as some of peft's layers do.
-        y = _Product.apply(x.to(packed.dtype).flatten(0, -2), bias, packed)
-        return y.unflatten(0, x.shape[:-1])
+        x = x.to(packed.dtype).flatten(0, -2)
+        if torch.compiler.is_compiling():
+            # That of a parameter, unlike other tensors' shapes, is a constant for a compiler.
+            y = packed_product(x, bias, packed.number, matrix_of(module).shape[1])
+        else:
+            y = _Product.apply(x, bias, packed)
+        return y.unflatten(0, shape)
 
     return forward
 

@@ -16,6 +16,7 @@ from solo.backbones.fast import cast_once, frozen_products
 from solo.datasets.data import Example
 from solo.training.batches import IGNORED, Batch, PackedBatch, collate, pack, pad, to_device
 from solo.training.checked import LIMITS, Loss, checked, same_draws, without_dropout
+from solo.training.compiled import compiled_blocks
 from solo.training.progress import Progress
 from solo.training.recipe import TrainConfig
 from solo.training.recorded import recorded
@@ -52,67 +53,65 @@ def training_loss(
     It takes the cheapest way through the backbone that the method and the device allow; all give
     the same but for rounding and the dropout's draws. On a CPU a batch is one row without padding,
     and what never changes is prepared once. On an accelerator every example has a row, in few
-    shapes, so that a step can be recorded as a CUDA graph and replayed (recorded.py). `packed:
-    false` is the plain path that both are tested against, and the one for methods that look at more
-    than one position. The first batches go the plain way too (checked.py); where that gives
-    something else it is taken from there on.
+    shapes, so that a step can be recorded as a CUDA graph and replayed (recorded.py). On either its
+    blocks can be compiled (compiled.py). `packed: false` is the plain path that all are tested
+    against, and the one for methods that look at more than one position. The first batches go the
+    plain way too (checked.py); where that gives something else it is taken from there on.
 
     parameters: all that are trained. total: the steps of the run, which decide whether it pays to
     record. note: told in one line why a fast way is not taken.
     """
-    on_cpu = model.device.type == "cpu"
     packed = config.packed and position_wise and backbone_of(model.config).PACKS
-    recording = (
-        model.device.type == "cuda" and packed and not config.compile and total >= RECORD_FROM
-    )
+    recording = model.device.type == "cuda" and packed and total >= RECORD_FROM
+    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     if not packed:
-        layout = collate
-    elif on_cpu and not config.compile:
-        layout = pack
+        layout, prepared = collate, nullcontext()
+    elif model.device.type == "cpu":
+        layout, prepared = pack, frozen_products(model, dtype)
     else:
         layout = partial(pad, multiple=32 if config.compile or recording else 1)
+        prepared = cast_once(model, dtype)
 
-    def loss_of(layout: Callable, function: Callable) -> Loss:
-        def loss(batches: list[list[Example]]) -> Tensor:
-            batch = to_device(layout(batches), model.device)
-            with autocast(model, config):
-                return function(model, batch, len(batches), config.label_smoothing)
+    def check(fast: Loss, slow: Loss, alike: Callable, n_batches: int, failed: str) -> Loss:
+        say = partial(_say, note, failed)
+        return checked(fast, slow, parameters, LIMITS[config.precision], alike, n_batches, say)
 
-        return loss
-
-    limits = LIMITS[config.precision]
-    plain, loss = loss_of(_plain, summed_loss), loss_of(layout, summed_loss)
+    loss = _stepwise(model, config, layout, summed_loss)
     if layout is not collate:
-        say = partial(_say, note, "the plain path is taken, slower but right: the fast one failed")
-        loss = checked(loss, plain, parameters, limits, partial(without_dropout, model), 1, say)
-    alike = partial(same_draws, model.device)
-    if config.compile:
-        # Dropout is drawn as without compilation, so that the two can be compared.
-        options = {"fallback_random": True} | ({} if on_cpu else {"triton.cudagraphs": True})
-        function = torch.compile(summed_loss, dynamic=True, options=options)
-        say = partial(_say, note, "the run goes on without torch.compile, slower: it failed")
-        fast = loss_of(layout, function)
-        loss = checked(fast, loss, parameters, limits, alike, RECORDED_CHECKS, say)
-    elif recording:
-        say = partial(_say, note, "the run goes on without CUDA graphs, slower: they failed")
-        fast = _recorded(model, config, layout)
-        loss = checked(fast, loss, parameters, limits, alike, RECORDED_CHECKS, say)
-
-    dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-    if layout is pack:
-        once = frozen_products(model, dtype)
-    else:
-        once = cast_once(model, dtype) if packed else nullcontext()
-    with once:
+        plain = _stepwise(model, config, _plain, summed_loss)
+        failed = "the plain path is taken, slower but right: the fast one failed"
+        loss = check(loss, plain, partial(without_dropout, model), 1, failed)
+    same, way = partial(same_draws, model.device), _recorded if recording else _stepwise
+    with prepared, compiled_blocks(model) if config.compile else nullcontext() as compiled:
+        if recording:
+            failed = "the run goes on without CUDA graphs, slower: they failed"
+            loss = check(
+                way(model, config, layout, summed_loss), loss, same, RECORDED_CHECKS, failed
+            )
+        if config.compile:
+            failed = "the run goes on without torch.compile, slower: it failed"
+            fast = way(model, config, layout, compiled(summed_loss))
+            loss = check(fast, loss, same, RECORDED_CHECKS, failed)
         yield loss
 
 
-def _recorded(model, config: TrainConfig, layout: Callable) -> Loss:
-    """The loss of batches by CUDA graphs, one for each shape and number of runs."""
+def _stepwise(model, config: TrainConfig, layout: Callable, function: Callable) -> Loss:
+    """The loss of batches by `function`, as summed_loss is one; each operation launched apart."""
+
+    def loss(batches: list[list[Example]]) -> Tensor:
+        batch = to_device(layout(batches), model.device)
+        with autocast(model, config):
+            return function(model, batch, len(batches), config.label_smoothing)
+
+    return loss
+
+
+def _recorded(model, config: TrainConfig, layout: Callable, function: Callable) -> Loss:
+    """The same by CUDA graphs, one for each shape and number of runs."""
 
     def summed(model: nn.Module, batch: Batch, runs: int) -> Tensor:
         with autocast(model, config):
-            return summed_loss(model, batch, runs, config.label_smoothing)
+            return function(model, batch, runs, config.label_smoothing)
 
     graphs: dict[int, Callable] = {}
 

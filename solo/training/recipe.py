@@ -23,7 +23,7 @@ class TrainConfig:
     label_smoothing: float = 0.1
     precision: str = "fp32"
     packed: bool = True  # batches without padding
-    compile: bool | None = None  # torch.compile; None: no. A GPU's steps are recorded without it
+    compile: bool | None = None  # the blocks, by torch.compile; None: no
     valid_batch_size: int | None = None  # None: 16 on a CPU, 64 elsewhere
     log_every: int = 100
     save_every: int = 1000

@@ -6,6 +6,7 @@ import torch
 from solo.adapters import make_config
 from solo.adapters.shared.schedule import to_inject, to_merge
 from solo.training.batches import pad
+from solo.training.compiled import compiled_blocks
 from solo.training.loop import train
 from solo.training.loss import summed_loss
 from solo.training.recipe import TrainConfig, follow, make_optimizer
@@ -232,14 +233,17 @@ def test_the_optimizer_follows():
     assert not any(before[name] in optimizer.state for name in gone)
 
 
-def test_a_compiled_step_sees_the_events():
+def test_a_compiled_step_sees_the_events(monkeypatch):
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **_: compile_(f, dynamic=True, backend="eager"))
     model, batch = make_model(3), pad([TRAIN[:2]], multiple=8)
     attached = made(model, "imlor2c", merges=1, injections=1)
     attached.start(10)
-    compiled = torch.compile(summed_loss, dynamic=True, backend="eager")
-    for step in (1, 2):
-        redraw(attached, step)
-        expected = summed_loss(model, batch, 1, 0.1).item()
-        assert compiled(model, batch, 1, 0.1).item() == pytest.approx(expected, rel=1e-5)
-        attached.after_step(step)
+    with compiled_blocks(model) as compiled:
+        fast = compiled(summed_loss)
+        for step in (1, 2):
+            redraw(attached, step)
+            expected = summed_loss(model, batch, 1, 0.1).item()
+            assert fast(model, batch, 1, 0.1).item() == pytest.approx(expected, rel=1e-5)
+            attached.after_step(step)
     assert len(attached.events) == 2

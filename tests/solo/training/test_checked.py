@@ -82,9 +82,9 @@ def test_a_right_path_is_taken_and_nothing_is_told(tmp_path, recwarn):
     assert not [w for w in recwarn if w.category is RuntimeWarning]
 
 
-def compiled_loss(monkeypatch, backend, note):
-    """training_loss of a run of Solo with dropout, "compiled" by `backend`, a function."""
-    monkeypatch.setattr(torch, "compile", lambda function, **_: backend(function))
+def compiled_loss(monkeypatch, compile_, note):
+    """training_loss of a run of Solo with dropout, its blocks "compiled" by `compile_`."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: compile_(function))
     model = make_model()
     method, config = make_config({"name": "solo", "rank": 4, "dropout": 0.3})
     attached = method.attach(model, config, 1)
@@ -98,15 +98,17 @@ def compiled_loss(monkeypatch, backend, note):
 
 
 def test_a_compiled_step_that_goes_wrong_later_is_found_out(monkeypatch):
-    """As a CUDA graph that is right when recorded and reads old inputs when it is replayed."""
+    """As a CUDA graph that is right when recorded and reads something old when it is replayed."""
     calls, notes = [], []
 
-    def stale(function):
-        def first_inputs(model, batch, *rest):
-            calls.append(batch)
-            return function(model, calls[0] if len(calls) > 3 else batch, *rest)
+    def stale(block):
+        def forward(x, *args, **options):
+            calls.append(x)
+            return (
+                1.1 * block(x, *args, **options) if len(calls) > 20 else block(x, *args, **options)
+            )
 
-        return first_inputs
+        return forward
 
     with compiled_loss(monkeypatch, stale, notes.append) as summed:
         values = [summed([TRAIN[i : i + 4]]).item() for i in (0, 4, 8, 12)]
@@ -116,6 +118,34 @@ def test_a_compiled_step_that_goes_wrong_later_is_found_out(monkeypatch):
         summed([TRAIN[:4]])
         expected = summed([TRAIN[4:8]])
     assert len(notes) == 1 and all(map(math.isfinite, [*values, expected.item()]))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("options", [{"name": "solo", "rank": 4}, {"name": "lora", "rank": 2}])
+def test_one_compilation_serves_all_blocks_and_sizes(tmp_path, monkeypatch, options, precision):
+    """Twice: below the first adapter no gradient is wanted. Packed products are in it."""
+    graphs, compile_ = [], torch.compile
+
+    def counting(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    def traced(function, dynamic, options):
+        return compile_(function, dynamic=dynamic, backend=counting)
+
+    monkeypatch.setattr(torch, "compile", traced)
+    monkeypatch.setattr(loss_module, "RECORDED_CHECKS", 2)
+    recipe = {"max_steps": 4, "warmup_steps": 0, "precision": precision}
+    plain, _ = run(tmp_path / "plain", options, **recipe)
+    assert not graphs
+    got, _ = run(tmp_path / "compiled", options, compile=True, **recipe)
+    assert not read(tmp_path / "compiled", "note") and 1 <= len(graphs) <= 2
+    if fast.can_pack(
+        torch.device("cpu"), getattr(torch, {"fp32": "float32", "bf16": "bfloat16"}[precision])
+    ):
+        assert "packed_product" in graphs[0].print_readable(print_output=False)
+    for name, parameter in plain.items():
+        torch.testing.assert_close(got[name], parameter, rtol=1e-3, atol=1e-5)
 
 
 def test_a_check_changes_no_draw(monkeypatch):
