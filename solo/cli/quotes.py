@@ -6,6 +6,7 @@ has the two marks on lines of their own. KIND is a function of QUOTES, WORDS its
 """
 
 import functools
+import math
 import re
 import tempfile
 from collections.abc import Callable
@@ -214,6 +215,20 @@ def slots(method: str, what: str, form: str = "count") -> str:
     return f"{count:,}" if form == "count" else f"{100 * count / sum(of_all):.1f} %"
 
 
+def brevity(method: str, what: str) -> str:
+    """The lowest and the highest over a method's seeds: words of an output (what: words), as BLEU
+    counts them, or BLEU without its penalty for short outputs (what: precision)."""
+    values = []
+    for run in _group(method).runs:
+        counts = compare.kept(run.decoding).statistics["BLEU"]
+        length, closest = counts[:, 0].sum(), counts[:, 1].sum()  # eval/metrics/bleu.py
+        penalty = min(1.0, math.exp(1 - closest / length))
+        values.append(
+            length / len(counts) if what == "words" else 100 * run.scores["BLEU"] / penalty
+        )
+    return " to ".join(sorted({f"{end:.1f}" for end in (min(values), max(values))}, key=float))
+
+
 def names(method: str) -> str:
     """The share of outputs that have the MR's name, of all seeds."""
     return names_right(_group(method).runs)
@@ -261,6 +276,6 @@ QUOTES: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
         demo_table, demo_outputs, demo_listing, study_table, study_rates, score, extent, lead,
-        slots, names, lambdas, figure, median, step_times, log_table,
+        slots, brevity, names, lambdas, figure, median, step_times, log_table,
     )
 }  # fmt: skip

@@ -55,6 +55,19 @@ def test_quotes_come_from_the_runs_files():
     )
 
 
+def test_brevity_is_that_of_the_outputs():
+    """BLEU's words are nearly those between blanks; of full outputs it takes nothing off."""
+    runs = (ROOT / "results/standin12/runs").glob("*.json")
+    chosen = [p for p in runs if json.loads(p.read_text())["rows.json"] == ["table1/lora_s"]]
+    texts = [p.with_suffix(".tsv").read_text().splitlines()[1:] for p in chosen]
+    words = [fmean(len(line.split("\t")[1].split()) for line in text) for text in texts]
+    found = [float(end) for end in quotes.brevity("lora", "words").split(" to ")]
+    assert found == pytest.approx([min(words), max(words)], rel=0.02)
+    full, bleu = quotes.brevity("full", "precision"), quotes.extent("full", "BLEU")
+    ends = [[float(end) for end in text.split(" to ")] for text in (full, bleu)]
+    assert ends[0] == pytest.approx(ends[1], abs=0.3)
+
+
 BENCH = ROOT / "results/bench"
 FIELDS = {
     "values": [{"name": "a b", "two words": 1.5, "ok": True}, {"name": "c", "ok": False}],
