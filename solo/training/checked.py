@@ -15,9 +15,8 @@ from solo.datasets.data import Example
 
 Loss = Callable[[list[list[Example]]], Tensor]  # the batches of K runs -> the loss of each, (K,)
 # By precision, what may differ: the loss, relatively; each gradient, as the norm of the difference
-# over that of the gradient. Rounding makes 1e-7 and 3e-6 in fp32, 4e-5 and 3e-2 in bf16; on a
-# planted backbone (solo/standin/planted.py), whose first block is steep, up to 2.3e-1.
-LIMITS = {"fp32": (1e-4, 1e-3), "bf16": (1e-2, 4e-1)}
+# over that of the gradient. Rounding makes 1e-7 and 3e-6 in fp32, 4e-5 and 3e-2 in bf16.
+LIMITS = {"fp32": (1e-4, 1e-3), "bf16": (1e-2, 2e-1)}
 SMALL = 5e-2  # of all gradients' norm: below it a gradient is measured by that, not by its own
 
 
