@@ -145,7 +145,7 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
             if len(sides) < 2 or None in sides:
                 continue
             differences = compare.compare(*sides)
-            cells = [_difference(differences.get(metric.name), metric) for metric in metrics]
+            cells = [difference(differences.get(metric.name), metric) for metric in metrics]
             lines.append(row_of([group.label, str(run.seed), *cells]))
     if not lines:
         return []
@@ -201,12 +201,12 @@ def _others(of_claim: dict[str, Claim], bleu: Metric) -> str:
     return ", ".join(texts) or "none"
 
 
-def _difference(difference: compare.Difference | None, metric: Metric) -> str:
-    if difference is None:
+def difference(found: compare.Difference | None, metric: Metric) -> str:
+    """A difference of one metric with its interval and p, as tables show it."""
+    if found is None:
         return MISSING
-    low, high = (metric.shown(end, "+") for end in (difference.low, difference.high))
-    middle = metric.shown(difference.a - difference.b, "+")
-    return f"{middle} [{low}, {high}] p={difference.p:.4f}"
+    low, high = (metric.shown(end, "+") for end in (found.low, found.high))
+    return f"{metric.shown(found.a - found.b, '+')} [{low}, {high}] p={found.p:.4f}"
 
 
 def _trainings(groups: list[Group]) -> list[str]:

@@ -1,13 +1,15 @@
 """Studies as configs/study lists them: resolved into a file, and scored."""
 
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from eval import samples
 from eval.report import pictures
 from eval.report.scores import of_table
+from eval.tables import neighbours
 from eval.tables.lines import Table
 from eval.tables.packed import lacks_scores, score_again
 from eval.tables.report import page_of, write_figures, write_table
@@ -24,6 +26,7 @@ from solo.runs.run import make_run, open_run
 from solo.runs.study import Job, Study, write_study
 
 STUDIES = Path("data/study")
+NEIGHBOURS = "neighbours"  # of a study's home: whole runs at the rates beside the chosen ones
 SPLITS = ("train", "valid", "test")
 N_OUTPUTS = 10  # of each run, in outputs.md
 
@@ -75,17 +78,14 @@ def resolve(name: str, overrides: Sequence[str], carried: bool = False) -> Study
         trains = [replace(config.train, lr=float(rate)) for rate in rates]
         return [replace(config, train=train) for train in trains]
 
-    jobs = [
-        Job(
-            member,
-            group,
-            listed["rates_of"].get(member, member),
-            replace(configuration(member), seed=seed),
-        )
-        for group, members in listed["groups"].items()
-        for seed in members["seeds"]
-        for member in members["names"]
-    ]
+    def of_group(group: str, entry: dict) -> Iterator[Job]:
+        neighbours = (-1, 1) if entry.get("neighbours") else (0,)
+        folder = {"runs_dir": f"{listed['home']}/{NEIGHBOURS}"} if entry.get("neighbours") else {}
+        for seed, member, side in itertools.product(entry["seeds"], entry["names"], neighbours):
+            config = replace(configuration(member), seed=seed, **folder)
+            yield Job(member, group, listed["rates_of"].get(member, member), config, side)
+
+    jobs = [job for group, entry in listed["groups"].items() for job in of_group(group, entry)]
     wanted = {job.rate_of for job in jobs} & listed["rates"].keys()
     sweeps = {
         member: of_sweep(member, rates)
@@ -153,19 +153,24 @@ def score(name: str) -> tuple[str, Path]:
     home = Path(listed["home"])
     references = compose_row(listed["against"], listed["overrides"]).evaluate
     decoded = []
-    for path in sorted((home / "runs").glob("*/environment.json")):
+    folders = [home / "runs", home / NEIGHBOURS]
+    for path in [path for folder in folders for path in sorted(folder.glob("*/environment.json"))]:
         run = open_run(path.parent)
         if not Path(run.config.evaluate.references).is_file():  # it ran elsewhere
             run = open_run(path.parent, replace(run.config, evaluate=references))
         if record.stage_record(run.decoding, "decode"):
             decoded.append(run)
     evaluate_runs(decoded)
-    _score_packed(home / "runs", Path(references.references))
+    for folder in folders:
+        _score_packed(folder, Path(references.references))
     table = table_of(name, home / "runs", definition(name))
     write_figures(table, home)
     _write_pictures(table, home)
     if page := outputs_page(table):
         files.write_output(home / "outputs.md", page)
+    if (home / NEIGHBOURS).is_dir():
+        beside = table_of(name, home / NEIGHBOURS, definition(name))
+        files.write_output(home / f"{NEIGHBOURS}.md", neighbours.markdown(table, beside))
     return write_table(table, home), page_of(table, home)
 
 

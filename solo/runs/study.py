@@ -21,12 +21,14 @@ from solo.runs.together import sharing
 
 @dataclass(frozen=True)
 class Job:
-    """A run of a study. rate_of: the name whose sweep chooses its rate, if that has one."""
+    """A run of a study. rate_of: the name whose sweep chooses its rate, if that has one;
+    neighbour: -1 or 1 for the next lower or higher rate of that sweep instead."""
 
     name: str
     group: str
     rate_of: str
     config: RunConfig
+    neighbour: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,7 @@ class Study:
 
 def write_study(path: Path, study: Study) -> None:
     """Write a study as JSON."""
-    jobs = [
-        {"name": j.name, "group": j.group, "rate_of": j.rate_of, "config": to_values(j.config)}
-        for j in study.jobs
-    ]
+    jobs = [vars(job) | {"config": to_values(job.config)} for job in study.jobs]
     write_json(
         path,
         {
@@ -166,7 +165,8 @@ def rates_file(study: Study, name: str) -> Path:
 
 
 def at_its_rate(study: Study, job: Job) -> RunConfig:
-    """The job's configuration with the chosen rate. ValueError if its sweep gave none."""
+    """The job's configuration with the chosen rate, or its neighbour. ValueError if its sweep gave
+    none."""
     chosen: Mapping | None = None
     if rates_file(study, job.rate_of).exists():
         chosen = read_json(rates_file(study, job.rate_of))
@@ -174,4 +174,11 @@ def at_its_rate(study: Study, job: Job) -> RunConfig:
         raise ValueError("no rate trained to its end; try lower ones")
     if chosen is None:
         return job.config
-    return replace(job.config, train=replace(job.config.train, lr=chosen["best"]))
+    tried = sorted(lr for lr, _ in chosen["valid_losses"])
+    place = tried.index(chosen["best"]) + job.neighbour
+    check(
+        0 <= place < len(tried),
+        f"the best rate of {job.rate_of}, {chosen['best']:g}, is at the edge of those tried; "
+        "make its grid wider",
+    )
+    return replace(job.config, train=replace(job.config.train, lr=tried[place]))

@@ -15,6 +15,7 @@ from eval.claims import Claim
 from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.metrics.statistics import save
+from eval.tables import neighbours
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
 from eval.tables.study import _others
@@ -167,6 +168,26 @@ def test_runs_with_other_rates_are_apart(tmp_path):
     text = write_table(study_table(tmp_path), tmp_path / "out")
     for lr in ("0.001", "0.002"):
         assert cells(text, f"LoRA (r=8), 2 steps, lr {lr}")[2:4] == [lr, "1"]
+
+
+def test_whole_runs_beside_the_chosen_rate(tmp_path):
+    """By rate, of the same row, variant and seed alone, each against the chosen one's run."""
+    chosen, beside = tmp_path / "runs", tmp_path / "neighbours"
+    for seed in (1, 2):
+        make(chosen, f"lora{seed}", "lora", ROUGE, seed, lr=3e-3)
+    make(chosen, "solo", "solo", ROUGE, lr=3e-3)
+    make(chosen, "dev", "solo", ROUGE, lr=3e-3, adapter={"variant": "devcode"})
+    worse = {"BLEU": 0.5}
+    make(beside, "above", "lora", ROUGE, lr=1e-2, scores=worse)
+    make(beside, "below", "lora", ROUGE, lr=1e-3)
+    make(beside, "of dev", "solo", ROUGE, lr=1e-2, adapter={"variant": "devcode"})
+    page = neighbours.markdown(study_table(chosen), study_table(beside))
+    lora = [cells(page, "LoRA (r=8)", number) for number in range(3)]
+    assert [line[1:3] for line in lora] == [["1", "0.001"], ["1", "**0.003**"], ["1", "0.01"]]
+    assert lora[2][3] == "50.00" and {line[-2] for line in lora} == {"0.800"}
+    assert lora[1][-1] == "" and lora[0][-1] == lora[2][-1] == "+0.00 [+0.00, +0.00] p=1.0000"
+    dev = [cells(page, "Solo (r=128, s=0.4), devcode", number)[2] for number in (0, 1)]
+    assert dev == ["**0.003**", "0.01"] and page.count("| Solo") == 2
 
 
 def test_what_trains_nothing_has_no_rate(tmp_path):

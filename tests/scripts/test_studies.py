@@ -21,11 +21,12 @@ def test_a_list_becomes_a_study_that_any_machine_can_read():
     study = studies.resolve(NAME, ["train.log_every=9"], carried=True)
     listed = studies.read_list(NAME)
     assert study.carried and study.home == Path("results/standin12")
-    assert [(job.name, job.config.seed) for job in study.jobs] == [
-        (name, seed)
+    assert [(job.name, job.config.seed, job.neighbour) for job in study.jobs] == [
+        (name, seed, side)
         for group in listed["groups"].values()
         for seed in group["seeds"]
         for name in group["names"]
+        for side in ((-1, 1) if "neighbours" in group else (0,))
     ]
     for job in study.jobs:
         paths = [job.config.model.path, job.config.runs_dir, job.config.data.train_path]
@@ -34,6 +35,8 @@ def test_a_list_becomes_a_study_that_any_machine_can_read():
         assert job.config.model.path == "data/backbones/standin12"
         assert job.config.train.log_every == 9 and job.config.train.precision == "bf16"
         assert job.config.row == listed["names"][job.name]["row"]
+        folder = "neighbours" if job.neighbour else "runs"
+        assert job.config.runs_dir == f"results/standin12/{folder}"
         assert job.rate_of in study.sweeps or job.name == "none"
     assert study.sweeps.keys() == listed["rates"].keys()
     for name, rates in listed["rates"].items():
@@ -69,11 +72,17 @@ def test_a_list_that_does_not_resolve(name, overrides, text):
 
 @pytest.fixture
 def at_hand(tmp_path, monkeypatch, checkpoint_dir) -> Path:
-    """Two names of the list, generated data, all places of a study below tmp_path."""
+    """Two names of the list, generated data, all places of a study below tmp_path.
+
+    The middle one of LoRA's rates is the best: the others hardly move it, or move it away.
+    """
     write_demo_data(tmp_path / "data", train_rows=12, valid_rows=9, test_mrs=3)
     listed = studies.read_list(NAME) | {"home": str(tmp_path / "home")}
-    listed["groups"] = {"a": {"names": ["lora", "solo"], "seeds": [1]}}
-    listed["rates"] = {"lora": [1e-3, 1e-2]}
+    listed["groups"] = {
+        "a": {"names": ["lora", "solo"], "seeds": [1]},
+        "b": {"names": ["lora"], "seeds": [1], "neighbours": True},
+    }
+    listed["rates"] = {"lora": [1e-7, 1e-2, 1e5]}
     listed["overrides"] = [
         "model=standin12", f"model.path={checkpoint_dir}", f"data.dir={tmp_path}/data",
         "data.sha256={train: null, valid: null, test: null}",
@@ -159,9 +168,9 @@ def test_several_processes_do_what_one_does(at_hand, monkeypatch, capsys):
         monkeypatch.setattr("sys.argv", ["study.py", "run", *arguments])
         command.main()
         home = at_hand / number
-        outputs = {p.parts[-4]: p.read_bytes() for p in home.glob("runs/*/decode/*/*.tsv")}
+        outputs = {p.parts[-4]: p.read_bytes() for p in home.glob("*/*/decode/*/*.tsv")}
         found.append((outputs, (home / "rates" / "lora.json").read_bytes()))
-        assert len(outputs) == 2 and (at_hand / f"out{number}" / "study_0.tar").exists()
+        assert len(outputs) == 4 and (at_hand / f"out{number}" / "study_0.tar").exists()
     assert found[0] == found[1]
     monkeypatch.setattr("sys.argv", ["study.py", "run", *arguments, "--seconds", "0"])
     command.main()
@@ -170,12 +179,16 @@ def test_several_processes_do_what_one_does(at_hand, monkeypatch, capsys):
 
 
 def check_scored(home: Path, outputs: dict[str, bytes]) -> None:
-    """`score` makes the table and the pictures, and a page with every run's outputs."""
+    """`score` makes the table and the pictures, a page with every run's outputs, and one with the
+    rates beside the chosen one."""
     text, page = studies.score(NAME)
     assert page.read_text(encoding="utf-8") == text and "| LoRA (r=8), 5 epochs | " in text
     drawn = {path.name for path in home.glob("*.svg")}
     assert {f"{NAME}-BLEU.svg", f"{home.name}-rates.svg", "table_loss.svg"} <= drawn
+    beside = (home / "neighbours.md").read_text(encoding="utf-8")
+    rates = [line.split(" | ")[2] for line in beside.splitlines() if "LoRA (r=8)" in line]
+    assert rates == ["1e-07", "**0.01**", "100000"]
     said = (home / "outputs.md").read_text(encoding="utf-8")
-    for table in outputs.values():
+    for table in [outputs[path.parent.name] for path in home.glob("runs/*/environment.json")]:
         for source, output in (line.split("\t") for line in table.decode().splitlines()[1:]):
             assert f"**{source}**" in said and f": {output}\n" in said

@@ -12,7 +12,7 @@ import pytest
 from solo import files
 from solo.runs import carry, record, runner, stages
 from solo.runs.run import make_run
-from solo.runs.study import Job, Study, portions, read_study, work, write_study
+from solo.runs.study import Job, Study, at_its_rate, portions, read_study, work, write_study
 from tests.solo.runs.conftest import changed, quiet
 from tests.solo.runs.test_runner import of, silent
 
@@ -152,6 +152,20 @@ def moved(config):
 def test_a_study_is_what_was_written(study, tmp_path):
     write_study(tmp_path / "study.json", study)
     assert read_study(tmp_path / "study.json") == study
+
+
+def test_the_rates_beside_the_best(study):
+    """By size, whatever the order in which they were tried; none beside the highest and lowest."""
+    path = study.home / "rates" / "lora.json"
+    tried = [(3e-3, 1.2), (1e-3, 1.3), (1e-2, None), (3e-4, 1.5)]
+    files.write_json(path, {"best": 3e-3, "valid_losses": tried})
+    [job] = (job for job in study.jobs if job.name == "lora")
+    beside = [at_its_rate(study, replace(job, neighbour=side)) for side in (-1, 0, 1)]
+    assert [config.train.lr for config in beside] == [1e-3, 3e-3, 1e-2]
+    for best, side in ((3e-4, -1), (1e-2, 1)):
+        files.write_json(path, {"best": best, "valid_losses": tried})
+        with pytest.raises(ValueError, match=f"the best rate of lora, {best:g}, is at the edge"):
+            at_its_rate(study, replace(job, neighbour=side))
 
 
 def test_portions_and_bad_choices(study):

@@ -1,0 +1,50 @@
+"""Whole runs at the rates beside the one that a sweep chose: was the choice of short runs right?"""
+
+from collections import defaultdict
+
+from .. import compare
+from ..metrics.metric import Metric
+from ..records import read_log
+from .lines import Table, metrics_of
+from .render import MISSING, left_out_section, row_of
+from .runs import Run
+from .study import difference, groups_of
+
+NOTE = """\
+Every number is of a stand-in backbone; none is a reproduction. A sweep of short runs chose the rate
+in bold. Beside it stand whole runs of the same seed at the next lower and the next higher rate of
+that sweep. Difference: of BLEU to the chosen rate's run, with the 95 % interval and the two-sided p
+of a paired bootstrap over the test MRs.
+"""
+
+
+def markdown(table: Table, beside: Table) -> str:
+    """The page. table: the study's; beside: the same with the runs at the neighbours' rates."""
+    metrics = metrics_of(beside)
+    heads = ["stand-in", "seed", "rate", *(m.head for m in metrics), "validation loss"]
+    lines = [f"# Beside the chosen rates: {table.definition['title']}", "", NOTE]
+    lines += [row_of([*heads, "difference"]), "|---|" + "---:|" * len(heads)]
+    others = defaultdict(list)
+    for group in groups_of(beside):
+        others[group.kind] += group.runs
+    for group in groups_of(table):
+        for chosen in group.runs:
+            alike = [run for run in others[group.kind] if run.seed == chosen.seed]
+            for run in sorted([chosen, *alike], key=lambda run: run.lr) if alike else []:
+                lines.append(_line(group.label, run, chosen, metrics))
+    return "\n".join(lines + left_out_section(beside)) + "\n"
+
+
+def _line(label: str, run: Run, chosen: Run, metrics: list[Metric]) -> str:
+    rate = f"**{run.lr:g}**" if run is chosen else f"{run.lr:g}"
+    shown = [m.shown(run.scores[m.name]) if m.name in run.scores else MISSING for m in metrics]
+    losses = [entry["valid_loss"] for entry in read_log(run.directory) if "valid_loss" in entry]
+    loss = f"{losses[-1]:.3f}" if losses else MISSING
+    found = "" if run is chosen else _to(chosen, run, metrics[0])
+    return row_of([label, str(run.seed), rate, *shown, loss, found])
+
+
+def _to(chosen: Run, run: Run, metric: Metric) -> str:
+    sides = [compare.kept(one.decoding) for one in (run, chosen)]
+    found = None if None in sides else compare.compare(*sides).get(metric.name)
+    return difference(found, metric)
