@@ -23,7 +23,7 @@ TRACKED = subprocess.run(
 PLACES = {*TRACKED, *(str(parent) for file in TRACKED for parent in Path(file).parents)}
 IGNORED = [line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()]
 # Written by a command and committed once somebody has run it.
-GENERATED = ("results/bench/cuda.md", "results/figures", "results/tables/family.md")
+GENERATED = ("results/figures", "results/tables/family.md")
 TEXT = [
     file
     for file in TRACKED

@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 # Pages, what they are about, and the words of their tables' badge.
 PAGES = {
     "standin12/README.md": "standin12, stand-in, no reproduction",
+    "standin12/protocol.md": "standin12, stand-in, no reproduction",
     "standin12/table.md": "standin12, stand-in, no reproduction",
     "standin12_webnlg/README.md": "standin12 on WebNLG, stand-in, no reproduction",
     "standin12_webnlg/table.md": "standin12 on WebNLG, stand-in, no reproduction",
@@ -16,7 +17,7 @@ PAGES = {
     "tables/params.md": "counts, no run needed",
     "inconsistencies.md": "the paper's own figures",
     "bench/cpu.md": "speed, random weights",
-    "bench/gpu.md": "speed, random weights",
+    "bench/cuda.md": "speed, random weights",
 }
 RULE = re.compile(r"^\|(\s*:?-+:?\s*\|)+\s*$")
 INLINE = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*|!?\[([^\]]*)\]\(([^)\s]*)\)")

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, stdev
+from statistics import median as middle
 
 from eval import compare, records, samples
 from eval.claims import hierarchical
@@ -31,7 +32,7 @@ MARK = re.compile(r"<!-- quote: ([^>]*?) -->(.*?)<!-- end -->", re.DOTALL)
 PAGES = (  # that quote
     "README.md", "data/backbones/standin12/README.md", "docs/scores.md", "docs/speed.md",
     "docs/walks.md", "results/collapse/README.md", "results/standin12/README.md",
-    "results/standin12_webnlg/README.md",
+    "results/standin12/protocol.md", "results/standin12_webnlg/README.md",
 )  # fmt: skip
 DEMO = ROOT / "results/demo/kept"  # the demo's runs, packed
 STUDY = "standin12"  # of a run, unless its name is STUDY/NAME
@@ -158,6 +159,20 @@ def study_rates(study: str = STUDY) -> str:
     return "\n".join(lines)
 
 
+def hours(study: str = STUDY) -> str:
+    """How many whole runs a study has, and what training and decoding took, as recorded."""
+    spent = []
+    for run in (run for group in groups_of(_table(study)) for run in group.runs if run.n_params):
+        stages = {"train": run.directory, "decode": run.decoding}
+        records_of = {stage: records.read(stages[stage], records.ENVIRONMENT) for stage in stages}
+        spent.append(sum(records_of[stage][stage]["seconds"] for stage in stages) / 3600)
+    minutes = " to ".join(f"{60 * end:.0f}" for end in (min(spent), max(spent)))
+    return (
+        f"{len(spent)} whole runs in {sum(spent):.1f} hours of one core, {minutes} minutes each "
+        f"(median {60 * middle(spent):.0f})"
+    )
+
+
 def score(method: str, metric: str, digits: str = "1") -> str:
     """The mean of a score over a method's seeds, as tables scale it; `_` in it for a space."""
     metric = _metric(metric)
@@ -275,7 +290,7 @@ def _group(name: str) -> Group:
 QUOTES: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
-        demo_table, demo_outputs, demo_listing, study_table, study_rates, score, extent, lead,
-        slots, brevity, names, lambdas, figure, median, step_times, log_table,
+        demo_table, demo_outputs, demo_listing, study_table, study_rates, hours, score, extent,
+        lead, slots, brevity, names, lambdas, figure, median, step_times, log_table,
     )
 }  # fmt: skip

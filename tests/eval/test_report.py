@@ -327,6 +327,10 @@ def test_tables_of_a_markdown_page():
     assert str(pages.rich("`x<y` **b** [1](u)")) == "<code>x&lt;y</code> <strong>b</strong> 1"
 
 
+def test_the_report_shows_a_table_of_every_page_that_it_names():
+    assert {found.page for found in pages.read_pages(ROOT / "results")} == set(pages.PAGES)
+
+
 def test_a_text_cut_at_its_marks():
     text, marks = "😀 ab cd", [[3, 5, "s", "right"], [4, 6, "s", "wrong"], [-1, -1, "t", "missing"]]
     assert runs.pieces(text, marks) == [("😀 ", "", ""), ("ab", "right", "s"), (" cd", "", "")]

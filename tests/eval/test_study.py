@@ -139,15 +139,16 @@ def test_fewer_slot_errors_are_better():
     assert escaped("SER ↓") == r"SER $\downarrow$"
 
 
-def test_the_page_says_what_sweeps_and_runs_gave():
+def test_the_pages_say_what_sweeps_and_runs_gave():
     """Every loss of a sweep, its best rate in bold, and every score of the table."""
     home = ROOT / "results" / "standin12"
-    page = (home / "README.md").read_text(encoding="utf-8")
+    page = (home / "protocol.md").read_text(encoding="utf-8")
     for path in (home / "rates").glob("*.json"):
         choice = json.loads(path.read_text())
         [best] = [f"{loss:.3f}" for rate, loss in choice["valid_losses"] if rate == choice["best"]]
         assert f" {best}**" in page, path
         assert all(f" {loss:.3f}" in page for _, loss in choice["valid_losses"]), path
+    page = (home / "README.md").read_text(encoding="utf-8")
     by_size = defaultdict(list)
     with open(home / "table.csv", newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

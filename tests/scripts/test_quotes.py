@@ -68,6 +68,16 @@ def test_brevity_is_that_of_the_outputs():
     assert ends[0] == pytest.approx(ends[1], abs=0.3)
 
 
+def test_hours_are_those_of_the_records():
+    runs = (ROOT / "results/standin12/runs").glob("*.json")
+    found = [json.loads(path.read_text())["environment.json"] for path in runs]
+    spent = [run["train"]["seconds"] + run["decode"]["seconds"] for run in found
+             if run["train"]["n_params"]]  # fmt: skip
+    numbers = re.findall(r"[\d.]+", quotes.hours())
+    expected = [len(spent), sum(spent) / 3600, *(end / 60 for end in (min(spent), max(spent)))]
+    assert [float(n) for n in numbers[:4]] == pytest.approx(expected, abs=0.5)
+
+
 BENCH = ROOT / "results/bench"
 FIELDS = {
     "values": [{"name": "a b", "two words": 1.5, "ok": True}, {"name": "c", "ok": False}],
