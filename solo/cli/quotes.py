@@ -5,27 +5,18 @@ has the two marks on lines of their own. KIND is a function of QUOTES, WORDS its
 `./NAME` is the file of that name beside the page.
 """
 
-import functools
-import math
 import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from statistics import fmean, stdev
-from statistics import median as middle
 
-from eval import compare, records, samples
-from eval.claims import hierarchical
-from eval.metrics import ALL
+from eval import samples
 from eval.tables import render
-from eval.tables.lines import Table, plain_rows
-from eval.tables.runs import Run
-from eval.tables.study import Group, alike, groups_of, names_right
-from solo.cli import listing
+from eval.tables.lines import plain_rows
+from solo.cli import listing, study_figures
 from solo.cli.file_figures import figure, found, median, read
-from solo.cli.studies import definition, kind_of_entry, read_list
 from solo.cli.tables import table_of
-from solo.files import ROOT, read_json
+from solo.files import ROOT
 from solo.standin.demo_data import write_demo_data
 
 MARK = re.compile(r"<!-- quote: ([^>]*?) -->(.*?)<!-- end -->", re.DOTALL)
@@ -35,7 +26,6 @@ PAGES = (  # that quote
     "results/standin12/protocol.md", "results/standin12_webnlg/README.md",
 )  # fmt: skip
 DEMO = ROOT / "results/demo/kept"  # the demo's runs, packed
-STUDY = "standin12"  # of a run, unless its name is STUDY/NAME
 
 
 def rewritten(text: str, folder: Path = ROOT) -> str:
@@ -109,188 +99,10 @@ def log_table(file: str, *keys: str) -> str:
     return "\n".join(lines)
 
 
-def study_table(study: str = STUDY, *shown: str) -> str:
-    """A line for each method of a study with its scores, names and validation loss, their means
-    over its seeds.
-
-    shown: names of metrics, `_` for a space; without any all that every run has but chrF.
-    """
-    groups = groups_of(_table(study))
-    runs = [run for group in groups for run in group.runs]
-    names = [*map(_metric, shown)] or [name for name in ALL if name != "chrF"]
-    metrics = [ALL[name] for name in names if all(name in run.scores for run in runs)]
-    named = any(names_right([run]) != render.MISSING for run in runs)
-    heads = ["stand-in", "trainable", "rate", "seeds", *(m.head for m in metrics), "names right"]
-    heads = [*heads[: None if named else -1], "validation loss"]
-    lines = [render.row_of(heads), "|---|" + "---:|" * (len(heads) - 1)]
-    for group in sorted(groups, key=lambda group: -_mean(group, metrics[0].name)):
-        size, n_runs = group.runs[0].n_params, len(group.runs)
-        cells = [group.label, f"{size:,}", f"{group.runs[0].lr:g}" if size else render.MISSING]
-        cells += [str(n_runs), *(m.shown(_mean(group, m.name)) for m in metrics)]
-        if n_runs > 1:
-            cells[4] += (
-                f" ± {metrics[0].shown(stdev(r.scores[metrics[0].name] for r in group.runs))}"
-            )
-        cells += [names_right(group.runs)] if named else []
-        losses = fmean(_last_loss(run) for run in group.runs)
-        lines.append(render.row_of([*cells, f"{losses:.3f}"]))
-    return "\n".join(lines)
-
-
-def _mean(group: Group, metric: str) -> float:
-    return fmean(run.scores[metric] for run in group.runs)
-
-
-def _last_loss(run: Run) -> float:
-    return [e["valid_loss"] for e in records.read_log(run.directory) if "valid_loss" in e][-1]
-
-
-def study_rates(study: str = STUDY) -> str:
-    """The validation losses of a study's sweeps, the best in bold."""
-    lines = ["| sweep | rates and losses |", "|---|---|"]
-    for path in sorted((_home(study) / "rates").glob("*.json")):
-        values = read_json(path, ["best", "valid_losses"])
-        cells = [
-            f"{'**' * (lr == values['best'])}{lr:g} {'diverged' if loss is None else f'{loss:.3f}'}"
-            f"{'**' * (lr == values['best'])}"
-            for lr, loss in values["valid_losses"]
-        ]
-        lines.append(f"| {path.stem} | {', '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def hours(study: str = STUDY) -> str:
-    """How many whole runs a study has, and what training and decoding took, as recorded."""
-    spent = []
-    for run in (run for group in groups_of(_table(study)) for run in group.runs if run.n_params):
-        stages = {"train": run.directory, "decode": run.decoding}
-        records_of = {stage: records.read(stages[stage], records.ENVIRONMENT) for stage in stages}
-        spent.append(sum(records_of[stage][stage]["seconds"] for stage in stages) / 3600)
-    minutes = " to ".join(f"{60 * end:.0f}" for end in (min(spent), max(spent)))
-    return (
-        f"{len(spent)} whole runs in {sum(spent):.1f} hours of one core, {minutes} minutes each "
-        f"(median {60 * middle(spent):.0f})"
-    )
-
-
-def score(method: str, metric: str, digits: str = "1") -> str:
-    """The mean of a score over a method's seeds, as tables scale it; `_` in it for a space."""
-    metric = _metric(metric)
-    return f"{_mean(_group(method), metric) * ALL[metric].scale:.{digits}f}"
-
-
-def extent(method: str, metric: str, digits: str = "1") -> str:
-    """The lowest and the highest of a score over a method's seeds."""
-    values = [run.scores[_metric(metric)] for run in _group(method).runs]
-    ends = (ALL[_metric(metric)].scale * end for end in (min(values), max(values)))
-    return " to ".join(f"{end:.{digits}f}" for end in ends)
-
-
-def lead(first: str, second: str, metric: str = "BLEU") -> str:
-    """By how much one method's mean score is above another's over the seeds that both have, with
-    its interval over test MRs and, where there are several, seeds: that of the study's table if it
-    has a claim about the two."""
-    name, groups = _metric(metric), [_group(method) for method in (first, second)]
-    runs = alike(*(group.runs for group in groups))
-    a, b = (ALL[name].scale * fmean(run.scores[name] for run in side) for side in runs)
-    study, _ = _study_and_name(first)
-    ends = _interval_claimed(study, [group.label for group in groups], name)
-    if ends is None:
-        sides = [[compare.kept(run.decoding) for run in side] for side in runs]
-        found = hierarchical(*sides, samples=2000)[name]
-        ends = ALL[name].scale * found.low, ALL[name].scale * found.high
-    over = "seeds and test MRs" if len(runs[0]) > 1 else "the test MRs, one seed"
-    return f"{a - b:.1f} (95 % interval over {over}: {ends[0]:.1f} to {ends[1]:.1f})"
-
-
-def _interval_claimed(study: str, labels: list[str], metric: str) -> tuple[float, float] | None:
-    """The interval of the difference of two rows, of the claims in a study's table.md."""
-    page = (_home(study) / "table.md").read_text(encoding="utf-8")
-    _, found, claims = page.partition("\n## Claims\n")
-    lines = [line for line in claims.split("\n## ")[0].splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    if not found or cells[0][3] != metric:
-        return None
-    for _, difference, _, _, interval, *_ in cells[2:]:
-        low, high = (float(end.replace("\N{MINUS SIGN}", "-")) for end in interval.split(" to "))
-        if difference == " - ".join(labels):
-            return low, high
-        if difference == " - ".join(reversed(labels)):
-            return -high, -low
-    return None
-
-
-def slots(method: str, what: str, form: str = "count") -> str:
-    """How many slot values of the test MRs a method's runs have missing or wrong, all seeds
-    together (form: count, or percent of all), or what share of their outputs has every slot right
-    (what: right)."""
-    found = [records.read(run.directory, records.SCORES)["details"] for run in _group(method).runs]
-    count = sum(details["slot_counts"][what] for details in found)
-    of_all = [d["n_segments"] if what == "right" else d["slot_counts"]["slots"] for d in found]
-    return f"{count:,}" if form == "count" else f"{100 * count / sum(of_all):.1f} %"
-
-
-def brevity(method: str, what: str) -> str:
-    """The lowest and the highest over a method's seeds: words of an output (what: words), as BLEU
-    counts them, or BLEU without its penalty for short outputs (what: precision)."""
-    values = []
-    for run in _group(method).runs:
-        counts = compare.kept(run.decoding).statistics["BLEU"]
-        length, closest = counts[:, 0].sum(), counts[:, 1].sum()  # eval/metrics/bleu.py
-        penalty = min(1.0, math.exp(1 - closest / length))
-        values.append(
-            length / len(counts) if what == "words" else 100 * run.scores["BLEU"] / penalty
-        )
-    return " to ".join(sorted({f"{end:.1f}" for end in (min(values), max(values))}, key=float))
-
-
-def names(method: str) -> str:
-    """The share of outputs that have the MR's name, of all seeds."""
-    return names_right(_group(method).runs)
-
-
-def lambdas(method: str) -> str:
-    """The lowest and the highest lambda that a method's runs ended with."""
-    values = []
-    for run in _group(method).runs:
-        log = [e for e in records.read_log(run.directory) if any("lambda" in key for key in e)]
-        values += [value for key, value in log[-1].items() if key.startswith("lambda")]
-    return f"{min(values):.2g} to {max(values):.2g}"
-
-
-def _metric(word: str) -> str:
-    """A metric's name; in a quote `_` stands for its space."""
-    return word if word in ALL else word.replace("_", " ")
-
-
-def _home(study: str) -> Path:
-    return ROOT / "results" / study
-
-
-@functools.cache  # a page asks for it dozens of times
-def _table(study: str) -> Table:
-    return table_of(study, _home(study) / "runs", definition(study))
-
-
-def _study_and_name(name: str) -> tuple[str, str]:
-    study, _, member = name.rpartition("/")
-    return study or STUDY, member
-
-
-def _group(name: str) -> Group:
-    """The runs of a name of a study. ValueError unless there are some."""
-    study, member = _study_and_name(name)
-    kind = kind_of_entry(read_list(study)["names"][member])
-    found = [group for group in groups_of(_table(study)) if group.kind == kind]
-    if not found:
-        raise ValueError(f"{_home(study)}/runs has no run of {member}; a quote needs one")
-    return found[0]
-
-
 QUOTES: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
-        demo_table, demo_outputs, demo_listing, study_table, study_rates, hours, score, extent,
-        lead, slots, brevity, names, lambdas, figure, median, step_times, log_table,
+        demo_table, demo_outputs, demo_listing, figure, median, step_times, log_table,
+        *study_figures.QUOTED,
     )
 }  # fmt: skip

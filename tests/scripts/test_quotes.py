@@ -6,9 +6,10 @@ from statistics import fmean, stdev
 
 import pytest
 
+from eval.tables.render import MISSING
 from scripts.bench import report as bench_report
 from scripts.checks import collapse
-from solo.cli import file_figures, quotes
+from solo.cli import file_figures, quotes, study_figures
 from solo.cli.rows import compose_row, row_names
 from solo.files import ROOT
 from solo.runs import naming
@@ -37,8 +38,8 @@ def bleu_of(row: str, variant: str | None = None) -> list[float]:
 def test_quotes_come_from_the_runs_files():
     """The means over seeds; an interval is that of the table's claim, which has the other sign."""
     lora, solo = bleu_of("table1/lora_s"), bleu_of("table1/solo_s", "paper")
-    assert quotes.score("lora", "BLEU") == f"{fmean(lora):.1f}"
-    lead = quotes.lead("lora", "solo")
+    assert study_figures.score("lora", "BLEU") == f"{fmean(lora):.1f}"
+    lead = study_figures.lead("lora", "solo")
     assert lead.startswith(f"{fmean(lora) - fmean(solo):.1f} (95 % interval over ")
     table = (ROOT / "results/standin12/table.md").read_text()
     [claim] = [
@@ -46,13 +47,28 @@ def test_quotes_come_from_the_runs_files():
     ]
     low, high = (float(x.strip().strip("−")) for x in claim.split(" | ")[4].split(" to "))
     assert lead.endswith(f": {high:.1f} to {low:.1f})")
-    [line] = [x for x in quotes.study_table().splitlines() if x.startswith("| LoRA (r=8) |")]
+    [line] = [x for x in study_figures.study_table().splitlines() if x.startswith("| LoRA (r=8) |")]
     assert f"| {len(lora)} | {fmean(lora):.2f} " in line
     assert (f" ± {stdev(lora):.2f} |" in line) if len(lora) > 1 else ("±" not in line)
     rates = json.loads((ROOT / "results/standin12/rates/solo.json").read_text())
     assert f"**{rates['best']:g} {dict(rates['valid_losses'])[rates['best']]:.3f}**" in (
-        quotes.study_rates()
+        study_figures.study_rates()
     )
+
+
+def test_a_claim_stands_beside_the_paper_s():
+    """Table 2's dense row against its sparse one; those without runs, and rows of no table."""
+    lines = study_figures.study_claims().splitlines()[2:]
+    cells = {line.split(" | ")[1]: line.strip("| ").split(" | ")[2:] for line in lines}
+    solo, dense = bleu_of("table1/solo_s", "paper"), bleu_of("table2/solo_s_r128", "paper")
+    printed, here, seeds = cells["`solo` - `solo_dense`"]
+    assert float(printed) == pytest.approx(67.64 - 66.39) and int(seeds) == len(solo)
+    found = float(here.split(" (")[0].replace("\N{MINUS SIGN}", "-"))
+    assert found == pytest.approx(fmean(solo) - fmean(dense), abs=0.006)
+    table = (ROOT / "results/standin12/table.md").read_text()
+    [claim] = [line for line in table.splitlines() if line.startswith("| Does sparsity help?")]
+    assert here.split(" (")[1].strip(")") == claim.split(" | ")[4]
+    assert cells["`lora` - `full`"][0] == MISSING
 
 
 def test_brevity_is_that_of_the_outputs():
@@ -61,9 +77,9 @@ def test_brevity_is_that_of_the_outputs():
     chosen = [p for p in runs if json.loads(p.read_text())["rows.json"] == ["table1/lora_s"]]
     texts = [p.with_suffix(".tsv").read_text().splitlines()[1:] for p in chosen]
     words = [fmean(len(line.split("\t")[1].split()) for line in text) for text in texts]
-    found = [float(end) for end in quotes.brevity("lora", "words").split(" to ")]
+    found = [float(end) for end in study_figures.brevity("lora", "words").split(" to ")]
     assert found == pytest.approx([min(words), max(words)], rel=0.02)
-    full, bleu = quotes.brevity("full", "precision"), quotes.extent("full", "BLEU")
+    full, bleu = study_figures.brevity("full", "precision"), study_figures.extent("full", "BLEU")
     ends = [[float(end) for end in text.split(" to ")] for text in (full, bleu)]
     assert ends[0] == pytest.approx(ends[1], abs=0.3)
 
@@ -73,7 +89,7 @@ def test_hours_are_those_of_the_records():
     found = [json.loads(path.read_text())["environment.json"] for path in runs]
     spent = [run["train"]["seconds"] + run["decode"]["seconds"] for run in found
              if run["train"]["n_params"]]  # fmt: skip
-    numbers = re.findall(r"[\d.]+", quotes.hours())
+    numbers = re.findall(r"[\d.]+", study_figures.hours())
     expected = [len(spent), sum(spent) / 3600, *(end / 60 for end in (min(spent), max(spent)))]
     assert [float(n) for n in numbers[:4]] == pytest.approx(expected, abs=0.5)
 
@@ -175,7 +191,7 @@ def test_a_page_that_is_written_whole_is_what_its_command_writes(name):
 
 def test_a_changed_figure_is_put_right_and_an_unknown_quote_is_refused():
     stale = "BLEU <!-- quote: score lora BLEU -->99.9<!-- end -->, and 99.9 of others"
-    right = stale.replace("99.9<", f"{quotes.score('lora', 'BLEU')}<")
+    right = stale.replace("99.9<", f"{study_figures.score('lora', 'BLEU')}<")
     assert quotes.rewritten(stale) == right != stale
     with pytest.raises(ValueError, match="unknown quote 'nothing x'; known: demo_table, "):
         quotes.rewritten("<!-- quote: nothing x --><!-- end -->")
