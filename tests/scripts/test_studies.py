@@ -9,6 +9,7 @@ import pytest
 
 from scripts import study as command
 from solo.cli import studies, working
+from solo.cli.command import CONFIGS
 from solo.files import read_json
 from solo.runs.study import read_study
 from solo.standin.demo_data import write_demo_data
@@ -49,11 +50,21 @@ def test_a_list_becomes_a_study_that_any_machine_can_read():
             assert config.train.warmup_steps == whole.warmup_steps / 4
 
 
-def test_rates_go_by_factors_of_about_three():
-    """The protocol: grids wide enough that the best is inside, none finer for one method."""
-    for name, rates in studies.read_list(NAME)["rates"].items():
+LISTS = sorted(path.stem for path in (CONFIGS / "study").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_list_resolves_and_its_rates_go_by_factors_of_about_three(name):
+    """The protocol: grids wide enough that the best is inside, none finer for one method. A claim
+    is about names that the groups run."""
+    listed = studies.read_list(name)
+    for member, rates in listed["rates"].items():
         steps = [b / a for a, b in itertools.pairwise(rates)]
-        assert len(rates) >= 3 and all(2.9 < step < 3.4 for step in steps), (name, rates)
+        assert len(rates) >= 3 and all(2.9 < step < 3.4 for step in steps), (member, rates)
+    run = {job.name for job in studies.resolve(name, [], carried=True).jobs}
+    assert {claim[side] for claim in listed["claims"] for side in "ab"} <= run
+    assert run <= listed["names"].keys()
+    assert [listed["names"][member]["row"] for member in run].count(listed["against"]) >= 1
 
 
 @pytest.mark.parametrize(
