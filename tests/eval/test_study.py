@@ -184,6 +184,7 @@ def test_whole_runs_beside_the_chosen_rate(tmp_path):
     make(beside, "of dev", "solo", ROUGE, lr=1e-2, adapter={"variant": "devcode"})
     page = neighbours.markdown(study_table(chosen), study_table(beside))
     lora = [cells(page, "LoRA (r=8)", number) for number in range(3)]
+    assert page.count("| LoRA (r=8) |") == 3  # nothing beside the other seed
     assert [line[1:3] for line in lora] == [["1", "0.001"], ["1", "**0.003**"], ["1", "0.01"]]
     assert lora[2][3] == "50.00" and {line[-2] for line in lora} == {"0.800"}
     assert lora[1][-1] == "" and lora[0][-1] == lora[2][-1] == "+0.00 [+0.00, +0.00] p=1.0000"
