@@ -79,9 +79,10 @@ def resolve(name: str, overrides: Sequence[str], carried: bool = False) -> Study
         return [replace(config, train=train) for train in trains]
 
     def of_group(group: str, entry: dict) -> Iterator[Job]:
-        neighbours = (-1, 1) if entry.get("neighbours") else (0,)
-        folder = {"runs_dir": f"{listed['home']}/{NEIGHBOURS}"} if entry.get("neighbours") else {}
-        for seed, member, side in itertools.product(entry["seeds"], entry["names"], neighbours):
+        sides, folder = (0,), {}
+        if entry.get("neighbours"):
+            sides, folder = (-1, 1), {"runs_dir": f"{listed['home']}/{NEIGHBOURS}"}
+        for seed, member, side in itertools.product(entry["seeds"], entry["names"], sides):
             config = replace(configuration(member), seed=seed, **folder)
             yield Job(member, group, listed["rates_of"].get(member, member), config, side)
 
