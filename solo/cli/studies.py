@@ -93,7 +93,7 @@ def resolve(name: str, overrides: Sequence[str], carried: bool = False) -> Study
         for member, rates in listed["rates"].items()
         if member in wanted
     }
-    return Study(Path(listed["home"]), jobs, sweeps, listed["together"], carried)
+    return Study(Path(listed["home"]), jobs, sweeps, carried)
 
 
 def pack(folder: Path, here: RunConfig) -> None:

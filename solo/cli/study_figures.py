@@ -74,12 +74,14 @@ def study_rates(study: str = STUDY) -> str:
 
 
 def hours(study: str = STUDY) -> str:
-    """How many whole runs a study has, and what training and decoding took, as recorded."""
+    """How many whole runs a study has, and what training and decoding took, as recorded; of a
+    training of several runs together each counts its part."""
     spent = []
     for run in (run for group in groups_of(_table(study)) for run in group.runs if run.n_params):
-        stages = {"train": run.directory, "decode": run.decoding}
-        records_of = {stage: records.read(stages[stage], records.ENVIRONMENT) for stage in stages}
-        spent.append(sum(records_of[stage][stage]["seconds"] for stage in stages) / 3600)
+        train = records.read(run.directory, records.ENVIRONMENT)["train"]
+        decode = records.read(run.decoding, records.ENVIRONMENT)["decode"]
+        seconds = train["seconds"] / train.get("together", 1) + decode["seconds"]
+        spent.append(seconds / 3600)
     minutes = " to ".join(f"{60 * end:.0f}" for end in (min(spent), max(spent)))
     return (
         f"{len(spent)} whole runs in {sum(spent):.1f} hours of one core, {minutes} minutes each "

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,8 +22,9 @@ from solo.runs.runner import run_all
 from solo.runs.study import (
     Job,
     Study,
-    at_its_rate,
     check_portions,
+    due,
+    packed,
     portions,
     read_study,
     sweep,
@@ -43,13 +44,8 @@ def _in_processes(
 ) -> None:
     """Train the sweeps, then train and decode the jobs, the longest first, in several processes.
 
-    What fails is left to `work`, which meets it again and says so. Raises ValueError for a study
-    whose runs train together, TimeUp after `end`.
+    What fails is left to `work`, which meets it again and says so. Raises TimeUp after `end`.
     """
-    check(
-        not study.together,
-        f"{study.home}: its runs train together, in one process; leave --processes out",
-    )
     members = dict.fromkeys(job.rate_of for job in jobs)
     wanted = {name: untried(study, name) for name in members}
     with _pool(processes) as pool:
@@ -60,10 +56,7 @@ def _in_processes(
             for name, configs in wanted.items():
                 if configs and all(trained(make_run(c).directory) for c in configs):
                     sweep(study, name, reporter(end), say)
-        ready = []
-        for job in jobs:
-            with suppress(ValueError):  # of a name whose sweep gave no rate
-                ready.append(at_its_rate(study, job))
+        ready = [run.config for run in due(study, jobs, packed(study), lambda text: None)[0]]
         futures = [pool.submit(_one, to_values(c), "decoded", end) for c in _longest_first(ready)]
         _wait(futures, gather)
 
@@ -131,14 +124,20 @@ def run(
     names: str | None,
     out: Path | None,
     processes: int = 1,
+    together: bool = False,
 ) -> None:
     """Work a study off, as far as the time goes, and gather in `out` what is worth keeping.
 
-    groups, names: comma-separated, None for all. processes: how many runs go on at a time. Exits
-    with code 1 if a run failed.
+    groups, names: comma-separated, None for all. processes: how many runs go on at a time.
+    together: those of a group train in one, and so do the rates of a sweep. Exits with code 1 if a
+    run failed. Raises ValueError for several processes with runs that train together.
     """
+    check(
+        processes == 1 or not together,
+        "runs train together in one process; leave out --processes or --together",
+    )
     study, end = read_study(path), time.time() + seconds
-    chosen = portions(study, groups, names)
+    chosen = portions(study, groups, names, together)
     failures = []
 
     def gather() -> list[str]:
@@ -151,7 +150,7 @@ def run(
         if processes > 1:
             jobs = list(chain.from_iterable(chosen))
             _in_processes(study, jobs, processes, end, gather)
-        failures = work(study, chosen, reporter(end), say)
+        failures = work(study, chosen, reporter(end), say, together)
         print("all done", flush=True)
     except TimeUp:
         print("the time is up; the same command goes on from here", flush=True)

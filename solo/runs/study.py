@@ -1,7 +1,8 @@
 """A study: runs in order of priority, each at a learning rate that a sweep of its own chooses.
 
 It is one JSON file with every configuration resolved, so that a machine without Hydra can work it
-off, in as many calls as it takes: what is done is not repeated, what was killed goes on.
+off, in as many calls as it takes: what is done is not repeated, what was killed goes on. A run that
+lies packed in its folder (scripts/pack_run.py) is done.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,9 @@ from solo.files import read_json, write_json
 from solo.options import check
 from solo.runs import rates, record
 from solo.runs.config import RunConfig, from_values, to_values
+from solo.runs.identity import short_name
 from solo.runs.memory import check_memory
-from solo.runs.run import make_run
+from solo.runs.run import Run, make_run
 from solo.runs.runner import Report, Say, run_all
 from solo.runs.together import sharing
 
@@ -34,15 +36,11 @@ class Job:
 @dataclass(frozen=True)
 class Study:
     """home: where runs, sweeps and chosen rates go. sweeps: by name, a run for each rate.
-
-    together: the runs of a group may share passes through the backbone. carried: the data is
-    packed with the study.
-    """
+    carried: the data is packed with the study."""
 
     home: Path
     jobs: list[Job]
     sweeps: dict[str, list[RunConfig]]
-    together: bool
     carried: bool
 
 
@@ -53,7 +51,6 @@ def write_study(path: Path, study: Study) -> None:
         path,
         {
             "home": str(study.home),
-            "together": study.together,
             "carried": study.carried,
             "jobs": jobs,
             "sweeps": {name: list(map(to_values, some)) for name, some in study.sweeps.items()},
@@ -67,16 +64,18 @@ def read_study(path: Path) -> Study:
     try:
         jobs = [Job(**job | {"config": from_values(job["config"])}) for job in values["jobs"]]
         sweeps = {name: list(map(from_values, some)) for name, some in values["sweeps"].items()}
-        return Study(Path(values["home"]), jobs, sweeps, values["together"], values["carried"])
+        return Study(Path(values["home"]), jobs, sweeps, values["carried"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no study; write it with `scripts/study.py write`") from error
 
 
-def portions(study: Study, groups: str | None, names: str | None) -> list[list[Job]]:
-    """The jobs of the chosen groups and names (comma-separated), a group at a time or, where they
-    do not train together, one at a time. Raises ValueError for an unknown one."""
+def portions(
+    study: Study, groups: str | None, names: str | None, together: bool = False
+) -> list[list[Job]]:
+    """The jobs of the chosen groups and names (comma-separated), one at a time or, where they train
+    together, a group at a time. Raises ValueError for an unknown one."""
     jobs = study.jobs
     for kind, chosen in (("group", groups), ("name", names)):
         choices = dict.fromkeys(getattr(job, kind) for job in study.jobs)
@@ -87,7 +86,7 @@ def portions(study: Study, groups: str | None, names: str | None) -> list[list[J
                 f"the study has no {kind} {value!r}; it has {', '.join(choices)}",
             )
         jobs = [job for job in jobs if getattr(job, kind) in wanted]
-    if not study.together:
+    if not together:
         return [[job] for job in jobs]
     in_order = dict.fromkeys(job.group for job in jobs)
     return [[job for job in jobs if job.group == group] for group in in_order]
@@ -105,27 +104,57 @@ def work(
     portions: Sequence[Sequence[Job]],
     report: Report,
     say: Say = lambda text: None,
+    together: bool = False,
 ) -> list[str]:
     """Choose rates, train and decode, portion by portion; a line for each run that failed.
 
-    Raises ValueError, before the first one, for a run that this machine's memory does not hold.
+    together: the rates of a sweep, and the runs of a portion, share passes through the backbone
+    where they can. Raises ValueError, before the first one, for a run that this machine's memory
+    does not hold.
     """
     check_portions(study, portions)
-    failures = []
+    done, failures = packed(study), []
     for jobs in portions:
         for name in dict.fromkeys(job.rate_of for job in jobs):
             if untried(study, name):
-                failures += sweep(study, name, report, say)
-        runs = []
-        for job in jobs:
-            try:
-                runs.append(make_run(at_its_rate(study, job)))
-            except ValueError as error:
-                failures.append(f"{job.name}: {error}")
-        runs = sharing(runs) if study.together else runs
-        outcome = run_all(runs, report, "decoded", share_passes=study.together, say=say)
-        failures += outcome.failures
+                failures += sweep(study, name, report, say, together)
+        runs, without_rate = due(study, jobs, done, say)
+        runs = sharing(runs) if together else runs
+        outcome = run_all(runs, report, "decoded", share_passes=together, say=say)
+        failures += [*without_rate, *outcome.failures]
     return failures
+
+
+def due(
+    study: Study, jobs: Sequence[Job], done: Mapping[tuple[str, str], Path], say: Say
+) -> tuple[list[Run], list[str]]:
+    """The runs of jobs at their rates, but for those of `done` (see `packed`); a line for each job
+    that has no rate."""
+    runs, failures = [], []
+    for job in jobs:
+        try:
+            run = make_run(at_its_rate(study, job))
+        except ValueError as error:
+            failures.append(f"{job.name}: {error}")
+            continue
+        if path := done.get((run.name, run.decoding.name)):
+            say(f"{run.config.label}: done, {path}")
+        else:
+            runs.append(run)
+    return runs, failures
+
+
+def packed(study: Study) -> dict[tuple[str, str], Path]:
+    """The runs that lie packed in a study's folders, by the names of their training, in whatever
+    company it drew its dropout (together.py), and of their decoding."""
+    found = {}
+    folders = {Path(job.config.runs_dir) for job in study.jobs}
+    for path in sorted(path for folder in folders for path in folder.glob("*.json")):
+        identity = read_json(path, ["identity.json"])["identity.json"]
+        training = {k: v for k, v in identity["training"].items() if k != "shared_draws"}
+        decoding = {k: v for k, v in identity.items() if k not in ("version", "training")}
+        found[short_name(training), short_name(decoding)] = path
+    return found
 
 
 def untried(study: Study, name: str) -> list[RunConfig]:
@@ -135,12 +164,12 @@ def untried(study: Study, name: str) -> list[RunConfig]:
     return [config for config in study.sweeps.get(name, ()) if config.train.lr not in tried]
 
 
-def sweep(study: Study, name: str, report: Report, say: Say) -> list[str]:
+def sweep(study: Study, name: str, report: Report, say: Say, together: bool = False) -> list[str]:
     """Train the untried rates of a name and write down the best of all; a line for each run that
     failed."""
     runs = [make_run(config) for config in untried(study, name)]
-    runs = sharing(runs) if study.together else runs
-    failures = run_all(runs, report, "trained", share_passes=study.together, say=say).failures
+    runs = sharing(runs) if together else runs
+    failures = run_all(runs, report, "trained", share_passes=together, say=say).failures
     losses: dict[float, list[float | None]] = {lr: [loss] for lr, loss in _losses(study, name)}
     entries = [record.stage_record(run.directory, "train") for run in runs]
     for run, entry in zip(runs, entries, strict=True):

@@ -1,5 +1,6 @@
 """A study is done once, run by run at the rate that its sweep chose, in as many calls as needed."""
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,7 +13,15 @@ import pytest
 from solo import files
 from solo.runs import carry, record, runner, stages
 from solo.runs.run import make_run
-from solo.runs.study import Job, Study, at_its_rate, portions, read_study, work, write_study
+from solo.runs.study import (
+    Job,
+    Study,
+    at_its_rate,
+    portions,
+    read_study,
+    work,
+    write_study,
+)
 from tests.solo.runs.conftest import changed, quiet
 from tests.solo.runs.test_runner import of, silent
 
@@ -36,11 +45,11 @@ def study(config, tmp_path) -> Study:
         for name in rate_of
     ]
     sweeps = {name: [made(name, lr, "sweep") for lr in some] for name, some in rates.items()}
-    return Study(home, jobs, sweeps, True, False)
+    return Study(home, jobs, sweeps, False)
 
 
 def all_of(study: Study):
-    return portions(study, None, None)
+    return portions(study, None, None, together=True)
 
 
 def reached(study: Study) -> dict:
@@ -58,7 +67,7 @@ def reached(study: Study) -> dict:
 
 
 def test_a_study_is_done_once(study, tmp_path, monkeypatch):
-    failures = work(study, all_of(study), silent)
+    failures = work(study, all_of(study), silent, together=True)
     losses = []
     for config in study.sweeps["lora"]:  # LoRA's rates one by one, outside the study
         run = make_run(changed(config, runs_dir=str(tmp_path / "alone")))
@@ -79,10 +88,32 @@ def test_a_study_is_done_once(study, tmp_path, monkeypatch):
 
     monkeypatch.setattr(stages, "_train", again)
     monkeypatch.setattr(stages, "decode_file", again)
-    assert work(study, all_of(study), silent) == []
+    assert work(study, all_of(study), silent, together=True) == []
     (study.home / "rates" / "solo.json").unlink()
-    [failure] = work(study, all_of(study), silent)  # what diverged is not trained again either
+    [failure] = work(study, all_of(study), silent, together=True)  # what diverged stays so
     assert "it would diverge again" in failure
+
+
+def test_what_lies_packed_is_done(study, monkeypatch):
+    """Whatever company it was trained in; at another rate it is another run."""
+    dropping = [
+        replace(job, config=changed(job.config, adapter={"dropout": 0.1})) for job in study.jobs[:2]
+    ]
+    study = replace(study, jobs=dropping, sweeps={})
+    assert work(study, all_of(study), silent, together=True) == []
+    runs = Path(dropping[0].config.runs_dir)
+    for directory in sorted(path for path in runs.iterdir() if path.name[0] != "."):
+        [decoding] = (directory / "decode").iterdir()
+        parts = [files.read_json(place / "identity.json") for place in (directory, decoding)]
+        assert parts[0]["training"]["shared_draws"]
+        files.write_json(runs / f"{directory.name}.json", {"identity.json": parts[0] | parts[1]})
+        shutil.rmtree(directory)
+    faster = changed(dropping[0].config, train={"lr": 1e-3})
+    study.jobs.append(replace(dropping[0], name="faster", config=faster))
+    said: list[str] = []
+    assert work(study, all_of(study), silent, said.append) == []
+    assert reached(study) == {"solo": (1e-3, True)}
+    assert [line.split(",")[0] for line in said if ": done, " in line] == ["solo", "lora"]
 
 
 def test_a_wider_grid_trains_the_rates_that_are_new(study, monkeypatch):
@@ -117,7 +148,7 @@ def test_it_goes_on_when_the_time_was_up(study):
         "sweeps": {name: list(map(moved, some)) for name, some in study.sweeps.items()},
     }
     whole = replace(study, home=Path(f"{study.home}_whole"), **elsewhere)
-    work(whole, all_of(whole), silent)
+    work(whole, all_of(whole), silent, together=True)
 
     @contextmanager
     def two_steps(label, unit="step"):
@@ -135,7 +166,7 @@ def test_it_goes_on_when_the_time_was_up(study):
     while True:
         calls += 1
         try:
-            work(study, all_of(study), two_steps)
+            work(study, all_of(study), two_steps, together=True)
             break
         except TimeUp:
             assert calls < 40
@@ -171,8 +202,8 @@ def test_the_rates_beside_the_best(study):
 def test_portions_and_bad_choices(study):
     names = [[job.name for job in jobs] for jobs in portions(study, None, "lora,full")]
     assert names == [["lora"], ["full"]]
-    apart = replace(study, together=False)
-    assert [len(jobs) for jobs in portions(apart, "a", None)] == [1, 1]
+    assert [len(jobs) for jobs in portions(study, "a", None)] == [1, 1]
+    assert [len(jobs) for jobs in portions(study, "a", None, together=True)] == [2]
     with pytest.raises(ValueError, match="the study has no group 'c'; it has a, b"):
         portions(study, "a,c", None)
 
