@@ -48,7 +48,8 @@ def sweep(overrides: list[str]) -> list[Run]:
 
 
 def share_passes() -> bool:
-    """Whether runs train together: on an accelerator, since the CPU would gain nothing."""
+    """Whether runs train together: on an accelerator. A CPU gains less (docs/speed.md), and there a
+    rate that was trained alone is the run that scripts/run.py decodes."""
     return device().type != "cpu"
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from tqdm import tqdm
+from transformers import GPT2Config
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -52,7 +53,9 @@ from solo.datasets.data import Example
 from solo.runs import record
 
 # In the order of their worth.
-PARTS = ("whole", "compiled", "train", "profile", "sweep", "decode", "growth")
+PARTS = ("whole", "compiled", "train", "profile", "sweep", "small", "decode", "growth")
+SMALL = files.ROOT / "data/backbones/standin12"
+TOGETHER = 4  # rates of a sweep
 RANKS = (512, 128, 64, 32, 8)
 # the first block that a span-1 connection reaches over, from 0: none below needs gradients
 FIRST = 2
@@ -70,9 +73,10 @@ def bar(label: str, total: int):
     return report
 
 
-def real_data() -> tuple[list[Example], list[list[int]], str]:
-    """(training examples, test prompts, what they are)."""
-    folder, words = os.environ.get("E2E_DATA_DIR"), os.environ.get("GPT2_TOKENIZER_DIR")
+def real_data(words: str | Path | None, n_tokens: int) -> tuple[list, list[list[int]], str]:
+    """(training examples, test prompts, what they are) for a tokenizer's folder, which knows
+    `n_tokens`."""
+    folder = os.environ.get("E2E_DATA_DIR")
     if folder and words:
         tokenizer = backbone.load_tokenizer(Path(words))
         files = Path(folder, "lora_format")
@@ -80,8 +84,8 @@ def real_data() -> tuple[list[Example], list[list[int]], str]:
         contexts = [context for _, context in data.read_prompts(files / "test.txt")]
         return examples, data.encode_prompts(contexts, tokenizer), "E2E"
     draws = torch.Generator().manual_seed(0)
-    ids = [torch.randint(50257, (n,), generator=draws).tolist() for n in LENGTHS * 1600]
-    prompts = [torch.randint(50257, (37,), generator=draws).tolist() for _ in range(630)]
+    ids = [torch.randint(n_tokens, (n,), generator=draws).tolist() for n in LENGTHS * 1600]
+    prompts = [torch.randint(n_tokens, (37,), generator=draws).tolist() for _ in range(630)]
     examples = [Example(tokens, round((1 - TARGETS) * len(tokens))) for tokens in ids]
     return examples, prompts, "random tokens of E2E's lengths"
 
@@ -135,6 +139,32 @@ def sweep_part(args, examples: list[Example]) -> list[dict]:
         one.tokens_per_s = [len(options) * rate for rate in one.tokens_per_s]  # of all ten runs
         found.append(row(one, timed[0], None))
     return found
+
+
+def small_part(args) -> list[dict]:
+    """standin12's shape: Solo and LoRA, a run alone and the rates of a sweep together."""
+    shape, precision = GPT2Config.from_pretrained(SMALL), args.precisions[-1]
+    examples, _, _ = real_data(SMALL, shape.vocab_size)
+    model, programs, found = fresh(shape), {}, []
+    programs["products alone", precision] = products(shape, precision, args.device, FIRST)
+    for name, one in (("Solo", SOLO), ("LoRA", LORA)):
+        for n_runs in (1, TOGETHER):
+            programs[_runs(n_runs, name), precision] = ours(model, [one] * n_runs, precision)
+    report = bar("small", args.rounds * len(programs))
+    timed = compare(programs, examples, args.rounds, 5 * args.steps, on_progress=report)
+    for name in ("Solo", "LoRA"):
+        floor, alone, together = (
+            next(t for t in timed if t.name == wanted)
+            for wanted in ("products alone", _runs(1, name), _runs(TOGETHER, name))
+        )
+        together.tokens_per_s = [TOGETHER * rate for rate in together.tokens_per_s]  # of all
+        floor = floor if name == "Solo" else None  # LoRA's gradients go through every block
+        found += [row(one, together, floor) for one in (alone, together)]
+    return found
+
+
+def _runs(count: int, name: str) -> str:
+    return f"ours, {name}, one run" if count == 1 else f"ours, {name}, {count} runs together"
 
 
 def decode_part(args, prompts: list[list[int]]) -> dict[str, list[dict]]:
@@ -237,7 +267,7 @@ def measure(args, path: Path) -> None:
     args.rounds = args.rounds or (1 if few else 3 if on_cpu else 2)
     args.growth_steps = (2 if few else 5) if on_cpu else 200
     args.precisions = ("fp32", "bf16")
-    examples, prompts, source = real_data()
+    examples, prompts, source = real_data(os.environ.get("GPT2_TOKENIZER_DIR"), S.vocab_size)
     found = files.read_json(path) if path.exists() else {}
     # five epochs of GPT-2 take a day on a CPU: measured there only where asked for
     chosen = args.parts or (PARTS[2:] if on_cpu else PARTS)
@@ -248,6 +278,7 @@ def measure(args, path: Path) -> None:
         "train": lambda: train_part(args, examples),
         "profile": lambda: profile(args, examples),
         "sweep": lambda: sweep_part(args, examples),
+        "small": lambda: small_part(args),
         "decode": lambda: decode_part(args, prompts),
         "growth": lambda: growth_part(args),
     }

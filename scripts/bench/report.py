@@ -29,6 +29,7 @@ def page(found: dict, before: dict | None = None) -> str:
         "compiled": _whole,
         "train": _train,
         "sweep": _train,
+        "small": _train,
         "decode": _decode,
         "growth": _growth,
         "profile": _profile,
@@ -64,6 +65,7 @@ TITLES = {
         "best rate of a large product here."
     ),
     "sweep": "The ten Solo rows of Table 2 on GPT-2 S; a step is one step of each.",
+    "small": "standin12, 12 x 192; `slower`: than the same method's runs together.",
     "decode": "Test contexts, beam 10, at most 64 tokens, fp32. `same`: share of our outputs.",
     "growth": "Seconds per step and peak memory; every point in a process of its own.",
     "profile": "Where a fast step's time goes: operations by the time spent in them alone.",
@@ -73,7 +75,7 @@ TITLES = {
 def compared(found: dict, before: dict) -> list[list[str]]:
     """A row for each figure that both have, of the parts measured anew on the same hardware."""
     rows = []
-    for part in ("train", "sweep", "decode"):
+    for part in ("train", "sweep", "small", "decode"):
         now, then = found.get(part), before.get(part)
         if not now or not then or now["hardware"] != then["hardware"] or now == then:
             continue

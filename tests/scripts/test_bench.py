@@ -86,6 +86,7 @@ def test_the_report_shows_every_part(tmp_path):
     found = {
         "train": [timed | {"backbone": "S", "mfu": 0.7}],
         "sweep": [timed | {"of_floor": None}],
+        "small": [timed | {"program": "ours, Solo, 4 runs together"}],
         "growth": {
             "precision": "bf16",
             "growth": {"rank": [point | {"name": "rank: 8", "value": 8}]},
@@ -98,6 +99,7 @@ def test_the_report_shows_every_part(tmp_path):
     text = path.with_suffix(".md").read_text()
     for line in (
         "| ours, S | fp32 | 500.0 (400.0 to 600.0) | 400 (390 to 410) | 1.00 | 0.80 | 0.70 |",
+        "| ours, Solo, 4 runs together | fp32 | 500.0 (400.0 to 600.0) | 400 (390 to 410) |",
         "| 8 | 0.250 | 2.50 |  |",
         "| M | no memory |  |  |",
     ):
