@@ -60,12 +60,11 @@ class Run:
     """A finished run.
 
     directory: of the training; decoding: of the predictions and scores, both the JSON of a packed
-    run; name: as tables call it;
-    rows: what it was run for; variant: None for a method without variants; scores: official scale,
+    run; name: as tables call it; rows: what it was run for; variant: None for a method without variants; scores: official scale,
     by metric, without those that it was not scored with; marks: why it reproduces no row at all,
     empty if nothing stands against it; weights: sha256 of the backbone; key: which configuration on
-    which weights, seed included; group: the same without the seed; options: what a row's settings
-    are compared with; data_name: the kind of its test file;
+    which weights, seed included; group: the same without the seed and the company in which it drew
+    its dropout (solo/runs/together.py); options: what a row's settings are compared with; data_name: the kind of its test file;
     backbone: its path as it was given.
     """
 
@@ -208,6 +207,7 @@ def read_run(
     backbone = train["backbone"]
     hub = reported["weights"].get(backbone["file_sha256"], backbone["path"])
     weights = {"weights": backbone["sha256"]}
+    without_draws = {"model": weights, "seed": None, "shared_draws": None}
     return Run(
         directory=directory,
         decoding=decoding,
@@ -224,7 +224,7 @@ def read_run(
         ],
         weights=backbone["sha256"],
         key=records.hash_of(decoded | {"training": training | {"model": weights}}),
-        group=records.hash_of(decoded | {"training": training | {"model": weights, "seed": None}}),
+        group=records.hash_of(decoded | {"training": training | without_draws}),
         options={
             "hub": hub if hub in reported["hub"] else None,
             "adapter": adapter,

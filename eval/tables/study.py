@@ -183,12 +183,10 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
 
 
 def alike(a: list[Run], b: list[Run]) -> tuple[list[Run], list[Run]]:
-    """The runs of the seeds that both have, by seed."""
-    seeds = {run.seed for run in a} & {run.seed for run in b}
-    return tuple(
-        sorted((run for run in runs if run.seed in seeds), key=lambda run: run.seed)
-        for runs in (a, b)
-    )
+    """The runs of the seeds that both have, by seed, one of each."""
+    by_seed = [{run.seed: run for run in runs} for runs in (a, b)]
+    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+    return tuple([runs[seed] for seed in seeds] for runs in by_seed)
 
 
 def _others(of_claim: dict[str, Claim], bleu: Metric) -> str:

@@ -14,10 +14,10 @@ from eval.claims import Claim
 from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.metrics.statistics import save
-from eval.tables import neighbours
+from eval.tables import neighbours, study
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
-from eval.tables.study import _others
+from eval.tables.study import _others, groups_of
 from solo.cli.studies import definition, outputs_page
 from solo.cli.tables import table_of
 from tests.eval.made_runs import DECODED, keep_statistics, make_run
@@ -151,16 +151,32 @@ def test_the_pages_say_what_sweeps_and_runs_gave():
     by_kind = defaultdict(list)
     for path in (home / "runs").glob("*.json"):
         run = json.loads(path.read_text())
-        size = run["environment.json"]["train"]["n_params"]
-        by_kind[size, run["config.yaml"]["train"]["epochs"]].append(run["metrics.json"])
-    for (size, epochs), scores in by_kind.items():
-        [line] = [line for line in page.splitlines() if f" {size:,} |" in line
+        size, recipe = run["environment.json"]["train"]["n_params"], run["config.yaml"]["train"]
+        cells = f" {size:,} | {recipe['lr']:g} |" if size else " 0 |"
+        by_kind[cells, recipe["epochs"]].append(run["metrics.json"])
+    for (cells, epochs), scores in by_kind.items():
+        [line] = [line for line in page.splitlines() if cells in line
                   and (" epochs |" in line) == (epochs > 1)]  # fmt: skip
         written = [cell.strip() for cell in line.split("|")]  # trainable, rate, seeds come first
         assert written[4] == str(len(scores)), line
         for name, cell in zip(("BLEU", "SER"), written[5:], strict=False):
             mean = 100 * fmean(run[name] for run in scores)
             assert float(cell.split(" ± ")[0]) == pytest.approx(mean, abs=0.011), line
+
+
+def test_whoever_shared_its_draws_is_another_seed(tmp_path):
+    """Runs that drew their dropout with others stand with those that drew it alone, and of two with
+    one seed a difference takes one."""
+    for name, seed in (("alone", 1), ("a", 2), ("b", 1)):
+        path = make(tmp_path, name, "lora", ROUGE, seed=seed)
+        if name != "alone":
+            identity = json.loads((path / "identity.json").read_text())
+            identity["training"]["shared_draws"] = ["0a", name]
+            (path / "identity.json").write_text(json.dumps(identity))
+    [group] = groups_of(study_table(tmp_path))
+    assert group.label == "LoRA (r=8)" and [run.seed for run in group.runs] == [1, 1, 2]
+    one, other = study.alike(group.runs, group.runs[:2])
+    assert [run.seed for run in one] == [run.seed for run in other] == [1]
 
 
 def test_runs_with_other_rates_are_apart(tmp_path):
