@@ -158,6 +158,17 @@ def test_what_is_wrong_with_a_study_is_one_line_before_any_work(
     assert not (at_hand / "home").exists()
 
 
+def test_runs_that_train_together_refuse_several_processes(at_hand, monkeypatch, capsys):
+    path, _ = studies.write(NAME, ["train.max_steps=9"])
+    options = ["--together", "--processes", "2"]
+    monkeypatch.setattr("sys.argv", ["study.py", "run", str(path), *options])
+    with pytest.raises(SystemExit, match="1"):
+        command.main()
+    errors = capsys.readouterr().err
+    assert "leave out --processes or --together" in errors and errors.count("\n") == 1
+    assert not (at_hand / "home").exists()
+
+
 def test_time_that_is_up_ends_a_study_without_an_error(monkeypatch):
     with working.reporter(0.0)("label") as report, pytest.raises(working.TimeUp):
         report(1, 2)
