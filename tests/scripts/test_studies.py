@@ -161,6 +161,7 @@ def test_what_is_wrong_with_a_study_is_one_line_before_any_work(
 def test_runs_that_train_together_refuse_several_processes(at_hand, monkeypatch, capsys):
     path, _ = studies.write(NAME, ["train.max_steps=9"])
     options = ["--together", "--processes", "2"]
+    monkeypatch.setattr(working, "_in_processes", lambda *args: pytest.fail("it began"))
     monkeypatch.setattr("sys.argv", ["study.py", "run", str(path), *options])
     with pytest.raises(SystemExit, match="1"):
         command.main()
