@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -30,10 +31,19 @@ from solo.standin.planted import plant, slow_parameters
 from solo.standin.recipe import Recipe
 from solo.training import state as training_state
 from solo.training.checked import LIMITS, checked, same_draws
+from solo.training.recorded import recorded
 
 AHEAD = 3  # batches that are made while an accelerator is at work
+CHECKS = 8  # batches on which a faster step is held against the plain one: recorded, then replayed
+RECORD_UP_TO = 2**13  # tokens of a step; with more, a GPU's kernels take longer than their launches
 LOG, SUMMARY = "pretrain_log.jsonl", "pretraining.json"
 Progress = Callable[[int, int, dict], None]
+
+
+class Rows(NamedTuple):
+    """What a recorded step reads: ids (B, T)."""
+
+    ids: torch.Tensor
 
 
 def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dict:
@@ -209,13 +219,13 @@ def make_step(model: GPT2LMHeadModel, optimizer, recipe: Recipe) -> Callable:
     dtype = torch.bfloat16 if low else torch.float32
 
     def trunk(ids: torch.Tensor) -> torch.Tensor:
-        return model.transformer(ids, use_cache=False).last_hidden_state  # (B, T, d)
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=low):
+            return model.transformer(ids, use_cache=False).last_hidden_state  # (B, T, d)
 
     def loss_of(forward: Callable) -> Callable:
         def loss(batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
             ids, targets = batch
-            with torch.autocast(model.device.type, torch.bfloat16, enabled=low):
-                hidden = forward(ids)
+            hidden = forward(ids)
             known = targets != IGNORED
             return head_cross_entropy(
                 hidden.flatten(0, 1)[known], model.lm_head.weight, targets[known], dtype
@@ -223,12 +233,11 @@ def make_step(model: GPT2LMHeadModel, optimizer, recipe: Recipe) -> Callable:
 
         return loss
 
-    loss_at = loss_of(trunk)
-    if recipe.compile:
-        compiled = torch.compile(trunk, options={"fallback_random": True})
+    loss_at, faster = loss_of(trunk), _faster(model, recipe, trunk)
+    if faster:
         alike = functools.partial(same_draws, model.device)
         trained, limits = list(model.parameters()), LIMITS[recipe.precision]
-        loss_at = checked(loss_of(compiled), loss_at, trained, limits, alike, 2, _uncompiled)
+        loss_at = checked(loss_of(faster), loss_at, trained, limits, alike, CHECKS, _as_it_is)
 
     def advance(ids: torch.Tensor, targets: torch.Tensor, rate: float) -> torch.Tensor:
         for group in optimizer.param_groups:
@@ -244,8 +253,21 @@ def make_step(model: GPT2LMHeadModel, optimizer, recipe: Recipe) -> Callable:
     return advance
 
 
-def _uncompiled(why: str) -> None:
-    warnings.warn(f"the compiled step failed its check, so none is used ({why})", stacklevel=2)
+def _faster(model, recipe: Recipe, trunk: Callable) -> Callable | None:
+    """A faster way to the hidden states (B, T, d) of ids (B, T), if there is one here: compiled,
+    or on a GPU recorded as CUDA graphs, where a step is too small to keep it busy otherwise."""
+    if recipe.compile:
+        return torch.compile(trunk, options={"fallback_random": True})
+    largest = max(phase["batch_size"] * phase["context"] for phase in recipe.phases)
+    if model.device.type != "cuda" or largest > RECORD_UP_TO:
+        return None
+
+    replay = recorded(model, lambda _, rows: trunk(rows.ids))
+    return lambda ids: replay(Rows(ids))
+
+
+def _as_it_is(why: str) -> None:
+    warnings.warn(f"a step goes as it is, since the faster one failed its check ({why})", stacklevel=2)
 
 
 def _optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.Optimizer:
