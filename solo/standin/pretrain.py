@@ -233,7 +233,7 @@ def make_step(model: GPT2LMHeadModel, optimizer, recipe: Recipe) -> Callable:
 
         return loss
 
-    loss_at, faster = loss_of(trunk), _faster(model, recipe, trunk)
+    loss_at, faster = loss_of(trunk), _faster(model, recipe, trunk, model.device.type)
     if faster:
         alike = functools.partial(same_draws, model.device)
         trained, limits = list(model.parameters()), LIMITS[recipe.precision]
@@ -253,13 +253,13 @@ def make_step(model: GPT2LMHeadModel, optimizer, recipe: Recipe) -> Callable:
     return advance
 
 
-def _faster(model, recipe: Recipe, trunk: Callable) -> Callable | None:
+def _faster(model, recipe: Recipe, trunk: Callable, device: str) -> Callable | None:
     """A faster way to the hidden states (B, T, d) of ids (B, T), if there is one here: compiled,
     or on a GPU recorded as CUDA graphs, where a step is too small to keep it busy otherwise."""
     if recipe.compile:
         return torch.compile(trunk, options={"fallback_random": True})
     largest = max(phase["batch_size"] * phase["context"] for phase in recipe.phases)
-    if model.device.type != "cuda" or largest > RECORD_UP_TO:
+    if device != "cuda" or largest > RECORD_UP_TO:
         return None
 
     replay = recorded(model, lambda _, rows: trunk(rows.ids))
@@ -267,7 +267,7 @@ def _faster(model, recipe: Recipe, trunk: Callable) -> Callable | None:
 
 
 def _as_it_is(why: str) -> None:
-    warnings.warn(f"a step goes as it is, since the faster one failed its check ({why})", stacklevel=2)
+    warnings.warn(f"the plain step is taken: the faster one failed its check ({why})", stacklevel=2)
 
 
 def _optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.Optimizer:

@@ -4,6 +4,8 @@ On a device `scripts/checks/device.py` holds the whole against the CPU, and ever
 against the plain way.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -12,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from solo.adapters import make_config
 from solo.adapters.base import Method
 from solo.backbones import fast
+from solo.standin import pretrain
 from solo.training import recorded as module
 from solo.training.batches import collate, pad
 from solo.training.loss import autocast, summed_loss
@@ -62,6 +65,29 @@ def test_each_shape_is_recorded_once_and_each_change_of_what_is_trained(recordin
     loss(batches[0])
     assert len(recordings) == len(shapes) + 1
     assert len({options["pool"] for options in recordings}) == 1
+
+
+def test_a_small_pretraining_is_recorded_and_a_large_one_is_not(recordings):
+    """The recorded hidden states and their gradients are the plain ones, for each shape."""
+    model = make_model()
+
+    def trunk(ids):
+        return model.transformer(ids, use_cache=False).last_hidden_state
+
+    small = SimpleNamespace(compile=False, phases=[{"batch_size": 2, "context": 8}])
+    large = SimpleNamespace(compile=False, phases=[{"batch_size": 512, "context": 128}])
+    assert pretrain._faster(model, large, trunk, "cuda") is None
+    assert pretrain._faster(model, small, trunk, "cpu") is None
+    faster = pretrain._faster(model, small, trunk, "cuda")
+    weights = list(model.parameters())
+    for shape in [(2, 8), (1, 9), (2, 8)]:
+        ids = torch.randint(model.config.vocab_size, shape)
+        found, expected = (
+            torch.autograd.grad(way(ids).square().sum(), weights, allow_unused=True)
+            for way in (faster, trunk)
+        )
+        assert all(map(torch.equal, found, expected))
+    assert len(recordings) == 2
 
 
 def test_where_memory_is_short_a_step_runs_unrecorded(recordings, monkeypatch):
