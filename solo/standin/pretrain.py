@@ -1,4 +1,4 @@
-"""Pretraining of a stand-in backbone that copies: planted start, mixture, measures.
+"""Pretraining of a stand-in backbone that copies: planted or grown start, mixture, measures.
 
 Warm-up, a stable learning rate, and a linear decay to zero; AdamW; gradients clipped at 1. What was
 planted learns at a fraction of the rate. A run that was killed goes on from its last state and ends
@@ -26,9 +26,10 @@ from solo.backbones import without_dropout
 from solo.runs import record
 from solo.standin import corpus, measures, names
 from solo.standin.chunked_loss import head_cross_entropy
+from solo.standin.grown import grow
 from solo.standin.mixture import IGNORED, KINDS, Mixture, real_words
 from solo.standin.planted import plant, slow_parameters
-from solo.standin.recipe import Recipe
+from solo.standin.recipe import WEIGHTS, Recipe
 from solo.training import state as training_state
 from solo.training.checked import LIMITS, checked, same_draws
 from solo.training.recorded import recorded
@@ -84,7 +85,7 @@ def _make_backbone(out: Path, recipe: Recipe, cache_dir: Path, on_progress: Prog
     folder = Path(recipe.corpus_dir)
     groups = [recipe.data_files, recipe.text_files, recipe.valid_files]
     data, text, valid = (corpus.find_files(folder, patterns) for patterns in groups)
-    tokenizer = _tokenizer(out, data + text, recipe.vocab_size)
+    tokenizer = _tokenizer(out, data + text, recipe)
     mixture = Mixture(
         [line for line in map(names.parse, corpus.lines(data)) if line],
         corpus.token_stream(text, tokenizer, cache_dir),
@@ -96,12 +97,14 @@ def _make_backbone(out: Path, recipe: Recipe, cache_dir: Path, on_progress: Prog
         model.set_attn_implementation("eager")  # in bf16 the fastest there that can be trained
     if recipe.planted:
         plant(model, recipe.seed)
+    if recipe.grown_from:
+        grow(model, backbone.load_backbone(Path(recipe.grown_from)))
     measure = measures.Measures(mixture, valid, recipe.seed)
     summary = pretrain(model, mixture, measure, recipe, on_progress)
     model = model.to("cpu", torch.float16).eval()
     model.config.dtype = "float16"
     model.save_pretrained(out)
-    weights = out / "model.safetensors"  # which nobody else may read otherwise
+    weights = out / WEIGHTS  # which nobody else may read otherwise
     weights.chmod((out / "config.json").stat().st_mode)
     measured = measure(model.float(), greedy=True)  # of the weights as they were rounded
     sums = {path.name: files.file_sha256(path) for path in data + text + valid}
@@ -122,12 +125,17 @@ def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadMod
     return GPT2LMHeadModel(without_dropout(config))
 
 
-def _tokenizer(out: Path, texts: list[Path], vocab_size: int):
-    """A BPE trained on `texts`, kept in `out`, where a run that goes on finds it."""
+def _tokenizer(out: Path, texts: list[Path], recipe: Recipe):
+    """A BPE trained on `texts`, or that of the backbone to grow from; kept in `out`, where a run
+    that goes on finds it."""
     if not (out / "tokenizer.json").exists():
         place = out / f"{files.TEMPORARY}.tokenizer"
         try:
-            corpus.train_tokenizer(texts, vocab_size).save_pretrained(place)
+            if recipe.grown_from:
+                tokenizer = backbone.load_tokenizer(Path(recipe.grown_from))
+            else:
+                tokenizer = corpus.train_tokenizer(texts, recipe.vocab_size)
+            tokenizer.save_pretrained(place)
         except Exception as error:  # tokenizers has no class for a full disk
             raise OSError(f"the tokenizer cannot be written to {place} ({error})") from error
         for path in sorted(place.iterdir(), key=lambda path: path.name == "tokenizer.json"):

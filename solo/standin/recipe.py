@@ -1,9 +1,12 @@
 """What the pretraining of a stand-in backbone is told: phases, sizes, rates; and its identity."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from solo import files
 from solo.options import check
+
+WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class Recipe:
     measure_every: int
     save_seconds: float
     seed: int
+    grown_from: str | None = None
 
     def __post_init__(self):
         for name in ("steps", "vocab_size", "log_every", "measure_every", "save_seconds", "lr"):
@@ -61,6 +65,15 @@ class Recipe:
         check(
             ends == sorted(ends) and ends[-1:] == [1],
             f"pretrain.phases end at {ends}; the ends must grow, and the last be 1",
+        )
+        check(
+            not (self.planted and self.grown_from),
+            "pretrain.planted and pretrain.grown_from are two ways to start; leave one out",
+        )
+        check(
+            not self.grown_from or (Path(self.grown_from) / WEIGHTS).is_file(),
+            f"pretrain.grown_from is {self.grown_from}, which has no {WEIGHTS}; set it to a "
+            "backbone's folder",
         )
         longest, positions = max(p["context"] for p in self.phases), self.shape["n_positions"]
         check(
@@ -81,7 +94,11 @@ class Recipe:
     def deciding(self) -> dict:
         """The options that decide the weights, and nothing that names a place."""
         no_effect = ("output_dir", "corpus_dir", "log_every", "measure_every", "save_seconds")
-        return {k: v for k, v in asdict(self).items() if k not in no_effect}
+        values = {k: v for k, v in asdict(self).items() if k not in no_effect}
+        del values["grown_from"]  # a place, and no option of older recipes
+        if self.grown_from:
+            values["grown_from_sha256"] = files.file_sha256(Path(self.grown_from) / WEIGHTS)
+        return values
 
     @property
     def identity(self) -> str:

@@ -8,7 +8,9 @@ import torch
 from filelock import FileLock, Timeout
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from solo.backbones.loading import load_tokenizer
 from solo.standin import corpus, measures, mixture, names, pretrain
+from solo.standin.grown import grow
 from solo.standin.mixture import IGNORED, Mixture
 from solo.standin.names import Line, parse, with_made_up_values
 from solo.standin.planted import plant
@@ -229,9 +231,40 @@ def test_a_backbone_is_made_by_one_process_and_in_a_place_of_its_own(recipe, tmp
     assert (tmp_path / "gpt2" / "model.safetensors").read_text() == "precious"
 
 
+def test_a_grown_backbone_computes_what_the_other_did_and_learns_in_every_block(recipe, tmp_path):
+    quiet = lambda *progress: None  # noqa: E731
+    pretrain.make_backbone(recipe("small"), tmp_path / "cache", quiet)
+    source = GPT2LMHeadModel.from_pretrained(tmp_path / "small").float().eval()
+    tokenizer = load_tokenizer(tmp_path / "small")
+    model = pretrain.new_model(RECIPE["shape"] | {"n_layer": 6}, tokenizer, 1, "test").eval()
+    grow(model, source)
+    ids = torch.randint(len(tokenizer), (2, 40))
+    logits = model(ids).logits
+    assert torch.equal(logits, source(ids).logits)
+    logits.square().sum().backward()
+    assert all(block.mlp.c_proj.weight.grad.abs().sum() > 0 for block in model.transformer.h)
+
+    deep = {"planted": False, "shape": RECIPE["shape"] | {"n_layer": 4}, "steps": 2, "lr": 1e-9}
+    deep["grown_from"] = str(tmp_path / "small")
+    pretrain.make_backbone(recipe("deep", **deep), tmp_path / "cache", quiet)
+    found = GPT2LMHeadModel.from_pretrained(tmp_path / "deep").float().eval()
+    assert found.config.n_layer == 4
+    torch.testing.assert_close(found(ids).logits, source(ids).logits, rtol=1e-4, atol=1e-4)
+    tokenizers = [(tmp_path / name / "tokenizer.json").read_bytes() for name in ("small", "deep")]
+    assert tokenizers[0] == tokenizers[1]
+    other = recipe("other", **deep | {"shape": RECIPE["shape"] | {"n_layer": 3}})
+    with pytest.raises(ValueError, match="n_layer is 3; it must be a multiple of .*grown_from's 2"):
+        pretrain.make_backbone(other, tmp_path / "cache", quiet)
+    wide = recipe("wide", **deep | {"shape": RECIPE["shape"] | {"n_layer": 4, "n_embd": 64}})
+    with pytest.raises(ValueError, match="n_embd is 64; that of pretrain.grown_from is 32"):
+        pretrain.make_backbone(wide, tmp_path / "cache", quiet)
+
+
 @pytest.mark.parametrize(
     ("options", "line"),
     [
+        ({"grown_from": "x", "planted": False}, "grown_from is x, which has no model.safetensors;"),
+        ({"grown_from": "x"}, "planted and pretrain.grown_from are two ways to start; leave one"),
         ({"steps": 0}, "pretrain.steps is 0; it must be above 0"),
         ({"decay": 0}, "pretrain.decay is 0; above 0 and at most 1"),
         ({"precision": "fp8"}, "pretrain.precision is 'fp8'; known: fp32, bf16"),
