@@ -55,7 +55,7 @@ def _in_processes(
         finally:  # the time may be up: the rates of what is trained are kept
             for name, configs in wanted.items():
                 if configs and all(trained(make_run(c).directory) for c in configs):
-                    sweep(study, name, reporter(end), say)
+                    sweep(study, [name], reporter(end), say)
         ready = [run.config for run in due(study, jobs, packed(study), lambda text: None)[0]]
         futures = [pool.submit(_one, to_values(c), "decoded", end) for c in _longest_first(ready)]
         _wait(futures, gather)
@@ -129,8 +129,8 @@ def run(
     """Work a study off, as far as the time goes, and gather in `out` what is worth keeping.
 
     groups, names: comma-separated, None for all. processes: how many runs go on at a time.
-    together: those of a group train in one, and so do the rates of a sweep. Exits with code 1 if a
-    run failed. Raises ValueError for several processes with runs that train together.
+    together: those of a group train in one, and so do the rates of its sweeps. Exits with code 1 if
+    a run failed. Raises ValueError for several processes with runs that train together.
     """
     check(
         processes == 1 or not together,

@@ -108,16 +108,16 @@ def work(
 ) -> list[str]:
     """Choose rates, train and decode, portion by portion; a line for each run that failed.
 
-    together: the rates of a sweep, and the runs of a portion, share passes through the backbone
-    where they can. Raises ValueError, before the first one, for a run that this machine's memory
+    together: the rates of a portion's sweeps, and its runs, share passes through the backbone where
+    they can. Raises ValueError, before the first one, for a run that this machine's memory
     does not hold.
     """
     check_portions(study, portions)
     done, failures = packed(study), []
     for jobs in portions:
-        for name in dict.fromkeys(job.rate_of for job in jobs):
-            if untried(study, name):
-                failures += sweep(study, name, report, say, together)
+        names = list(dict.fromkeys(job.rate_of for job in jobs))
+        for some in [names] if together else [[name] for name in names]:
+            failures += sweep(study, some, report, say, together)
         runs, without_rate = due(study, jobs, done, say)
         runs = sharing(runs) if together else runs
         outcome = run_all(runs, report, "decoded", share_passes=together, say=say)
@@ -164,21 +164,28 @@ def untried(study: Study, name: str) -> list[RunConfig]:
     return [config for config in study.sweeps.get(name, ()) if config.train.lr not in tried]
 
 
-def sweep(study: Study, name: str, report: Report, say: Say, together: bool = False) -> list[str]:
-    """Train the untried rates of a name and write down the best of all; a line for each run that
-    failed."""
-    runs = [make_run(config) for config in untried(study, name)]
+def sweep(
+    study: Study, names: Sequence[str], report: Report, say: Say, together: bool = False
+) -> list[str]:
+    """Train the untried rates of some names and write down the best of all of each; a line for
+    each run that failed. together: they share passes through the backbone where they can."""
+    wanted = {name: [make_run(config) for config in untried(study, name)] for name in names}
+    runs = list(chain.from_iterable(wanted.values()))
     runs = sharing(runs) if together else runs
     failures = run_all(runs, report, "trained", share_passes=together, say=say).failures
-    losses: dict[float, list[float | None]] = {lr: [loss] for lr, loss in _losses(study, name)}
-    entries = [record.stage_record(run.directory, "train") for run in runs]
-    for run, entry in zip(runs, entries, strict=True):
-        losses.setdefault(run.config.train.lr, []).append(entry["valid_loss"] if entry else None)
-    if any(entries):
-        choice = rates.choose(losses)
-        values = {"best": choice.best, "valid_losses": list(choice.losses.items())}
-        write_json(rates_file(study, name), values)
-        say(f"{name}: {values}")
+    left = iter(runs)
+    for name, members in wanted.items():
+        losses: dict[float, list[float | None]] = {lr: [loss] for lr, loss in _losses(study, name)}
+        trained = [next(left) for _ in members]
+        entries = [record.stage_record(run.directory, "train") for run in trained]
+        for run, entry in zip(trained, entries, strict=True):
+            loss = entry["valid_loss"] if entry else None
+            losses.setdefault(run.config.train.lr, []).append(loss)
+        if any(entries):
+            choice = rates.choose(losses)
+            values = {"best": choice.best, "valid_losses": list(choice.losses.items())}
+            write_json(rates_file(study, name), values)
+            say(f"{name}: {values}")
     return failures
 
 

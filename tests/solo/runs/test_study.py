@@ -82,6 +82,9 @@ def test_a_study_is_done_once(study, tmp_path, monkeypatch):
     assert solo["best"] == 1e-2 and solo["valid_losses"][1] == [1e30, None]
     [failure] = failures
     assert failure.startswith("solo, lr 1e+30, seed 1: Diverged")
+    swept = sorted(Path(study.home, "sweep").glob("*/environment.json"))
+    company = [record.stage_record(path.parent, "train")["together"] for path in swept]
+    assert company == [3, 3, 3]  # of both names, without what diverged
 
     def again(*args):
         raise AssertionError("done a second time")
