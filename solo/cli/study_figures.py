@@ -5,6 +5,8 @@ A method is a name of the study's list, of another study STUDY/NAME.
 
 import functools
 import math
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 from statistics import fmean, median, stdev
 
@@ -20,6 +22,7 @@ from solo.cli.studies import definition, kind_of_entry, read_list
 from solo.cli.tables import table_of
 from solo.files import ROOT, read_json
 
+IN_GROUPS = "groups="
 STUDY = "standin12"  # of a method, unless its name is STUDY/NAME
 
 
@@ -28,8 +31,15 @@ def study_table(study: str = STUDY, *shown: str) -> str:
     over its seeds.
 
     shown: names of metrics, `_` for a space; without any all that every run has but chrF.
+    groups=a,b among them: only the methods of these groups of the study's list.
     """
     groups = groups_of(_table(study))
+    if chosen := [word for word in shown if word.startswith(IN_GROUPS)]:
+        listed, shown = read_list(study), [word for word in shown if word not in chosen]
+        letters = chosen[0].removeprefix(IN_GROUPS).split(",")
+        names = chain.from_iterable(listed["groups"][letter]["names"] for letter in letters)
+        kinds = {kind_of_entry(listed["names"][name]) for name in names}
+        groups = [group for group in groups if group.kind in kinds]
     runs = [run for group in groups for run in group.runs]
     names = [*map(_metric, shown)] or [name for name in ALL if name != "chrF"]
     metrics = [ALL[name] for name in names if all(name in run.scores for run in runs)]
@@ -74,19 +84,22 @@ def study_rates(study: str = STUDY) -> str:
 
 
 def hours(study: str = STUDY) -> str:
-    """How many whole runs a study has, and what training and decoding took, as recorded; of a
-    training of several runs together each counts its part."""
-    spent = []
+    """How many whole runs a study has, and what training and decoding took on a core, as recorded;
+    of a training of several runs together each counts its part. Runs on a GPU are counted apart."""
+    spent, elsewhere = [], Counter()
     for run in (run for group in groups_of(_table(study)) for run in group.runs if run.n_params):
         train = records.read(run.directory, records.ENVIRONMENT)["train"]
         decode = records.read(run.decoding, records.ENVIRONMENT)["decode"]
+        if device := train["hardware"].get("gpu"):
+            elsewhere[device] += 1
+            continue
         seconds = train["seconds"] / train.get("together", 1) + decode["seconds"]
         spent.append(seconds / 3600)
     minutes = " to ".join(f"{60 * end:.0f}" for end in (min(spent), max(spent)))
     return (
         f"{len(spent)} whole runs in {sum(spent):.1f} hours of one core, {minutes} minutes each "
         f"(median {60 * median(spent):.0f})"
-    )
+    ) + "".join(f"; {count} on an {device}" for device, count in elsewhere.items())
 
 
 def score(method: str, metric: str, digits: str = "1") -> str:

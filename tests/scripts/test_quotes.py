@@ -91,11 +91,25 @@ def test_brevity_is_that_of_the_outputs():
 def test_hours_are_those_of_the_records():
     runs = (ROOT / "results/standin12/runs").glob("*.json")
     found = [json.loads(path.read_text())["environment.json"] for path in runs]
+    found = [run for run in found if run["train"]["n_params"]]
+    here = [run for run in found if not run["train"]["hardware"]["gpu"]]
     spent = [run["train"]["seconds"] / run["train"].get("together", 1) + run["decode"]["seconds"]
-             for run in found if run["train"]["n_params"]]  # fmt: skip
-    numbers = re.findall(r"[\d.]+", study_figures.hours())
+             for run in here]  # fmt: skip
+    text, _, on_gpu = study_figures.hours().partition("; ")
+    numbers = re.findall(r"[\d.]+", text)
     expected = [len(spent), sum(spent) / 3600, *(end / 60 for end in (min(spent), max(spent)))]
     assert [float(n) for n in numbers[:4]] == pytest.approx(expected, abs=0.5)
+    assert on_gpu.split(" ")[0] == str(len(found) - len(here))
+
+
+def test_a_table_of_some_groups():
+    """Without the family it has the others' lines, and the two parts are the whole."""
+    whole, family, rest = (
+        study_figures.study_table("standin12", "BLEU", *some).splitlines()
+        for some in ([], ["groups=g"], ["groups=a,b,c,d,e,f"])
+    )
+    assert sorted(family[2:] + rest[2:]) == sorted(whole[2:]) and len(family) > 3
+    assert not any("DoRA" in line for line in rest) and any("DoRA" in line for line in family)
 
 
 BENCH = ROOT / "results/bench"
