@@ -6,6 +6,7 @@ Everything comes from run directories; statistics.json is there once a run was s
 
 import statistics
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from ..formats import read_hypotheses
 from ..metrics import ALL
 from ..metrics.metric import Metric
 from ..metrics.statistics import scores
-from ..records import read_log
+from ..records import read_log, word
 from .lines import Table, metrics_of, rows_of
 from .render import MISSING, left_out_section, percent, row_of
 from .runs import Run
@@ -36,12 +37,22 @@ first is better, - where it is worse.
 """
 
 
+class Kind(NamedTuple):
+    """What a claim names. others: the adapter's options that are otherwise than the row has them,
+    its variant aside, as KEY=VALUE."""
+
+    row: str
+    variant: str | None
+    epochs: int
+    others: tuple[str, ...] = ()
+
+
 @dataclass
 class Group:
-    """Runs that differ in their seed alone. kind: (row, variant, epochs), what a claim names."""
+    """Runs that differ in their seed alone."""
 
     label: str
-    kind: tuple[str, str | None, int]
+    kind: Kind
     runs: list[Run] = field(default_factory=list)
 
 
@@ -49,17 +60,28 @@ def groups_of(table: Table) -> list[Group]:
     """The groups in the table's order, a row's paper variant before its devcode."""
     groups: dict[str, Group] = {}
     for row, filling in rows_of(table):
+        settings = table.settings[row["row"]]["adapter"]
+        kinds = {run.key: kind_of(row["row"], run, settings) for run in filling}
         for run in sorted(filling, key=lambda run: (run.variant == "devcode", run.seed)):
-            kind = (row["row"], run.variant, run.options["train"]["epochs"])
+            kind = kinds[run.key]
             label = row["label"] + (", devcode" if run.variant == "devcode" else "")
-            label += f", {kind[2]} epochs" if kind[2] != 1 else ""
-            alike = [
-                r.group for r in filling if (r.variant, r.options["train"]["epochs"]) == kind[1:]
-            ]
-            if len(set(alike)) > 1:
+            label += "".join(f", {option}" for option in kind.others)
+            label += f", {kind.epochs} epochs" if kind.epochs != 1 else ""
+            if len({other.group for other in filling if kinds[other.key] == kind}) > 1:
                 label += f", {_steps(run)} steps, lr {run.lr:g}"
             groups.setdefault(label, Group(label, kind)).runs.append(run)
     return list(groups.values())
+
+
+def kind_of(row: str, run: Run, settings: dict) -> Kind:
+    """The kind of a run that was made for a row; settings: of the row's adapter."""
+    others = {
+        key: value
+        for key, value in run.options["adapter"].items()
+        if key in settings and value != settings[key] and key != "variant"
+    }
+    words = tuple(sorted(f"{key}={word(value)}" for key, value in others.items()))
+    return Kind(row, run.variant, run.options["train"]["epochs"], words)
 
 
 def markdown(table: Table) -> str:
@@ -136,11 +158,11 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
     [name] = {row["label"] for row in table.definition["rows"] if row["row"] == against}
     baseline, lines = {}, []
     for group in groups:
-        if group.kind[0] == against:
-            baseline |= {(run.seed, run.weights, group.kind[2]): run for run in group.runs}
+        if group.kind.row == against and not group.kind.others:
+            baseline |= {(run.seed, run.weights, group.kind.epochs): run for run in group.runs}
     for group in groups:
-        for run in group.runs if group.kind[0] != against else []:
-            other = baseline.get((run.seed, run.weights, group.kind[2]))
+        for run in group.runs if group.kind.row != against else []:
+            other = baseline.get((run.seed, run.weights, group.kind.epochs))
             sides = [compare.kept(r.decoding) for r in (run, other) if r]
             if len(sides) < 2 or None in sides:
                 continue

@@ -6,14 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
+
 from eval import samples
+from eval.records import word
 from eval.report import pictures
 from eval.report.scores import of_table
 from eval.tables import neighbours
 from eval.tables.lines import Table
 from eval.tables.packed import lacks_scores, score_again
 from eval.tables.report import page_of, write_figures, write_table
-from eval.tables.study import groups_of
+from eval.tables.study import Kind, groups_of
 from solo import files
 from solo.cli.command import CONFIGS
 from solo.cli.evaluate import evaluate_runs
@@ -27,6 +30,7 @@ from solo.runs.study import Job, Study, write_study
 
 STUDIES = Path("data/study")
 NEIGHBOURS = "neighbours"  # of a study's home: whole runs at the rates beside the chosen ones
+ADAPTER = "adapter."
 SPLITS = ("train", "valid", "test")
 N_OUTPUTS = 10  # of each run, in outputs.md
 
@@ -127,12 +131,23 @@ def definition(name: str) -> dict:
     return head | {"rows": [*rows.values()]}
 
 
-def kind_of_entry(entry: dict) -> tuple[str, str | None, int]:
-    """The row of a name, its variant if its method has any, and its epochs."""
+def kind_of_entry(entry: dict) -> Kind:
+    """The row of a name, its variant if its method has any, its epochs, and what else of the
+    adapter it changes."""
     row = entry["row"]
-    own = dict(override.split("=") for override in entry.get("overrides", []))
-    variant = row_settings([row])[row]["adapter"].get("variant")
-    return row, own.get("adapter.variant", variant), int(own.get("train.epochs", 1))
+    own = dict(map(_parts, entry.get("overrides", [])))
+    variant = own.get("adapter.variant", row_settings([row])[row]["adapter"].get("variant"))
+    others = sorted(
+        f"{key.removeprefix(ADAPTER)}={word(value)}"
+        for key, value in own.items()
+        if key.startswith(ADAPTER) and key != "adapter.variant"
+    )
+    return Kind(row, variant, own.get("train.epochs", 1), tuple(others))
+
+
+def _parts(override: str) -> tuple[str, object]:
+    key, _, value = override.partition("=")
+    return key, yaml.load(value, files.LOADER)
 
 
 def _score_packed(folder: Path, references: Path) -> None:

@@ -151,9 +151,10 @@ def study_claims(study: str = STUDY) -> str:
     lines = [render.row_of(head), "|---|---|---:|---:|---:|"]
     for claim in read_list(study)["claims"]:
         sides = [claim["a"], claim["b"]]
-        printed = [paper[names[side]["row"]].get("BLEU") for side in sides]
+        rows = [names[side]["row"] for side in sides]
+        printed = [paper[row].get("BLEU") for row in rows]
         cells = [claim["question"], " - ".join(f"`{side}`" for side in sides)]
-        known = None not in printed
+        known = None not in printed and len(set(rows)) == 2
         cells.append(signed(float(printed[0]) - float(printed[1])) if known else render.MISSING)
         try:
             value, low, high, seeds = _difference(*(f"{study}/{side}" for side in sides), "BLEU")

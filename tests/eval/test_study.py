@@ -18,7 +18,7 @@ from eval.tables import neighbours, study
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
 from eval.tables.study import _others, groups_of
-from solo.cli.studies import definition, outputs_page
+from solo.cli.studies import definition, kind_of_entry, outputs_page, read_list
 from solo.cli.tables import table_of
 from tests.eval.made_runs import DECODED, keep_statistics, make_run
 
@@ -147,21 +147,25 @@ def test_the_pages_say_what_sweeps_and_runs_gave():
         [best] = [f"{loss:.3f}" for rate, loss in choice["valid_losses"] if rate == choice["best"]]
         assert f" {best}**" in page, path
         assert all(f" {loss:.3f}" in page for _, loss in choice["valid_losses"]), path
-    page = (home / "README.md").read_text(encoding="utf-8")
+    pages = [(home / f"{name}.md").read_text(encoding="utf-8") for name in ("README", "family")]
     by_kind = defaultdict(list)
     for path in (home / "runs").glob("*.json"):
         run = json.loads(path.read_text())
         size, recipe = run["environment.json"]["train"]["n_params"], run["config.yaml"]["train"]
         cells = f" {size:,} | {recipe['lr']:g} |" if size else " 0 |"
-        by_kind[cells, recipe["epochs"]].append(run["metrics.json"])
-    for (cells, epochs), scores in by_kind.items():
-        [line] = [line for line in page.splitlines() if cells in line
-                  and (" epochs |" in line) == (epochs > 1)]  # fmt: skip
-        written = [cell.strip() for cell in line.split("|")]  # trainable, rate, seeds come first
-        assert written[4] == str(len(scores)), line
-        for name, cell in zip(("BLEU", "SER"), written[5:], strict=False):
-            mean = 100 * fmean(run[name] for run in scores)
-            assert float(cell.split(" ± ")[0]) == pytest.approx(mean, abs=0.011), line
+        method = json.dumps(run["identity.json"]["training"]["adapter"])
+        by_kind[cells, recipe["epochs"], method].append(run["metrics.json"])
+    lines = {line for page in pages for line in page.splitlines() if line.count("|") > 8}
+    for (cells, epochs, _), runs in by_kind.items():
+        means = [100 * fmean(run[name] for run in runs) for name in ("BLEU", "SER")]
+        found = []
+        for line in lines:
+            if cells in line and (" epochs |" in line) == (epochs > 1):
+                written = [cell.strip() for cell in line.split("|")]  # trainable, rate, seeds first
+                shown = [float(cell.split(" ± ")[0]) for cell in written[5:7]]
+                if written[4] == str(len(runs)) and shown == pytest.approx(means, abs=0.011):
+                    found.append(line)
+        assert len(found) == 1, (cells, means, found)
 
 
 def test_whoever_shared_its_draws_is_another_seed(tmp_path):
@@ -185,6 +189,19 @@ def test_runs_with_other_rates_are_apart(tmp_path):
     text = write_table(study_table(tmp_path), tmp_path / "out")
     for lr in ("0.001", "0.002"):
         assert cells(text, f"LoRA (r=8), 2 steps, lr {lr}")[2:4] == [lr, "1"]
+
+
+def test_runs_with_another_option_of_the_method_are_apart_and_claims_name_them(tmp_path):
+    make(tmp_path, "a", "solo", ROUGE)
+    make(tmp_path, "b", "solo", ROUGE + 0.1, adapter={"dropout": 0.01})
+    groups = groups_of(study_table(tmp_path))
+    names = read_list("standin12")["names"]
+    kinds = [kind_of_entry(names[name]) for name in ("solo", "solo_drop")]
+    assert [group.kind for group in groups] == kinds
+    labels = [group.label for group in groups]
+    assert labels == ["Solo (r=128, s=0.4)", "Solo (r=128, s=0.4), dropout=0.01"]
+    [claim] = [claim for claim in definition("standin12")["claims"] if claim[1] == kinds[1]]
+    assert claim[2] == kinds[0]
 
 
 def test_whole_runs_beside_the_chosen_rate(tmp_path):
