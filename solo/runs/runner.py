@@ -149,7 +149,7 @@ def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> dict[Path, E
     """
     broken: dict[Path, Exception] = {}
     todo = [run for run in runs if not (run.directory / DIVERGED).exists()]
-    todo = [run for run in todo if not together.draws_alone(run)]
+    todo = [run for run in todo if together.can_share(run) and not together.draws_alone(run)]
     for group in together.groups(todo):
         errors: list[Exception] = []
 

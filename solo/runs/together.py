@@ -44,7 +44,7 @@ def sharing(runs: Sequence[Run]) -> list[Run]:
     """
     companies: dict[str, list[str]] = {}
     for group in groups(runs):
-        members = [run for run in group if run.config.together and _can_share(run) and _draws(run)]
+        members = [run for run in group if run.config.together and can_share(run) and _draws(run)]
         names = {run.name for run in members if run.state()[0] == "missing"}
         for folder in {run.directory.parent for run in members}:
             companies |= _companies(folder, names)
@@ -81,7 +81,8 @@ def _companies(folder: Path, names: set[str]) -> dict[str, list[str]]:
     return companies
 
 
-def _can_share(run: Run) -> bool:
+def can_share(run: Run) -> bool:
+    """Whether its method leaves the backbone's blocks as they are, so that others can use them."""
     method = run.config.method_class
     return issubclass(method, HookedMethod) and method.position_wise and run.config.train.packed
 
