@@ -11,7 +11,8 @@ checkout and data/study/NAME alone. Overrides are those of every run (train.max_
 Options of run:
   --seconds 560              stop by itself after so long
   --groups a,b               only these; --names solo,lora: only these
-  --processes 12             so many runs at a time, for a GPU that one run does not fill
+  --processes 12             so many trainings at a time, for a GPU that one does not fill; with
+                             --together the rates of each sweep are one of them
   --together                 the rates of a group's sweeps, and its runs, share their passes
                              through the backbone; a small one costs each a third less on a CPU
   --out DIR                  gather there what is worth keeping, as .tar files of at most 15 MiB

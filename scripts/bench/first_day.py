@@ -52,7 +52,7 @@ def plan(out: Path, share: float) -> list[Part]:
     return [
         Part("device", 150, [*device, str(out / "device.json"), "--no-compile"]),
         Part("whole", 150, [*bench, "whole"]),
-        Part("compiled", 140, [*bench, "compiled"]),
+        Part("compiled", 170, [*bench, "compiled"]),
         Part("train", 150, [*bench, "train"]),
         Part("decode", 120, [*bench, "decode"]),
         Part("sweep", 90, [*bench, "sweep"]),

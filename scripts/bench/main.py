@@ -219,6 +219,12 @@ def whole_runs(args, examples: list[Example], limits: dict[str, float], **recipe
     return found
 
 
+def compiled_part(args, examples: list[Example]) -> list[dict]:
+    """GPT-2 S with compiled blocks, and as it is beside it."""
+    plain = whole_runs(args, examples, {"S": 25.0})[0] | {"backbone": "S, uncompiled"}
+    return [*whole_runs(args, examples, {"S": 90.0}, compile=True), plain]
+
+
 def profile(args, examples: list[Example]) -> list[list]:
     """Where a fast step's time goes: [operation, share of the time in it alone], largest first."""
     activities = [torch.profiler.ProfilerActivity.CPU]
@@ -276,7 +282,7 @@ def measure(args, path: Path) -> None:
     limits = {"S": 60.0} if on_cpu else {"S": 60.0, "M": 25.0}
     work = {
         "whole": lambda: whole_runs(args, examples, limits),
-        "compiled": lambda: whole_runs(args, examples, {"S": 90.0}, compile=True),
+        "compiled": lambda: compiled_part(args, examples),
         "train": lambda: train_part(args, examples),
         "profile": lambda: profile(args, examples),
         "sweep": lambda: sweep_part(args, examples),

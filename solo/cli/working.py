@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from itertools import chain
 from multiprocessing import get_context
@@ -13,12 +13,11 @@ from pathlib import Path
 import torch
 
 from solo.cli.command import say
-from solo.options import check
 from solo.runs import carry
 from solo.runs.checkpoint import trained
-from solo.runs.config import RunConfig, from_values, to_values
-from solo.runs.run import make_run
-from solo.runs.runner import run_all
+from solo.runs.config import from_values, to_values
+from solo.runs.run import Run, make_run
+from solo.runs.runner import DIVERGED, run_all
 from solo.runs.study import (
     Job,
     Study,
@@ -31,6 +30,7 @@ from solo.runs.study import (
     untried,
     work,
 )
+from solo.runs.together import sharing
 
 GATHER_EVERY = 60  # seconds
 
@@ -40,25 +40,63 @@ class TimeUp(BaseException):
 
 
 def _in_processes(
-    study: Study, jobs: list[Job], processes: int, end: float, gather: Callable[[], object]
+    study: Study,
+    jobs: list[Job],
+    processes: int,
+    together: bool,
+    end: float,
+    gather: Callable[[], object],
 ) -> None:
-    """Train the sweeps, then train and decode the jobs, the longest first, in several processes.
+    """Train the sweeps in several processes, and each name's runs as soon as its rate is known.
 
-    What fails is left to `work`, which meets it again and says so. Raises TimeUp after `end`.
+    together: the rates of a sweep share passes, in one process. What fails is left to `work`, which
+    meets it again and says so. Raises TimeUp after `end`.
     """
-    members = dict.fromkeys(job.rate_of for job in jobs)
-    wanted = {name: untried(study, name) for name in members}
+    done, swept, told = packed(study), {}, time.time()
     with _pool(processes) as pool:
-        sweeps = [config for configs in wanted.values() for config in configs]
+
+        def train(runs: list[Run], until: str, together: bool = False) -> list[Future]:
+            company = [runs] if together else [[run] for run in runs]
+            values = [[to_values(run.config) for run in some] for some in company if some]
+            return [pool.submit(_bring, some, until, together, end) for some in values]
+
+        def decode(name: str) -> set[Future]:
+            own = [job for job in jobs if job.rate_of == name]
+            runs = due(study, own, done, lambda text: None)[0]
+            return set(train(sorted(runs, key=_length, reverse=True), "decoded"))
+
+        for name in dict.fromkeys(job.rate_of for job in jobs):
+            runs = [make_run(config) for config in untried(study, name)]
+            swept[name] = set(train(runs, "trained", together))
+        left = set().union(*swept.values(), *(decode(n) for n in swept if not swept[n]))
         try:
-            _wait([pool.submit(_one, to_values(c), "trained", end) for c in sweeps], gather)
+            while left:
+                arrived, left = wait(left, GATHER_EVERY, FIRST_COMPLETED)
+                if not all([future.result() for future in arrived]):
+                    raise TimeUp
+                for name in [name for name, futures in swept.items() if futures & arrived]:
+                    swept[name] -= arrived
+                    if not swept[name] and _ended(study, name, together):
+                        sweep(study, [name], reporter(end), say, together)
+                        left |= decode(name)
+                if time.time() - told > GATHER_EVERY:
+                    told = time.time()
+                    gather()  # whoever ends this process loses the last minute
         finally:  # the time may be up: the rates of what is trained are kept
-            for name, configs in wanted.items():
-                if configs and all(trained(make_run(c).directory) for c in configs):
-                    sweep(study, [name], reporter(end), say)
-        ready = [run.config for run in due(study, jobs, packed(study), lambda text: None)[0]]
-        futures = [pool.submit(_one, to_values(c), "decoded", end) for c in _longest_first(ready)]
-        _wait(futures, gather)
+            for name in swept:
+                if untried(study, name) and _ended(study, name, together):
+                    sweep(study, [name], reporter(end), say, together)
+
+
+def _ended(study: Study, name: str, together: bool) -> bool:
+    """Whether every rate of a name is trained, or diverged: nothing is left of its sweep."""
+    runs = [make_run(config) for config in untried(study, name)]
+    runs = sharing(runs) if together else runs
+    return all(trained(r.directory) or (r.directory / DIVERGED).exists() for r in runs)
+
+
+def _length(run: Run) -> float:
+    return run.config.train.max_steps or 1e6 * run.config.train.epochs
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:
@@ -67,29 +105,17 @@ def _pool(processes: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,))
 
 
-def _longest_first(configs: list[RunConfig]) -> list[RunConfig]:
-    return sorted(configs, key=lambda c: c.train.max_steps or 1e6 * c.train.epochs, reverse=True)
-
-
-def _one(values: dict, until: str, end: float) -> bool:
-    """Bring a run to `until` in a process of its own; False if the time is up."""
+def _bring(values: list[dict], until: str, together: bool, end: float) -> bool:
+    """Bring runs to `until` in a process of their own; False if the time is up."""
     if time.time() > end:
         return False
+    runs = [make_run(from_values(one)) for one in values]
     try:
-        run_all([make_run(from_values(values))], reporter(end), until, say=say)
+        runs = sharing(runs) if together else runs
+        run_all(runs, reporter(end), until, share_passes=together, say=say)
     except TimeUp:
         return False
     return True
-
-
-def _wait(futures: list[Future], gather: Callable[[], object]) -> None:
-    """Until all are done, gathering meanwhile: whoever ends this process loses the last minute."""
-    left = set(futures)
-    while left:
-        left = wait(left, timeout=GATHER_EVERY).not_done
-        gather()
-    if not all([future.result() for future in futures]):
-        raise TimeUp
 
 
 def reporter(end: float):
@@ -128,14 +154,10 @@ def run(
 ) -> None:
     """Work a study off, as far as the time goes, and gather in `out` what is worth keeping.
 
-    groups, names: comma-separated, None for all. processes: how many runs go on at a time.
-    together: those of a group train in one, and so do the rates of its sweeps. Exits with code 1 if
-    a run failed. Raises ValueError for several processes with runs that train together.
+    groups, names: comma-separated, None for all. processes: how many trainings go on at a time.
+    together: the runs of a group train in one, and so do the rates of its sweeps; with several
+    processes, the rates of each sweep alone. Exits with code 1 if a run failed.
     """
-    check(
-        processes == 1 or not together,
-        "runs train together in one process; leave out --processes or --together",
-    )
     study, end = read_study(path), time.time() + seconds
     chosen = portions(study, groups, names, together)
     failures = []
@@ -149,7 +171,7 @@ def run(
         check_portions(study, chosen)
         if processes > 1:
             jobs = list(chain.from_iterable(chosen))
-            _in_processes(study, jobs, processes, end, gather)
+            _in_processes(study, jobs, processes, together, end, gather)
         failures = work(study, chosen, reporter(end), say, together)
         print("all done", flush=True)
     except TimeUp:

@@ -158,25 +158,15 @@ def test_what_is_wrong_with_a_study_is_one_line_before_any_work(
     assert not (at_hand / "home").exists()
 
 
-def test_runs_that_train_together_refuse_several_processes(at_hand, monkeypatch, capsys):
-    path, _ = studies.write(NAME, ["train.max_steps=9"])
-    options = ["--together", "--processes", "2"]
-    monkeypatch.setattr(working, "_in_processes", lambda *args: pytest.fail("it began"))
-    monkeypatch.setattr("sys.argv", ["study.py", "run", str(path), *options])
-    with pytest.raises(SystemExit, match="1"):
-        command.main()
-    errors = capsys.readouterr().err
-    assert "leave out --processes or --together" in errors and errors.count("\n") == 1
-    assert not (at_hand / "home").exists()
-
-
 def test_time_that_is_up_ends_a_study_without_an_error(monkeypatch):
     with working.reporter(0.0)("label") as report, pytest.raises(working.TimeUp):
         report(1, 2)
 
 
-def test_several_processes_do_what_one_does(at_hand, monkeypatch, capsys):
-    """Sweeps, rates, runs and outputs; gathered while they go."""
+@pytest.mark.parametrize("together", [[], ["--together"]])
+def test_several_processes_do_what_one_does(at_hand, monkeypatch, capsys, together):
+    """Sweeps, rates, runs and outputs; gathered while they go. Together the runs of a group draw
+    dropout together in one process alone, the rates of a sweep in both."""
     monkeypatch.setattr(working, "GATHER_EVERY", 0.5)
     found = []
     for number in ("1", "2"):
@@ -188,13 +178,17 @@ def test_several_processes_do_what_one_does(at_hand, monkeypatch, capsys):
             config["train"]["max_steps"] = 2
         path.write_text(json.dumps(values))
         arguments = [str(path), "--processes", number, "--out", str(at_hand / f"out{number}")]
+        arguments += together
         monkeypatch.setattr("sys.argv", ["study.py", "run", *arguments])
         command.main()
         home = at_hand / number
         outputs = {p.parts[-4]: p.read_bytes() for p in home.glob("*/*/decode/*/*.tsv")}
+        swept = [read_json(p)["train"] for p in home.glob("sweep/*/environment.json")]
+        assert {entry.get("together", 1) for entry in swept} == ({3} if together else {1})
         found.append((outputs, (home / "rates" / "lora.json").read_bytes()))
         assert len(outputs) == 4 and (at_hand / f"out{number}" / "study_0.tar").exists()
-    assert found[0] == found[1]
+    assert found[0][1] == found[1][1]
+    assert together or found[0] == found[1]
     monkeypatch.setattr("sys.argv", ["study.py", "run", *arguments, "--seconds", "0"])
     command.main()
     assert "the time is up" not in capsys.readouterr().err  # all of it was done
