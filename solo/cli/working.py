@@ -30,7 +30,7 @@ from solo.runs.study import (
     untried,
     work,
 )
-from solo.runs.together import sharing
+from solo.runs.together import can_share, sharing
 
 GATHER_EVERY = 60  # seconds
 
@@ -49,15 +49,16 @@ def _in_processes(
 ) -> None:
     """Train the sweeps in several processes, and each name's runs as soon as its rate is known.
 
-    together: the rates of a sweep share passes, in one process. What fails is left to `work`, which
-    meets it again and says so. Raises TimeUp after `end`.
+    together: the rates of a sweep share passes where they can, in one process. What fails is left
+    to `work`, which meets it again and says so. Raises TimeUp after `end`.
     """
     done, swept, told = packed(study), {}, time.time()
     with _pool(processes) as pool:
 
         def train(runs: list[Run], until: str, together: bool = False) -> list[Future]:
-            company = [runs] if together else [[run] for run in runs]
-            values = [[to_values(run.config) for run in some] for some in company if some]
+            company = [run for run in runs if together and can_share(run)]
+            parts = [company, *([run] for run in runs if run not in company)]
+            values = [[to_values(run.config) for run in part] for part in parts if part]
             return [pool.submit(_bring, some, until, together, end) for some in values]
 
         def decode(name: str) -> set[Future]:

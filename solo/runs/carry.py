@@ -43,13 +43,13 @@ def bundle(home: Path, out: Path) -> list[str]:
         path
         for path in everything
         if path.name == WEIGHTS
-        and path.match("runs/*/*")
+        and path.parent.parent.name in ("runs", "neighbours")
         and not path.parent.name.startswith("full-")
     ]
     parts: list[list[Path]] = []
     size = BUNDLE
     for path in filter(Path.is_file, kept):
-        room = 1024 + -(-path.stat().st_size // 512) * 512  # header, content in blocks
+        room = 2048 + -(-path.stat().st_size // 512) * 512  # headers of a long name, content
         if size + room > BUNDLE:
             parts.append([])
             size = 10240  # the end of a .tar

@@ -213,11 +213,12 @@ def test_portions_and_bad_choices(study):
 
 def test_bundles_are_small_and_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(carry, "BUNDLE", 40_960)  # of tar, blocks of 10,240
-    monkeypatch.setattr(carry, "MOST", 9)
+    monkeypatch.setattr(carry, "MOST", 20)
     home, wanted = tmp_path / "home", {}
     for i in range(60):
         sizes = {f"runs/lora-{i}/predictions.tsv": 600, f"runs/lora-{i}/adapter.safetensors": 900}
         sizes |= {f"runs/full-{i}/adapter.safetensors": 10, f"sweep/s{i}/adapter.safetensors": 10}
+        sizes |= {f"neighbours/solo-{i}/adapter.safetensors": 10}
         for name, size in sizes.items():
             (home / name).parent.mkdir(parents=True, exist_ok=True)
             (home / name).write_bytes(bytes([i]) * size)
@@ -228,7 +229,8 @@ def test_bundles_are_small_and_whole(tmp_path, monkeypatch):
         assert path.stat().st_size <= 40_960
         with tarfile.open(path) as tar:
             contents |= {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
-    assert contents == {k: v for k, v in wanted.items() if "/runs/lora-" in k}
+    kept = {k: v for k, v in wanted.items() if "/runs/lora-" in k or "/neighbours/" in k}
+    assert contents == kept
 
 
 def test_a_study_runs_without_hydra_and_datasets():
