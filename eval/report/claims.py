@@ -84,7 +84,7 @@ def judge(tables: Sequence[Scores], reported: dict, counts: dict[str, int]) -> l
 
 def _runs(tables: Sequence[Scores], row: str, kind: str) -> list[Run]:
     """The runs of a row with the paper's variant: as reproductions, or on the stand-in of a study,
-    those with the fewest epochs."""
+    those with the row's own options and the fewest epochs."""
     for table in tables:
         if kind == "stand-in" and table.name.startswith("demo"):
             continue  # a toy of 200 steps judges nothing
@@ -94,8 +94,14 @@ def _runs(tables: Sequence[Scores], row: str, kind: str) -> list[Run]:
             if (line.row, line.kind) == (row, kind) and line.variant in ("", "paper") and line.runs
         ]
         if lines:
-            return min(lines, key=lambda runs: runs[0].options["train"].get("epochs", 0))
+            return min(lines, key=_otherwise)
     return []
+
+
+def _otherwise(runs: list[Run]) -> tuple[bool, int]:
+    """Whether runs change an option of the row's method, and their epochs."""
+    changed = any(mark.startswith("adapter.") for mark in runs[0].marks)
+    return changed, runs[0].options["train"].get("epochs", 0)
 
 
 def _better(a: list[Run], b: list[Run], without: str) -> Verdict:

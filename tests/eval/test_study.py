@@ -146,7 +146,9 @@ def test_the_pages_say_what_sweeps_and_runs_gave():
         choice = json.loads(path.read_text())
         [best] = [f"{loss:.3f}" for rate, loss in choice["valid_losses"] if rate == choice["best"]]
         assert f" {best}**" in page, path
-        assert all(f" {loss:.3f}" in page for _, loss in choice["valid_losses"]), path
+        losses = [loss for _, loss in choice["valid_losses"]]
+        words = ["diverged" if loss is None else f"{loss:.3f}" for loss in losses]
+        assert all(f" {word}" in page for word in words), path
     page = (home / "rows.md").read_text(encoding="utf-8")
     by_kind = defaultdict(list)
     for path in (home / "runs").glob("*.json"):
