@@ -271,14 +271,16 @@ def attention(
     )
     if key.shape[1] < H:
         k, v = (x.repeat_interleave(H // key.shape[1], dim=1) for x in (k, v))
-    scale = D**-0.5 if scaling is None else scaling
-    every = torch.ones(longest, longest, dtype=torch.bool, device=q.device)
-    hidden = every.triu(1)
+    q, k, v = (x.reshape(examples * H, longest, D) for x in (q, k, v))
+    hidden = q.new_full((longest, longest), float("-inf"))
+    bias = hidden.triu(1)  # added as the product is made, where a mask would take passes of its own
     if sliding_window is not None:
-        hidden = hidden | every.tril(-sliding_window)
-    scores = ((q * scale) @ k.transpose(-1, -2)).float().masked_fill(hidden, float("-inf"))
-    out = scores.softmax(-1).to(v.dtype) @ v  # (E, H, L, D)
-    out = out.transpose(1, 2).reshape(examples * longest, H * D).index_select(0, origin)
+        bias = bias + hidden.tril(-sliding_window)
+    scale = D**-0.5 if scaling is None else scaling
+    scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scale)  # (E * H, L, L)
+    out = torch.bmm(scores.float().softmax(-1).to(v.dtype), v)
+    out = out.view(examples, H, longest, D).transpose(1, 2).reshape(examples * longest, H * D)
+    out = out.index_select(0, origin)
     return out.view(K, T, H, D), None
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from solo.backbones import backbone_of
 from solo.backbones.fast import cast_once, frozen_products
+from solo.backbones.gelu import fast_gelu
 from solo.datasets.data import Example
 from solo.training.batches import IGNORED, Batch, PackedBatch, collate, pack, pad, to_device
 from solo.training.checked import LIMITS, Loss, checked, same_draws, without_dropout
@@ -21,7 +22,7 @@ from solo.training.progress import Progress
 from solo.training.recipe import TrainConfig
 from solo.training.recorded import recorded
 
-CHUNK = 8  # rows of logits that stay in a core's cache together
+IN_CACHE = 2**19  # logits that stay in a core's cache together, in fp32
 RECORD_FROM = 100  # steps that pay for recording CUDA graphs
 # Batches that a recorded or compiled step is checked on: a CUDA graph is warmed up, recorded, then
 # replayed, for each of the few shapes by itself.
@@ -67,7 +68,7 @@ def training_loss(
     if not packed:
         layout, prepared = collate, nullcontext()
     elif model.device.type == "cpu":
-        layout, prepared = pack, frozen_products(model, dtype)
+        layout, prepared = pack, _on_cpu(model, dtype)
     else:
         layout = partial(pad, multiple=32 if config.compile or recording else 1)
         prepared = cast_once(model, dtype)
@@ -93,6 +94,12 @@ def training_loss(
             fast = way(model, config, layout, compiled(summed_loss))
             loss = check(fast, loss, same, RECORDED_CHECKS, failed)
         yield loss
+
+
+@contextmanager
+def _on_cpu(model, dtype: torch.dtype) -> Iterator[None]:
+    with frozen_products(model, dtype), fast_gelu(model):
+        yield
 
 
 def _stepwise(model, config: TrainConfig, layout: Callable, function: Callable) -> Loss:
@@ -170,38 +177,35 @@ def autocast(model, config: TrainConfig):
 
 
 class _SmoothedLoss(torch.autograd.Function):
+    """The gradient is made on the way forward, up to the factor of each row, from what is in the
+    cache there."""
+
     @staticmethod
     def forward(ctx, logits, targets, smoothing):
-        n = len(logits)
-        log_sum = torch.empty(n, device=logits.device)
-        mean = torch.empty(n, device=logits.device)
-        for start in range(0, n, CHUNK):
-            rows = slice(start, start + CHUNK)
-            part = logits[rows].float()
-            log_sum[rows], mean[rows] = part.logsumexp(-1), part.mean(-1)
+        n, vocabulary = logits.shape
         counts = targets != IGNORED
-        wanted = targets.where(counts, 0)
-        at_target = logits.gather(1, wanted[:, None])[:, 0].float()
-        loss = log_sum - (1 - smoothing) * at_target - smoothing * mean
-        ctx.save_for_backward(logits, wanted, counts, log_sum)
-        ctx.smoothing = smoothing
+        wanted = targets.where(counts, 0)[:, None]
+        loss = torch.empty(n, device=logits.device)
+        slopes = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        size = max(1, IN_CACHE // vocabulary)
+        for start in range(0, n, size):
+            rows = slice(start, start + size)
+            part = logits[rows].to(torch.float32, copy=True)
+            part.sub_(part.amax(-1, keepdim=True))
+            at_target, mean = part.gather(1, wanted[rows]), part.mean(-1, keepdim=True)
+            total = part.exp_().sum(-1, keepdim=True)
+            loss[rows] = (total.log() - (1 - smoothing) * at_target - smoothing * mean)[:, 0]
+            if slopes is not None:
+                part.div_(total).sub_(smoothing / vocabulary)
+                part.scatter_add_(1, wanted[rows], part.new_full((len(part), 1), smoothing - 1))
+                slopes[rows] = part
+        ctx.save_for_backward(slopes, counts)
         return loss.where(counts, 0)
 
     @staticmethod
     def backward(ctx, gradient):
-        logits, wanted, counts, log_sum = ctx.saved_tensors
-        n, vocabulary = logits.shape
-        gradient = gradient.where(counts, 0)
-        out = torch.empty_like(logits)
-        for start in range(0, n, CHUNK):
-            rows = slice(start, start + CHUNK)
-            part = (logits[rows].float() - log_sum[rows, None]).exp_()
-            part.sub_(ctx.smoothing / vocabulary)
-            part.scatter_add_(
-                1, wanted[rows, None], part.new_full((len(part), 1), ctx.smoothing - 1)
-            )
-            out[rows] = part.mul_(gradient[rows, None])
-        return out, None, None
+        slopes, counts = ctx.saved_tensors
+        return slopes * gradient.where(counts, 0)[:, None].to(slopes.dtype), None, None
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:

@@ -3,11 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers import GPT2LMHeadModel
 
 from solo.adapters import make_config
-from solo.backbones import fast
+from solo.backbones import blocks_of, fast, without_dropout
 from solo.backbones.fast import can_pack, frozen_products
+from solo.backbones.gelu import fast_gelu, gelu
 from solo.datasets.data import Example
+from solo.training import loss as loss_module
 from solo.training.batches import IGNORED, collate, pack
 from solo.training.loss import cross_entropy, summed_loss
 from tests.solo.adapters.test_adapters import ALL
@@ -18,7 +21,8 @@ OPTIONS = [options for options in ALL if options["name"] not in OTHERS]
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_loss_is_torchs_cross_entropy(dtype, smoothing):
+def test_loss_is_torchs_cross_entropy(dtype, smoothing, monkeypatch):
+    monkeypatch.setattr(loss_module, "IN_CACHE", 8 * 301)
     draws = torch.Generator().manual_seed(1)
     values = 5 * torch.randn(19, 301, generator=draws)  # not whole chunks
     targets = torch.randint(301, (19,), generator=draws)
@@ -38,6 +42,37 @@ def test_loss_is_torchs_cross_entropy(dtype, smoothing):
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-5)
     loose = {"rtol": 1e-2, "atol": 1e-4} if dtype == torch.bfloat16 else {}
     torch.testing.assert_close(found[0][1], found[1][1], **loose)
+
+
+@pytest.mark.parametrize(
+    "dtype, loose", [(torch.float64, 1e-12), (torch.float32, 2e-6), (torch.bfloat16, 1e-2)]
+)
+def test_gelu_is_torchs_tanh_form(dtype, loose):
+    """Also far out, where a cube would be infinite: there torch's gradient is 0 and 1."""
+    near = 4 * torch.randn(1000, generator=torch.Generator().manual_seed(3))
+    values = torch.cat([near, torch.tensor([0.0, 11.9, 12.1, -12.1, 1e15, -1e15, torch.nan])])
+    found = []
+    for function in (gelu, lambda x: F.gelu(x, approximate="tanh")):
+        x = values.to(dtype, copy=True).requires_grad_()
+        y = function(x)
+        y.backward(torch.linspace(-1, 2, len(x), dtype=dtype))
+        found.append((y.detach(), x.grad))
+        assert y.dtype == x.grad.dtype == dtype
+        with torch.no_grad():
+            assert torch.equal(function(x).nan_to_num(), y.nan_to_num())
+    torch.testing.assert_close(found[0], found[1], rtol=loose, atol=loose, equal_nan=True)
+
+
+def test_a_models_gelu_is_replaced_for_a_while(model):
+    model = GPT2LMHeadModel(without_dropout(model.config)).eval()
+    ids = torch.randint(60, (2, 12), generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        before = model(ids).logits
+        with fast_gelu(model):
+            within = model(ids).logits
+            assert all(block.mlp.act.forward is gelu for block in blocks_of(model))
+        assert torch.equal(model(ids).logits, before)
+    torch.testing.assert_close(within, before)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(map(str, o.values())))
