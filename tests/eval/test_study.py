@@ -272,8 +272,9 @@ def test_ten_samples(tmp_path):
     assert samples.main([str(paths[0]), str(tmp_path / "none")]) == 2
 
 
-def test_predictions_come_with_the_attribution_of_their_mrs():
-    runs = ROOT / "results" / "standin12" / "runs"
+@pytest.mark.parametrize("folder", ["runs", "neighbours"])
+def test_predictions_come_with_the_attribution_of_their_mrs(folder):
+    runs = ROOT / "results" / "standin12" / folder
     notice = (runs / "README.md").read_text(encoding="utf-8")
     assert list(runs.glob("*.tsv"))
     for words in ("E2E NLG", "Novikova", "Dušek", "Rieser", "by-sa/4.0", "linearised"):
