@@ -18,7 +18,7 @@ from eval.tables.lines import Table
 from eval.tables.runs import Run
 from eval.tables.study import Group, alike, groups_of, names_right
 from solo.cli.rows import reported_tables
-from solo.cli.studies import definition, kind_of_entry, read_list
+from solo.cli.studies import NEIGHBOURS, definition, kind_of_entry, read_list
 from solo.cli.tables import table_of
 from solo.files import ROOT, read_json
 
@@ -138,6 +138,22 @@ def _difference(first: str, second: str, name: str) -> tuple[float, float, float
     return a - b, *ends, len(runs[0])
 
 
+def beside(method: str, rate: str, metric: str = "BLEU") -> str:
+    """By how much a method's whole run at a rate beside the chosen one is above that of its seed,
+    with the interval over the test MRs."""
+    study, member = _study_and_name(method)
+    kind, groups = _group(method).kind, groups_of(_table(study, NEIGHBOURS))
+    found = [run for group in groups if group.kind == kind for run in group.runs]
+    found = [run for run in found if run.lr == float(rate)]
+    if not found:
+        raise ValueError(f"{_home(study) / NEIGHBOURS} has no run of {member} at a rate of {rate}")
+    [chosen] = [run for run in _group(method).runs if run.seed == found[0].seed]
+    sides = [compare.kept(run.decoding) for run in (found[0], chosen)]
+    value, scale = compare.compare(*sides)[_metric(metric)], ALL[_metric(metric)].scale
+    ends = f"{value.low * scale:.1f} to {value.high * scale:.1f}"
+    return f"{(value.a - value.b) * scale:.1f} ({ends})"
+
+
 def study_claims(study: str = STUDY) -> str:
     """A study's questions: the paper's difference in BLEU and the one here."""
     names, bleu = read_list(study)["names"], ALL["BLEU"]
@@ -230,8 +246,8 @@ def _home(study: str) -> Path:
 
 
 @functools.cache  # a page asks for it dozens of times
-def _table(study: str) -> Table:
-    return table_of(study, _home(study) / "runs", definition(study))
+def _table(study: str, folder: str = "runs") -> Table:
+    return table_of(study, _home(study) / folder, definition(study))
 
 
 def _study_and_name(name: str) -> tuple[str, str]:
@@ -250,6 +266,6 @@ def _group(name: str) -> Group:
 
 
 QUOTED = (
-    study_table, study_rates, study_claims, hours, score, extent, lead, slots, brevity, names,
-    lambdas,
+    study_table, study_rates, study_claims, hours, score, extent, lead, beside, slots, brevity,
+    names, lambdas,
 )  # fmt: skip

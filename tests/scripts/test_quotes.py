@@ -30,7 +30,7 @@ def bleu_of(row: str, variant: str | None = None) -> list[float]:
     """BLEU x 100 of the packed runs of a row, one epoch each."""
     runs = [json.loads(p.read_text()) for p in (ROOT / "results/standin12/runs").glob("*.json")]
     wanted = [run for run in runs if run["rows.json"] == [row]]
-    as_row = {"variant": variant} if variant else {}
+    as_row = {"variant": variant} if variant else {"dropout": 0.1}
     if variant:  # what the variant decides is left to it
         as_row |= {"dropout": None, "mask": None}
     wanted = [run for run in wanted if as_row.items() <= run["config.yaml"]["adapter"].items()
@@ -72,6 +72,16 @@ def test_a_claim_stands_beside_the_paper_s():
     [claim] = [line for line in table.splitlines() if line.startswith("| Does sparsity help?")]
     assert here.split(" (")[1].strip(")") == claim.split(" | ")[4]
     assert cells["`lora` - `full`"][0] == MISSING
+
+
+def test_a_run_beside_the_chosen_rate_is_quoted_as_its_page_has_it():
+    page = (ROOT / "results/standin12/neighbours.md").read_text(encoding="utf-8")
+    [line] = [x for x in page.splitlines() if x.startswith("| DoRA | 1 | 0.001 |")]
+    words = re.split(r"[\s,\[\]]+", line.split("|")[-2].replace("\N{MINUS SIGN}", "-").strip())
+    value, low, high = (float(word) for word in words[:3])
+    assert study_figures.beside("dora", "1e-3") == f"{value:.1f} ({low:.1f} to {high:.1f})"
+    with pytest.raises(ValueError, match=r"neighbours has no run of dora at a rate of 7"):
+        study_figures.beside("dora", "7")
 
 
 def test_brevity_is_that_of_the_outputs():
