@@ -26,7 +26,7 @@ $(VENV)/.installed: requirements.txt
 	touch $@
 	@echo "made: $(VENV), with the packages of requirements.txt"; echo "next: make demo"
 
-demo: demo-data ## Table 1 in miniature, offline, 3 minutes: results/demo/table1.md
+demo: demo-data ## Table 1 in miniature, offline, 2 minutes: results/demo/table1.md
 	$(PY) scripts/reproduce.py demo $(ARGS)
 
 demo-e2e: data ## the same on E2E's data and its whole test set, 25 minutes: results/demo-e2e

@@ -1,13 +1,18 @@
 """Is one method better than another, over seeds and test MRs? A hierarchical bootstrap.
 
-A paired bootstrap over MRs (eval/compare.py) speaks of one pair of runs. Here a sample draws seeds
-of both methods with replacement, and the MRs, the same ones for all runs; its difference is that of
-the mean scores. With few seeds the draw of seeds varies too little, by a factor of 1 - 1/seeds in
-the variance, so that an interval of three seeds is narrower than it should be.
+A paired bootstrap over MRs (eval/compare.py) speaks of one pair of runs; another seed gives another
+pair. Here a sample draws the MRs, the same ones for all runs, and its difference is the mean of the
+differences seed by seed, since runs of one seed see the data in the same order. Two or three seeds
+are too few to be drawn in their turn: no draw goes beyond the extremes. So a sample moves the
+difference by Student's t times the standard error that `seed_spread` gives, which has seen every
+method of a study that was run with several seeds. It serves methods with one run too, as far as a
+seed moves these as it moves the others. What chance does to the outputs for single MRs is in both
+parts, so an interval is a little too wide rather than too narrow.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +21,16 @@ from .metrics import ALL
 from .metrics.statistics import scores
 
 SAMPLES, SEED = 10_000, 1
-POWER = 1.96 + 0.84  # standard errors of a difference that is seen at 5 % in four of five designs
+SEEN = 1.96  # standard errors of a difference that is seen at 5 %
+POWER = SEEN + 0.84  # of a true one that is seen so in four of five designs
+
+
+class Spread(NamedTuple):
+    """How far a seed moves a difference of two methods: the standard deviation for one pair of
+    runs, and how many degrees of freedom that figure has."""
+
+    deviation: float
+    freedom: int
 
 
 @dataclass(frozen=True)
@@ -32,16 +46,42 @@ class Claim:
     visible: float
 
 
+def seed_spread(by_seed: Sequence[Mapping[int, float]]) -> Spread | None:
+    """How far a seed moves a difference, from the scores of some methods, each by seed.
+
+    A score is taken for method + seed + rest (a two-way layout, seeds as blocks); what both methods
+    of a difference have of a seed falls out, and two rests remain. None if the scores leave no
+    degree of freedom: that takes two methods with two seeds in common.
+    """
+    cells = [(i, seed, score) for i, of in enumerate(by_seed) for seed, score in of.items()]
+    if not cells:
+        return None
+    methods, seeds, values = (np.array(column) for column in zip(*cells, strict=True))
+    design = [np.equal.outer(column, np.unique(column)) for column in (methods, seeds)]
+    design = np.concatenate(design, 1).astype(float)
+    fitted, _, rank, _ = np.linalg.lstsq(design, values)
+    freedom = len(values) - int(rank)
+    rest = values - design @ fitted
+    return Spread(float(np.sqrt(2 * (rest @ rest) / freedom)), freedom) if freedom else None
+
+
 def hierarchical(
-    a: Sequence[Outputs], b: Sequence[Outputs], samples: int = SAMPLES, seed: int = SEED
+    a: Sequence[Outputs],
+    b: Sequence[Outputs],
+    spreads: Mapping[str, Spread],
+    samples: int = SAMPLES,
+    seed: int = SEED,
 ) -> dict[str, Claim]:
     """The difference of two methods by metric, of those that all runs have statistics of.
 
-    a, b: a run for each seed. Raises ValueError for a method without runs, for runs on other MRs,
-    and if they share no metric.
+    a, b: runs of the same seeds in the same order. spreads: by metric; without one the interval is
+    that of these seeds. Raises ValueError for a method without runs, for unequal numbers of them,
+    for runs on other MRs, and if they share no metric.
     """
     if not a or not b:
         raise ValueError("a method has no run; both need one at least")
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} runs; both methods need the same seeds")
     runs = [*a, *b]
     names = [name for name in ALL if all(name in run.statistics for run in runs)]
     if not names:
@@ -49,43 +89,37 @@ def hierarchical(
     rows = [in_order(runs[0], run) for run in runs]
     sides = [{name: of_run[name] for name in names} for of_run in rows]
     size, random = len(runs[0].sources), np.random.default_rng([seed, 1])
-    whole = _means(sides, np.ones((1, size)), len(a), None)
-    parts = []
-    for weights in draws(size, samples, seed):
-        parts.append(_means(sides, weights, len(a), random))
-    return {
-        name: _claim(*whole[name], np.concatenate([np.subtract(*part[name]) for part in parts]))
-        for name in names
-    }
+    whole = _means(sides, np.ones((1, size)))
+    parts = [_means(sides, weights) for weights in draws(size, samples, seed)]
+    claims = {}
+    for name in names:
+        drawn = np.concatenate([np.subtract(*part[name]) for part in parts])
+        if name in spreads:
+            moved = random.standard_t(spreads[name].freedom, len(drawn))
+            drawn = drawn + moved * spreads[name].deviation / np.sqrt(len(a))
+        claims[name] = _claim(*whole[name], drawn)
+    return claims
 
 
-def _means(sides: list, weights: np.ndarray, n_a: int, random) -> dict[str, list[np.ndarray]]:
+def _means(sides: list, weights: np.ndarray) -> dict[str, list[np.ndarray]]:
     """By metric, the mean score of a's runs and of b's in each sample, two arrays [samples].
 
-    The first n_a of `sides` are a's. random: draws the seeds of each sample; None: all, once each.
+    The first half of `sides` are a's.
     """
     by_run = [scores(side, weights) for side in sides]
-    n_samples, groups = len(weights), (range(n_a), range(n_a, len(sides)))
-    taken = []  # [samples, seeds], how often each is taken
-    for group in groups:
-        n = len(group)
-        even = np.ones((n_samples, n))
-        taken.append(even if random is None else random.multinomial(n, even[0] / n, n_samples))
+    n = len(sides) // 2
     return {
-        name: [
-            (counts * np.stack([by_run[i][name] for i in group], 1)).sum(1) / len(group)
-            for group, counts in zip(groups, taken, strict=True)
-        ]
+        name: [np.mean([of[name] for of in half], 0) for half in (by_run[:n], by_run[n:])]
         for name in by_run[0]
     }
 
 
 def _claim(a: np.ndarray, b: np.ndarray, drawn: np.ndarray) -> Claim:
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    low, high = (float(end) for end in np.percentile(drawn, [2.5, 97.5]))
     # The observed difference counts as one sample, so that p is never 0.
     tail = min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1
     p = min(1.0, 2 * float(tail) / (len(drawn) + 1))
-    return Claim(float(a[0]), float(b[0]), float(low), float(high), p, POWER * float(drawn.std()))
+    return Claim(float(a[0]), float(b[0]), low, high, p, POWER / SEEN * (high - low) / 2)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -13,6 +13,7 @@ from eval.tables.runs import shown
 from solo.cli.compose import run_of
 from solo.cli.entry import command
 from solo.cli.evaluate import evaluate_runs
+from solo.cli.listing import by_score
 from solo.runs.run import METRICS
 
 
@@ -26,7 +27,7 @@ def main(cfg: DictConfig) -> None:
         print(f"{name:{width}s} {scores[name]:.4f}")
     ending(
         [shown(run.decoding / METRICS)],
-        f"python scripts/runs.py {shown(run.directory.parent)} --sort BLEU",
+        by_score(shown(run.directory.parent), names[0]),
     )
 
 

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
 from eval.metrics import ALL
+from eval.tables.lines import metrics_of
 from eval.tables.report import page_of, write_figures, write_table
 from eval.tables.runs import shown
 from solo.backbones.loading import device
@@ -27,6 +28,7 @@ from solo.cli.command import TABLES, one_line_errors, plain_parser, progress_bar
 from solo.cli.compose import in_checkout
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.launch import launch
+from solo.cli.listing import by_score
 from solo.cli.rows import compose_rows, own_overrides, row_names, split_launcher, tables_named
 from solo.cli.tables import table_of, tell_left_out
 from solo.cli.terminal import show
@@ -85,7 +87,7 @@ def main() -> None:
                 if drawn:
                     made.append(f"{len(drawn)} pictures in {shown(pictures)}")
             made.append(f"{len(rows)} runs in {runs_dir}")
-            ending(made, f"python scripts/runs.py {runs_dir} --sort BLEU")
+            ending(made, by_score(runs_dir, metrics_of(filled)[0].name))
     finally:
         if failures:
             say("\n  ".join(["failed rows:", *failures]))

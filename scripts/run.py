@@ -49,11 +49,10 @@ if __name__ == "__main__":
     main()
     with one_line_errors():
         if finished:
-            text, paths = listing.summary(finished)
+            text, paths, after = listing.summary(finished)
             print(text)
-            place = shown(finished[0].directory)
-            after = f"scripts/generate.py run={place} 'mr=name : The Mill | Type : pub'"
-            if len(finished) > 1:
-                after = f"scripts/runs.py {shown(finished[0].directory.parent)} --sort BLEU"
-            ending(paths, f"python {after}")
+            if len(finished) == 1:
+                place = shown(finished[0].directory)
+                after = f"python scripts/generate.py run={place} 'mr=name : The Mill | Type : pub'"
+            ending(paths, after)
     sys.exit(1 if failures else 0)

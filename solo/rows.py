@@ -21,6 +21,7 @@ SOURCE = ("mr", "src", "source", "meaning", "da", "dial act", "dialogue act")
 OUTPUT = ("out", "ref", "sys")
 REFERENCE = ("trg", "tgt", "target", "ref", "human")
 
+SLOT = re.compile(r"\s*([^,\[\]]+)\[([^\[\]]*)\]\s*(?:,|$)")  # of E2E's MRs: name[X], eatType[pub]
 TABLES = (".csv", ".tsv", ".jsonl")  # suffixes, in small letters
 # Where Python and the official script begin a new line, with the space around it.
 BREAK = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*")

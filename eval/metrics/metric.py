@@ -1,6 +1,7 @@
 """What a metric is: how it is called and shown, how it measures texts, and how its corpus score
 comes from sums over segments."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -84,9 +85,10 @@ class Metric:
         return f"{value:{sign}.{self.digits}f}".replace("-", "−")
 
     def allows(self, score: float) -> bool:
-        """Whether a score can be one of this metric; NaN cannot."""
+        """Whether a score can be one of this metric; NaN and infinity cannot."""
         lowest, highest = self.limits
-        return lowest - 1e-9 <= score <= highest + 1e-9  # sums of floats may round beyond
+        inside = lowest - 1e-9 <= score <= highest + 1e-9  # sums of floats may round beyond
+        return inside and score != math.inf
 
 
 def mean(sums: np.ndarray, segments: np.ndarray) -> np.ndarray:

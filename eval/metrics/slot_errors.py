@@ -16,13 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from solo.rows import SLOT
+
 from .mentions import PHRASES, mentions
 from .metric import Measured, Metric
 from .texts import Texts
 
 KINDS = ("added", "missing", "wrong", "repeated")
 MR = dict[str, Counter]  # {slot: {value: how often}}
-SLOT = re.compile(r"\s*([^,\[\]]+)\[([^\[\]]*)\]\s*(?:,|$)")
 LORA_SLOT = re.compile(r"\s*([^|:]+) : ([^|]*)(?:\||$)")
 SLOTS = {slot.lower(): slot for slot in PHRASES}
 SLOTS |= {"type": "eatType", "price": "priceRange", "family friendly": "familyFriendly"}

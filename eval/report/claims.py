@@ -10,13 +10,13 @@ from pathlib import Path
 from solo.files import read_yaml
 
 from .. import compare
-from ..claims import hierarchical
+from ..claims import Spread, hierarchical, seed_spread
 from ..metrics import METRICS
 from ..records import read_log
 from ..tables.figures import PAPER_LAMBDA
 from ..tables.runs import Run
 from ..tables.study import alike
-from .scores import Scores
+from .scores import Line, Scores
 
 LISTED = Path(__file__).parent / "claims.yaml"
 BLEU = METRICS["BLEU"]
@@ -68,7 +68,7 @@ def judge(tables: Sequence[Scores], reported: dict, counts: dict[str, int]) -> l
             judged.append(Judged(*head, printed, None, None, _fewer(counts, a, b, share)))
         elif "lambda" in entry:
             row, (low, high) = entry["lambda"], PAPER_LAMBDA
-            real, stand_in = (_runs(tables, row, kind) for kind in ("ours", "stand-in"))
+            real, stand_in = (_runs(tables, row, kind)[0] for kind in ("ours", "stand-in"))
             verdicts = _ends(real, NO_GPT2), _ends(stand_in, NO_STAND_IN)
             judged.append(Judged(*head, f"{low:g} to {high:g}", *verdicts, None))
         else:
@@ -82,9 +82,9 @@ def judge(tables: Sequence[Scores], reported: dict, counts: dict[str, int]) -> l
     return judged
 
 
-def _runs(tables: Sequence[Scores], row: str, kind: str) -> list[Run]:
+def _runs(tables: Sequence[Scores], row: str, kind: str) -> tuple[list[Run], list[Line]]:
     """The runs of a row with the paper's variant: as reproductions, or on the stand-in of a study,
-    those with the row's own options and the fewest epochs."""
+    those with the row's own options and the fewest epochs; and all lines of their table."""
     for table in tables:
         if kind == "stand-in" and table.name.startswith("demo"):
             continue  # a toy of 200 steps judges nothing
@@ -94,8 +94,8 @@ def _runs(tables: Sequence[Scores], row: str, kind: str) -> list[Run]:
             if (line.row, line.kind) == (row, kind) and line.variant in ("", "paper") and line.runs
         ]
         if lines:
-            return min(lines, key=_otherwise)
-    return []
+            return min(lines, key=_otherwise), table.lines
+    return [], []
 
 
 def _otherwise(runs: list[Run]) -> tuple[bool, int]:
@@ -104,8 +104,12 @@ def _otherwise(runs: list[Run]) -> tuple[bool, int]:
     return changed, runs[0].options["train"].get("epochs", 0)
 
 
-def _better(a: list[Run], b: list[Run], without: str) -> Verdict:
-    """Whether a's BLEU is above b's, by the bootstrap over the seeds of both and test MRs."""
+def _better(first: tuple, second: tuple, without: str) -> Verdict:
+    """Whether the first row's BLEU is above the second's, by the bootstrap over seeds and test MRs.
+
+    Both as `_runs` gives them; how far seeds move a difference the first one's table says.
+    """
+    (a, lines), (b, _) = first, second
     a, b = alike(a, b)
     if not a or not b:
         return Verdict(OPEN, note=without)
@@ -114,13 +118,19 @@ def _better(a: list[Run], b: list[Run], without: str) -> Verdict:
         return Verdict(OPEN, note="its runs have no statistics; score them again")
     try:  # with the draws of a study's own table, so that its intervals are the same
         alone = [[_alone(side) for side in of_row] for of_row in sides]
-        claim = hierarchical(*alone)[BLEU.name]
+        claim = hierarchical(*alone, _seed_spread(lines))[BLEU.name]
     except (ValueError, KeyError) as error:
         return Verdict(OPEN, note=f"its runs cannot be compared: {error}")
     verdict = HOLDS if claim.low > 0 else FAILS if claim.high < 0 else UNDECIDED
     interval = " to ".join(BLEU.shown(end, "+") for end in (claim.low, claim.high))
     seeds = f"{len(a)} seed{'s' if len(a) > 1 else ''}"
     return Verdict(verdict, f"{BLEU.shown(claim.a - claim.b, '+')} BLEU", interval, seeds)
+
+
+def _seed_spread(lines: Sequence[Line]) -> dict[str, Spread]:
+    by_seed = [{run.seed: run.scores.get(BLEU.name) for run in line.runs} for line in lines]
+    found = seed_spread([of for of in by_seed if None not in of.values()])
+    return {BLEU.name: found} if found else {}
 
 
 def _alone(outputs: compare.Outputs) -> compare.Outputs:

@@ -147,11 +147,8 @@ def _csv_line(name: str, rows: dict, entry: dict, metrics: list[Metric], runs: d
 
 
 def _plain_line(name: str, rows: dict, entry: dict, metrics: list[Metric]) -> Line:
-    scores = {
-        metric.name: Score(metric.shown(float(entry[metric.name])), float(entry[metric.name]))
-        for metric in metrics
-        if entry[metric.name]
-    }
+    values = {metric: float(entry[metric.name]) for metric in metrics if entry[metric.name]}
+    scores = {m.name: Score(m.shown(value), value * m.scale) for m, value in values.items()}
     row = rows.get(entry["row"], {}).get("row", "")
     return Line(
         row, entry["row"], "stand-in", _method(row), _data(name, []), "standin12",

@@ -131,16 +131,17 @@ def _scores(run: Run, metrics: list[Metric]) -> list[str]:
 
 
 def plain_csv(table: Table) -> str:
-    """Columns row, trainable and the scores on the official scale; where runs come apart, also what
-    they do otherwise."""
+    """Columns row, run, seed, lr, trainable and the scores on the official scale; where runs come
+    apart, also what they do otherwise."""
     names, rows, marked = [metric.name for metric in metrics_of(table)], [], False
     for row, filling, apart in plain_rows(table):
         for run in [*filling, *apart]:
             marks = "; ".join(run.marks) if run in apart else ""
             scores = (_four(run.scores.get(name)) for name in names)
-            rows.append([row["label"], run.n_params, *scores, marks])
+            rate = f"{run.lr:g}" if run.n_params else ""
+            rows.append([row["label"], run.name, run.seed, rate, run.n_params, *scores, marks])
         marked |= bool(apart)
-    head = ["row", "trainable", *names, "other settings"]
+    head = ["row", "run", "seed", "lr", "trainable", *names, "other settings"]
     return _csv(head if marked else head[:-1], rows if marked else [row[:-1] for row in rows])
 
 

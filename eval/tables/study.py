@@ -5,13 +5,14 @@ Everything comes from run directories; statistics.json is there once a run was s
 """
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from .. import compare, records
-from ..claims import Claim, hierarchical, holm
+from ..claims import Claim, Spread, hierarchical, holm, seed_spread
 from ..formats import read_hypotheses
 from ..metrics import ALL
 from ..metrics.metric import Metric
@@ -30,10 +31,12 @@ with the MR's name to the letter, of all seeds.
 """
 CLAIMS_NOTE = """\
 Differences of mean scores, over the seeds that both sides were run with: a seed is the same order
-of the data for all. The bootstrap draws seeds and MRs; p is two-sided, with Holm's correction; of
-one seed neither knows how far another would be. Visible: the smallest true difference that such
-runs would show in four of five cases. Others: metrics whose intervals leave out 0; + where the
-first is better, - where it is worse.
+of the data for all. Intervals are over seeds and MRs: the bootstrap draws MRs, and moves the
+difference as far as seeds do. {seeds}
+p is two-sided, with Holm's correction. Visible: the smallest true difference that such runs would
+show in four of five cases, at 5 % without that correction. SER: the difference in slot errors; more
+of them is worse. Others: metrics whose intervals leave out 0; + where the first is better, - where
+it is worse.
 """
 
 
@@ -69,8 +72,26 @@ def groups_of(table: Table) -> list[Group]:
             label += f", {kind.epochs} epochs" if kind.epochs != 1 else ""
             if len({other.group for other in filling if kinds[other.key] == kind}) > 1:
                 label += f", {_steps(run)} steps, lr {run.lr:g}"
-            groups.setdefault(label, Group(label, kind)).runs.append(run)
+            groups.setdefault(run.group, Group(label, kind)).runs.append(run)
+    _tell_apart(list(groups.values()))
     return list(groups.values())
+
+
+def _tell_apart(groups: Sequence[Group]) -> None:
+    """Add to a label that several groups have in which options of training and decoding they
+    differ."""
+    by_label: dict[str, list[Group]] = {}
+    for group in groups:
+        by_label.setdefault(group.label, []).append(group)
+    for same in by_label.values():
+        options = [
+            {f"{part}.{key}": value for part in ("train", "decode")
+             for key, value in group.runs[0].options[part].items()}
+            for group in same
+        ]  # fmt: skip
+        for group, own in zip(same, options, strict=True):
+            differing = (key for key in own if any(o.get(key) != own[key] for o in options))
+            group.label += "".join(f", {key}={word(own[key])}" for key in differing)
 
 
 def kind_of(row: str, run: Run, settings: dict) -> Kind:
@@ -179,8 +200,9 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
 
 def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
     """The study's questions: a hierarchical bootstrap over seeds and MRs, Holm's p for BLEU."""
+    errors = ALL["SER"]
     by_kind = {group.kind: group for group in groups}
-    heads, results = [], []
+    spreads, heads, results = seed_spreads(groups), [], []
     for question, *kinds in table.definition["claims"]:
         chosen = [by_kind[kind] for kind in kinds if kind in by_kind]
         runs = alike(*(group.runs for group in chosen)) if len(chosen) == 2 else []
@@ -188,7 +210,7 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
         if sides and sides[0] and None not in [*sides[0], *sides[1]]:
             seeds = ", ".join(str(run.seed) for run in runs[0])
             heads.append([question, " - ".join(group.label for group in chosen), seeds])
-            results.append(hierarchical(*sides))
+            results.append(hierarchical(*sides, spreads))
     if not results:
         return []
     p_values = holm([of_claim[bleu.name].p for of_claim in results])
@@ -197,11 +219,34 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
         claim = of_claim[bleu.name]
         interval = " to ".join(bleu.shown(end, "+") for end in (claim.low, claim.high))
         cells = [bleu.shown(claim.a - claim.b, "+"), interval, f"{p:.4f}"]
-        lines.append(row_of([*head, *cells, bleu.shown(claim.visible), _others(of_claim, bleu)]))
+        cells += [bleu.shown(claim.visible), _with_interval(of_claim.get(errors.name), errors)]
+        lines.append(row_of([*head, *cells, _others(of_claim, bleu)]))
     head = ["question", "difference of", "seeds", bleu.name, "95 % interval", "p", "visible"]
-    head += ["others"]
-    rule = "|---|---|---|---:|---:|---:|---:|---|"
-    return ["", "## Claims", "", CLAIMS_NOTE, row_of(head), rule, *lines]
+    head += [errors.head, "others"]
+    rule = "|---|---|---|---:|---:|---:|---:|---:|---|"
+    note = CLAIMS_NOTE.format(seeds=_seeds_known(spreads.get(bleu.name), bleu))
+    return ["", "## Claims", "", note, row_of(head), rule, *lines]
+
+
+def _seeds_known(spread: Spread | None, bleu: Metric) -> str:
+    if spread is None:
+        return "How far that is no two rows here can say: it is left out."
+    return (
+        f"One seed moves a difference by {bleu.shown(spread.deviation)} {bleu.name}\n"
+        f"(standard deviation, {spread.freedom} degrees of freedom, from all rows with several\n"
+        "seeds), which is taken for those with one, too."
+    )
+
+
+def seed_spreads(groups: Sequence[Group]) -> dict[str, Spread]:
+    """How far a seed moves a difference of two groups, by metric: of those that all runs have."""
+    runs = [run for group in groups for run in group.runs]
+    found = {
+        name: seed_spread([{run.seed: run.scores[name] for run in group.runs} for group in groups])
+        for name in ALL
+        if all(name in run.scores for run in runs)
+    }
+    return {name: spread for name, spread in found.items() if spread}
 
 
 def alike(a: list[Run], b: list[Run]) -> tuple[list[Run], list[Run]]:
@@ -219,6 +264,13 @@ def _others(of_claim: dict[str, Claim], bleu: Metric) -> str:
     del signs[bleu.name]
     texts = [f"{'+' if sign > 0 else '-'} {name}" for name, sign in signs.items() if sign]
     return ", ".join(texts) or "none"
+
+
+def _with_interval(claim: Claim | None, metric: Metric) -> str:
+    if claim is None:
+        return MISSING
+    value, low, high = (metric.shown(x, "+") for x in (claim.a - claim.b, claim.low, claim.high))
+    return f"{value} ({low} to {high})"
 
 
 def difference(found: compare.Difference | None, metric: Metric) -> str:

@@ -27,7 +27,6 @@ from solo.cli.command import ROOT, one_line_errors, plain_parser
 from solo.peft import SoloConfig
 from solo.runs import record
 
-PAGE = ROOT / "docs/library.md"
 MARKS = ("<!-- python scripts/bench/tuner.py writes from here -->\n", "<!-- to here -->")
 SHAPES = {
     "standin12": {"n_embd": 192, "n_head": 6, "vocab_size": 8192},

@@ -99,7 +99,7 @@ def bad_inputs(world: World, finished: Path) -> Iterator[Bad]:
     evaluate = ["scripts/evaluate.py", f"run={run}"]
     files = {
         "run/config.yaml": decode, "run/identity.json": decode, "run/environment.json": decode,
-        "run/adapter_config.json": decode, "run/adapter.safetensors": decode,
+        "run/adapter.json": decode, "run/adapter.safetensors": decode,
         f"run/decode/{decoding}/predictions.tsv": evaluate,
         f"run/decode/{decoding}/environment.json": evaluate,
         f"run/decode/{decoding}/metrics.json": evaluate,
@@ -109,7 +109,7 @@ def bad_inputs(world: World, finished: Path) -> Iterator[Bad]:
         "backbone/model.safetensors": train, "backbone/tokenizer.json": train,
     }  # fmt: skip
     for name, (script, *arguments) in files.items():
-        for kind in DAMAGES if (work / name).exists() else ():
+        for kind in DAMAGES:
             yield Bad(f"{name} {kind}", script, arguments, partial(damaged, work / name, kind))
     for name in ("config.yaml", "identity.json", "environment.json", "train_log.jsonl"):
         for kind in DAMAGES:

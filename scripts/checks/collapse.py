@@ -137,7 +137,7 @@ def outcome(lines: list[dict], vocab_size: int) -> str:
         )
     if not math.isfinite(last["loss"]):
         words.append(f"NaN at step {last['step']}")
-    return "; ".join(words) or f"trains: loss {last['loss']:.3f} after step {last['step']}"
+    return "; ".join(words) or f"no collapse: loss {last['loss']:.3f} after step {last['step']}"
 
 
 def summary(folder: Path) -> str:

@@ -16,7 +16,6 @@ attn.c_attn.lora_A (2r, d) holds the query's A above the value's, lora_B (2d, r)
 """
 
 import argparse
-import os
 import pickle
 import re
 import sys
@@ -32,8 +31,9 @@ from eval.score import score_files
 from solo import files
 from solo.adapters.lora import Config, Lora
 from solo.backbones import loading as backbone
-from solo.cli.command import RESULTS, ROOT, one_line_errors, progress_bar
+from solo.cli.command import RESULTS, one_line_errors, progress_bar
 from solo.datasets import data
+from solo.datasets.download import e2e_dir
 from solo.decoding import rules as decode
 from solo.runs import stages
 from solo.runs.run import PREDICTIONS
@@ -117,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    default = Path(os.environ.get("E2E_DATA_DIR", ROOT / "data" / "e2e")) / "lora_format/test.txt"
+    default = e2e_dir() / "lora_format/test.txt"
     parser.add_argument("checkpoint", type=Path, help="gpt2_md_lora_e2e.pt")
     parser.add_argument("--model", default="openai-community/gpt2-medium", help="hub name or DIR")
     parser.add_argument("--rank", type=int, default=4, help="its rank (default: 4)")

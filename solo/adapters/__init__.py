@@ -1,10 +1,10 @@
 """The registry of methods: a new one is a file, a line below, and configs/adapter/NAME.yaml."""
 
+from dataclasses import fields
 from importlib import import_module
-from types import NoneType
-from typing import get_args, get_origin, get_type_hints
 
 from solo.adapters.base import Method
+from solo.options import make
 
 CLASSES = {  # name, which is its file's, too: class; in the order of the pages in docs/
     "none": "Bare",
@@ -37,16 +37,6 @@ CLASSES = {  # name, which is its file's, too: class; in the order of the pages 
 METHODS: dict[str, type[Method]] = {
     name: getattr(import_module(f"solo.adapters.{name}"), of_file)
     for name, of_file in CLASSES.items()
-}
-
-
-KINDS = {  # of options: (types of the values that fit, in words)
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
-    bool: ((bool,), "true or false"),
-    str: ((str,), "a name"),
-    tuple: ((list, tuple, str), "a list of names"),
-    NoneType: ((NoneType,), "null"),
 }
 
 
@@ -98,20 +88,8 @@ def make_config(options: dict):
     options = dict(options)
     name = options.pop("name", None)
     method = get_method(name)
-    hints = get_type_hints(method.Config)
-    unknown = sorted(set(options) - set(hints))
-    if unknown:
-        allowed = ", ".join(hints) or "(none)"
+    known = [field.name for field in fields(method.Config)]
+    if unknown := sorted(set(options).difference(known)):
+        allowed = ", ".join(known) or "(none)"
         raise ValueError(f"adapter {name} has no option {unknown[0]!r}; its options: {allowed}")
-    for option, value in options.items():
-        _check_kind(option, value, hints[option])
-    return method, method.Config(**options)
-
-
-def _check_kind(option: str, value, hint) -> None:
-    """Raise ValueError unless a value is of the kind that an option's type hint names."""
-    kinds = (tuple,) if get_origin(hint) is tuple else get_args(hint) or (hint,)
-    fits = [isinstance(value, KINDS[kind][0]) for kind in kinds]
-    if not any(fits) or (isinstance(value, bool) and bool not in kinds):  # True is an int, too
-        words = " or ".join(KINDS[kind][1] for kind in kinds)
-        raise ValueError(f"adapter.{option} is {value!r}; it must be {words}")
+    return method, make(method.Config, options, "adapter")

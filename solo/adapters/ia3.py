@@ -21,7 +21,10 @@ class Config(PeftConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        object.__setattr__(self, "feedforward", tuple(self.feedforward))
+        given = self.feedforward
+        object.__setattr__(
+            self, "feedforward", (given,) if isinstance(given, str) else tuple(given)
+        )
         others = [name for name in self.feedforward if name not in self.targets]
         check(
             not others,

@@ -18,7 +18,8 @@ class Config:
     targets: tuple[str, ...] = ("ln_1", "ln_2", "ln_f")
 
     def __post_init__(self):
-        object.__setattr__(self, "targets", tuple(self.targets))
+        given = self.targets
+        object.__setattr__(self, "targets", (given,) if isinstance(given, str) else tuple(given))
         norms = {backbone.TITLE: backbone.NORMS for backbone in LAYOUTS}
         unknown = set(self.targets).difference(*norms.values())
         allowed = "; ".join(f"norms of {title}: {', '.join(n)}" for title, n in norms.items())

@@ -8,7 +8,7 @@ import csv
 import io
 from pathlib import Path
 
-from eval.metrics.slot_errors import SLOT, read_mr, said
+from eval.metrics.slot_errors import read_mr, said
 from solo import rows
 from solo.datasets import download, e2e_clean, e2e_raw
 from solo.files import write_text
@@ -77,7 +77,7 @@ def _fixed(path: Path) -> list[Row]:
 def _without_names(mr: str) -> tuple[tuple[str, str], ...]:
     """What has to differ between the splits: an MR but for the names in it."""
     return tuple(
-        (slot, "" if slot in ("name", "near") else value) for slot, value in SLOT.findall(mr)
+        (slot, "" if slot in ("name", "near") else value) for slot, value in rows.SLOT.findall(mr)
     )
 
 

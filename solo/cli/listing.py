@@ -1,5 +1,6 @@
 """Runs as a table: what each does otherwise than the defaults, how far it is, its scores."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from eval.latex import escaped
 from eval.metrics import ALL
 from eval.tables.runs import decodings_of, reason, shown
 from eval.tables.style import BLUE, plt, save
+from solo.cli.command import say
 from solo.cli.terminal import aligned, width
 from solo.files import write_output
 from solo.options import check
@@ -136,35 +138,53 @@ def varying(frame: pd.DataFrame) -> list[str]:
     return [c for c in options if frame[c].dropna().map(str).nunique() > 1]
 
 
-def summary(runs: Sequence[Run]) -> tuple[str, list[str]]:
-    """(scores of finished runs as a table, with what varied as columns; the paths to be told).
+def summary(runs: Sequence[Run]) -> tuple[str, list[str], str]:
+    """(scores of finished runs as a table, with what varied as columns; the paths to be told; the
+    command that looks at these runs). One that cannot be read is told.
 
-    Where one number varied, a picture of BLEU over it is made beside the runs.
+    Where one number varied, a picture of the first score over it is made beside the runs.
     """
-    frame, _ = table_of({run.decoding: (run.directory, run.decoding) for run in runs}.values())
+    pairs = {run.decoding: (run.directory, run.decoding) for run in runs}.values()
+    frame, left_out = table_of(pairs)
+    for line in left_out:
+        say(line)
+    if frame.empty:
+        return "", [], "python scripts/runs.py --help"
     columns = varying(frame) if len(frame) > 1 else ["settings"]
     text, paths = rendered(frame, columns), [*frame["directory"]]
+    score, folder = first_score(frame.columns), runs[0].directory.parent
     numeric = [c for c in ("lr", *columns) if frame[c].nunique() > 1 and _is_numeric(frame[c])]
     if len(numeric) == 1:
         [column] = numeric
-        path = runs[0].directory.parent / f"BLEU_over_{column}.png"
-        figure = bleu_over(frame, column)
+        path = folder / f"{score.replace(' ', '_')}_over_{column}.png"
+        figure = score_over(frame, score, column)
         write_output(path, lambda temporary: save(figure, temporary))
         paths.insert(0, shown(path))
-    return text, paths
+    return text, paths, by_score(shown(folder), score)
 
 
 def _is_numeric(values: pd.Series) -> bool:
     return all(type(value) in (int, float) for value in values)
 
 
-def bleu_over(frame: pd.DataFrame, column: str):
-    """BLEU of every run over the option that varied, and a line through the means."""
+def first_score(names: Iterable[str]) -> str:
+    """The metric by which runs are compared first: BLEU, or that of another set of metrics."""
+    names = set(names)
+    return next(name for name in ALL if name in names)
+
+
+def by_score(runs_dir: str, score: str) -> str:
+    """The command that lists the runs there by a score."""
+    return f"python scripts/runs.py {runs_dir} --sort {shlex.quote(score)}"
+
+
+def score_over(frame: pd.DataFrame, score: str, column: str):
+    """A score of every run over the option that varied, and a line through the means."""
     figure, axis = plt.subplots(figsize=(5, 3.6), layout="tight")
-    points = frame[[column, "BLEU"]].astype(float)
-    axis.plot(points[column], points["BLEU"], "o", color=BLUE, alpha=0.6)
-    axis.plot(points.groupby(column)["BLEU"].mean(), color=BLUE, linewidth=1)
-    axis.set(xlabel=column, ylabel="BLEU")
+    points = frame[[column, score]].astype(float)
+    axis.plot(points[column], points[score], "o", color=BLUE, alpha=0.6)
+    axis.plot(points.groupby(column)[score].mean(), color=BLUE, linewidth=1)
+    axis.set(xlabel=column, ylabel=score)
     if points[column].min() > 0 and points[column].max() / points[column].min() >= 10:
         axis.set_xscale("log")
     return figure

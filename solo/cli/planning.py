@@ -13,8 +13,8 @@ from solo.backbones.shapes import shape_of
 from solo.cli import timing
 from solo.cli.command import in_words
 from solo.cli.rows import Row
-from solo.datasets.download import count_examples
-from solo.files import file_sha256
+from solo.datasets import source_of
+from solo.datasets.download import check_file, count_examples
 from solo.runs.config import RunConfig, data_file
 from solo.runs.run import STATES, Run, make_run
 
@@ -75,26 +75,29 @@ def planned_run(row: Row) -> Run | None:
 
 
 @functools.cache
-def _count(path: Path, sha256: str) -> tuple[int, int]:
-    return count_examples(path)
+def _count(path: Path, name: str, sha256: str) -> tuple[int, int]:
+    return count_examples(path, name)
 
 
 def n_examples(config: RunConfig, split: str) -> int | None:
     """Examples of a split (of the test set, MRs); of an absent E2E file, what it is known for."""
-    path = data_file(config, split)
-    if path.is_file():
-        return _count(path, file_sha256(path))[split == "test"]
-    return E2E_COUNTS[split] if config.data.sha256.get(split) else None
+    path, data = data_file(config, split), config.data
+    if path.exists():
+        return _count(path, data.name, check_file(path, None))[split == "test"]
+    published = data.name in ("e2e", "e2e_raw") and data.sha256.get(split)
+    return E2E_COUNTS[split] if published else None
 
 
 def hours(line: Line, speed: timing.Speed) -> float | None:
     """Training, validation at twice the training's speed (it goes forward only), decoding."""
     config = line.rows[0].config
     seconds = 0.0
+    if line.steps is None:
+        return None
     if line.steps:
         recipe = config.train
         examples, valid = n_examples(config, "train"), n_examples(config, "valid")
-        if line.steps is None or not examples:
+        if not examples or not valid:
             return None
         tokens = line.steps * recipe.batch_size * E2E_TOKENS["train"]
         epochs = line.steps * recipe.batch_size / examples
@@ -144,9 +147,8 @@ def absent(lines: list[Line]) -> list[str]:
             found[f"backbone {path}{size}: neither a directory nor in the hub's cache"] = None
         for split in ("train", "valid", "test"):
             file = data_file(config, split)
-            if not file.is_file():
-                made = "make data" if config.data.sha256.get(split) else "make demo"
-                found[f"data {file}: run `{made}`"] = None
+            if not file.exists():
+                found[f"data {file}: {source_of(file, config.data.name).remedy}"] = None
     return list(found)
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 
 from eval import compare, records
-from eval.claims import hierarchical
+from eval.claims import Spread, hierarchical
 from eval.metrics import ALL
 from eval.tables import render
 from eval.tables.lines import Table
 from eval.tables.runs import Run
-from eval.tables.study import Group, alike, groups_of, names_right
+from eval.tables.study import Group, alike, groups_of, names_right, seed_spreads
 from solo.cli.rows import reported_tables
 from solo.cli.studies import NEIGHBOURS, definition, kind_of_entry, read_list
 from solo.cli.tables import table_of
@@ -117,10 +117,12 @@ def extent(method: str, metric: str, digits: str = "1") -> str:
 
 def lead(first: str, second: str, metric: str = "BLEU") -> str:
     """By how much one method's mean score is above another's over the seeds that both have, with
-    its interval over test MRs and, where there are several, seeds: that of the study's table if it
-    has a claim about the two."""
+    its interval over seeds and test MRs: that of the study's table if it has a claim about the two.
+    """
     value, low, high, seeds = _difference(first, second, _metric(metric))
-    over = "seeds and test MRs" if seeds > 1 else "the test MRs, one seed"
+    known = _metric(metric) in _spreads(_study_and_name(first)[0])
+    over = "seeds and test MRs" if known else "the test MRs"
+    over += f", {seeds} seeds" if seeds > 1 else ", one seed"
     return f"{value:.1f} (95 % interval over {over}: {low:.1f} to {high:.1f})"
 
 
@@ -133,7 +135,7 @@ def _difference(first: str, second: str, name: str) -> tuple[float, float, float
     ends = _interval_claimed(study, [group.label for group in groups], name)
     if ends is None:
         sides = [[compare.kept(run.decoding) for run in side] for side in runs]
-        found = hierarchical(*sides, samples=2000)[name]
+        found = hierarchical(*sides, _spreads(study), samples=2000)[name]
         ends = ALL[name].scale * found.low, ALL[name].scale * found.high
     return a - b, *ends, len(runs[0])
 
@@ -155,16 +157,16 @@ def beside(method: str, rate: str, metric: str = "BLEU") -> str:
 
 
 def study_claims(study: str = STUDY) -> str:
-    """A study's questions: the paper's difference in BLEU and the one here."""
-    names, bleu = read_list(study)["names"], ALL["BLEU"]
+    """A study's questions: the paper's difference in BLEU, those in BLEU and slot errors here."""
+    names, bleu, errors = read_list(study)["names"], ALL["BLEU"], ALL["SER"].head
     paper = {row["row"]: row.get("paper", {}) for table in reported_tables().values()
              if "rows" in table for row in table["rows"]}  # fmt: skip
 
     def signed(points: float) -> str:
         return bleu.shown(points / bleu.scale, "+")
 
-    head = ["question", "difference of", "in the paper", "here, 95 % interval", "seeds"]
-    lines = [render.row_of(head), "|---|---|---:|---:|---:|"]
+    head = ["question", "difference of", "BLEU in the paper", "BLEU here, 95 % interval"]
+    lines = [render.row_of([*head, f"{errors} here", "seeds"]), "|---|---|---:|---:|---:|---:|"]
     for claim in read_list(study)["claims"]:
         sides = [claim["a"], claim["b"]]
         rows = [names[side]["row"] for side in sides]
@@ -173,29 +175,35 @@ def study_claims(study: str = STUDY) -> str:
         known = None not in printed and len(set(rows)) == 2
         cells.append(signed(float(printed[0]) - float(printed[1])) if known else render.MISSING)
         try:
-            value, low, high, seeds = _difference(*(f"{study}/{side}" for side in sides), "BLEU")
-            cells += [f"{signed(value)} ({signed(low)} to {signed(high)})", str(seeds)]
+            methods = [f"{study}/{side}" for side in sides]
+            value, low, high, seeds = _difference(*methods, "BLEU")
+            claim = _claim(study, [_group(method).label for method in methods])
+            cells += [f"{signed(value)} ({signed(low)} to {signed(high)})", claim[errors]]
+            cells.append(str(seeds))
         except ValueError:
-            cells += ["not run yet", render.MISSING]
+            cells += ["not run yet", render.MISSING, render.MISSING]
         lines.append(render.row_of(cells))
     return "\n".join(lines)
 
 
 def _interval_claimed(study: str, labels: list[str], metric: str) -> tuple[float, float] | None:
     """The interval of the difference of two rows, of the claims in a study's table.md."""
-    page = (_home(study) / "table.md").read_text(encoding="utf-8")
-    _, found, claims = page.partition("\n## Claims\n")
-    lines = [line for line in claims.split("\n## ")[0].splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    if not found or cells[0][3] != metric:
-        return None
-    for _, difference, _, _, interval, *_ in cells[2:]:
-        low, high = (float(end.replace("\N{MINUS SIGN}", "-")) for end in interval.split(" to "))
-        if difference == " - ".join(labels):
+    for names, sign in ((labels, 1), (labels[::-1], -1)):
+        if metric in (claim := _claim(study, names)):
+            ends = claim["95 % interval"].replace("\N{MINUS SIGN}", "-").split(" to ")
+            low, high = sorted(sign * float(end) for end in ends)
             return low, high
-        if difference == " - ".join(reversed(labels)):
-            return -high, -low
     return None
+
+
+def _claim(study: str, labels: list[str]) -> dict[str, str]:
+    """The line of table.md's claims about the difference of two rows, by its heads; {} if none."""
+    page = (_home(study) / "table.md").read_text(encoding="utf-8")
+    claims = page.partition("\n## Claims\n")[2].split("\n## ")[0]
+    lines = [line for line in claims.splitlines() if line.startswith("|")]
+    heads, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines] or [[]]
+    claims = (dict(zip(heads, row, strict=True)) for row in rows)
+    return next((c for c in claims if c["difference of"] == " - ".join(labels)), {})
 
 
 def slots(method: str, what: str, form: str = "count") -> str:
@@ -248,6 +256,11 @@ def _home(study: str) -> Path:
 @functools.cache  # a page asks for it dozens of times
 def _table(study: str, folder: str = "runs") -> Table:
     return table_of(study, _home(study) / folder, definition(study))
+
+
+@functools.cache
+def _spreads(study: str) -> dict[str, Spread]:
+    return seed_spreads(groups_of(_table(study)))
 
 
 def _study_and_name(name: str) -> tuple[str, str]:

@@ -14,10 +14,9 @@ import torch
 
 from solo.cli.command import say
 from solo.runs import carry
-from solo.runs.checkpoint import trained
 from solo.runs.config import from_values, to_values
 from solo.runs.run import Run, make_run
-from solo.runs.runner import DIVERGED, run_all
+from solo.runs.runner import ended, run_all
 from solo.runs.study import (
     Job,
     Study,
@@ -93,7 +92,7 @@ def _ended(study: Study, name: str, together: bool) -> bool:
     """Whether every rate of a name is trained, or diverged: nothing is left of its sweep."""
     runs = [make_run(config) for config in untried(study, name)]
     runs = sharing(runs) if together else runs
-    return all(trained(r.directory) or (r.directory / DIVERGED).exists() for r in runs)
+    return all(map(ended, runs))
 
 
 def _length(run: Run) -> float:

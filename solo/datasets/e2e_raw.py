@@ -7,6 +7,7 @@ examples/NLG/src/format_converting_e2e.py.
 import re
 
 from solo.datasets.base import Row, Source, SourceFile, read_table
+from solo.rows import SLOT
 
 URL = (
     "https://raw.githubusercontent.com/tuetschek/e2e-dataset/"
@@ -26,7 +27,6 @@ FILES = {
         "edc8db685e39bb9824d5bd70c18b1c9b0412d14b527aa960e2d1c8251ee15ccd",
     ),
 }
-SLOT = re.compile(r"\s*([^,\[\]]+)\[([^\[\]]*)\]\s*(?:,|$)")
 SLOT_NAMES = {"eatType": "Type", "priceRange": "price", "familyFriendly": "family friendly"}
 
 

@@ -53,19 +53,6 @@ def folder() -> Path:
     return Path(os.environ.get("WEBNLG_DATA_DIR") or ROOT / "data" / "webnlg")
 
 
-def examples(split: str) -> list[tuple[str, str]]:
-    """(source, target) of every example of train, valid (or dev) or test, in the recipe's order.
-
-    Raises ValueError for another split, and for files that are not WebNLG's XML;
-    FileNotFoundError where there are none.
-    """
-    split = "valid" if split == "dev" else split
-    if split not in FILES:
-        raise ValueError(f"split is {split!r}; known: train, valid (or dev), test")
-    columns = read(folder() / FILES[split][0])
-    return list(zip(columns["mr"], columns["text"], strict=True))
-
-
 SOURCE = Source(
     read,
     parse,

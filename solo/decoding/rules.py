@@ -17,7 +17,6 @@ from log_softmax (the original takes log(softmax(x)), which is -inf below 1e-45)
 the better-ranked parent beam, then the lower token id, comes first (unspecified there).
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,10 +56,9 @@ class BeamConfig:
         number = isinstance(penalty, (int, float)) and not isinstance(penalty, bool)
         # Below 0 the bound of solo/decoding/search.py would not hold, and longer outputs would be
         # punished.
-        if not number or not 0 <= penalty < math.inf:
-            raise ValueError(
-                f"length_penalty={penalty!r}: give a number of at least 0 (0 = no penalty)"
-            )
+        # Far above 1, the length to its power leaves no digits of a score.
+        if not number or not 0 <= penalty <= 10:
+            raise ValueError(f"length_penalty={penalty!r}: give a number from 0 (no penalty) to 10")
 
     def contexts(self, device: torch.device) -> int:
         """How many contexts are decoded together there: an accelerator wants more at a time."""

@@ -75,7 +75,9 @@ def _lora(method: Lora, backbone: nn.Module) -> PeftModel:
             if part in columns:
                 row[:, columns[part] * c.rank : (columns[part] + 1) * c.rank] = b
             rows.append(row)
-        factors[name] = (a, torch.cat(rows), len(trained), isinstance(linear, Conv1D))
+        # In a projection of several parts their outputs may alternate, head by head.
+        b = rows[0] if whole else update.join([row.t() for row in rows]).t()
+        factors[name] = (a, b, len(trained), isinstance(linear, Conv1D))
     counts = {name: n for name, (_, _, n, _) in factors.items()}
     most = max(counts.values())
     model = get_peft_model(

@@ -27,7 +27,7 @@ class SoloLayer(nn.Module, BaseTunerLayer):
         super().__init__()
         self.solo_connections = nn.ModuleDict()
         self.around = (owner, blocks)  # in a tuple: they are no children of this layer
-        self.adapter_names: Sequence[str] | None = None  # of each example, see `batch_of`
+        self.adapter_names: Sequence[str] | None = None  # of each example, see `_work`
         self.repeats = 1
         self.outputs: dict[tuple[str, int], Tensor] = {}
         self.handles = []

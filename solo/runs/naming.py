@@ -94,10 +94,18 @@ def differences(config: RunConfig) -> dict[str, Any]:
     for group, default in (("adapter", adapter), ("train", TrainConfig())):
         for field in fields(default):
             name, given = field.name, getattr(config, group)
-            usual = replace(given, **{name: getattr(default, name)})
-            if name not in NO_EFFECT and resolved(usual) != resolved(given):
+            if name not in NO_EFFECT and _changes(given, name, getattr(default, name)):
                 found[f"{group}.{name}"] = getattr(given, name)
     return found
+
+
+def _changes(given: Any, name: str, usual: Any) -> bool:
+    """Whether options differ from those with the usual value of one; where its usual value does not
+    go with the others, whether it is another."""
+    try:
+        return resolved(replace(given, **{name: usual})) != resolved(given)
+    except ValueError:
+        return getattr(given, name) != usual
 
 
 def _word(key: str, value: Any) -> str:

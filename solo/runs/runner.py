@@ -106,6 +106,11 @@ def run_all(
     return outcome
 
 
+def ended(run: Run) -> bool:
+    """Whether its training is over: done, or diverged, which it would do again."""
+    return checkpoint.trained(run.directory) or (run.directory / DIVERGED).exists()
+
+
 def advance(run: Run, report: Report, until: str) -> None:
     """Train a run, and decode with it unless `until` is `trained`; what is done is skipped.
 

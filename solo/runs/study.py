@@ -17,7 +17,7 @@ from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import short_name
 from solo.runs.memory import check_memory
 from solo.runs.run import Run, make_run
-from solo.runs.runner import Report, Say, run_all
+from solo.runs.runner import Report, Say, ended, run_all
 from solo.runs.together import sharing
 
 
@@ -168,7 +168,10 @@ def sweep(
     study: Study, names: Sequence[str], report: Report, say: Say, together: bool = False
 ) -> list[str]:
     """Train the untried rates of some names and write down the best of all of each; a line for
-    each run that failed. together: they share passes through the backbone where they can."""
+    each run that failed. together: they share passes through the backbone where they can.
+
+    Nothing is written of a name of which a rate neither trained to its end nor diverged: it was in
+    use elsewhere, say, or the memory was too small. The next call goes on with it."""
     wanted = {name: [make_run(config) for config in untried(study, name)] for name in names}
     runs = list(chain.from_iterable(wanted.values()))
     runs = sharing(runs) if together else runs
@@ -177,11 +180,13 @@ def sweep(
     for name, members in wanted.items():
         losses: dict[float, list[float | None]] = {lr: [loss] for lr, loss in _losses(study, name)}
         trained = [next(left) for _ in members]
+        if not members or not all(map(ended, trained)):
+            continue
         entries = [record.stage_record(run.directory, "train") for run in trained]
         for run, entry in zip(trained, entries, strict=True):
             loss = entry["valid_loss"] if entry else None
             losses.setdefault(run.config.train.lr, []).append(loss)
-        if any(entries):
+        if any(entries) or _losses(study, name):
             choice = rates.choose(losses)
             values = {"best": choice.best, "valid_losses": list(choice.losses.items())}
             write_json(rates_file(study, name), values)
@@ -202,12 +207,16 @@ def rates_file(study: Study, name: str) -> Path:
 
 def at_its_rate(study: Study, job: Job) -> RunConfig:
     """The job's configuration with the chosen rate, or its neighbour. ValueError if its sweep gave
-    none."""
+    none, or is not at its end."""
     chosen: Mapping | None = None
     if rates_file(study, job.rate_of).exists():
         chosen = read_json(rates_file(study, job.rate_of))
+        left = ", ".join(f"{config.train.lr:g}" for config in untried(study, job.rate_of))
+        check(not left, f"the sweep of {job.rate_of} has no loss for {left} yet; run it again")
     elif job.rate_of in study.sweeps:
-        raise ValueError("no rate trained to its end; try lower ones")
+        raise ValueError(
+            f"no rate of {job.rate_of} trained to its end; run it again, or lower ones"
+        )
     if chosen is None:
         return job.config
     tried = sorted(lr for lr, _ in chosen["valid_losses"])

@@ -1,5 +1,6 @@
 """Does it copy? What pretraining measures of a stand-in backbone, beside its loss on each kind."""
 
+import copy
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,6 +91,8 @@ def names_copied(model: GPT2LMHeadModel, tokenizer, lines: Sequence[Line]) -> di
     """
     prompts = [(line.data + SEPARATOR.rstrip(), line) for line in lines]
     prompts.sort(key=lambda prompt: len(prompt[0]))  # little padding
+    # A copy: padding stays turned on in a tokenizer, and this one makes the training's rows, too.
+    tokenizer = copy.deepcopy(tokenizer)
     tokenizer.padding_side, end = "left", tokenizer.eos_token_id
     tokenizer.pad_token_id = end
     lines_right = names_right = 0

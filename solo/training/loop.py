@@ -89,7 +89,7 @@ def train(
         training_loss(
             model, config, list(attached.parameters.values()), attached.position_wise, total, note
         ) as summed_losses,
-        tracked({run_dir: log}, config.tracker, asdict(config) | {"seed": seed}),
+        tracked({run_dir: (log, asdict(config) | {"seed": seed})}, config.tracker),
     ):
         for step, batch in enumerate(batches, done["step"] + 1):
             model.train()

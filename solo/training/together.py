@@ -88,6 +88,11 @@ def train_runs(
         return _train(model, runs, train_examples, valid_examples, processes, on_progress)
 
 
+def _shown(run: Run) -> dict:
+    """What a tracker shows of a run beside its numbers."""
+    return asdict(run.config) | {"seed": run.seed}
+
+
 def _train(model, runs, train_examples, valid_examples, processes, on_progress) -> list[dict]:
     """`train` for runs that are stacked on the model, line by line."""
     config, device = runs[0].config, processes.device
@@ -111,7 +116,7 @@ def _train(model, runs, train_examples, valid_examples, processes, on_progress) 
 
     with (
         training_loss(model, config, parameters, True, total, note_in(logs, done)) as summed_losses,
-        tracked(dict(zip(run_dirs, logs, strict=True)), config.tracker, asdict(config)),
+        tracked({run.run_dir: (log, _shown(run)) for run, _, log in members}, config.tracker),
     ):
         for step, batches in enumerate(zip(*orders, strict=True), done + 1):
             model.train()

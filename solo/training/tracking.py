@@ -3,7 +3,7 @@
 The classes are accelerate's. The log on the disk stays what the tables read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from numbers import Real
@@ -35,15 +35,15 @@ def check_tracker(name: str) -> None:
 
 
 @contextmanager
-def tracked(logs: dict[Path, Log], name: str, recipe: dict) -> Iterator[None]:
+def tracked(runs: Mapping[Path, tuple[Log, dict]], name: str) -> Iterator[None]:
     """Within the block, what is written to each run's log goes to a tracker of its own, too.
 
-    logs: by the directories of the runs; recipe: what the tracker shows beside the numbers.
+    runs: by directory, a run's log and the recipe that its tracker shows beside the numbers.
     Only the main process tracks. Raises ValueError as check_tracker does.
     """
     check_tracker(name)
     with ExitStack() as stack:
-        for run_dir, log in logs.items() if name != "none" else ():
+        for run_dir, (log, recipe) in runs.items() if name != "none" else ():
             if log.main:
                 tracker = _started(name, run_dir, recipe)
                 stack.callback(tracker.finish)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.claims import POWER, hierarchical, holm
+from eval.claims import Spread, hierarchical, holm, seed_spread
 from eval.compare import Outputs, compare
 from eval.metrics import METRICS
 
@@ -14,63 +14,102 @@ def run(rouge, name="run", sources=SOURCES) -> Outputs:
     return Outputs(name, {"ROUGE_L": np.asarray(rouge, float)[:, None]}, list(sources))
 
 
+METHODS, SEEDS, MRS, REST, NOISE = 6, 3, 40, 0.02, 0.1
+
+
+def design(random, shift=0.0) -> list[list[Outputs]]:
+    """Runs of METHODS methods with SEEDS seeds: a seed moves all methods alike and each by REST
+    beside; a method suits some MRs more, by NOISE; the first one is better by `shift`."""
+    seeds, methods = random.normal(0, 0.05, SEEDS), []
+    for i in range(METHODS):
+        mrs = 0.5 + shift * (i == 0) + random.normal(0, NOISE, MRS)
+        methods.append([run(mrs + seed + random.normal(0, REST)) for seed in seeds])
+    return methods
+
+
+def mean(of_run: Outputs) -> float:
+    return float(of_run.statistics["ROUGE_L"].mean())
+
+
+def spread_of(methods) -> dict[str, Spread]:
+    return {"ROUGE_L": seed_spread([dict(enumerate(map(mean, runs))) for runs in methods])}
+
+
 @pytest.fixture
 def methods():
-    """Three seeds of two methods: seeds differ by 0.05, methods by 0.02, MRs by more."""
-    random = np.random.default_rng(3)
-    mrs = random.random(40)
-    return [
-        [run(mrs + shift + 0.05 * seed + 0.1 * random.random(40)) for seed in range(3)]
-        for shift in (0.02, 0.0)
-    ]
+    return design(np.random.default_rng(3), 0.03)
+
+
+def test_the_spread_of_seeds_by_hand():
+    """Two methods, three seeds: the sample deviation of the three differences. Method by method and
+    seed by seed nothing else is left; a third method adds degrees, a single run none."""
+    differences = np.array([0.1, 0.4, 0.3])
+    pair = [{1: 0.5, 2: 0.9, 3: 0.2}, {}]
+    pair[1] = {seed: pair[0][seed] - d for seed, d in zip(pair[0], differences, strict=True)}
+    assert seed_spread(pair) == pytest.approx((differences.std(ddof=1), 2))
+    assert seed_spread([*pair, {7: 0.3}]) == pytest.approx((differences.std(ddof=1), 2))
+    third = {1: 0.0, 2: 0.1, 3: 0.3}
+    rows = np.array([list(of.values()) for of in [*pair, third]])
+    rest = rows - rows.mean(0) - rows.mean(1)[:, None] + rows.mean()
+    assert seed_spread([*pair, third]) == pytest.approx((np.sqrt(2 * (rest**2).sum() / 4), 4))
+    assert seed_spread([]) is seed_spread([{1: 0.5}, {1: 0.4, 2: 0.3}]) is None
 
 
 def test_the_slow_obvious_version(methods):
-    a, b = methods
-    claim = hierarchical(a, b, samples=4000)["ROUGE_L"]
-    random, differences = np.random.default_rng(8), []
+    a, b, spreads = methods[0], methods[1], spread_of(methods)
+    claim = hierarchical(a, b, spreads, samples=4000)["ROUGE_L"]
+    random, differences, spread = np.random.default_rng(8), [], spreads["ROUGE_L"]
     for _ in range(4000):
-        mrs = random.integers(40, size=40)
-        means = [
-            np.mean([side[i].statistics["ROUGE_L"][mrs].mean() for i in random.integers(3, size=3)])
-            for side in methods
+        mrs = random.integers(MRS, size=MRS)
+        of_seeds = [
+            x.statistics["ROUGE_L"][mrs].mean() - y.statistics["ROUGE_L"][mrs].mean()
+            for x, y in zip(a, b, strict=True)
         ]
-        differences.append(means[0] - means[1])
+        error = spread.deviation / np.sqrt(SEEDS)
+        differences.append(np.mean(of_seeds) + error * random.standard_t(spread.freedom))
     low, high = np.percentile(differences, [2.5, 97.5])
     assert claim.low == pytest.approx(low, abs=0.006)
     assert claim.high == pytest.approx(high, abs=0.006)
-    assert claim.visible == pytest.approx(POWER * np.std(differences), rel=0.06)
+    assert claim.visible == pytest.approx(2.8 * np.std(differences), rel=0.1)
     share = 2 * min(np.mean(np.array(differences) <= 0), np.mean(np.array(differences) >= 0))
     assert claim.p == pytest.approx(share, abs=0.04)
-    by_hand = [np.mean([r.statistics["ROUGE_L"].mean() for r in side]) for side in methods]
-    assert [claim.a, claim.b] == pytest.approx(by_hand)
+    assert [claim.a, claim.b] == pytest.approx([np.mean(list(map(mean, side))) for side in (a, b)])
 
 
-def test_one_seed_is_the_paired_bootstrap(methods):
-    (a, *_), (b, *_) = methods
-    claim, paired = hierarchical([a], [b])["ROUGE_L"], compare(a, b)["ROUGE_L"]
+@pytest.mark.parametrize("runs", [SEEDS, 1])
+def test_an_interval_holds_the_truth_as_often_as_it_says(runs):
+    """In 95 of 100 repetitions of the whole experiment, with three seeds and with one."""
+    random, hits = np.random.default_rng(5), []
+    for _ in range(400):
+        methods = design(random)
+        sides = (side[:runs] for side in methods[:2])
+        claim = hierarchical(*sides, spread_of(methods), samples=400)["ROUGE_L"]
+        hits.append(claim.low <= 0 <= claim.high)
+    assert 0.92 <= np.mean(hits) <= 0.98
+
+
+def test_one_seed_without_a_spread_is_the_paired_bootstrap(methods):
+    (a, *_), (b, *_) = methods[:2]
+    claim, paired = hierarchical([a], [b], {})["ROUGE_L"], compare(a, b)["ROUGE_L"]
     for name in ("a", "b", "low", "high", "p"):
         assert getattr(claim, name) == pytest.approx(getattr(paired, name), abs=1e-12), name
 
 
-def test_seeds_that_differ_widen_the_interval(methods):
-    a, b = methods
-    three, first = hierarchical(a, b)["ROUGE_L"], hierarchical(a[:1], b[:1])["ROUGE_L"]
-    assert three.high - three.low > 2 * (first.high - first.low)
-    assert three.p > 0.05 > first.p  # what a pair of runs shows, other seeds do not
-
-
 def test_the_order_of_the_mrs_and_bad_sides(methods):
-    a, b = methods
+    a, b = methods[:2]
     turned = [run(r.statistics["ROUGE_L"][::-1, 0], sources=SOURCES[::-1]) for r in b]
-    assert hierarchical(a, turned) == hierarchical(a, b)
+    assert hierarchical(a, turned, {}) == hierarchical(a, b, {})
     with pytest.raises(ValueError, match="a method has no run"):
-        hierarchical(a, [])
+        hierarchical(a, [], {})
     with pytest.raises(ValueError, match="have outputs for other MRs"):
-        hierarchical(a, [run(np.ones(3), sources=SOURCES[:3])])
+        hierarchical(a[:1], [run(np.ones(3), sources=SOURCES[:3])], {})
+    with pytest.raises(ValueError, match="need the same seeds"):
+        hierarchical(a, b[:2], {})
     with pytest.raises(ValueError, match="no metric in common"):
         hierarchical(
-            a, [Outputs("x", {"BLEU": np.ones((40, len(METRICS["BLEU"].columns)))}, SOURCES)]
+            a[:1],
+            [Outputs("x", {"BLEU": np.ones((40, len(METRICS["BLEU"].columns)))}, SOURCES)],
+            {},
         )
 
 

@@ -7,7 +7,7 @@ import pytest
 from nltk.translate.bleu_score import corpus_bleu
 from nltk.translate.nist_score import corpus_nist
 
-from eval.metrics.bleu import bleu
+from eval.metrics.bleu import METRIC, bleu
 from eval.metrics.mteval import matches, tokenize
 from eval.metrics.nist import nist
 
@@ -31,6 +31,15 @@ def test_nist_by_hand():
     information = (math.log2(6 / 2) + 4 * math.log2(6)) / 5 + math.log2(2 / 1) / 4
     penalty = math.exp(math.log(0.5) * (math.log(5 / 6) / math.log(2 / 3)) ** 2)
     assert nist(matches(*CAT)) == pytest.approx(information * penalty, abs=1e-12)
+
+
+def test_a_score_above_1_is_one_of_outputs_of_few_words():
+    """The official rule takes words off the totals, more than there are: 12 outputs of two words
+    and 2 of five. A run with such a score is scored, not damaged."""
+    texts = ["yes please"] * 12 + ["a b c d e"] * 2
+    score = bleu(matches(texts, [[text] for text in texts]))
+    assert score > 2 and METRIC.allows(score)
+    assert not any(map(METRIC.allows, (math.inf, math.nan, -0.1)))
 
 
 def test_perfect_and_hopeless():

@@ -285,7 +285,7 @@ def test_a_verdict_is_what_the_interval_says(tmp_path):
     assert [line.kind for line in as_ours] == ["other"] * 2  # 20 MRs are no reproduction
     assert claims.judge([table], REPORTED, {})[0].reproduction.verdict == claims.OPEN
     good, poor = (
-        next(line.runs for line in as_ours if line.row == row)
+        (next(line.runs for line in as_ours if line.row == row), as_ours)
         for row in ("table1/solo_s", "table1/lora_s")
     )
     assert claims._better(good, poor, "").verdict == claims.HOLDS

@@ -107,7 +107,7 @@ def test_outputs_are_not_shown_where_their_mrs_are_not_kept():
 
 def test_the_claims_of_a_study(tmp_path):
     """Those that both sides have runs for, by row, variant and epochs, and of these the seeds that
-    both have; seeds are drawn too."""
+    both have; an interval is over seeds, too."""
     for seed in (1, 2):
         make(tmp_path, f"lora{seed}", "lora", ROUGE + 0.05 * (seed - 1), seed)
         make(tmp_path, f"solo{seed}", "solo", ROUGE + 0.1 * seed, seed)
@@ -123,8 +123,12 @@ def test_the_claims_of_a_study(tmp_path):
         [f"{label}, devcode - LoRA (r=8)", "1"],
         [f"{label}, 5 epochs - LoRA (r=8), 5 epochs", "1"],
     ]
-    # BLEU is the same in all; ROUGE-L differs by 0.05 at least, -0.1 and -0.3 whatever is drawn.
-    assert [line[-1] for line in lines] == ["+ ROUGE_L", "- ROUGE_L", "- ROUGE_L"]
+    # BLEU is the same in all. In ROUGE-L the three rows with two seeds move by 0.05, 0.1 and 0 from
+    # one to the other, so that a seed moves a difference by 0.05 with two degrees of freedom: 95 %
+    # of Student's t are within 4.3 times that, 0.22 for one seed and 0.15 for two.
+    assert [line[3] for line in lines] == ["+0.00"] * 3
+    assert [line[-1] for line in lines] == ["none", "none", "- ROUGE_L"]  # 0.125, -0.1, -0.3
+    assert "One seed moves a difference by 0.00 BLEU\n(standard deviation, 2 degrees" in claims
     assert all(line[3:7] == ["+0.00", "+0.00 to +0.00", "1.0000", "0.00"] for line in lines)
 
 
@@ -191,6 +195,19 @@ def test_runs_with_other_rates_are_apart(tmp_path):
     text = write_table(study_table(tmp_path), tmp_path / "out")
     for lr in ("0.001", "0.002"):
         assert cells(text, f"LoRA (r=8), 2 steps, lr {lr}")[2:4] == [lr, "1"]
+
+
+def test_runs_that_decode_or_train_otherwise_are_apart(tmp_path):
+    """A mean of two beams or two batch sizes would be of neither."""
+    for seed in (1, 2):
+        make(tmp_path, f"a{seed}", "lora", ROUGE, seed=seed)
+    make(tmp_path, "b", "lora", ROUGE + 0.1, decode={"beam": 1})
+    make(tmp_path, "c", "lora", ROUGE + 0.2, train={"epochs": 1, "batch_size": 8})
+    found = {group.label: len(group.runs) for group in groups_of(study_table(tmp_path))}
+    assert found == {
+        f"LoRA (r=8), 2 steps, lr 0.0002, train.batch_size={size}, decode.beam={beam}": n_runs
+        for size, beam, n_runs in ((4, 10, 2), (4, 1, 1), (8, 10, 1))
+    }
 
 
 def test_runs_with_another_option_of_the_method_are_apart_and_claims_name_them(tmp_path):

@@ -210,11 +210,11 @@ def test_demo(tmp_path, write):
     ]
     assert apart.count(scores) == 2
     assert (tmp_path / "out/table1.csv").read_text() == (
-        "row,trainable,BLEU,NIST,METEOR,ROUGE_L,CIDEr,other settings\n"
-        '"Solo (r=128, s=0.4)",122449,0.6764,8.6400,0.4570,0.6832,2.3100,\n'
-        '"Solo (r=128, s=0.4)",122449,0.6764,8.6400,0.4570,0.6832,2.3100,'
+        "row,run,seed,lr,trainable,BLEU,NIST,METEOR,ROUGE_L,CIDEr,other settings\n"
+        '"Solo (r=128, s=0.4)",a,1,0.1,122449,0.6764,8.6400,0.4570,0.6832,2.3100,\n'
+        '"Solo (r=128, s=0.4)",b,1,0.0002,122449,0.6764,8.6400,0.4570,0.6832,2.3100,'
         "train.lr=0.0002 (the row has 0.1)\n"
-        '"Solo (r=128, s=0.4)",122449,0.6764,8.6400,0.4570,0.6832,2.3100,'
+        '"Solo (r=128, s=0.4)",c,1,0.1,122449,0.6764,8.6400,0.4570,0.6832,2.3100,'
         "train.max_steps=30 (the row has 200)\n"
     )
 
@@ -287,9 +287,9 @@ def test_the_demo_with_a_run_that_lacks_a_metric(tmp_path, write):
     assert "| The backbone as it is | – | – | – | – | – | – | – | – | – |" in markdown
     assert "| 2.310 | – |" in markdown and "| 2.310 | 50.00 |" in markdown
     assert (tmp_path / "out/table1.csv").read_text().splitlines() == [
-        "row,trainable,BLEU,NIST,METEOR,ROUGE_L,CIDEr,chrF",
-        "LoRA (r=8),122449,0.6764,8.6400,0.4570,0.6832,2.3100,0.5000",
-        '"Solo (r=128, s=0.4)",122449,0.6764,8.6400,0.4570,0.6832,2.3100,',
+        "row,run,seed,lr,trainable,BLEU,NIST,METEOR,ROUGE_L,CIDEr,chrF",
+        "LoRA (r=8),b,1,0.01,122449,0.6764,8.6400,0.4570,0.6832,2.3100,0.5000",
+        '"Solo (r=128, s=0.4)",a,1,0.1,122449,0.6764,8.6400,0.4570,0.6832,2.3100,',
     ]
 
 

@@ -8,12 +8,15 @@ from solo import files
 from solo.adapters.base import Method
 from solo.cli import planning as plan
 from solo.cli import timing
-from solo.cli.compose import expand
+from solo.cli.compose import compose_config, expand
 from solo.cli.rows import compose_rows, row_names, split_launcher, tables_named
 from solo.runs import checkpoint, record
 from solo.runs.checkpoint import WEIGHTS
+from solo.runs.config import data_file
 from solo.runs.run import make_run
 from solo.training.state import STATE, save_state
+from tests.solo.datasets.test_webnlg import entry
+from tests.solo.datasets.test_webnlg import write as webnlg_file
 
 NOWHERE = ["data.dir=nowhere/at/all"]
 
@@ -37,7 +40,8 @@ def test_the_paper_without_weights_or_data(tmp_path):
     text = plan.report(lines)
     assert "37 rows, 30 runs: 30 missing\nleft: 1,577,400 steps, hours not known" in text
     absent = plan.absent(lines)
-    assert "data nowhere/at/all/lora_format/train.txt: run `make data`" in absent
+    missing = "data nowhere/at/all/lora_format/train.txt: `python scripts/prepare_data.py e2e` "
+    assert any(line.startswith(missing) for line in absent)
     size = [line for line in absent if line.startswith("backbone openai-community/gpt2-medium")]
     assert size == [] or "(1.4 GB): neither a directory nor in the hub's cache" in size[0]
 
@@ -181,3 +185,13 @@ def test_a_launcher_that_cannot_be(overrides, text, monkeypatch):
     with pytest.raises(ValueError, match=text):
         split_launcher(overrides)
     assert split_launcher(["seed=2"]) == (["seed=2"], [])
+
+
+def test_examples_are_those_of_the_data_set(tmp_path):
+    """Of a folder of XML files too; what E2E is known for is not said of other data."""
+    config = compose_config(["data=webnlg", f"data.dir={tmp_path}"])
+    assert [plan.n_examples(config, split) for split in ("train", "test")] == [None, None]
+    webnlg_file(data_file(config, "train") / "1.xml", entry("S", "one", "two"), entry("T", "three"))
+    assert plan.n_examples(config, "train") == 3
+    config = compose_config(["data=e2e_clean", f"data.dir={tmp_path}"])
+    assert plan.n_examples(config, "train") is None

@@ -26,21 +26,21 @@ def test_a_page_quotes_what_its_runs_say(page):
     assert after == text, f"{page} is stale; run python scripts/quotes.py"
 
 
-def bleu_of(row: str, variant: str | None = None) -> list[float]:
-    """BLEU x 100 of the packed runs of a row, one epoch each."""
+def scores_of(row: str, variant: str | None = None, metric: str = "BLEU") -> list[float]:
+    """A score x 100 of the packed runs of a row, one epoch each."""
     runs = [json.loads(p.read_text()) for p in (ROOT / "results/standin12/runs").glob("*.json")]
     wanted = [run for run in runs if run["rows.json"] == [row]]
     as_row = {"variant": variant} if variant else {"dropout": 0.1}
     if variant:  # what the variant decides is left to it
-        as_row |= {"dropout": None, "mask": None}
+        as_row |= {"dropout": None, "mask": None, "vector_init": None}
     wanted = [run for run in wanted if as_row.items() <= run["config.yaml"]["adapter"].items()
               and run["config.yaml"]["train"]["epochs"] == 1]  # fmt: skip
-    return [100 * run["metrics.json"]["BLEU"] for run in wanted]
+    return [100 * run["metrics.json"][metric] for run in wanted]
 
 
 def test_quotes_come_from_the_runs_files():
     """The means over seeds; an interval is that of the table's claim, which has the other sign."""
-    lora, solo = bleu_of("table1/lora_s"), bleu_of("table1/solo_s", "paper")
+    lora, solo = scores_of("table1/lora_s"), scores_of("table1/solo_s", "paper")
     assert study_figures.score("lora", "BLEU") == f"{fmean(lora):.1f}"
     lead = study_figures.lead("lora", "solo")
     assert lead.startswith(f"{fmean(lora) - fmean(solo):.1f} (95 % interval over ")
@@ -63,14 +63,18 @@ def test_a_claim_stands_beside_the_paper_s():
     """Table 2's dense row against its sparse one; those without runs, and rows of no table."""
     lines = study_figures.study_claims().splitlines()[2:]
     cells = {line.split(" | ")[1]: line.strip("| ").split(" | ")[2:] for line in lines}
-    solo, dense = bleu_of("table1/solo_s", "paper"), bleu_of("table2/solo_s_r128", "paper")
-    printed, here, seeds = cells["`solo` - `solo_dense`"]
+    solo, dense = scores_of("table1/solo_s", "paper"), scores_of("table2/solo_s_r128", "paper")
+    printed, here, errors, seeds = cells["`solo` - `solo_dense`"]
     assert float(printed) == pytest.approx(67.64 - 66.39) and int(seeds) == len(solo)
     found = float(here.split(" (")[0].replace("\N{MINUS SIGN}", "-"))
     assert found == pytest.approx(fmean(solo) - fmean(dense), abs=0.006)
     table = (ROOT / "results/standin12/table.md").read_text()
     [claim] = [line for line in table.splitlines() if line.startswith("| Does sparsity help?")]
     assert here.split(" (")[1].strip(")") == claim.split(" | ")[4]
+    rows = ("table1/solo_s", "table2/solo_s_r128")
+    of_sides = [scores_of(row, "paper", "SER") for row in rows]
+    found = float(errors.split(" (")[0].replace("\N{MINUS SIGN}", "-"))
+    assert found == pytest.approx(fmean(of_sides[0]) - fmean(of_sides[1]), abs=0.006)
     assert cells["`lora` - `full`"][0] == MISSING
 
 

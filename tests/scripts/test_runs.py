@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from solo.cli import listing
 from solo.cli.listing import read_folder, rendered, varying
 from solo.cli.terminal import fitted, show_line
 from solo.standin.demo_data import write_demo_data
@@ -119,3 +120,9 @@ def test_a_long_line_is_folded_on_a_terminal_alone(capsys, monkeypatch):
     whole, *folded = capsys.readouterr().out.splitlines()
     assert whole == line and max(map(len, folded)) <= 100
     assert " ".join(" ".join(folded).split()) == " ".join(line.split())
+
+
+def test_runs_are_compared_by_the_first_score_of_their_data_set():
+    assert listing.first_score(["run", "METEOR", "BLEU"]) == "BLEU"
+    found = listing.first_score(["TER all", "lr", "BLEU unseen", "BLEU all"])
+    assert listing.by_score("HERE", found).endswith("HERE --sort 'BLEU all'")

@@ -169,3 +169,14 @@ def test_two_adapters_do_not_fit_into_one_model(model, name):
     options = CASES.get(name, [{}])[0]
     with pytest.raises(ValueError, match="has an adapter already; detach it first"):
         attach(model, {"name": name} | options)
+
+
+@every_method
+def test_nor_the_other_way_round(model, name):
+    """Until the first one leaves: full fine-tuning, too, has no module but trains the model."""
+    first = attach(model, {"name": name} | CASES.get(name, [{}])[0])
+    if first.parameters:  # the bare backbone has nothing to share
+        with pytest.raises(ValueError, match="has an adapter already; detach it first"):
+            attach(model, {"name": "lora"})
+    first.detach()
+    attach(model, {"name": "lora"}).detach()

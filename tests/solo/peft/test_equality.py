@@ -9,6 +9,8 @@ from peft import get_peft_model
 from solo.adapters import make_config
 from solo.adapters.solo import CHOICES, Config
 from solo.peft import SoloConfig
+from solo.peft.convert import to_peft
+from tests.architectures import TYPES, make_backbone
 from tests.conftest import make_model
 
 OPTIONS = [
@@ -85,3 +87,20 @@ def test_equal_to_the_bit(options, ids):
         assert torch.equal(mine[name], parameter), name
     if "lambda_" in mine and config.resolved().lambda_bounded:
         assert 0 <= mine["lambda_"].min() and mine["lambda_"].max() <= 1
+
+
+@pytest.mark.parametrize("architecture", TYPES)
+def test_a_lora_of_the_projects_own_is_the_same_in_peft(architecture):
+    """On q and v, which some backbones hold in one projection, one after the other or by heads."""
+    method, options = make_config({"name": "lora", "rank": 2, "targets": ["q", "v"]})
+    model, bare = (make_backbone(architecture) for _ in range(2))
+    attached = method.attach(model, options, 1)
+    draws = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in attached.parameters.values():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=draws)
+        ids = torch.arange(1, 25).view(2, 12)
+        expected, before = model(ids).logits, bare(ids).logits
+        found = to_peft(attached, options, 1, bare).eval()(ids).logits
+    assert not torch.allclose(before, expected, atol=1e-2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

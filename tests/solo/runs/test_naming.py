@@ -31,6 +31,12 @@ KEPT = ROOT / "results/standin12/runs"
          "solo-r128-s0.4-devcode-no_homotopy-gpt2-webnlg"),
         (["data=own", "data.train_path='/a/Füße, 3.csv'", "model.path=/b/c-d/"],
          "solo-r128-s0.4-c_d-F_e_3"),
+        # Options of which one's usual value does not go with the other
+        (["adapter=adalora", "adapter.init_rank=12", "adapter.target_rank=8"],
+         "adalora-init_rank12-target_rank8-gpt2"),
+        (["adapter=gralora", "adapter.rank=24", "adapter.blocks=3"], "gralora-r24-blocks3-gpt2"),
+        (["adapter.sparsity=0", "adapter.lambda_init=2", "adapter.lambda_bounded=false"],
+         "solo-r128-s0-lambda_init2-no_lambda_bounded-gpt2"),
     ],
 )  # fmt: skip
 def test_the_words(overrides, words):

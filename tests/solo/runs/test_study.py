@@ -97,6 +97,28 @@ def test_a_study_is_done_once(study, tmp_path, monkeypatch):
     assert "it would diverge again" in failure
 
 
+def test_a_rate_that_was_in_use_elsewhere_is_not_taken_for_diverged(study, monkeypatch):
+    """The sweep is not at its end: no rate is chosen of the others, and the next call goes on."""
+    real = stages.train_run
+
+    def busy(run, *rest):
+        if run.config.train.lr == 1e-2:
+            raise RuntimeError(f"{run.directory} is in use by another process")
+        return real(run, *rest)
+
+    monkeypatch.setattr(stages, "train_run", busy)
+    [lora] = portions(study, None, "lora")
+    failures = work(study, [lora], silent)
+    assert "in use" in failures[0] and "no rate of lora" in failures[1] and reached(study) == {}
+    monkeypatch.setattr(stages, "train_run", real)
+    assert work(study, [lora], silent) == []
+    chosen = files.read_json(study.home / "rates" / "lora.json")
+    assert [loss is None for _, loss in chosen["valid_losses"]] == [False, False]
+    study.sweeps["lora"].append(changed(study.sweeps["lora"][0], train={"lr": 1e-1}))
+    with pytest.raises(ValueError, match="the sweep of lora has no loss for 0.1 yet"):
+        at_its_rate(study, study.jobs[1])
+
+
 def test_what_lies_packed_is_done(study, monkeypatch):
     """Whatever company it was trained in; at another rate it is another run."""
     dropping = [
@@ -190,7 +212,7 @@ def test_a_study_is_what_was_written(study, tmp_path):
 
 def test_the_rates_beside_the_best(study):
     """By size, whatever the order in which they were tried; none beside the highest and lowest."""
-    path = study.home / "rates" / "lora.json"
+    path, study = study.home / "rates" / "lora.json", replace(study, sweeps={})
     tried = [(3e-3, 1.2), (1e-3, 1.3), (1e-2, None), (3e-4, 1.5)]
     files.write_json(path, {"best": 3e-3, "valid_losses": tried})
     [job] = (job for job in study.jobs if job.name == "lora")

@@ -111,20 +111,34 @@ def test_random_tokens_carry_loss_only_when_they_come_again(reading, monkeypatch
                 assert pair in set(zip(row[:place], row[1 : place + 1], strict=True))
 
 
+class Echo:
+    """A model whose greedy text is always the same. text: its tokens."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, text: list[int]):
+        self.text = text
+
+    def generate(self, input_ids, attention_mask, **options):
+        return torch.cat([input_ids, torch.tensor([self.text] * len(input_ids))], 1)
+
+
 def test_measures_of_a_model_that_copies_by_hand(tokenizer):
     """Greedy copying counts a line only if every made-up name is there whole; a name by itself."""
-
-    class Echo:
-        device = torch.device("cpu")
-
-        def generate(self, input_ids, attention_mask, **options):
-            text = tokenizer(" a The Mill b")["input_ids"]
-            return torch.cat([input_ids, torch.tensor([text] * len(input_ids))], 1)
-
     lines = [Line("name : The Mill", "x", ("The Mill",)), Line("name : Zo", "x", ("Zo", "12"))]
     lines.append(Line("name : The Mill | by : Zo", "x", ("The Mill", "Zo")))
-    copied = measures.names_copied(Echo(), tokenizer, lines)
+    copied = measures.names_copied(Echo(tokenizer(" a The Mill b")["input_ids"]), tokenizer, lines)
     assert copied == {"names_copied": 1 / 3, "names_whole": 2 / 4}
+
+
+def test_measuring_leaves_the_training_rows_as_they_are(reading):
+    """Padding, once asked for, stays turned on in a tokenizer: lines of a row would be padded."""
+    lines = [Line("name : Mill", "x", ("Mill",)), Line("name : The Mill of Zo", "x", ("Zo",))]
+    shares = {"data": 1, "lists": 0, "text": 0}
+    before = reading.batch(shares, 4, 200, 1, 0)
+    measures.names_copied(Echo([0]), reading.tokenizer, lines)
+    for a, b in zip(before, reading.batch(shares, 4, 200, 1, 0), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_a_name_is_whole_only_if_all_of_its_later_tokens_are_foretold(tokenizer):
