@@ -31,8 +31,9 @@ TEMPORARY = ".tmp"  # so begin the names of files that are not complete, those o
 def atomic(path: Path):
     """Yield a temporary path beside `path`; it takes the name `path` only if the block succeeds.
 
-    The temporary file is locked by its writer: a second writer of `path` waits, and what a kill
-    left behind is written over. `path` may be a link to the file that is meant. Raises ValueError
+    The temporary file is locked by its writer: a second writer of `path` waits, unless the block
+    puts another file in its place (safetensors does, under a run's own lock), and what a kill left
+    behind is written over. `path` may be a link to the file that is meant. Raises ValueError
     if there is something else than a regular file; an OSError names `path`.
     """
     path = Path(os.path.realpath(path))

@@ -152,7 +152,8 @@ def _plain_line(name: str, rows: dict, entry: dict, metrics: list[Metric]) -> Li
     row = rows.get(entry["row"], {}).get("row", "")
     return Line(
         row, entry["row"], "stand-in", _method(row), _data(name, []), "standin12",
-        trainable=_trainable(entry["trainable"]), scores=scores, absent=["not kept"],
+        trainable=_trainable(entry["trainable"]), scores=scores,
+        marks=[mark for mark in [entry.get("other settings")] if mark], absent=["not kept"],
     )  # fmt: skip
 
 

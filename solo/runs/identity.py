@@ -81,11 +81,16 @@ def model_identity(path: str, revision: str | None) -> dict[str, Any]:
     weights = directory / "model.safetensors"
     check(weights.is_file(), f"{path} has no model.safetensors; {REMEDY}")
     shape, end = read_json(directory / "config.json"), _end_token(directory)
-    return {
-        "weights": file_sha256(weights),
-        "config": config_hash({k: v for k, v in shape.items() if k not in LABELS}),
-        "tokenizer": config_hash([file_sha256(file) for file in _tokenizer_files(directory)]),
-    } | ({} if end == GPT2_END else {"end_token": end})
+    adds = _added_by_tokenizer(directory)
+    return (
+        {
+            "weights": file_sha256(weights),
+            "config": config_hash({k: v for k, v in shape.items() if k not in LABELS}),
+            "tokenizer": config_hash([file_sha256(file) for file in _tokenizer_files(directory)]),
+        }
+        | ({} if end == GPT2_END else {"end_token": end})
+        | ({"tokenizer_adds": adds} if adds else {})
+    )
 
 
 def _tokenizer_files(directory: Path) -> list[Path]:
@@ -96,6 +101,13 @@ def _tokenizer_files(directory: Path) -> list[Path]:
     raise ValueError(
         f"{directory} has no tokenizer; it needs tokenizer.json, or vocab.json and merges.txt"
     )
+
+
+def _added_by_tokenizer(directory: Path) -> list[str]:
+    """What it is told, beside its own file, to put before every text."""
+    file = directory / "tokenizer_config.json"
+    options = read_json(file) if file.is_file() else {}
+    return [key for key in ("add_bos_token", "add_prefix_space") if options.get(key) is True]
 
 
 def _end_token(directory: Path) -> str:

@@ -93,10 +93,13 @@ def portions(
 
 
 def check_portions(study: Study, portions: Sequence[Sequence[Job]]) -> None:
-    """Raise ValueError for a run, or one of its sweep, that this machine's memory does not hold."""
+    """Raise ValueError for a run, or one of its sweep, that this machine's memory does not hold,
+    and for a rate that was written down for another sweep."""
     for job in chain.from_iterable(portions):
         for config in (job.config, *study.sweeps.get(job.rate_of, ())):
             check_memory(config)
+    for name in dict.fromkeys(job.rate_of for job in chain.from_iterable(portions)):
+        _losses(study, name)
 
 
 def work(
@@ -189,15 +192,32 @@ def sweep(
         if any(entries) or _losses(study, name):
             choice = rates.choose(losses)
             values = {"best": choice.best, "valid_losses": list(choice.losses.items())}
+            values["sweep"] = _sweep_name(study, name)
             write_json(rates_file(study, name), values)
             say(f"{name}: {values}")
     return failures
 
 
 def _losses(study: Study, name: str) -> list[list]:
-    """The rates of a name that are written down, with their losses."""
+    """The rates of a name that are written down, with their losses. ValueError for those of another
+    sweep (older files do not say of which)."""
     path = rates_file(study, name)
-    return read_json(path, ["valid_losses"])["valid_losses"] if path.exists() else []
+    if not path.exists():
+        return []
+    values = read_json(path, ["valid_losses"])
+    if "sweep" in values and name in study.sweeps:
+        check(
+            values["sweep"] == _sweep_name(study, name),
+            f"{path} has the losses of another sweep: backbone, data, recipe or method were "
+            "others; move it away, or give the study another home in its YAML",
+        )
+    return values["valid_losses"]
+
+
+def _sweep_name(study: Study, name: str) -> str:
+    """The hash of what decides a sweep's runs beside their rates."""
+    config = study.sweeps[name][0]
+    return make_run(replace(config, train=replace(config.train, lr=1.0))).name
 
 
 def rates_file(study: Study, name: str) -> Path:

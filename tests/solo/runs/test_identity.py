@@ -184,3 +184,6 @@ def test_an_end_of_text_that_only_the_tokenizers_config_names_counts(config, che
     for token, moved in (({"content": "<|endoftext|>"}, False), ("</s>", True), (None, False)):
         file.write_text(json.dumps(values | {"eos_token": token}))
         assert (make_run(config).directory != run.directory) == moved
+    for key, value, moved in (("add_bos_token", False, False), ("add_bos_token", True, True)):
+        file.write_text(json.dumps(values | {key: value}))  # a token before every text, or none
+        assert (make_run(config).directory != run.directory) == moved

@@ -114,6 +114,9 @@ def test_a_rate_that_was_in_use_elsewhere_is_not_taken_for_diverged(study, monke
     assert work(study, [lora], silent) == []
     chosen = files.read_json(study.home / "rates" / "lora.json")
     assert [loss is None for _, loss in chosen["valid_losses"]] == [False, False]
+    other = [changed(config, train={"weight_decay": 0.5}) for config in study.sweeps["lora"]]
+    with pytest.raises(ValueError, match="lora.json has the losses of another sweep: backbone"):
+        work(replace(study, sweeps={"lora": other}), [lora], silent)
     study.sweeps["lora"].append(changed(study.sweeps["lora"][0], train={"lr": 1e-1}))
     with pytest.raises(ValueError, match="the sweep of lora has no loss for 0.1 yet"):
         at_its_rate(study, study.jobs[1])
