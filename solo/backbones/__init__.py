@@ -52,6 +52,11 @@ def trunk_of(model) -> nn.Module:
     return model.get_submodule(backbone_of(model.config).TRUNK)
 
 
+def positions_of(model) -> int:
+    """How many tokens an input of a model can have. A prefix before it takes some of them."""
+    return model.config.max_position_embeddings - getattr(model, "positions_taken", 0)
+
+
 def head_of(model) -> nn.Module:
     """The head of a model: hidden states (..., d) to logits (..., vocabulary)."""
     return model.get_submodule(backbone_of(model.config).HEAD)

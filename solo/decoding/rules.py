@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from solo.backbones import positions_of
 from solo.decoding.search import search_batch
 
 
@@ -148,7 +149,7 @@ def check_prompts(model: PreTrainedModel, prompts: list[list[int]], config: Beam
     """Raise ValueError, as beam_search does, for prompts that cannot be decoded."""
     if model.training:
         raise ValueError("the model is in training mode: call model.eval() before decoding")
-    positions = model.config.max_position_embeddings
+    positions = positions_of(model)
     room = positions - config.max_new_tokens
     vocab = model.config.vocab_size
     for i, prompt in enumerate(prompts):

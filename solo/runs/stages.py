@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from accelerate.utils import broadcast_object_list
 
-from solo.backbones import loading
+from solo.backbones import loading, positions_of
 from solo.backbones.fast import frozen_products
 from solo.datasets import data
 from solo.decoding import rules
@@ -43,8 +43,8 @@ def train_run(run: Run, on_progress: Progress) -> None:
 def _train(run: Run, on_progress: Progress) -> None:
     processes, config = make_accelerator(), run.config
     model, tokenizer, description = load_model(config.model)
-    examples = load_data(config, model, tokenizer)
     method = config.method_class.attach(model, config.adapter, config.seed)
+    examples = load_data(config, model, tokenizer)
     arguments = (model, method, *examples, config.train, run.directory, config.seed, run.name)
     if not processes.is_main_process:
         train(*arguments)
@@ -56,13 +56,13 @@ def _train(run: Run, on_progress: Progress) -> None:
 
 
 def load_data(config: RunConfig, model, tokenizer) -> tuple[list, list]:
-    """The training and validation examples of a configuration.
+    """The training and validation examples of a configuration, for a model with its method.
 
     Raises ValueError, too, for a test set that could not be decoded after the training.
     """
     contexts = [c for _, c in data.read_prompts(config.data.test_path, config.data.name)]
     rules.check_prompts(model, data.encode_prompts(contexts, tokenizer), config.decode)
-    n_positions, vocab_size = model.config.max_position_embeddings, model.config.vocab_size
+    n_positions, vocab_size = positions_of(model), model.config.vocab_size
     return tuple(
         data.load_examples(path, tokenizer, n_positions, config.data.name, vocab_size)
         for path in (config.data.train_path, config.data.valid_path)

@@ -37,6 +37,7 @@ class PrefixMethod(HookedMethod):
             length < places, f"adapter.length is {length}; the model has {places} positions in all"
         )
         super().__init__(model, module, [])
+        model.positions_taken = length  # solo.backbones.positions_of
         self.hooks = None  # it works in the attention, not at modules
         self.before = model.config._attn_implementation
         AttentionInterface.register(ATTENTION, _attention)
@@ -67,6 +68,7 @@ class PrefixMethod(HookedMethod):
     def detach(self) -> None:
         super().detach()
         self.model.config._attn_implementation = self.before
+        del self.model.positions_taken
         for layer in self.layers:
             del layer.prefix
 

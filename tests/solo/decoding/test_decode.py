@@ -8,6 +8,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from solo.adapters import make_config
 from solo.decoding.rules import BeamConfig, beam_search
 from tests.solo.decoding.reference_beam import reference_beam_search
 
@@ -261,6 +262,18 @@ def test_longest_prompt_that_fits_is_decoded():
     assert beam_search(tiny_gpt2(0), [[1] * 60], config, ())[0][:-1]
 
 
+def test_a_prefix_takes_positions_of_the_input():
+    """The longest prompt behind it is decoded, and one more token refused; it leaves all again."""
+    model, config = tiny_gpt2(0), BeamConfig(2, 0.8, 4, max_new_tokens=4)
+    method, options = make_config({"name": "prefix", "length": 5})
+    attached = method.attach(model, options, 1)
+    assert beam_search(model, [[1] * 55], config, ())[0][:-1]
+    with pytest.raises(ValueError, match="59 positions leave room for 55"):
+        beam_search(model, [[1] * 56], config, ())
+    attached.detach()
+    assert beam_search(model, [[1] * 60], config, ())[0][:-1]
+
+
 def test_a_model_in_training_or_with_nan_is_refused():
     model = tiny_gpt2(0)
     with pytest.raises(ValueError, match="training mode"):
@@ -279,9 +292,10 @@ def test_a_model_in_training_or_with_nan_is_refused():
         ({"no_repeat_ngram": -1}, "no_repeat_ngram=-1: give a whole number of at least 0"),
         ({"max_new_tokens": 0}, "max_new_tokens=0"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"length_penalty": -0.1}, "length_penalty=-0.1: give a number of at least 0"),
+        ({"length_penalty": -0.1}, "length_penalty=-0.1: give a number from 0"),
         ({"length_penalty": math.nan}, "length_penalty=nan"),
         ({"length_penalty": math.inf}, "length_penalty=inf"),
+        ({"length_penalty": 171}, "length_penalty=171"),
         ({"length_penalty": "0.8"}, "length_penalty='0.8'"),
     ],
 )
