@@ -212,7 +212,7 @@ def without(part: str):
         (lambda p: p.write_text("[]"), "a.json has no environment.json; pack its run again"),
         (without("identity.json"), "a.json has no identity.json; pack its run again"),
         (without("train_log.jsonl"), "train_log.jsonl is damaged (a.json has no train_log.jsonl"),
-        (change("metrics.json", "BLEU", 7), "metrics.json is damaged (BLEU is 7; from "),
+        (change("metrics.json", "METEOR", 7), "metrics.json is damaged (METEOR is 7; from "),
         (change("environment.json", "train", {}), "environment.json has no train/steps"),
         (lambda p: p.with_suffix(".tsv").unlink(), "unfinished: no a.tsv"),
         (
