@@ -7,7 +7,8 @@ are too few to be drawn in their turn: no draw goes beyond the extremes. So a sa
 difference by Student's t times the standard error that `seed_spread` gives, which has seen every
 method of a study that was run with several seeds. It serves methods with one run too, as far as a
 seed moves these as it moves the others. What chance does to the outputs for single MRs is in both
-parts, so an interval is a little too wide rather than too narrow.
+parts, which by itself makes an interval a little too wide; of methods whose seeds differ more than
+the others' it is too narrow.
 """
 
 from collections.abc import Mapping, Sequence

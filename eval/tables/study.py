@@ -34,10 +34,10 @@ Differences of mean scores, over the seeds that both sides were run with: a seed
 of the data for all. Intervals are over seeds and MRs: the bootstrap draws MRs, and moves the
 difference as far as seeds do. {seeds}
 p is two-sided, with Holm's correction. Visible: the smallest true difference that such runs would
-show in four of five cases, at 5 % without that correction. SER: the difference in slot errors; more
-of them is worse. Others: metrics whose intervals leave out 0; + where the first is better, - where
-it is worse.
+show in four of five cases, at 5 % without that correction. {errors}Others: metrics whose intervals
+leave out 0; + where the first is better, - where it is worse.
 """
+ERRORS_NOTE = "SER: the difference in slot errors; more of them is worse.\n"
 
 
 class Kind(NamedTuple):
@@ -201,7 +201,7 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
 def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
     """The study's questions: a hierarchical bootstrap over seeds and MRs, Holm's p for BLEU."""
     errors = ALL["SER"]
-    by_kind = {group.kind: group for group in groups}
+    by_kind = {group.kind: group for group in reversed(groups)}  # the first, as quotes take it
     spreads, heads, results = seed_spreads(groups), [], []
     for question, *kinds in table.definition["claims"]:
         chosen = [by_kind[kind] for kind in kinds if kind in by_kind]
@@ -215,16 +215,20 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
         return []
     p_values = holm([of_claim[bleu.name].p for of_claim in results])
     lines = []
+    told = any(errors.name in of_claim for of_claim in results)
     for head, of_claim, p in zip(heads, results, p_values, strict=True):
         claim = of_claim[bleu.name]
         interval = " to ".join(bleu.shown(end, "+") for end in (claim.low, claim.high))
         cells = [bleu.shown(claim.a - claim.b, "+"), interval, f"{p:.4f}"]
-        cells += [bleu.shown(claim.visible), _with_interval(of_claim.get(errors.name), errors)]
+        cells.append(bleu.shown(claim.visible))
+        cells += [_with_interval(of_claim.get(errors.name), errors)] if told else []
         lines.append(row_of([*head, *cells, _others(of_claim, bleu)]))
     head = ["question", "difference of", "seeds", bleu.name, "95 % interval", "p", "visible"]
-    head += [errors.head, "others"]
-    rule = "|---|---|---|---:|---:|---:|---:|---:|---|"
-    note = CLAIMS_NOTE.format(seeds=_seeds_known(spreads.get(bleu.name), bleu))
+    head += [*([errors.head] if told else []), "others"]
+    rule = "|---|---|---|" + "---:|" * (len(head) - 4) + "---|"
+    note = CLAIMS_NOTE.format(
+        seeds=_seeds_known(spreads.get(bleu.name), bleu), errors=ERRORS_NOTE if told else ""
+    )
     return ["", "## Claims", "", note, row_of(head), rule, *lines]
 
 
@@ -239,12 +243,16 @@ def _seeds_known(spread: Spread | None, bleu: Metric) -> str:
 
 
 def seed_spreads(groups: Sequence[Group]) -> dict[str, Spread]:
-    """How far a seed moves a difference of two groups, by metric: of those that all runs have."""
-    runs = [run for group in groups for run in group.runs]
+    """How far a seed moves a difference of two groups, by metric, from the groups that have it."""
     found = {
-        name: seed_spread([{run.seed: run.scores[name] for run in group.runs} for group in groups])
+        name: seed_spread(
+            [
+                {run.seed: run.scores[name] for run in group.runs}
+                for group in groups
+                if all(name in run.scores for run in group.runs)
+            ]
+        )
         for name in ALL
-        if all(name in run.scores for run in runs)
     }
     return {name: spread for name, spread in found.items() if spread}
 

@@ -162,7 +162,7 @@ class SharedLinear(nn.Module):
         self.register_buffer("kept", kept, persistent=False)
         self.register_buffer("factor", factor, persistent=False)
         bias = torch.zeros(n_out)
-        if config.bias and config.bias_init == "uniform":
+        if config.bias_init == "uniform":
             bias.uniform_(-1 / math.sqrt(n_in), 1 / math.sqrt(n_in), generator=draws)
         self._keep("bias", bias if config.bias else None, config.trainable_matrices)
 

@@ -104,10 +104,15 @@ def _tokenizer_files(directory: Path) -> list[Path]:
 
 
 def _added_by_tokenizer(directory: Path) -> list[str]:
-    """What it is told, beside its own file, to put before every text."""
-    file = directory / "tokenizer_config.json"
+    """What its config tells it, beside its own file, to put before every text; or, where that file
+    would add something, not to: transformers drops it as soon as the config says anything."""
+    file, own = directory / "tokenizer_config.json", directory / "tokenizer.json"
     options = read_json(file) if file.is_file() else {}
-    return [key for key in ("add_bos_token", "add_prefix_space") if options.get(key) is True]
+    adds = [key for key in ("add_bos_token", "add_prefix_space") if options.get(key) is True]
+    told = {"add_bos_token", "add_eos_token"} & options.keys()
+    if told and not options.get("add_bos_token") and own.is_file():
+        adds += ["nothing"] * ('"TemplateProcessing"' in own.read_text(encoding="utf-8"))
+    return adds
 
 
 def _end_token(directory: Path) -> str:

@@ -235,7 +235,8 @@ def at_its_rate(study: Study, job: Job) -> RunConfig:
         check(not left, f"the sweep of {job.rate_of} has no loss for {left} yet; run it again")
     elif job.rate_of in study.sweeps:
         raise ValueError(
-            f"no rate of {job.rate_of} trained to its end; run it again, or lower ones"
+            f"the sweep of {job.rate_of} is not at its end, or no rate got there; run it again, or "
+            "with lower ones"
         )
     if chosen is None:
         return job.config

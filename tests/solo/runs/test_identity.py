@@ -184,6 +184,13 @@ def test_an_end_of_text_that_only_the_tokenizers_config_names_counts(config, che
     for token, moved in (({"content": "<|endoftext|>"}, False), ("</s>", True), (None, False)):
         file.write_text(json.dumps(values | {"eos_token": token}))
         assert (make_run(config).directory != run.directory) == moved
-    for key, value, moved in (("add_bos_token", False, False), ("add_bos_token", True, True)):
-        file.write_text(json.dumps(values | {key: value}))  # a token before every text, or none
-        assert (make_run(config).directory != run.directory) == moved
+    own = checkpoint_dir / "tokenizer.json"
+    tokenizer = json.loads(own.read_text())
+    for kind, dropped in (("ByteLevel", False), ("TemplateProcessing", True)):
+        # A token before every text, or none: then what the file itself would add is dropped, too.
+        own.write_text(json.dumps(tokenizer | {"post_processor": {"type": kind}}))
+        file.write_text(json.dumps(values))
+        run = make_run(config)
+        for value, moved in ((False, dropped), (True, True)):
+            file.write_text(json.dumps(values | {"add_bos_token": value}))
+            assert (make_run(config).directory != run.directory) == moved

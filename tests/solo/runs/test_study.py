@@ -109,7 +109,11 @@ def test_a_rate_that_was_in_use_elsewhere_is_not_taken_for_diverged(study, monke
     monkeypatch.setattr(stages, "train_run", busy)
     [lora] = portions(study, None, "lora")
     failures = work(study, [lora], silent)
-    assert "in use" in failures[0] and "no rate of lora" in failures[1] and reached(study) == {}
+    assert (
+        "in use" in failures[0]
+        and "the sweep of lora is not at its end" in failures[1]
+        and reached(study) == {}
+    )
     monkeypatch.setattr(stages, "train_run", real)
     assert work(study, [lora], silent) == []
     chosen = files.read_json(study.home / "rates" / "lora.json")
