@@ -126,15 +126,23 @@ def _claims(table: Table, first: str, second: str) -> str:
 def write_figures(table: Table, out_dir: Path, force: bool = True) -> list[Path]:
     """Draw a table's pictures as PNG and SVG; returns the paths, none where nothing is to draw.
 
-    NAME_loss: loss curves; NAME_lambda: lambda of every connection, of runs that differ in their
-    seed alone those of the lowest seed. NAME_bleu: BLEU against trainable parameters, for the
+    NAME_loss: loss curves, of a study's runs those that its claims compare; NAME_lambda: lambda of
+    every connection. Of runs that differ in their seed alone the latter, and a study's pictures,
+    show those of the lowest seed. NAME_bleu: BLEU against trainable parameters, for the
     tables that vary the rank or the method. Raises ValueError as write_table does.
     """
     title, plain = table.definition["title"], is_plain(table)
-    curves = [curve for row, filling in rows_of(table) for curve in _curves(row, filling, plain)]
+    if is_study(table):
+        curves = _curves_of_study(table)
+        claimed = {kind for _, *kinds in table.definition["claims"] for kind in kinds}
+        compared = [curves[kind] for kind in curves if kind in claimed]
+        curves = [*curves.values()]
+    else:
+        compared = [c for row, filling in rows_of(table) for c in _curves(row, filling, plain)]
+        curves = _first_seeds(compared)
     pictures = {
-        "loss": figures.loss_curves(curves, title),
-        "lambda": figures.lambda_curves(_first_seeds(curves), title),
+        "loss": figures.loss_curves(compared, title),
+        "lambda": figures.lambda_curves(curves, title),
     }
     if table.name in RANKS:
         pictures["bleu"] = figures.bleu_against_parameters(lines_of(table), table.settings, title)
@@ -150,6 +158,15 @@ def write_figures(table: Table, out_dir: Path, force: bool = True) -> list[Path]
             write_output(paths[-1], lambda path, figure=figure: style.save(figure, path))
         style.plt.close(figure)
     return paths
+
+
+def _curves_of_study(table: Table) -> dict[study.Kind, figures.Curve]:
+    """The run of the lowest seed of every group of a study, with a look of its own."""
+    curves = {}
+    for group in study.groups_of(table):
+        run = min(group.runs, key=lambda run: run.seed)
+        curves.setdefault(group.kind, figures.Curve(group.label, group.label, run))
+    return curves
 
 
 def _curves(row: dict, filling: list[Run], plain: bool) -> list[figures.Curve]:

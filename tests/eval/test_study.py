@@ -14,7 +14,7 @@ from eval.claims import Claim
 from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.metrics.statistics import save
-from eval.tables import neighbours, study
+from eval.tables import figures, neighbours, study
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
 from eval.tables.study import _others, groups_of
@@ -103,6 +103,27 @@ def test_the_committed_table_is_that_of_the_committed_runs(tmp_path):
 def test_outputs_are_not_shown_where_their_mrs_are_not_kept():
     home = ROOT / "results" / "standin12_webnlg"
     assert outputs_page(table_of(home.name, home / "runs", definition(home.name))) == ""
+
+
+def test_pictures_show_what_is_compared_once_and_by_its_name(tmp_path, monkeypatch):
+    """Of two seeds one, of rows that no claim names none; five epochs apart from one."""
+    for seed in (1, 2):
+        make(tmp_path, f"lora{seed}", "lora", ROUGE, seed)
+    make(tmp_path, "solo", "solo", ROUGE)
+    make(tmp_path, "five", "solo", ROUGE, train={"epochs": 5})
+    make(tmp_path, "none", "none", ROUGE)
+    labels = {}
+
+    def keep(name):
+        return lambda curves, title: labels.update({name: {curve.label for curve in curves}})
+
+    for name in ("loss_curves", "lambda_curves"):
+        monkeypatch.setattr(figures, name, keep(name))
+    assert write_figures(study_table(tmp_path), tmp_path / "out") == []
+    label = "Solo (r=128, s=0.4)"
+    compared = {"LoRA (r=8)", label, f"{label}, 5 epochs"}
+    assert labels["loss_curves"] == compared
+    assert labels["lambda_curves"] == compared | {"The backbone as it is"}
 
 
 def test_the_claims_of_a_study(tmp_path):
