@@ -24,7 +24,7 @@ PAGES = (  # that quote
     "README.md", "data/backbones/standin12/README.md", "docs/scores.md", "docs/speed.md",
     "docs/walks.md", "results/collapse/README.md", "results/standin12/README.md",
     "results/standin12/rows.md", "results/standin12/protocol.md",
-    "results/standin12_webnlg/README.md",
+    "results/standin12_webnlg/README.md", "results/standin24/README.md",
 )  # fmt: skip
 DEMO = ROOT / "results/demo/kept"  # the demo's runs, packed
 
