@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from solo.adapters import make_config
 from solo.backbones import fast
 from solo.training import loss as loss_module
-from solo.training.checked import LIMITS, checked, same_draws, without_dropout
+from solo.training.checked import LIMITS, checked, difference, same_draws, without_dropout
 from solo.training.loss import training_loss
 from solo.training.recipe import TrainConfig
 from tests.conftest import make_model
@@ -183,3 +183,32 @@ def test_a_run_that_diverged_is_not_the_fast_paths_fault():
     way = checked(fails, loss, [parameter], LIMITS["fp32"], same, 1, pytest.fail)
     with pytest.raises(RuntimeError, match="no such kernel"):
         way([])  # no check was made, so the fast way was tried
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_one_rounding_does_to_a_run_is_no_fault_of_the_fast_path(precision):
+    """A gradient that turns around when a parameter moves by its last digit, and one that does not:
+    only beside the first may a way that rounds otherwise differ. Its loss is far too much for both.
+    """
+    rounding = LIMITS[precision].rounding
+    parameter = torch.nn.Parameter(torch.linspace(1.0, 2.0, 50))
+    before = parameter.detach().clone()
+
+    def way(steepness, factor=1.0, more=0.0):
+        def loss(batches):
+            waves = (steepness * (parameter * (1 + more) - 1)).sin() / steepness
+            return factor * (1e6 + waves.sum())[None]
+
+        return loss
+
+    def told(steepness, **options):
+        same = partial(without_dropout, torch.nn.Identity())
+        plain, fast_way = way(steepness), way(steepness, **options)
+        return difference(fast_way, plain, [], [parameter], LIMITS[precision], same)
+
+    wild, tame = 1 / rounding, 1.0
+    assert told(wild, more=rounding) is None
+    assert "a gradient" in told(tame, more=0.5)
+    for steepness in (wild, tame):
+        assert "its loss" in told(steepness, factor=1.05)
+    assert torch.equal(parameter, before)
