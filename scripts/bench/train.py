@@ -46,7 +46,13 @@ def batches_of(examples: list[Example], size: int) -> Batches:
     return [[examples[i] for i in batch] for batch in order]
 
 
-def ours(model: GPT2LMHeadModel, options: Sequence[dict], precision: str, **recipe) -> Program:
+def ours(
+    model: GPT2LMHeadModel,
+    options: Sequence[dict],
+    precision: str,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+    **recipe,
+) -> Program:
     """Our loop: one run, or with several `options` as many together. recipe: of TrainConfig."""
 
     def steps(batches: Batches) -> list[float]:
@@ -70,6 +76,7 @@ def ours(model: GPT2LMHeadModel, options: Sequence[dict], precision: str, **reci
             def tick(done, total, info):
                 last = done in (total // 2, total) or model.device.type == "cpu"
                 times.append(clock(model) if last else time.perf_counter())
+                on_step(done, total)
 
             train_runs(model, runs, unshuffled, unshuffled[:1], tick)
         if len(options) == 1:
@@ -156,13 +163,18 @@ def model_flops(shape: GPT2Config, batches: Batches, first: int) -> float:
 
 
 def peak_flops(device, precision: str) -> float:
-    """The best rate of a large square product here, flops a second."""
-    n = 2048 if torch.device(device).type == "cpu" else 8192
-    x, best = torch.randn(n, n, device=device).to(DTYPES[precision]), 0.0
-    for _ in range(5):
-        start = clock(Namespace(device=torch.device(device)))
-        x @ x
-        best = max(best, 2 * n**3 / (clock(Namespace(device=torch.device(device))) - start))
+    """The best rate of a large square product here, flops a second; packed where our loop packs.
+
+    (torch's own is MKL's in fp32, which on an AMD takes a slow way.)
+    """
+    device, dtype, best = torch.device(device), DTYPES[precision], 0.0
+    n = 2048 if device.type == "cpu" else 8192
+    x = torch.randn(n, n, device=device).to(dtype)
+    packed = Packed(x, dtype, n) if can_pack(device, dtype) else None
+    for _ in range(6):  # the first one packs
+        start = clock(Namespace(device=device))
+        packed.times(x, None) if packed else x @ x
+        best = max(best, 2 * n**3 / (clock(Namespace(device=device)) - start))
     return best
 
 
