@@ -284,3 +284,20 @@ def test_a_long_validation_is_told_of_while_it_goes_on(model, monkeypatch):
     monkeypatch.setattr("solo.training.loss.EVERY", -1.0)
     assert validation_losses(*arguments, lambda *progress: told.append(progress)) == quick
     assert told == [(done, 5, {"part": "validate"}) for done in (2, 4, 5)]
+
+
+@pytest.mark.parametrize(("runs", "most"), [(1, 4), (2, 4), (4, 4), (12, 12)])
+def test_a_validation_fills_no_more_memory_with_more_runs(model, monkeypatch, runs, most):
+    """valid_batch_size is of rows in all, but that each run has one; the mean is the same."""
+    rows = []
+
+    def counting(batches):
+        rows.append(sum(map(len, batches)))
+        return collate(batches)
+
+    monkeypatch.setattr("solo.training.loss.collate", counting)
+    config, processes = TrainConfig(valid_batch_size=4), make_accelerator()
+    losses = validation_losses(model, VALID, config, processes, runs)
+    assert max(rows) == most and sum(rows) == runs * len(VALID)
+    [expected] = validation_losses(model, VALID, TrainConfig(valid_batch_size=1), processes)
+    assert losses == pytest.approx([expected] * runs, rel=1e-5)
