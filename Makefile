@@ -62,6 +62,12 @@ reproduce-%: data
 smoke: setup ## all 37 rows in miniature, to see that they run: results/smoke
 	OMP_NUM_THREADS=1 $(PY) scripts/smoke.py $(ARGS)
 
+study-standin12: ## a whole study: rates, runs, scores; study-gpt2_s asks the questions of real GPT-2
+study-%: data
+	$(PY) scripts/study.py write $*
+	$(PY) scripts/study.py run data/study/$*/study.json $(ARGS)
+	$(PY) scripts/study.py score $*
+
 tune: setup ## learning rates compared by validation loss; ARGS="experiment=table1/solo_s"
 	$(PY) scripts/tune.py $(ARGS)
 

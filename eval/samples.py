@@ -21,6 +21,7 @@ from .command import command, ending, program
 from .formats import read_hypotheses
 from .metrics import ALL
 from .metrics.metric import Metric
+from .metrics.slot_errors import marks, read_mr
 from .metrics.statistics import Statistics
 from .readers import load
 
@@ -96,7 +97,8 @@ def side_by_side(decodings: Sequence[tuple[str, Path]], references: Path, count:
 
 
 def outputs(decodings: Sequence[tuple[str, Path]], count: int) -> list[str]:
-    """Lines for `count` MRs at equal distances: the MR and each output, without any reference.
+    """Lines for `count` MRs at equal distances: a table of each one's outputs, without a reference,
+    with the slots that SER counts as missing, wrong, added or repeated.
 
     decodings: (label, decoding) of each run. None where outputs are kept without their MRs.
     """
@@ -106,10 +108,19 @@ def outputs(decodings: Sequence[tuple[str, Path]], count: int) -> list[str]:
     if all(DIGEST.fullmatch(source) for source in sources):
         return []
     for source in sources[:: -(-len(sources) // count)]:
-        lines += [f"**{source}**", ""]
-        lines += [f"- {label}: {t[source]}" for (label, _), t in zip(decodings, texts, strict=True)]
+        lines += [f"**{source}**", "", "| | output | slot errors |", "|---|---|---|"]
+        for (label, _), of_run in zip(decodings, texts, strict=True):
+            cells = label, of_run[source].replace("|", "\\|"), _faults(source, of_run[source])
+            lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return lines
+
+
+def _faults(source: str, text: str) -> str:
+    """The slot errors of an output in words; empty where there is none, or the MR is not E2E's."""
+    mr = read_mr(source)
+    found = [mark for mark in marks(mr, text) if mark.kind != "right"] if mr else []
+    return ", ".join(dict.fromkeys(f"{mark.kind}: {mark.slot}" for mark in found))
 
 
 @command

@@ -3,6 +3,7 @@
 What pretrained GPT-2 says and what a stand-in says never share a verdict.
 """
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from .scores import Line, Scores
 LISTED = Path(__file__).parent / "claims.yaml"
 BLEU = METRICS["BLEU"]
 HOLDS, FAILS, UNDECIDED, OPEN = "holds", "does not hold", "not decided", "open"
+COLLAPSED = 0.5  # below that share of another row's BLEU
 NO_GPT2 = "no run with pretrained GPT-2 yet"
 NO_STAND_IN = "no stand-in run of both yet"
 
@@ -71,6 +73,13 @@ def judge(tables: Sequence[Scores], reported: dict, counts: dict[str, int]) -> l
             real, stand_in = (_runs(tables, row, kind)[0] for kind in ("ours", "stand-in"))
             verdicts = _ends(real, NO_GPT2), _ends(stand_in, NO_STAND_IN)
             judged.append(Judged(*head, f"{low:g} to {high:g}", *verdicts, None))
+        elif "collapses" in entry:
+            a, b = entry["collapses"]
+            first, second = (float(rows[row]["paper"]["BLEU"]) for row in (a, b))
+            real = _collapses(*(_runs(tables, row, "ours")[0] for row in (a, b)), NO_GPT2)
+            pair = [_runs(tables, row, "stand-in")[0] for row in entry.get("standin", (a, b))]
+            verdicts = real, _collapses(*pair, NO_STAND_IN)
+            judged.append(Judged(*head, f"{first / second:.0%} of its BLEU", *verdicts, None))
         else:
             a, b = entry["better"]
             values = [float(rows[row]["paper"]["BLEU"]) for row in (a, b)]
@@ -125,6 +134,19 @@ def _better(first: tuple, second: tuple, without: str) -> Verdict:
     interval = " to ".join(BLEU.shown(end, "+") for end in (claim.low, claim.high))
     seeds = f"{len(a)} seed{'s' if len(a) > 1 else ''}"
     return Verdict(verdict, f"{BLEU.shown(claim.a - claim.b, '+')} BLEU", interval, seeds)
+
+
+def _collapses(a: list[Run], b: list[Run], without: str) -> Verdict:
+    """Whether the first row has less than half of the second's BLEU, with every seed."""
+    pairs = zip(*alike(a, b), strict=True)
+    shares = [x.scores[BLEU.name] / y.scores[BLEU.name] for x, y in pairs if y.scores[BLEU.name]]
+    if not shares:
+        return Verdict(OPEN, note=without)
+    low, high = min(shares), max(shares)
+    verdict = HOLDS if high < COLLAPSED else FAILS if low >= COLLAPSED else UNDECIDED
+    seeds = f"{len(shares)} seed{'s' if len(shares) > 1 else ''}"
+    interval = f"{low:.0%} to {high:.0%} (range)"
+    return Verdict(verdict, f"{statistics.fmean(shares):.0%} of its BLEU", interval, seeds)
 
 
 def _seed_spread(lines: Sequence[Line]) -> dict[str, Spread]:

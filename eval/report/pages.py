@@ -9,6 +9,8 @@ from markupsafe import Markup, escape
 # Pages, what they are about, and the words of their tables' badge.
 PAGES = {
     "standin12/README.md": "standin12, stand-in, no reproduction",
+    "standin12/rows.md": "standin12, stand-in, no reproduction",
+    "standin12/neighbours.md": "standin12, stand-in, no reproduction",
     "standin12/protocol.md": "standin12, stand-in, no reproduction",
     "standin12/table.md": "standin12, stand-in, no reproduction",
     "standin12_webnlg/README.md": "standin12 on WebNLG, stand-in, no reproduction",

@@ -24,15 +24,14 @@ from .runs import Run
 
 SAMPLES, SEED = 2000, 1
 NOTE = """\
-Every number is of a stand-in backbone: {backbones}. None is a reproduction.
+{backbones}
 {percent} x 100; in brackets a 95 % interval, bootstrap over the test MRs; several
 seeds: their mean ± standard deviation, the interval that of the mean. Names: the share of outputs
 with the MR's name to the letter, of all seeds.
 """
 CLAIMS_NOTE = """\
 Differences of mean scores, over the seeds that both sides were run with: a seed is the same order
-of the data for all. Intervals are over seeds and MRs: the bootstrap draws MRs, and moves the
-difference as far as seeds do. {seeds}
+of the data for all. {seeds}
 p is two-sided, with Holm's correction. Visible: the smallest true difference that such runs would
 show in four of five cases, at 5 % without that correction. {errors}Others: metrics whose intervals
 leave out 0; + where the first is better, - where it is worse.
@@ -108,8 +107,7 @@ def kind_of(row: str, run: Run, settings: dict) -> Kind:
 def markdown(table: Table) -> str:
     """The whole page: scores, differences with p, training and lambdas."""
     groups, metrics = groups_of(table), metrics_of(table)
-    names = sorted({run.marks[0] for group in groups for run in group.runs if run.marks})
-    note = NOTE.format(backbones="; ".join(names) or "no run yet", percent=percent(metrics))
+    note = NOTE.format(backbones=_backbones(groups), percent=percent(metrics))
     text = [f"# {table.definition['title']}", "", note]
     text += [row_of(["stand-in", "trainable", "lr", "seeds", *(m.head for m in metrics), "names"])]
     text += ["|---|---:|---|---|" + "---:|" * (len(metrics) + 1)]
@@ -127,6 +125,17 @@ def markdown(table: Table) -> str:
         *_trainings(groups),
     ]
     return "\n".join(text + left_out_section(table)) + "\n"
+
+
+def _backbones(groups: Sequence[Group]) -> str:
+    """Of what the numbers are: of stand-ins, or of the hub's weights."""
+    runs = [run for group in groups for run in group.runs]
+    marks = sorted({run.marks[0] for run in runs if run.marks})
+    if marks or not runs:
+        marked = "; ".join(marks) or "no run yet"
+        return f"Every number is of a stand-in backbone: {marked}. None is a reproduction."
+    paths = ", ".join(sorted({run.backbone for run in runs}))
+    return f"Every number is of {paths}, each method at the rate that a sweep chose."
 
 
 def names_right(runs: list[Run]) -> str:
@@ -199,7 +208,7 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
 
 
 def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
-    """The study's questions: a hierarchical bootstrap over seeds and MRs, Holm's p for BLEU."""
+    """The study's questions: intervals over seeds and MRs, Holm's p for BLEU."""
     errors = ALL["SER"]
     by_kind = {group.kind: group for group in reversed(groups)}  # the first, as quotes take it
     spreads, heads, results = seed_spreads(groups), [], []
@@ -234,9 +243,14 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
 
 def _seeds_known(spread: Spread | None, bleu: Metric) -> str:
     if spread is None:
-        return "How far that is no two rows here can say: it is left out."
+        return (
+            "Intervals, p and what is visible are over the test MRs alone:\n"
+            "how far a seed moves a difference is not known, since no two rows have several."
+        )
     return (
-        f"One seed moves a difference by {bleu.shown(spread.deviation)} {bleu.name}\n"
+        "Intervals are over seeds and MRs: the bootstrap draws MRs, and\n"
+        "each sample is moved as far as seeds move a difference. One seed does so by "
+        f"{bleu.shown(spread.deviation)} {bleu.name}\n"
         f"(standard deviation, {spread.freedom} degrees of freedom, from all rows with several\n"
         "seeds), which is taken for those with one, too."
     )

@@ -128,6 +128,7 @@ def definition(name: str) -> dict:
     ]
     head = {"title": listed["title"], "against": listed["against"], "claims": claims}
     head |= {"metrics": listed["metrics"]} if "metrics" in listed else {}
+    head["outputs"] = [kind_of_entry(listed["names"][name]) for name in listed["outputs"]]
     return head | {"rows": [*rows.values()]}
 
 
@@ -198,11 +199,14 @@ def _write_pictures(table: Table, home: Path) -> None:
 
 
 def outputs_page(table: Table) -> str:
-    """Outputs of the runs that a study's claims compare; empty where their MRs are not kept."""
-    compared = {kind for _, *kinds in table.definition["claims"] for kind in kinds}
-    groups = [group for group in groups_of(table) if group.kind in compared]
+    """Outputs of the methods that a study lists for it; empty where their MRs are not kept."""
+    shown = table.definition["outputs"]
+    groups = sorted(
+        (group for group in groups_of(table) if group.kind in shown),
+        key=lambda group: shown.index(group.kind),
+    )
     decodings = [(group.label, group.runs[0].decoding) for group in groups]
     lines = samples.outputs(decodings, N_OUTPUTS) if groups else []
     title = f"# What they say: {table.definition['title']}"
-    note = f"The outputs of each run's first seed to {N_OUTPUTS} MRs at equal distances."
+    note = f"To {N_OUTPUTS} MRs of the test set, at equal distances; of each method its first seed."
     return "\n".join([title, "", note, "", *lines]) if lines else ""

@@ -23,19 +23,22 @@ from solo.cli.tables import table_of
 from solo.files import ROOT, read_json
 
 IN_GROUPS = "groups="
+BORROWED = "°"
 STUDY = "standin12"  # of a method, unless its name is STUDY/NAME
 
 
 def study_table(study: str = STUDY, *shown: str) -> str:
     """A line for each method of a study with its scores, names and validation loss, their means
-    over its seeds.
+    over its seeds; where not all have the same seeds, the first score of those that all have, too.
 
     shown: names of metrics, `_` for a space; without any all that every run has but chrF.
-    groups=a,b among them: only the methods of these groups of the study's list.
+    groups=a,b among them: only the methods of these groups of the study's list. A rate with
+    BORROWED behind it is of another method's sweep.
     """
-    groups = groups_of(_table(study))
+    groups, listed = groups_of(_table(study)), read_list(study)
+    borrowed = {kind_of_entry(listed["names"][name]) for name in listed["rates_of"]}
     if chosen := [word for word in shown if word.startswith(IN_GROUPS)]:
-        listed, shown = read_list(study), [word for word in shown if word not in chosen]
+        shown = [word for word in shown if word not in chosen]
         letters = chosen[0].removeprefix(IN_GROUPS).split(",")
         names = chain.from_iterable(listed["groups"][letter]["names"] for letter in letters)
         kinds = {kind_of_entry(listed["names"][name]) for name in names}
@@ -43,19 +46,27 @@ def study_table(study: str = STUDY, *shown: str) -> str:
     runs = [run for group in groups for run in group.runs]
     names = [*map(_metric, shown)] or [name for name in ALL if name != "chrF"]
     metrics = [ALL[name] for name in names if all(name in run.scores for run in runs)]
-    named = any(names_right([run]) != render.MISSING for run in runs)
-    heads = ["stand-in", "trainable", "rate", "seeds", *(m.head for m in metrics), "names right"]
-    heads = [*heads[: None if named else -1], "validation loss"]
+    first, named = metrics[0], any(names_right([run]) != render.MISSING for run in runs)
+    common = set.intersection(*({run.seed for run in group.runs} for group in groups))
+    apart = any({run.seed for run in group.runs} != common for group in groups) and common
+
+    def of_common(group: Group) -> float:
+        alike = [run for run in group.runs if run.seed in common] or group.runs
+        return fmean(run.scores[first.name] for run in alike)
+
+    heads = ["stand-in", "trainable", "rate", "seeds"]
+    heads += [f"{first.head}, seed {', '.join(map(str, sorted(common)))}"] if apart else []
+    heads += [*(m.head for m in metrics), *(["names right"] if named else []), "validation loss"]
     lines = [render.row_of(heads), "|---|" + "---:|" * (len(heads) - 1)]
-    for group in sorted(groups, key=lambda group: -_mean(group, metrics[0].name)):
+    for group in sorted(groups, key=lambda group: -of_common(group)):
         size, n_runs = group.runs[0].n_params, len(group.runs)
-        cells = [group.label, f"{size:,}", f"{group.runs[0].lr:g}" if size else render.MISSING]
-        cells += [str(n_runs), *(m.shown(_mean(group, m.name)) for m in metrics)]
+        rate = f"{group.runs[0].lr:g}" + BORROWED * (group.kind in borrowed)
+        cells = [group.label, f"{size:,}", rate if size else render.MISSING, str(n_runs)]
+        cells += [first.shown(of_common(group))] if apart else []
+        means = [m.shown(_mean(group, m.name)) for m in metrics]
         if n_runs > 1:
-            cells[4] += (
-                f" ± {metrics[0].shown(stdev(r.scores[metrics[0].name] for r in group.runs))}"
-            )
-        cells += [names_right(group.runs)] if named else []
+            means[0] += f" ± {first.shown(stdev(r.scores[first.name] for r in group.runs))}"
+        cells += [*means, *([names_right(group.runs)] if named else [])]
         losses = fmean(_last_loss(run) for run in group.runs)
         lines.append(render.row_of([*cells, f"{losses:.3f}"]))
     return "\n".join(lines)
@@ -117,13 +128,10 @@ def extent(method: str, metric: str, digits: str = "1") -> str:
 
 def lead(first: str, second: str, metric: str = "BLEU") -> str:
     """By how much one method's mean score is above another's over the seeds that both have, with
-    its interval over seeds and test MRs: that of the study's table if it has a claim about the two.
-    """
+    its 95 % interval: that of the study's table if it has a claim about the two. Over the test MRs,
+    and over seeds where the study has methods with several."""
     value, low, high, seeds = _difference(first, second, _metric(metric))
-    known = _metric(metric) in _spreads(_study_and_name(first)[0])
-    over = "seeds and test MRs" if known else "the test MRs"
-    over += f", {seeds} seeds" if seeds > 1 else ", one seed"
-    return f"{value:.1f} (95 % interval over {over}: {low:.1f} to {high:.1f})"
+    return f"{value:.1f} ({low:.1f} to {high:.1f}{', one seed' if seeds == 1 else ''})"
 
 
 def _difference(first: str, second: str, name: str) -> tuple[float, float, float, int]:

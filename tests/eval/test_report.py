@@ -148,7 +148,7 @@ def test_every_link_leads_somewhere(report, n_pages, request):
 def test_without_a_run_the_front_says_so(of_files):
     text = (of_files[0] / "index.html").read_text()
     assert "None yet: no run with pretrained GPT-2 has been made." in text
-    assert text.count("no run with pretrained GPT-2 yet") == 8 and "<strong>None" in text
+    assert text.count("no run with pretrained GPT-2 yet") == 10 and "<strong>None" in text
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
 from eval.tables.study import _others, groups_of
 from solo.cli.studies import definition, kind_of_entry, outputs_page, read_list
+from solo.cli.study_figures import BORROWED
 from solo.cli.tables import table_of
 from tests.eval.made_runs import DECODED, keep_statistics, make_run
 
@@ -95,9 +96,17 @@ def test_the_committed_table_is_that_of_the_committed_runs(tmp_path):
     kept = [path.read_text(encoding="utf-8") for path in (home / "runs").glob("*.tsv")]
     parts = [part.split("\n") for part in page.split("**name : ")[1:]]
     assert len(parts) == 10
-    for source, _, *said in parts:
-        for line in filter(None, said):
-            assert any(f"{source.strip('*')}\t{line.split(': ', 1)[1]}\n" in file for file in kept)
+    for source, _, _, _, *lines in parts:
+        said = [line.strip("|").split(" | ") for line in lines if line]
+        assert [label.strip() for label, *_ in said] == [
+            "Full fine-tuning", "LoRA (r=8)", "Solo (r=128, s=0.4)", "Solo (r=128, s=0.4), devcode",
+        ]  # fmt: skip
+        for _, text, _ in said:
+            assert any(f"{source.strip('*')}\t{text}\n" in file for file in kept)
+    [line] = [
+        x for x in page.splitlines() if "Solo (r=128, s=0.4) | The Blue Spice is located" in x
+    ]
+    assert line.endswith("| missing: eatType |")  # it does not say that it is a coffee shop
 
 
 def test_outputs_are_not_shown_where_their_mrs_are_not_kept():
@@ -149,7 +158,7 @@ def test_the_claims_of_a_study(tmp_path):
     # of Student's t are within 4.3 times that, 0.22 for one seed and 0.15 for two.
     assert [line[3] for line in lines] == ["+0.00"] * 3
     assert [line[-1] for line in lines] == ["none", "none", "- ROUGE_L"]  # 0.125, -0.1, -0.3
-    assert "One seed moves a difference by 0.00 BLEU\n(standard deviation, 2 degrees" in claims
+    assert "One seed does so by 0.00 BLEU\n(standard deviation, 2 degrees" in claims
     assert all(line[3:7] == ["+0.00", "+0.00 to +0.00", "1.0000", "0.00"] for line in lines)
 
 
@@ -187,9 +196,9 @@ def test_the_pages_say_what_sweeps_and_runs_gave():
         means = [100 * fmean(run[name] for run in runs) for name in ("BLEU", "SER")]
         found = []
         for line in lines:
-            if cells in line and (" epochs |" in line) == (epochs > 1):
-                written = [cell.strip() for cell in line.split("|")]  # trainable, rate, seeds first
-                shown = [float(cell.split(" ± ")[0]) for cell in written[5:7]]
+            if cells in line.replace(BORROWED, "") and (" epochs |" in line) == (epochs > 1):
+                written = [cell.strip() for cell in line.split("|")]  # from 5 on: seed 1, means
+                shown = [float(cell.split(" ± ")[0]) for cell in written[6:8]]
                 if written[4] == str(len(runs)) and shown == pytest.approx(means, abs=0.011):
                     found.append(line)
         assert len(found) == 1, (cells, means, found)

@@ -71,7 +71,7 @@ def test_every_list_resolves_and_its_rates_go_by_factors_of_about_three(name):
 @pytest.mark.parametrize(
     ("name", "overrides", "text"),
     [
-        ("tpu", [], "unknown study 'tpu'; known: standin12"),
+        ("tpu", [], "unknown study 'tpu'; known: gpt2_s, standin12"),
         (NAME, ["train.lr=x"], "family/none: train.lr is x; it must be a number"),
         (NAME, ["train.lrr=1"], "family/none: train.lrr is no option; `--help` lists them"),
         (NAME, ["train.batch_size=0"], "family/none: train.batch_size is 0; at least 1"),
@@ -95,6 +95,7 @@ def at_hand(tmp_path, monkeypatch, checkpoint_dir) -> Path:
         "b": {"names": ["lora"], "seeds": [1], "neighbours": True},
     }
     listed["rates"] = {"lora": [1e-7, 1e-2, 1e5]}
+    listed["outputs"] = ["solo_5", "lora_5"]  # its runs have the plain recipe's five epochs
     listed["overrides"] = [
         "model=standin12", f"model.path={checkpoint_dir}", f"data.dir={tmp_path}/data",
         "data.sha256={train: null, valid: null, test: null}",
@@ -209,4 +210,4 @@ def check_scored(home: Path, outputs: dict[str, bytes]) -> None:
     said = (home / "outputs.md").read_text(encoding="utf-8")
     for table in [outputs[path.parent.name] for path in home.glob("runs/*/environment.json")]:
         for source, output in (line.split("\t") for line in table.decode().splitlines()[1:]):
-            assert f"**{source}**" in said and f": {output}\n" in said
+            assert f"**{source}**" in said and f" | {output} | " in said
