@@ -42,6 +42,11 @@ def main() -> None:
     parser.add_argument("--carry", action="store_true", help="write: pack the data too")
     parser.add_argument("overrides", nargs="*")
     args = parser.parse_intermixed_args()
+    if args.what != "write" and (args.overrides or args.carry):
+        parser.error("--carry and overrides are decided when a study is written (write)")
+    of_run = ("seconds", "groups", "names", "processes", "together", "out")
+    if args.what != "run" and any(getattr(args, o) != parser.get_default(o) for o in of_run):
+        parser.error(f"{', '.join('--' + o for o in of_run)} are options of run")
     with one_line_errors():
         if args.what == "run":
             path = Path(args.study)

@@ -1,6 +1,7 @@
 """Table rows as configurations."""
 
 import functools
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -157,7 +158,13 @@ def split_launcher(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def check_launcher(arguments: Sequence[str]) -> None:
-    """ValueError if hydra/launcher=NAME among `arguments` needs a plugin that is not installed."""
+    """ValueError if hydra/launcher=NAME among `arguments` needs a plugin that is not installed, or
+    if a sweep is to be run by several processes of one `accelerate launch`."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and {"-m", "--multirun"} & {*arguments}:
+        raise ValueError(
+            "accelerate launch trains one run in several processes; leave -m out and start the "
+            "runs one by one"
+        )
     for argument in arguments:
         key, _, name = argument.partition("=")
         if key == "hydra/launcher" and name in LAUNCHERS:

@@ -25,7 +25,7 @@ from solo.cli.tables import table_of
 from solo.datasets.download import check_file
 from solo.runs import carry, record
 from solo.runs.config import RunConfig, data_file
-from solo.runs.run import make_run, open_run
+from solo.runs.run import Run, make_run, read_config, read_identity
 from solo.runs.study import Job, Study, write_study
 
 STUDIES = Path("data/study")
@@ -76,7 +76,7 @@ def resolve(name: str, overrides: Sequence[str], carried: bool = False) -> Study
 
     def of_sweep(member: str, rates: Sequence[float]) -> list[RunConfig]:
         entry = listed["names"][member]
-        own = [*entry.get("overrides", []), *overrides, *listed["sweep"], f"train.lr={rates[0]}"]
+        own = [*entry.get("overrides", []), *listed["sweep"], *overrides, f"train.lr={rates[0]}"]
         own += [f"runs_dir={listed['home']}/sweep", "row=null"]
         config = compose_row(entry["row"], [*common, *own])
         trains = [replace(config.train, lr=float(rate)) for rate in rates]
@@ -172,9 +172,11 @@ def score(name: str) -> tuple[str, Path]:
     decoded = []
     folders = [home / "runs", home / NEIGHBOURS]
     for path in [path for folder in folders for path in sorted(folder.glob("*/environment.json"))]:
-        run = open_run(path.parent)
-        if not Path(run.config.evaluate.references).is_file():  # it ran elsewhere
-            run = open_run(path.parent, replace(run.config, evaluate=references))
+        config, directory = read_config(path.parent / "config.yaml"), path.parent
+        if not Path(config.evaluate.references).is_file():  # it ran elsewhere
+            config = replace(config, evaluate=references)
+        # its weights may have stayed there, and its data's files, whose checksums are known
+        run = Run(config, read_identity(directory), directory, planned=True)
         if record.stage_record(run.decoding, "decode"):
             decoded.append(run)
     evaluate_runs(decoded)

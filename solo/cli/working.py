@@ -1,13 +1,16 @@
 """A study's work within a given time, on a machine that may have neither Hydra nor a terminal."""
 
+import multiprocessing
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import chain
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -72,7 +75,7 @@ def _in_processes(
         try:
             while left:
                 arrived, left = wait(left, GATHER_EVERY, FIRST_COMPLETED)
-                if not all([future.result() for future in arrived]):
+                if not all([_result(future) for future in arrived]):
                     raise TimeUp
                 for name in [name for name, futures in swept.items() if futures & arrived]:
                     swept[name] -= arrived
@@ -82,10 +85,27 @@ def _in_processes(
                 if time.time() - told > GATHER_EVERY:
                     told = time.time()
                     gather()  # whoever ends this process loses the last minute
+        except TimeUp:  # for the workers, too
+            raise
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()  # at any moment: the next call goes on from the last state
+            raise
         finally:  # the time may be up: the rates of what is trained are kept
             for name in swept:
                 if untried(study, name) and _ended(study, name, together):
                     sweep(study, [name], reporter(end), say, together)
+
+
+def _result(future: Future) -> bool:
+    """What `_bring` gives; True where it failed, which is left to `work`."""
+    error = future.exception()
+    if isinstance(error, BrokenProcessPool):  # a worker was killed, for want of memory say
+        raise error
+    if error is not None:
+        say(f"left for later: {type(error).__name__}: {error}")
+    return True if error else future.result()
 
 
 def _ended(study: Study, name: str, together: bool) -> bool:
@@ -101,8 +121,20 @@ def _length(run: Run) -> float:
 
 def _pool(processes: int) -> ProcessPoolExecutor:
     threads = max(1, (os.cpu_count() or 1) // processes)
-    context = get_context("spawn")  # a process that has used CUDA cannot be forked
-    return ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,))
+    context = multiprocessing.get_context("spawn")  # what has used CUDA cannot be forked
+    return ProcessPoolExecutor(processes, context, _begin, (threads,))
+
+
+def _begin(threads: int) -> None:
+    """The first thing in a worker: it ends when its parent does, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
+
+    def end_with_parent() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    torch.set_num_threads(threads)
 
 
 def _bring(values: list[dict], until: str, together: bool, end: float) -> bool:

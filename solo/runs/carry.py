@@ -7,6 +7,7 @@ is sorted by what is worth keeping.
 import lzma
 import tarfile
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 
 from solo.files import atomic
@@ -26,15 +27,16 @@ def pack(copies: Mapping[Path, Path]) -> None:
 def unpack(folder: Path) -> None:
     """Write the compressed files below `folder` uncompressed beside themselves."""
     for packed in sorted(folder.rglob("*.xz")):
-        if not packed.with_suffix("").exists():
-            with lzma.open(packed) as file, atomic(packed.with_suffix("")) as temporary:
-                temporary.write_bytes(file.read())
+        content, target = lzma.decompress(packed.read_bytes()), packed.with_suffix("")
+        if not target.exists() or target.read_bytes() != content:  # not of an earlier packing
+            with atomic(target) as temporary:
+                temporary.write_bytes(content)
 
 
 def bundle(home: Path, out: Path) -> list[str]:
     """Tar what is worth keeping of `home` into `out`; a line for each file written.
 
-    All but weights first, then adapters, those of full fine-tuning left out.
+    All but weights first, then adapters; weights of full fine-tuning, and of a sweep, stay here.
     """
     everything = [path for path in sorted(home.rglob("*")) if path.is_file()]
     everything = [path for path in everything if path.name[0] != "."]
@@ -62,5 +64,8 @@ def bundle(home: Path, out: Path) -> list[str]:
             for path in paths:
                 tar.add(path)
         lines.append(f"{target}: {len(paths)} files, {target.stat().st_size / 2**20:.1f} MiB")
-    left = sum(map(len, parts[MOST:]))
-    return [*lines, f"{left} adapters left out" if left else "nothing left out"]
+    left = sum(path.name == WEIGHTS for path in everything)
+    left -= sum(path.name == WEIGHTS for path in chain.from_iterable(parts[:MOST]))
+    files = sum(path.name != WEIGHTS for path in chain.from_iterable(parts[MOST:]))
+    told = f"{left} runs' weights left out" if left else "no weights left out"
+    return [*lines, told + (f", and {files} other files" if files else "")]

@@ -104,7 +104,9 @@ def _write(model, tokenizer: PreTrainedTokenizerBase, whole: bool, card: str, ou
         else:
             model.save_pretrained(made, save_embedding_layers=False)
         write_text(made / "README.md", card)
+        readable = (made / "README.md").stat().st_mode
         for path in made.iterdir():
+            path.chmod(readable)  # safetensors leaves files that nobody else may read
             sync(path)
         if out.exists():
             out.rmdir()

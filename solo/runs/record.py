@@ -65,8 +65,8 @@ def stage(run_dir: Path, name: str):
 
 
 @contextmanager
-def lock(directory: Path, name: str | None = None):
-    """Hold a run directory; RuntimeError at once if another process holds it.
+def lock(directory: Path, name: str | None = None, wait: bool = False):
+    """Hold a run directory; if another process holds it, RuntimeError at once, or `wait`.
 
     The operating system keeps the lock, on a file beside the directory, and drops it when the
     process ends, however it ends. The file is called after the directory, or by `name`, where
@@ -79,7 +79,7 @@ def lock(directory: Path, name: str | None = None):
         directory.parent / f".{name or directory.name}.lock", timeout=0, is_singleton=True
     )
     try:
-        held.acquire()
+        held.acquire(timeout=-1 if wait else 0)
     except Timeout:
         raise RuntimeError(
             f"{directory} is in use by another process; wait until that one ends, then run this "

@@ -24,7 +24,7 @@ from solo.training.tracking import check_tracker
 
 PREDICTIONS, METRICS, STATISTICS = "predictions.tsv", "metrics.json", "statistics.json"
 STATES = ("missing", "interrupted", "trained", "decoded", "done")
-TRAINING_STAGES = ("train",)
+DIVERGED = "diverged.json"  # in the directory of a run that would only diverge again
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class Run:
         return bool(checkpoint.trained(self.directory)) and not left
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the run; RuntimeError at once if another process has it in use, or has made it
-        under another name meanwhile."""
-        with record.lock(self.directory, naming.hash_of(self.directory)):
+    def lock(self, wait: bool = False) -> Iterator[None]:
+        """Hold the run; RuntimeError if another process has made it under another name meanwhile,
+        and at once, unless this one is to `wait`, if another has it in use."""
+        with record.lock(self.directory, naming.hash_of(self.directory), wait):
             if naming.hash_of(self.directory) == self.name:
                 other = naming.find(self.directory.parent, self.name) or self.directory
                 if other.name != self.directory.name:
@@ -88,15 +88,16 @@ class Run:
         with its identity and its configuration. Raises ValueError if a file that the identity
         rests on was changed since the run was made: in a sweep that may be long ago.
         """
-        place = self.directory if name in TRAINING_STAGES else self.decoding
-        if name in TRAINING_STAGES:
+        trains = name == "train"
+        place = self.directory if trains else self.decoding
+        if trains:
             unchanged = self.identity | training_identity(self.config) == self.identity
         else:
             identity = decoding_identity(self.config)
             unchanged = short_name(identity) == place.name
         check(unchanged, f"the data or the backbone of {place} was changed meanwhile; start again")
         place.mkdir(parents=True, exist_ok=True)
-        if name in TRAINING_STAGES:
+        if trains:
             write_json(place / "identity.json", {"version": VERSION, "training": self.identity})
             write_text(place / "config.yaml", to_yaml(to_values(self.config)))
         else:
@@ -105,11 +106,17 @@ class Run:
             yield entry
 
     def claim(self, row: str) -> None:
-        """Note that the run fills a table row; one run may fill rows of several tables."""
+        """Note that the run fills a table row; one run may fill rows of several tables, for several
+        processes. Waits for one that has the run in use."""
         path = self.directory / "rows.json"
-        rows = read_json(path, kind=list) if path.exists() else []
-        if row not in rows:
-            write_json(path, [*rows, row])
+
+        def rows() -> list:
+            return read_json(path, kind=list) if path.exists() else []
+
+        if row not in rows():
+            with self.lock(wait=True):
+                if row not in (known := rows()):
+                    write_json(path, [*known, row])
 
 
 def make_run(config: RunConfig, planned: bool = False, company: Sequence[str] = ()) -> Run:

@@ -11,11 +11,10 @@ from pathlib import Path
 from solo.files import read_json, write_json
 from solo.options import check
 from solo.runs import checkpoint, record, stages, together
-from solo.runs.run import STATES, Run
+from solo.runs.run import DIVERGED, STATES, Run
 from solo.training.progress import Diverged
 from solo.training.together import Unfit
 
-DIVERGED = "diverged.json"  # in the directory of a run that would only diverge again
 # a label, and what is counted if not steps -> a progress callback
 Report = Callable[..., AbstractContextManager[stages.Progress]]
 Say = Callable[[str], None]  # what becomes of a line for the user

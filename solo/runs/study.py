@@ -18,7 +18,7 @@ from solo.runs.identity import short_name
 from solo.runs.memory import check_memory
 from solo.runs.run import Run, make_run
 from solo.runs.runner import Report, Say, ended, run_all
-from solo.runs.together import sharing
+from solo.runs.together import as_trained, sharing
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def due(
             say(f"{run.config.label}: done, {path}")
         else:
             runs.append(run)
-    return runs, failures
+    return as_trained(runs), failures
 
 
 def packed(study: Study) -> dict[tuple[str, str], Path]:
@@ -176,7 +176,7 @@ def sweep(
     Nothing is written of a name of which a rate neither trained to its end nor diverged: it was in
     use elsewhere, say, or the memory was too small. The next call goes on with it."""
     wanted = {name: [make_run(config) for config in untried(study, name)] for name in names}
-    runs = list(chain.from_iterable(wanted.values()))
+    runs = as_trained(list(chain.from_iterable(wanted.values())))
     runs = sharing(runs) if together else runs
     failures = run_all(runs, report, "trained", share_passes=together, say=say).failures
     left = iter(runs)

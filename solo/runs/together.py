@@ -13,7 +13,7 @@ from solo.adapters.base import HookedMethod
 from solo.files import config_hash
 from solo.runs import checkpoint, stages
 from solo.runs.identity import resolved, short_name
-from solo.runs.run import Run, make_run, read_identity
+from solo.runs.run import DIVERGED, Run, make_run, read_identity
 from solo.runs.stages import Progress
 from solo.training import together
 from solo.training.progress import Diverged
@@ -39,28 +39,46 @@ def sharing(runs: Sequence[Run]) -> list[Run]:
     """The runs as they are when those that can share passes do.
 
     Of each group those with dropout become the company of one another. One that is trained in some
-    company, or begun in one that is here, stays in that; one that is trained or begun alone stays
-    alone.
+    company, or begun in one that is here, stays in that; one that is trained or begun alone, or has
+    diverged there, stays alone.
     """
     companies: dict[str, list[str]] = {}
     for group in groups(runs):
         members = [run for run in group if run.config.together and can_share(run) and _draws(run)]
-        names = {run.name for run in members if run.state()[0] == "missing"}
+        names = {run.name for run in members if _is_new(run)}
         for folder in {run.directory.parent for run in members}:
             companies |= _companies(folder, names)
         new = sorted(names - companies.keys())
         if len(new) > 1:
             companies |= dict.fromkeys(new, new)
+    return _in_company(runs, companies)
+
+
+def as_trained(runs: Sequence[Run]) -> list[Run]:
+    """The runs as they are trained already: one that was trained in some company alone is that."""
+    names = {run.name for run in runs if _is_new(run)}
+    companies: dict[str, list[str]] = {}
+    for folder in {run.directory.parent for run in runs if run.name in names}:
+        companies |= _companies(folder, names, begun_too=False)
+    return _in_company(runs, companies)
+
+
+def _is_new(run: Run) -> bool:
+    return run.state()[0] == "missing" and not (run.directory / DIVERGED).exists()
+
+
+def _in_company(runs: Sequence[Run], companies: dict[str, list[str]]) -> list[Run]:
     return [
         make_run(run.config, company=companies[run.name]) if run.name in companies else run
         for run in runs
     ]
 
 
-def _companies(folder: Path, names: set[str]) -> dict[str, list[str]]:
+def _companies(folder: Path, names: set[str], begun_too: bool = True) -> dict[str, list[str]]:
     """The company of each run of `names` (alone) that has one in `folder`; see `sharing`.
 
-    Of a company that was begun a kill may have left some members' directories alone.
+    Of a company that was begun a kill may have left some members' directories alone; begun_too:
+    whether it counts, or only what is trained.
     """
     begun: list[list[str]] = []
     companies: dict[str, list[str]] = {}
@@ -71,7 +89,7 @@ def _companies(folder: Path, names: set[str]) -> dict[str, list[str]]:
             if isinstance(others, list) and short_name(identity) in names:
                 if checkpoint.trained(path.parent):
                     companies[short_name(identity)] = others
-                if set(others) <= names:
+                if begun_too and set(others) <= names:
                     begun.append(others)
         except (OSError, ValueError, TypeError, LookupError):
             continue  # the run of somebody else, damaged: nothing of ours
@@ -118,7 +136,7 @@ def train_group(
                     except (Diverged, together.Unfit) as error:
                         pending.pop(error.run_dir)
                         on_failure(error)
-    except (ArithmeticError, ValueError, OSError, RuntimeError) as error:
+    except Exception as error:
         on_failure(error)
 
 

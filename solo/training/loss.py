@@ -79,7 +79,7 @@ def training_loss(
 
     loss = _stepwise(model, config, layout, summed_loss)
     if layout is not collate:
-        plain = _stepwise(model, config, _plain, summed_loss)
+        plain = _unprepared(model, _stepwise(model, config, _plain, summed_loss))
         failed = "the plain path is taken, slower but right: the fast one failed"
         loss = check(loss, plain, partial(without_dropout, model), 1, failed)
     same, way = partial(same_draws, model.device), _recorded if recording else _stepwise
@@ -127,6 +127,22 @@ def _recorded(model, config: TrainConfig, layout: Callable, function: Callable) 
         if runs not in graphs:
             graphs[runs] = recorded(model, partial(summed, runs=runs))
         return graphs[runs](to_device(layout(batches), model.device))
+
+    return loss
+
+
+def _unprepared(model: nn.Module, plain: Loss) -> Loss:
+    """The same loss with the model's own products and activations, whatever was prepared in their
+    place."""
+    own = {module for module in model.modules() if "forward" not in vars(module)}
+
+    def loss(batches: list[list[Example]]) -> Tensor:
+        prepared = {m: vars(m).pop("forward") for m in own if "forward" in vars(m)}
+        try:
+            return plain(batches)
+        finally:
+            for module, forward in prepared.items():
+                module.forward = forward
 
     return loss
 

@@ -3,6 +3,11 @@
 import itertools
 import json
 import lzma
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +15,7 @@ import pytest
 from scripts import study as command
 from solo.cli import studies, working
 from solo.cli.command import CONFIGS
-from solo.files import read_json
+from solo.files import ROOT, read_json
 from solo.runs.study import read_study
 from solo.standin.demo_data import write_demo_data
 
@@ -112,7 +117,8 @@ def test_a_study_is_written_with_its_data_where_that_is_wanted(at_hand, monkeypa
         command.main()
         study = read_study(folder / "study.json")
         assert capsys.readouterr().out == f"{folder / 'study.json'}: {len(study.jobs)} runs\n"
-        assert {job.config.train.max_steps for job in study.jobs} == {9}
+        every = [job.config for job in study.jobs] + sum(study.sweeps.values(), [])
+        assert {config.train.max_steps for config in every} == {9}
         assert study.carried == bool(carried) == (folder / "e2e").exists()
     for split in studies.SPLITS:
         path = at_hand / "data" / "lora_format" / f"{split}.txt"
@@ -160,6 +166,67 @@ def test_what_is_wrong_with_a_study_is_one_line_before_any_work(
     assert not (at_hand / "home").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["run", "study.json", "decode.beam=7"], "are decided when a study is written"),
+        (["score", NAME, "--carry"], "are decided when a study is written"),
+        (["write", NAME, "--together"], "are options of run"),
+    ],
+)
+def test_what_another_verb_takes_is_not_ignored(monkeypatch, capsys, arguments, text):
+    monkeypatch.setattr("sys.argv", ["study.py", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        command.main()
+    assert text in capsys.readouterr().err
+
+
+WORKER = """
+import os, time
+from solo.cli import working
+if __name__ == "__main__":
+    pool = working._pool(1)
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 100)
+    time.sleep(100)
+"""
+
+
+def test_a_worker_ends_with_its_parent(tmp_path):
+    """Also where that is killed: nothing else would hold its runs, and a GPU's memory, for good."""
+    (tmp_path / "parent.py").write_text(WORKER)
+    command = [sys.executable, tmp_path / "parent.py"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as parent:
+        worker = int(parent.stdout.readline())
+        parent.kill()
+    for _ in range(300):
+        if not is_alive(worker):
+            return
+        time.sleep(0.1)
+    pytest.fail("it is still there")
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_an_interrupt_ends_a_study_and_its_workers(at_hand, monkeypatch):
+    path, _ = studies.write(NAME, ["train.max_steps=3", "train.warmup_steps=1"])
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(working, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        working.run(path, 1000.0, None, None, None, processes=2)
+    assert not multiprocessing.active_children()
+    assert not list((at_hand / "home").glob("runs/*/environment.json"))
+
+
 def test_time_that_is_up_ends_a_study_without_an_error(monkeypatch):
     with working.reporter(0.0)("label") as report, pytest.raises(working.TimeUp):
         report(1, 2)
@@ -194,6 +261,8 @@ def test_several_processes_do_what_one_does(at_hand, monkeypatch, capsys, togeth
     monkeypatch.setattr("sys.argv", ["study.py", "run", *arguments, "--seconds", "0"])
     command.main()
     assert "the time is up" not in capsys.readouterr().err  # all of it was done
+    for path in at_hand.glob("2/runs/*/adapter.safetensors"):
+        path.unlink()  # weights may stay where they were made, and the data, whose checksum is kept
     check_scored(at_hand / "2", found[1][0])
 
 

@@ -134,6 +134,7 @@ def test_what_peft_has_no_form_for_becomes_a_whole_model(config, tmp_path, name)
         torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-5)
     assert torch.equal(logits(solo.load(run.directory)), expected)
     assert len(AutoTokenizer.from_pretrained(out)) > 100
+    assert len({path.stat().st_mode for path in out.iterdir()}) == 1  # all for the same readers
     assert "AutoModelForCausalLM.from_pretrained" in (out / "README.md").read_text()
 
 

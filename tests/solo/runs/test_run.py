@@ -125,6 +125,33 @@ def test_a_run_that_another_process_has_in_use(config):
     stages.train_run(run, quiet)
 
 
+CLAIMER = """
+import sys
+from pathlib import Path
+from solo.runs.run import Run
+run = Run(None, {}, Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(25):
+    run.claim(f"row of {sys.argv[2]}, {number}")
+"""
+
+
+def test_no_row_is_lost_that_several_processes_claim(tmp_path):
+    (tmp_path / "run").mkdir()
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": files.ROOT}
+    claimers = [
+        subprocess.Popen([sys.executable, "-c", CLAIMER, tmp_path / "run", name], **pipes)
+        for name in "ab"
+    ]
+    for claimer in claimers:
+        claimer.stdout.readline()
+    for claimer in claimers:
+        claimer.communicate(b"go\n")
+    assert [claimer.returncode for claimer in claimers] == [0, 0]
+    assert len(json.loads((tmp_path / "run" / "rows.json").read_text())) == 50
+
+
 def test_a_lock_may_be_taken_again_by_its_holder(tmp_path):
     with record.lock(tmp_path / "run"), record.lock(tmp_path / "run"):
         pass
@@ -272,7 +299,7 @@ def test_what_has_to_be_written_where_nothing_can_be_is_named(config):
             os.chmod(path, 0o555)
         assert as_nobody(lambda: run.claim("table1/solo_s")) == ""
         assert as_nobody((run.directory / "adapter.safetensors").read_bytes) == ""
-        denied = f"Permission denied: '{run.directory}/rows.json'"
+        denied = f"Permission denied: '{folder}'"  # which has the lock
         assert as_nobody(lambda: run.claim("table1/lora_s")).endswith(denied)
         for stage, new in ((stages.decode_run, other), (stages.train_run, fresh)):
             assert as_nobody(partial(stage, new, never)).endswith(f"Permission denied: '{folder}'")

@@ -213,8 +213,23 @@ def test_a_company_is_found_again_after_a_kill_before_all_had_their_directories(
     assert sharing(dropping) == shared
 
 
+def test_what_diverged_alone_is_no_part_of_a_company(config):
+    """It would train, and diverge, again, and give the others another name."""
+    rates = (1e30, 1e-2, 1e-3)
+    bad, *good = (of(config, "lora", lr, rank=2, dropout=0.1) for lr in rates)
+    bad = make_run(changed(bad.config, train={"warmup_steps": 0}))
+    good = [make_run(changed(run.config, train={"warmup_steps": 0})) for run in good]
+    [failure] = run_all([bad], silent, "trained").failures
+    assert "Diverged" in failure or "FloatingPointError" in failure
+    assert sharing([bad, *good]) == [bad, *sharing(good)]
+
+
 def failing(*args):
     raise OSError("No space left")
+
+
+def out_of_memory(*args):
+    raise MemoryError
 
 
 def test_a_company_that_cannot_train_is_not_tried_one_by_one(config, monkeypatch):
@@ -226,6 +241,12 @@ def test_a_company_that_cannot_train_is_not_tried_one_by_one(config, monkeypatch
     monkeypatch.undo()
     assert [run.state()[0] for run in shared] == ["missing", "missing"]
     assert run_all(shared, silent, "trained", share_passes=True).failures == []
+
+
+def test_an_error_of_any_kind_in_a_group_stops_no_other(runs, monkeypatch):
+    monkeypatch.setattr(stages, "load_data", out_of_memory)
+    failures = run_all(runs[:2], silent, "trained", share_passes=True).failures
+    assert [failure.split(": ", 1)[1] for failure in failures] == ["MemoryError: "] * 2
 
 
 def test_a_company_that_is_not_at_one_step_is_refused(config):

@@ -133,7 +133,11 @@ def test_what_lies_packed_is_done(study, monkeypatch):
     ]
     study = replace(study, jobs=dropping, sweeps={})
     assert work(study, all_of(study), silent, together=True) == []
-    runs = Path(dropping[0].config.runs_dir)
+    runs, before = Path(dropping[0].config.runs_dir), reached(study)
+    with monkeypatch.context() as patched:
+        patched.setattr(stages, "_train", None)  # nor is it trained again, alone
+        assert work(study, all_of(study), silent) == [] and reached(study) == before
+    assert len([path for path in runs.iterdir() if path.is_dir()]) == 2
     for directory in sorted(path for path in runs.iterdir() if path.name[0] != "."):
         [decoding] = (directory / "decode").iterdir()
         parts = [files.read_json(place / "identity.json") for place in (directory, decoding)]
@@ -252,7 +256,8 @@ def test_bundles_are_small_and_whole(tmp_path, monkeypatch):
             (home / name).parent.mkdir(parents=True, exist_ok=True)
             (home / name).write_bytes(bytes([i]) * size)
             wanted[str(home / name).lstrip("/")] = bytes([i]) * size
-    carry.bundle(home, tmp_path / "out")
+    [*_, told] = carry.bundle(home, tmp_path / "out")
+    assert told == "120 runs' weights left out"  # of full fine-tuning, and of sweeps
     contents = {}
     for path in sorted((tmp_path / "out").iterdir()):
         assert path.stat().st_size <= 40_960
@@ -260,6 +265,15 @@ def test_bundles_are_small_and_whole(tmp_path, monkeypatch):
             contents |= {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
     kept = {k: v for k, v in wanted.items() if "/runs/lora-" in k or "/neighbours/" in k}
     assert contents == kept
+
+
+def test_data_that_was_packed_anew_is_unpacked_anew(tmp_path):
+    source, packed = tmp_path / "train.txt", tmp_path / "carried" / "train.txt.xz"
+    for text in ("old", "new"):
+        source.write_text(text)
+        carry.pack({packed: source})
+        carry.unpack(packed.parent)
+        assert packed.with_suffix("").read_text() == text
 
 
 def test_a_study_runs_without_hydra_and_datasets():

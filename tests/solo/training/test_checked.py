@@ -6,9 +6,10 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from transformers.activations import NewGELUActivation
 
 from solo.adapters import make_config
-from solo.backbones import fast
+from solo.backbones import fast, gelu
 from solo.training import loss as loss_module
 from solo.training.checked import LIMITS, checked, difference, same_draws, without_dropout
 from solo.training.loss import training_loss
@@ -36,7 +37,20 @@ class WrongGradient(torch.autograd.Function):
         return gradient / 2
 
 
-RIGHT = fast.attention
+RIGHT, RIGHT_GELU = fast.attention, gelu.gelu
+
+
+def shifted_gelu(x):
+    return RIGHT_GELU(x) + 3
+
+
+def other_products(packed, x, bias):
+    """As after weights were packed that are not the model's."""
+    return 2 * RIGHT_TIMES(packed, x, bias)
+
+
+RIGHT_TIMES = fast.Packed.times
+ATTENTION = fast.AttentionInterface._global_mapping
 
 
 def broken_gradient(logits, targets, smoothing):
@@ -50,22 +64,29 @@ def fails(*args, **options):
 
 
 @pytest.mark.parametrize(
-    ("where", "broken", "told"),
+    ("where", "key", "broken", "told"),
     [
-        (fast.AttentionInterface._global_mapping, wrong_attention, "differs"),
-        (loss_module, broken_gradient, "a gradient"),
-        (loss_module, fails, "RuntimeError: no such kernel)"),
+        (ATTENTION, fast.BY_EXAMPLE, wrong_attention, "differs"),
+        (loss_module, "cross_entropy", broken_gradient, "a gradient"),
+        (loss_module, "cross_entropy", fails, "RuntimeError: no such kernel)"),
+        (gelu, "gelu", shifted_gelu, "differs"),
+        (fast.Packed, "times", other_products, "differs"),
     ],
-    ids=["another-loss", "another-gradient", "an-error"],
+    ids=["another-loss", "another-gradient", "an-error", "another-gelu", "other-products"],
 )
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_fast_path_that_is_wrong_is_not_taken(
-    tmp_path, monkeypatch, where, broken, told, precision
+    tmp_path, monkeypatch, where, key, broken, told, precision
 ):
+    if broken is other_products:
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+        if not fast.can_pack(torch.device("cpu"), dtype):
+            pytest.skip("no packed products on this processor")
+        monkeypatch.setattr(fast, "_is_right", lambda *args: True)  # its own check comes first
+    monkeypatch.setattr(gelu, "GELUTanh", NewGELUActivation)  # which the tests' model has
     options = {"name": "lora", "rank": 2, "dropout": 0.0}
     recipe = {"max_steps": 3, "warmup_steps": 0, "precision": precision}
     plain, _ = run(tmp_path / "plain", options, packed=False, **recipe)
-    key = fast.BY_EXAMPLE if isinstance(where, dict) else "cross_entropy"
     setter = monkeypatch.setitem if isinstance(where, dict) else monkeypatch.setattr
     setter(where, key, broken)
     with pytest.warns(RuntimeWarning, match="plain path is taken"):
