@@ -4,7 +4,7 @@ Trains what the overrides say at every rate of configs/sweep/lr.yaml, or at thos
 train.lr=1e-3,1e-2, and compares: no test set, no scores. The loss is that after the last step, from
 which the test set is decoded too, its mean over the seeds (seed=1,2). Any method, data and place:
   scripts/tune.py adapter=solo model=standin12 data=own data.train_path=FILE data.valid_path=FILE \\
-    data.test_path=FILE train.max_steps=500 runs_dir=results/mine
+    data.test_path=FILE train.max_steps=500 train.warmup_steps=50 runs_dir=results/mine
 What is trained is not trained again. Without overrides it compares the finished runs of a folder
 that differ in learning rate and seed alone:
   scripts/tune.py --runs results/mine     (default: results/runs)

@@ -29,13 +29,13 @@ def session(tmp_path_factory):
 def test_the_guide_covers_the_whole_life_of_an_adapter():
     titles = re.findall(r"^## (\w+)$", TEXT, re.MULTILINE)
     assert titles[:6] == ["Train", "Save", "Load", "Swap", "Mix", "Serve"]
-    assert len(PROGRAMS) == 7
+    assert len(PROGRAMS) == 8
 
 
 def test_what_it_prints_is_what_the_guide_says(session):
     _, printed = session
     said = re.findall(r"^(?:print|model.print_\w+)\(.*\)  # (.+)$", TEXT, re.MULTILINE)
-    assert len(said) == 3
+    assert len(said) == 4
     for line in said:
         assert line in printed, line
 

@@ -222,7 +222,8 @@ def lambdas(curve: figures.Curve, name: str, title: str, kind: str) -> Picture |
 
 
 def of_rates(folders: Iterable[Path]) -> list[Picture]:
-    """Validation loss over the learning rate, of the rates/ folders of studies."""
+    """Validation loss over the learning rate, of the rates/ folders of studies: a panel for each
+    sweep, all with one scale of losses, so that height and width of the best can be compared."""
     found = []
     for folder in folders:
         sweeps = {}
@@ -232,17 +233,8 @@ def of_rates(folders: Iterable[Path]) -> list[Picture]:
         sweeps = {name: points for name, points in sweeps.items() if points}
         if not sweeps:
             continue
-        figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
-        looks = style.looks([name.partition("_")[0] for name in sweeps])
-        for (name, points), look in zip(sweeps.items(), looks, strict=True):
-            axes.plot(
-                *zip(*points, strict=True), color=look.colour, marker=look.marker,
-                linestyle=look.dash, label=name.replace("_", " "),
-            )  # fmt: skip
-        axes.set(xscale="log", xlabel="learning rate", ylabel="validation loss, nats per token")
-        style.legend(figure, *axes.get_legend_handles_labels())
         heading = f"Validation loss over learning rate: {folder.parent.name}"
-        style.title(figure, f"{heading}\n{STAND_IN}; lower is better")
+        figure = _panels(sweeps, f"{heading}\n{STAND_IN}; lower is better; a ring is the best")
         told = (
             f"{name.replace('_', ' ')}: best {min(points, key=lambda p: p[1])[0]:g}"
             for name, points in sweeps.items()
@@ -250,6 +242,34 @@ def of_rates(folders: Iterable[Path]) -> list[Picture]:
         name = f"{folder.parent.name}-rates"
         found.append(make(figure, name, heading, _alt(heading, told), STAND_IN))
     return found
+
+
+def _panels(sweeps: dict[str, list[tuple[float, float]]], heading: str):
+    """A small panel for each sweep, in the order of their lowest losses."""
+    best = {name: min(points, key=lambda point: point[1]) for name, points in sweeps.items()}
+    names = sorted(sweeps, key=lambda name: best[name][1])
+    columns = min(6, len(names))
+    rows = -(-len(names) // columns)
+    size = (max(SIZE[0], 1.45 * columns), max(SIZE[1], 1.25 * rows + 1.1))
+    figure, grid = plt.subplots(
+        rows, columns, sharey=True, squeeze=False, figsize=size, layout="constrained"
+    )
+    lowest, highest = (end(loss for _, loss in best.values()) for end in (min, max))
+    room = 0.35 * (highest - lowest) + 0.15
+    for axes, name in zip(grid.flat, names, strict=False):
+        axes.plot(*zip(*sweeps[name], strict=True), color=style.BLUE, marker=".")
+        axes.plot(*best[name], "o", markersize=9, color=style.VERMILION, fillstyle="none")
+        axes.set_title(name.replace("_", " "), fontsize="small")
+        axes.set(xscale="log", ylim=(lowest - room / 3, highest + room))
+        axes.margins(x=0.15)
+        axes.tick_params(labelsize="x-small")
+        axes.xaxis.set_minor_formatter("")
+    for axes in grid.flat[len(names) :]:
+        axes.set_visible(False)
+    figure.supxlabel("learning rate", fontsize="small")
+    figure.supylabel("validation loss, nats per token; above the panel: worse", fontsize="small")
+    style.title(figure, heading)
+    return figure
 
 
 def of_speed(results: Path) -> list[Picture]:

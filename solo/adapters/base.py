@@ -82,9 +82,14 @@ class Method:
     def attach(cls, model: nn.Module, config, seed: int) -> "Method":
         """Freeze the backbone and put the method in; everything is drawn from `seed`.
 
-        model: a causal language model of transformers in eval mode. Raises ValueError if it has an
-        adapter already or the options do not fit its parts or sizes.
+        model: a causal language model of transformers in eval mode. config: of the class's Config,
+        as make_config gives it. Raises ValueError if the model has an adapter already or the
+        options do not fit its parts or sizes.
         """
+        check(
+            isinstance(config, cls.Config),
+            f"{config!r} is no configuration of {cls.__name__}; make_config gives one",
+        )
         cls.check_backbone(model.config, config)
         return cls(model, config, seed)
 
@@ -106,7 +111,7 @@ class Method:
         return sum(parameter.numel() for parameter in self.parameters.values())
 
     def detach(self) -> None:
-        """Take the method out again; the backbone is what it was."""
+        """Take the method out again; the backbone is what it was. ValueError if it is out."""
 
     @torch.no_grad()
     def merge(self) -> None:
@@ -155,27 +160,60 @@ class HookedMethod(Method):
 
     def __init__(self, model: nn.Module, module: nn.Module, hooks: Sequence[Hook]):
         check_free(model)
-        freeze(model)
+        check(
+            model.dtype.itemsize >= torch.float32.itemsize,
+            f"this model computes in {model.dtype}, what is trained in torch.float32; load it with "
+            "dtype=torch.float32 (train.precision=bf16 multiplies in bf16 all the same)",
+        )
+        self.frozen = freeze(model)
         model.add_module(MODULE_NAME, module.to(model.device).train(model.training))
+        module.__deepcopy__ = _no_copy
         super().__init__({name: p for name, p in module.named_parameters() if p.requires_grad})
         self.model, self.module, self.hooks = model, module, list(hooks)
         self.handles = [handle for hook in hooks for handle in _register(hook)]
 
     def detach(self) -> None:
+        leave(self.model, self.module, self.frozen)
         for handle in self.handles:
             handle.remove()
-        delattr(self.model, MODULE_NAME)
+        del self.module.__deepcopy__
 
 
-def freeze(model: nn.Module) -> None:
-    """Take the gradient from every parameter of the backbone."""
-    for parameter in model.parameters():
+def _no_copy(memo: dict) -> None:
+    raise ValueError(
+        "a model with an attached method cannot be copied: the copy would go on with this one's "
+        "parameters; copy the bare model, attach the method there, and load what was trained"
+    )
+
+
+def freeze(model: nn.Module) -> list[nn.Parameter]:
+    """Take the gradient from every parameter of the backbone; returns those that had one."""
+    frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in frozen:
         parameter.requires_grad_(False)
+    return frozen
+
+
+def leave(model: nn.Module, mark: nn.Module, frozen: Sequence[nn.Parameter]) -> None:
+    """Take a method's mark from a model, and give back the gradients that `freeze` took.
+
+    mark: the module that stands in the model as the method's. ValueError if it does not.
+    """
+    check(
+        getattr(model, MODULE_NAME, None) is mark,
+        "this method is not attached to its model any more",
+    )
+    delattr(model, MODULE_NAME)
+    for parameter in frozen:
+        parameter.requires_grad_(True)
 
 
 def check_free(model: nn.Module) -> None:
-    """Raise ValueError if the model has an adapter already."""
+    """Raise ValueError if the model has an adapter already, ours or peft's."""
     check(not hasattr(model, MODULE_NAME), "this model has an adapter already; detach it first")
+    places = (type(module).__module__ for module in model.modules())
+    theirs = any(place.startswith(("peft.", "solo.peft.")) for place in places)
+    check(not theirs, "this model has an adapter of peft's already; take a bare one")
 
 
 def _register(hook: Hook) -> list:

@@ -14,9 +14,13 @@ class Bare(Method):
 
     def __init__(self, model, config: NoOptions, seed: int):
         check_free(model)
-        freeze(model)
+        self.frozen = freeze(model)
         super().__init__({})
         self.hooks = []
+
+    def detach(self) -> None:
+        for parameter in self.frozen:
+            parameter.requires_grad_(True)
 
     @staticmethod
     def n_params(shape, config: NoOptions) -> int:

@@ -111,18 +111,31 @@ def in_words(config: RunConfig) -> str:
 def chosen(frame: pd.DataFrame, where: list[str], sort: str | None) -> pd.DataFrame:
     """The rows with every KEY=VALUE of `where`, in the order of a column.
 
-    KEY is a column; VALUE is compared as text. Scores and parameters go from high to low. Raises
-    ValueError for a column that is not there.
+    KEY is a column; VALUE is compared as a number with numbers, else as text. Scores and parameters
+    go from high to low. Raises ValueError for a column that is not there, and if no run is left.
     """
     for condition in where:
         key, equals, value = condition.partition("=")
         check(bool(equals), f"--where {condition} must be KEY=VALUE, as in adapter.rank=64")
-        frame = frame[_column(frame, key).map(str) == value]
+        column = _column(frame, key)
+        found = frame[column.map(lambda own, value=value: _is(own, value))]
+        known = ", ".join(sorted({str(own) for own in column}))
+        check(not found.empty, f"no run has {condition}; there {key} is {known}")
+        frame = found
     if sort:
         metric = ALL.get(sort)
         falling = not metric.lower_is_better if metric else sort == "parameters"
         frame = frame.loc[_column(frame, sort).sort_values(ascending=not falling).index]
     return frame
+
+
+def _is(own: Any, value: str) -> bool:
+    if type(own) in (int, float):
+        try:
+            return float(value) == own
+        except ValueError:
+            return False
+    return str(own) == value
 
 
 def _column(frame: pd.DataFrame, key: str) -> pd.Series:

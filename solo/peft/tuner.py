@@ -9,7 +9,7 @@ from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 
-from solo.adapters.base import check
+from solo.adapters.base import MODULE_NAME, check
 from solo.adapters.solo import SoloConnections, connections
 from solo.peft.blocks import find_blocks, text_config
 from solo.peft.config import SoloConfig
@@ -36,6 +36,10 @@ class SoloModel(BaseTuner):
 
         `state_dict` could only say where the layers are, which the configuration does.
         """
+        check(
+            not hasattr(model, MODULE_NAME),
+            "this model has a method attached by solo.adapters already; detach it first",
+        )
         with init_empty_weights() if low_cpu_mem_usage else nullcontext():
             self.peft_config[adapter_name], made = prepared(model, self.peft_config[adapter_name])
         check_name(adapter_name, self.peft_config[adapter_name].backbone["blocks"], made)

@@ -34,9 +34,9 @@ The method's weights are folded into the backbone's: this is a whole model.
 """
 
 
-def model_card(run: Run, scores: dict[str, Any] | None, whole: bool) -> str:
+def model_card(run: Run, scores: dict[str, Any] | None, whole: bool, folder: str) -> str:
     """The card's text. scores: of a metrics.json; None for a run that was not scored. whole: the
-    folder holds a whole model, not an adapter."""
+    folder, by its name, holds a whole model, not an adapter."""
     config, method = run.config, run.config.method_class
     trained = record.stage_record(run.directory, "train") or {}
     stand_in = trained.get("backbone", {}).get("stand_in")
@@ -56,7 +56,7 @@ def model_card(run: Run, scores: dict[str, Any] | None, whole: bool) -> str:
         f"# {method.label} on {config.model.path}\n",
         f"{method.label}{source}, trained by the reproduction of Solo Connection (arXiv "
         f"2507.14353).\n{f'The backbone is no released one: {stand_in}.' if stand_in else ''}",
-        f"## Use\n\n{_use(run, whole)}",
+        f"## Use\n\n{_use(run, whole, folder)}",
         f"## Scores\n\n{_scores(scores)}\n",
         f"## Recipe\n\nRun {run.name}: {trained.get('n_params', 0):,} trained parameters, "
         f"{trained.get('steps', 0):,} steps, validation loss {trained.get('valid_loss', '–')}.\n",
@@ -69,8 +69,7 @@ def model_card(run: Run, scores: dict[str, Any] | None, whole: bool) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _use(run: Run, whole: bool) -> str:
-    name = run.directory.name
+def _use(run: Run, whole: bool, name: str) -> str:
     if whole:
         return WHOLE.format(name=name)
     is_solo = run.config.method == "solo"

@@ -58,7 +58,7 @@ def export_run(run: Run, out: Path, scores: dict | None, backbone: str | None = 
         f"{run.directory} would compute something else in its new form (logits differ by "
         f"{difference:.2g}); nothing is written",
     )
-    return _write(model, tokenizer, whole, model_card(run, scores, whole), out)
+    return _write(model, tokenizer, whole, model_card(run, scores, whole, out.name), out)
 
 
 def _attached(run: Run, backbone: str | None) -> tuple[Method, Path]:

@@ -31,7 +31,14 @@ from solo.training.progress import (
     note_in,
     shown,
 )
-from solo.training.recipe import TrainConfig, after_step, learning_rate, make_optimizer, set_step
+from solo.training.recipe import (
+    TrainConfig,
+    after_step,
+    learning_rate,
+    make_optimizer,
+    set_step,
+    warmup_note,
+)
 from solo.training.state import STATE, resume, save
 from solo.training.tracking import tracked
 
@@ -82,6 +89,8 @@ def train(
     if "result" in done:  # all steps are done, together with others (together.py)
         return done["result"]
     note = note_in([log], done["step"])
+    if main and (told := warmup_note(total, config)):
+        note(told)
     running = RunningLoss([done["loss_sum"]], done["loss_count"], device)
     batches = batches_from(train_examples, config.batch_size, seed, done["step"], total)
 

@@ -60,6 +60,16 @@ class TrainConfig:
         return self.max_steps or self.epochs * math.ceil(n_examples / self.batch_size)
 
 
+def warmup_note(total: int, config: TrainConfig) -> str | None:
+    """A line for a run of `total` steps that ends before its warm-up does."""
+    if 0 < total <= config.warmup_steps:
+        return (
+            f"train.warmup_steps={config.warmup_steps} is not below the run's {total} steps, and "
+            f"train.lr={config.lr:g} is never reached; set it lower"
+        )
+    return None
+
+
 def learning_rate(step: int, total: int, config: TrainConfig) -> float:
     """The rate of step 0, 1, ...: zero at first, linear to `lr`, then linear to zero at the end."""
     if step < config.warmup_steps:

@@ -32,7 +32,14 @@ from solo.training.progress import (
     note_in,
     shown,
 )
-from solo.training.recipe import TrainConfig, after_step, learning_rate, make_optimizer, set_step
+from solo.training.recipe import (
+    TrainConfig,
+    after_step,
+    learning_rate,
+    make_optimizer,
+    set_step,
+    warmup_note,
+)
 from solo.training.state import NEXT, STATE, resume, save
 from solo.training.tracking import tracked
 
@@ -114,8 +121,13 @@ def _train(model, runs, train_examples, valid_examples, processes, on_progress) 
         batches_from(train_examples, config.batch_size, run.seed, done, total) for run in runs
     ]
 
+    note = note_in(logs, done)
+    for told in dict.fromkeys(warmup_note(total, run.config) for run in runs):
+        if told:
+            note(told)
+
     with (
-        training_loss(model, config, parameters, True, total, note_in(logs, done)) as summed_losses,
+        training_loss(model, config, parameters, True, total, note) as summed_losses,
         tracked({run.run_dir: (log, _shown(run)) for run, _, log in members}, config.tracker),
     ):
         for step, batches in enumerate(zip(*orders, strict=True), done + 1):

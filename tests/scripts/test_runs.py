@@ -126,3 +126,14 @@ def test_runs_are_compared_by_the_first_score_of_their_data_set():
     assert listing.first_score(["run", "METEOR", "BLEU"]) == "BLEU"
     found = listing.first_score(["TER all", "lr", "BLEU unseen", "BLEU all"])
     assert listing.by_score("HERE", found).endswith("HERE --sort 'BLEU all'")
+
+
+def test_a_condition_that_no_run_meets_says_what_there_is(run_script):
+    result = run_script("scripts/runs.py", COMMITTED, "--where", "adapter=houlbsy")
+    assert result.code == 1 and result.err.count("\n") == 1
+    assert result.err.startswith("error: no run has adapter=houlbsy; there adapter is ")
+    assert "lora" in result.err and "solo" in result.err
+    same = [
+        run_script("scripts/runs.py", COMMITTED, "--where", f"lr={x}") for x in ("1e-2", "0.01")
+    ]
+    assert same[0].out == same[1].out and "solo" in same[0].out

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from solo.adapters.base import MODULE_NAME, Method, check_free, freeze
+from solo.adapters.base import MODULE_NAME, Method, check_free, freeze, leave
 
 
 class TrainedCopies(Method):
@@ -15,8 +15,8 @@ class TrainedCopies(Method):
 
     def __init__(self, model: nn.Module, parameters: Mapping[str, nn.Parameter]):
         check_free(model)
-        freeze(model)
-        model.add_module(MODULE_NAME, nn.Module())  # empty: the sign that the model has a method
+        self.frozen, self.mark = freeze(model), nn.Module()
+        model.add_module(MODULE_NAME, self.mark)  # empty: the sign that the model has a method
         self.model = model
         self.originals = {name: parameter.data for name, parameter in parameters.items()}
         for parameter in parameters.values():
@@ -25,15 +25,17 @@ class TrainedCopies(Method):
         super().__init__(dict(parameters))
 
     def detach(self) -> None:
+        self._leave()
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.data = self.originals[name].to(parameter.device)
-        self._leave()
 
     def merge(self) -> None:
         """What is trained is the backbone's already: nothing to fold, nothing left to train."""
         self._leave()
 
     def _leave(self) -> None:
+        leave(self.model, self.mark, ())
         freeze(self.model)
-        delattr(self.model, MODULE_NAME)
+        for parameter in self.frozen:
+            parameter.requires_grad_(True)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from solo.adapters.base import MODULE_NAME, Method, check_free, freeze
+from solo.adapters.base import MODULE_NAME, Method, check_free, freeze, leave
 from solo.adapters.shared.layers import check_low_rank, count_low_rank
 from solo.adapters.shared.targets import ProjectionTargets, check_has, target_shape
 from solo.backbones import backbone_of, matrix_of
@@ -58,7 +58,7 @@ class PeftMethod(Method):
         check_free(model)
         self.check_sizes(model.config, config)
         peft_config, tuner_class = _peft(self.kind, self._peft_options(model, config, seed))
-        freeze(model)
+        self.frozen = freeze(model)
         device, training = model.device, model.training
         layers, parameters = dict(model.named_modules()), list(model.parameters())
         self.copies = {p: p.detach().clone() for p in parameters} if self.changes_weights else {}
@@ -67,7 +67,8 @@ class PeftMethod(Method):
             warnings.simplefilter("ignore")  # it warns of layers that it handles
             torch.default_generator.manual_seed(seed)
             tuner = tuner_class(model.cpu(), peft_config, ADAPTER)
-        model.add_module(MODULE_NAME, nn.Module())  # peft's layers sit where the originals were
+        self.mark = nn.Module()  # peft's layers sit where the originals were
+        model.add_module(MODULE_NAME, self.mark)
         model.to(device).train(training)
 
         def short(name: str) -> str:
@@ -116,10 +117,10 @@ class PeftMethod(Method):
         return (layer(identity[None]) - bias)[0], bias[0, 0]
 
     def detach(self) -> None:
+        leave(self.model, self.mark, self.frozen)
         for name, layer in self.originals.items():
             parent, _, child = name.rpartition(".")
             setattr(self.model.get_submodule(parent), child, layer)
-        delattr(self.model, MODULE_NAME)
         del self.model.peft_config
         with torch.no_grad():
             for parameter, values in self.copies.items():

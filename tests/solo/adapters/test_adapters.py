@@ -172,12 +172,17 @@ def test_cached_decoding_equals_uncached(model, ids, options):
 
 @every_method
 def test_detaching_restores_the_backbone(model, ids, options):
-    before, names = logits(model, ids), [name for name, _ in model.named_parameters()]
+    model.transformer.wpe.weight.requires_grad_(False)
+    before = logits(model, ids)
+    names = {name: p.requires_grad for name, p in model.named_parameters()}
     attached = attach(model, options)
     train_a_little(model, attached, ids)
     attached.detach()
     assert torch.equal(logits(model, ids), before)
-    assert [name for name, _ in model.named_parameters()] == names
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == names
+    if attached.parameters:
+        with pytest.raises(ValueError, match="is not attached to its model any more"):
+            attached.detach()
     attach(model, options)  # and it can be attached again
 
 
@@ -197,7 +202,7 @@ def test_merged_model_gives_the_same_logits(model, ids, options, record_property
         return
     torch.testing.assert_close(logits(model, ids), adapted, rtol=1e-4, atol=1e-4)
     merged = dict(model.named_parameters())
-    assert list(merged) == list(names) and not any(p.requires_grad for p in merged.values())
+    assert list(merged) == list(names) and all(p.requires_grad for p in merged.values())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     changed = any(not torch.equal(merged[name], before) for name, before in names.items())
     assert changed == bool(attached.parameters)

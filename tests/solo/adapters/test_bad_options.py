@@ -1,13 +1,16 @@
 """Bad options: every method refuses them in one line that names the option, and changes nothing."""
 
+import copy
 from dataclasses import fields
 from types import NoneType
 from typing import get_args, get_type_hints
 
+import peft
 import pytest
 import torch
 
-from solo.adapters import METHODS, make_config
+from solo.adapters import METHODS, get_method, make_config
+from solo.peft import SoloConfig
 from tests.solo.adapters.test_adapters import CASES, attach, logits
 
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -177,3 +180,24 @@ def test_two_adapters_do_not_fit_into_one_model(model, name):
             attach(model, {"name": "lora"})
     first.detach()
     attach(model, {"name": "lora"}).detach()
+
+
+def test_a_model_that_a_method_cannot_work_in_is_refused(model):
+    """With an adapter of peft's, ours under peft's, in half precision, or copied."""
+    with pytest.raises(ValueError, match="is no configuration of Lora; make_config gives one"):
+        get_method("lora").attach(model, {"rank": 8}, 1)
+    with pytest.raises(ValueError, match="computes in torch.bfloat16, what is trained in torch.f"):
+        attach(copy.deepcopy(model).bfloat16(), {"name": "lora"})
+    other = copy.deepcopy(model)
+    wrapped = peft.get_peft_model(other, peft.LoraConfig(target_modules=["c_attn"]))
+    ours = peft.get_peft_model(copy.deepcopy(model), SoloConfig(r=2)).base_model.model
+    for adapted in (other, wrapped, ours):
+        with pytest.raises(ValueError, match="an adapter of peft's already; take a bare one"):
+            attach(adapted, {"name": "lora"})
+    attached = attach(model, {"name": "lora"})
+    with pytest.raises(ValueError, match="cannot be copied: the copy would go on with this one's"):
+        copy.deepcopy(model)
+    with pytest.raises(ValueError, match="has a method attached by solo.adapters already; detach"):
+        peft.get_peft_model(model, SoloConfig(r=2))
+    attached.detach()
+    copy.deepcopy(model)

@@ -162,10 +162,10 @@ def test_the_card(config, tmp_path):
         f"base_model: {config.model.path}", "library_name: peft", "license: other",
         "# Solo on ", "| BLEU | NIST |\n|---|---|\n| 0.2500 | 3.5000 |", "nrefs:1|nsegs:3",
         "rank: 4", "batch_size: 4", f"Run {run.name}: 170 trained parameters, 3 steps",
-        "CC BY-SA 4.0", "import solo.peft",
+        "CC BY-SA 4.0", "import solo.peft", 'solo.load("out")',
     ):  # fmt: skip
         assert part in card, part
-    assert "It was not scored." in export.model_card(run, None, False)
+    assert "It was not scored." in export.model_card(run, None, False, "out")
 
 
 def test_an_export_replaces_nothing(config, tmp_path):
@@ -196,5 +196,10 @@ def test_what_is_no_model_is_refused_in_one_line(config, tmp_path, monkeypatch):
     run = trained(config, "solo", {"rank": 4})
     out = export.export_run(run, tmp_path / "out", None)
     make_model(n_layer=7).save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match="its backbone .*nobase.* is not at hand; backbone=DIR"):
+        solo.load(out, backbone=str(tmp_path / "nobase"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty holds neither a run nor an adapter nor a model"):
+        solo.load(tmp_path / "empty")
     with pytest.raises(ValueError, match="with num_blocks=6, and this one has 7; load the"):
         solo.load(out, backbone=str(tmp_path / "other"))

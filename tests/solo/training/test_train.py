@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from accelerate.state import AcceleratorState, GradientState
 
+from solo import files
 from solo.adapters import make_config
 from solo.adapters.base import Method
 from solo.datasets.data import Example
@@ -301,3 +302,14 @@ def test_a_validation_fills_no_more_memory_with_more_runs(model, monkeypatch, ru
     assert max(rows) == most and sum(rows) == runs * len(VALID)
     [expected] = validation_losses(model, VALID, TrainConfig(valid_batch_size=1), processes)
     assert losses == pytest.approx([expected] * runs, rel=1e-5)
+
+
+def test_a_warm_up_that_never_ends_is_told(tmp_path):
+    with pytest.warns(
+        RuntimeWarning, match="warmup_steps=12 is not below the run's 12 steps, and tr"
+    ):
+        run(tmp_path / "a", warmup_steps=12)
+    [note] = [line["note"] for line in files.read_lines(tmp_path / "a" / LOG) if "note" in line]
+    assert note.endswith("train.lr=0.02 is never reached; set it lower")
+    run(tmp_path / "b", warmup_steps=11)
+    assert not [line for line in files.read_lines(tmp_path / "b" / LOG) if "note" in line]
