@@ -32,7 +32,7 @@ from solo.runs.study import (
     untried,
     work,
 )
-from solo.runs.together import can_share, sharing
+from solo.runs.together import as_trained, can_share, sharing
 
 GATHER_EVERY = 60  # seconds
 
@@ -109,10 +109,13 @@ def _result(future: Future) -> bool:
 
 
 def _ended(study: Study, name: str, together: bool) -> bool:
-    """Whether every rate of a name is trained, or diverged: nothing is left of its sweep."""
+    """Whether every rate of a name is trained, or diverged: nothing is left of its sweep. Not where
+    a state is damaged, which `work` says."""
     runs = [make_run(config) for config in untried(study, name)]
-    runs = sharing(runs) if together else runs
-    return all(map(ended, runs))
+    try:
+        return all(map(ended, sharing(runs) if together else runs))
+    except ValueError:
+        return False
 
 
 def _length(run: Run) -> float:
@@ -141,7 +144,7 @@ def _bring(values: list[dict], until: str, together: bool, end: float) -> bool:
     """Bring runs to `until` in a process of their own; False if the time is up."""
     if time.time() > end:
         return False
-    runs = [make_run(from_values(one)) for one in values]
+    runs = as_trained([make_run(from_values(one)) for one in values])
     try:
         runs = sharing(runs) if together else runs
         run_all(runs, reporter(end), until, share_passes=together, say=say)
