@@ -121,8 +121,10 @@ def train_group(
     """Train those runs of a group together that can and have come equally far.
 
     If one cannot begin, or its loss is not finite, the others go on together from their last
-    state; after any other error (too little memory, a run in use) none does. on_failure gets each
-    error. What is not trained in the end is left to be trained alone.
+    state, or from the beginning if they draw their dropout together: what they have drawn beside
+    the lost one would depend on when that state was saved. After any other error (too little
+    memory, a run in use) none goes on. on_failure gets each error. What is not trained in the end
+    is left to be trained alone.
     """
     try:
         with ExitStack() as held:
@@ -136,6 +138,8 @@ def train_group(
                     except (Diverged, together.Unfit) as error:
                         pending.pop(error.run_dir)
                         on_failure(error)
+                        for directory in pending if company(runs[0]) else ():
+                            remove(directory)
     except Exception as error:
         on_failure(error)
 

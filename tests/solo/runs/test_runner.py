@@ -109,6 +109,24 @@ def test_one_that_diverges_leaves_the_others_and_is_not_tried_again(runs, monkey
     assert f"delete {bad.directory / DIVERGED} to try" in failure
 
 
+def test_what_the_others_draw_after_a_divergence_does_not_depend_on_the_last_state(config):
+    """One name, one result: they begin again, without the lost one's draws."""
+    found = []
+    for save_every in (1, 1000):
+        rates = (1e30, 1e-2, 1e-3)
+        few = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in rates]
+        folder = f"{config.runs_dir}{save_every}"
+        often = {"warmup_steps": 0, "max_steps": 6, "save_every": save_every}
+        few = [make_run(changed(run.config, train=often, runs_dir=folder)) for run in few]
+        shared = sharing(few)
+        [failure] = run_all(shared, silent, "trained", share_passes=True).failures
+        assert failure.startswith("lora, lr 1e+30, seed 1: Diverged")
+        found.append(
+            [(r.name, (r.directory / checkpoint.WEIGHTS).read_bytes()) for r in shared[1:]]
+        )
+    assert found[0] == found[1]
+
+
 def test_divergence_in_the_last_step_leaves_nothing_finished(runs):
     short = {"max_steps": 1, "warmup_steps": 0}
     rates = (1e-3, 1e30, 1e-3)
