@@ -141,6 +141,7 @@ def test_every_target_and_every_script_in_a_command_exists():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z0-9%-]+):", makefile, re.MULTILINE))
     targets |= {f"reproduce-{table}" for table in (*TABLES, "all")}
+    targets |= {f"study-{path.stem}" for path in (ROOT / "configs/study").glob("*.yaml")}
     used = {after("make", words) for words in COMMANDS} - {None}
     assert len(used) > 10 and used <= targets, used - targets
     scripts = {word for words in COMMANDS for word in words if word.endswith(".py")}

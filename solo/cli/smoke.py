@@ -12,7 +12,13 @@ from solo.standin.demo_data import write_demo_data
 from solo.standin.pretrain import new_model
 
 STAND_IN = "smoke: random thin GPT-2, two steps, generated data; not a reproduction"
-SMALL = ["data=demo", "train.max_steps=2", "train.log_every=1", "decode.max_new_tokens=8"]
+SMALL = [
+    "data=demo",
+    "train.max_steps=2",
+    "train.warmup_steps=1",
+    "train.log_every=1",
+    "decode.max_new_tokens=8",
+]
 
 
 def prepare(out: Path) -> None:

@@ -244,7 +244,10 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small, run_script):
             ["scripts/plan.py", "table1", "train.epochs=0"],
             "error: table1/full_m: train.epochs is 0;",
         ),
-        (["scripts/study.py", "write", "cpi"], "error: unknown study 'cpi'; known: standin12"),
+        (
+            ["scripts/study.py", "write", "cpi"],
+            "error: unknown study 'cpi'; known: gpt2_s, standin12",
+        ),
         (["scripts/study.py", "run", "nowhere.json"], "error: nowhere.json is missing; run the st"),
         (["scripts/pretrain_backbone.py", "pretrain.steps=x"], "error: pretrain.steps is "),
         (["scripts/train.py", "experiment=x"], "error: unknown experiment 'x'; known: demo/full, "),

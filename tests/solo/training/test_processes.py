@@ -98,7 +98,7 @@ def test_the_command_in_two_processes_writes_once(tmp_path, checkpoint_dir):
     shown = launch(
         "scripts/train.py", "experiment=demo/lora", f"model.path={checkpoint_dir}",
         f"data.dir={tmp_path}/data", f"runs_dir={tmp_path}/runs", "train.max_steps=2",
-        "train.log_every=1",
+        "train.log_every=1", "train.warmup_steps=1",
     )  # fmt: skip
     [run_dir] = [path for path in (tmp_path / "runs").iterdir() if path.is_dir()]
     assert shown.splitlines() == [str(run_dir)]
