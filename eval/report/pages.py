@@ -13,6 +13,8 @@ PAGES = {
     "standin12/neighbours.md": "standin12, stand-in, no reproduction",
     "standin12/protocol.md": "standin12, stand-in, no reproduction",
     "standin12/table.md": "standin12, stand-in, no reproduction",
+    "standin24/README.md": "standin24, stand-in, no reproduction",
+    "standin24/table.md": "standin24, stand-in, no reproduction",
     "standin12_webnlg/README.md": "standin12 on WebNLG, stand-in, no reproduction",
     "standin12_webnlg/table.md": "standin12 on WebNLG, stand-in, no reproduction",
     "collapse/table.md": "a probe of Table 6, stand-in, no reproduction",
