@@ -146,8 +146,11 @@ def test_no_row_is_lost_that_several_processes_claim(tmp_path):
     ]
     for claimer in claimers:
         claimer.stdout.readline()
+    for claimer in claimers:  # both at once
+        claimer.stdin.write(b"go\n")
+        claimer.stdin.flush()
     for claimer in claimers:
-        claimer.communicate(b"go\n")
+        claimer.communicate()
     assert [claimer.returncode for claimer in claimers] == [0, 0]
     assert len(json.loads((tmp_path / "run" / "rows.json").read_text())) == 50
 
