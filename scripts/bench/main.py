@@ -12,6 +12,7 @@ results/bench/NAME.json, NAME.md and NAME_growth.png, NAME being cpu or the acce
 """
 
 import argparse
+import json
 import os
 import sys
 import time
@@ -264,12 +265,21 @@ def main() -> None:
         parser.error(f"unknown part {unknown[0]!r}; known: {', '.join(PARTS)}")
     args.device = backbone.device().type
     path = args.out / f"{args.device}.json"
-    before = files.read_json(path) if path.exists() else {}  # in a checkout, those of the commit
+    before = committed(path)
     if not args.redraw:
         measure(args, path)
-    bench_report.write(path, before)
-    show(path.with_suffix(".md").read_text(encoding="utf-8"))
+    bench_report.write(path)
+    show(bench_report.page(files.read_json(path), before))  # the comparison is of today, not kept
     ending([path, path.with_suffix(".md")], "git diff results/bench", "python scripts/quotes.py")
+
+
+def committed(path: Path) -> dict:
+    """A file's figures in the last commit; as they stand where it is in none."""
+    if path.resolve().is_relative_to(files.ROOT):
+        inside = path.resolve().relative_to(files.ROOT).as_posix()
+        if text := record.git("show", f"HEAD:{inside}"):
+            return json.loads(text)
+    return files.read_json(path) if path.exists() else {}
 
 
 def measure(args, path: Path) -> None:
@@ -282,6 +292,7 @@ def measure(args, path: Path) -> None:
     args.precisions = ("fp32", "bf16")
     examples, prompts, source = real_data(os.environ.get("GPT2_TOKENIZER_DIR"), S.vocab_size)
     found = files.read_json(path) if path.exists() else {}
+    environment = record.environment()  # before the first part writes: its file is a change, too
     # five epochs of GPT-2 take a day on a CPU: measured there only where asked for
     chosen = args.parts or (PARTS[2:] if on_cpu else PARTS)
     limits = {"S": 60.0} if on_cpu else {"S": 60.0, "M": 25.0}
@@ -300,7 +311,7 @@ def measure(args, path: Path) -> None:
             start = time.perf_counter()
             result = part()
             context = {"data": source, "seconds": time.perf_counter() - start}
-            found[name] = context | {"found": result} | record.environment()
+            found[name] = context | {"found": result} | environment
             files.write_json(path, found)
 
 

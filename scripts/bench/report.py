@@ -6,16 +6,13 @@ from scripts.bench.growth import picture
 from solo import files
 from solo.cli.file_figures import spread
 
-SLOWER = 0.9  # of the figure before: less is told; two runs of one commit differ by less
+SLOWER = 0.9  # of the figure before: less is told; on one day, runs of one commit differ by less
 
 
-def write(path: Path, before: dict | None = None) -> None:
-    """NAME.md, and NAME_growth.png if growth was measured, beside NAME.json.
-
-    before: what NAME.json was, if the page is to compare with it.
-    """
+def write(path: Path) -> None:
+    """NAME.md, and NAME_growth.png if growth was measured, beside NAME.json."""
     found = files.read_json(path)
-    files.write_text(path.with_suffix(".md"), page(found, before))
+    files.write_text(path.with_suffix(".md"), page(found))
     if "growth" in found:
         entry, image = found["growth"]["found"], path.with_name(f"{path.stem}_growth.png")
         title = f"Solo r=128, GPT-2 S, batch 4, {entry['precision']}: {_hardware(found)}"
@@ -23,7 +20,10 @@ def write(path: Path, before: dict | None = None) -> None:
 
 
 def page(found: dict, before: dict | None = None) -> str:
-    """The page of what was found, without the picture."""
+    """The page of what was found, without the picture.
+
+    before: what NAME.json was, if the page is to compare with it.
+    """
     writers = {
         "whole": _whole,
         "compiled": _whole,
@@ -101,7 +101,7 @@ def _figures(found) -> dict[tuple[str, str], float]:
         name = ", ".join(filter(None, [one["program"], one["precision"], one.get("backbone")]))
         if one["of_floor"] and one["program"].startswith("ours"):
             figures[name, "of the floor"] = one["of_floor"][0]
-        elif not one["program"].startswith("products"):
+        elif not one["program"].startswith("products") and set(one["slower"]) != {1}:
             figures["ours", f"times as fast as {name}"] = one["slower"][0]
     return figures
 

@@ -62,8 +62,9 @@ def ours(
         unshuffled = [example for _, example in sorted(zip(order, examples, strict=True),
                                                        key=lambda pair: pair[0])]  # fmt: skip
         config = TrainConfig(
-            batch_size=size, max_steps=len(batches), precision=precision, log_every=100, **recipe
-        )
+            batch_size=size, max_steps=len(batches), precision=precision, log_every=100,
+            warmup_steps=0, **recipe,
+        )  # fmt: skip
         runs, times = [], []
         with tempfile.TemporaryDirectory() as folder:
             for number, one in enumerate(options):

@@ -30,7 +30,7 @@ def environment() -> dict:
             versions[name] = None
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     hardware = {"cpu": _cpu_name(), "threads": torch.get_num_threads(), "gpu": gpu}
-    return {"commit": _git("rev-parse", "HEAD"), "dirty": _dirty(), "versions": versions} | {
+    return {"commit": git("rev-parse", "HEAD"), "dirty": _dirty(), "versions": versions} | {
         "hardware": hardware
     }
 
@@ -95,7 +95,8 @@ def lock(directory: Path, name: str | None = None, wait: bool = False):
         held.release()
 
 
-def _git(*args: str) -> str | None:
+def git(*args: str) -> str | None:
+    """What git says of this checkout; None outside one, without git, or where it refuses."""
     if not IN_CHECKOUT:  # another project's repository may lie around an installed package
         return None
     try:
@@ -106,7 +107,7 @@ def _git(*args: str) -> str | None:
 
 
 def _dirty() -> bool | None:
-    status = _git("status", "--porcelain", "--untracked-files=no")
+    status = git("status", "--porcelain", "--untracked-files=no")
     return None if status is None else bool(status)
 
 
