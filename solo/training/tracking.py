@@ -53,15 +53,18 @@ def tracked(runs: Mapping[Path, tuple[Log, dict]], name: str) -> Iterator[None]:
 
 def _started(name: str, run_dir: Path, recipe: dict) -> GeneralTracker:
     tracker_class = LOGGER_TYPE_TO_CLASS[name]
+    shown = {key: v for key, v in recipe.items() if isinstance(v, str | bool | int | float)}
     if name == "tensorboard":
         tracker = tracker_class("tensorboard", logging_dir=str(run_dir))
-    else:  # a run that goes on continues the curves that it began
-        options = {"id": run_dir.name} if name == "wandb" else {}
-        tracker = tracker_class(PROJECT, name=run_dir.name, resume="allow", **options)
+        tracker.start()
+        tracker.store_init_configuration(shown)
+        return tracker
+    # A run that goes on continues the curves that it began. Of several in one program each is to
+    # have its own: wandb would give all of them the first one, and accelerate's
+    # store_init_configuration writes to the one that the program began last.
+    options = {"id": run_dir.name, "reinit": "create_new"} if name == "wandb" else {}
+    tracker = tracker_class(PROJECT, name=run_dir.name, resume="allow", config=shown, **options)
     tracker.start()
-    tracker.store_init_configuration(
-        {key: v for key, v in recipe.items() if isinstance(v, str | bool | int | float)}
-    )
     return tracker
 
 

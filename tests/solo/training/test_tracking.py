@@ -1,17 +1,23 @@
 """What a tracker is sent is what the log holds."""
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+from accelerate import PartialState
 from tensorboardX.proto.event_pb2 import Event
 
+from solo.files import Log
 from solo.training.loop import LOG
-from solo.training.tracking import check_tracker
+from solo.training.tracking import check_tracker, tracked
 from tests.solo.training.test_train import run
+
+RATES = {"one": 0.1, "two": 0.2}
 
 
 def events(path: Path) -> Iterator[Event]:
@@ -56,3 +62,39 @@ def test_an_unknown_tracker_and_one_without_its_package_are_one_line(monkeypatch
     with pytest.raises(ValueError, match="needs the package wandb; run: pip install wandb"):
         check_tracker("wandb")
     check_tracker("none")
+
+
+class Wandb(ModuleType):
+    """As wandb 0.31 does, which was tried offline: a second run is the first one unless asked."""
+
+    def __init__(self):
+        super().__init__("wandb")
+        self.runs, self.config = [], None
+
+    def init(self, config=None, reinit="default", **options):
+        if not self.runs or reinit == "create_new":
+            sent = []
+            self.runs.append(
+                SimpleNamespace(
+                    **options,
+                    config=config,
+                    sent=sent,
+                    log=lambda values, step: sent.append((step, values)),
+                    finish=lambda: None,
+                )
+            )
+        return self.runs[-1]
+
+
+def test_each_run_of_a_company_has_a_run_of_wandb(tmp_path, monkeypatch):
+    wandb = Wandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setattr("solo.training.tracking.find_spec", lambda name: True)
+    PartialState()  # accelerate's trackers ask which process they are in
+    runs = {tmp_path / name: (Log(tmp_path / name, True), {"lr": lr}) for name, lr in RATES.items()}
+    with tracked(runs, "wandb"):
+        for log, recipe in runs.values():
+            log.write({"step": 1, "loss": recipe["lr"] * 10})
+    assert [(run.id, run.config, run.sent) for run in wandb.runs] == [
+        (name, {"lr": lr}, [(1, {"loss": lr * 10})]) for name, lr in RATES.items()
+    ]
