@@ -37,12 +37,22 @@ class Prompt(nn.Module):
         self.busy = False
 
     def read(self, trunk: nn.Module, args) -> None:
-        """Before a pass of the model: run the prompt through it, without itself before it."""
+        """Before a pass of the model: run the prompt through it, without itself before it.
+
+        Raises ValueError where the model gives no keys and values (gradient checkpointing).
+        """
         if self.busy:
             return
         self.states, self.busy = None, True
-        cache = trunk(inputs_embeds=self.embeddings[None], use_cache=True).past_key_values
-        self.busy = False
+        try:
+            cache = trunk(inputs_embeds=self.embeddings[None], use_cache=True).past_key_values
+        finally:  # an interrupted pass must not leave the model without its prompt
+            self.busy = False
+        check(
+            cache is not None,
+            "prompt tuning needs the keys and values of its prompt, which a model with gradient "
+            "checkpointing does not give; call model.activation_checkpointing_disable()",
+        )
         # (1, heads, P, d / heads) -> (P, d)
         self.states = [
             tuple(s[0].transpose(0, 1).flatten(1) for s in (layer.keys, layer.values))

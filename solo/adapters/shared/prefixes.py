@@ -76,7 +76,8 @@ class PrefixMethod(HookedMethod):
 def _attention(layer, query: Tensor, key: Tensor, value: Tensor, attention_mask, **options):
     """transformers' SDPA attention, the prefix before keys and values (B, heads, L, d / heads).
 
-    attention_mask (B, 1, queries, keys): True where a query sees a key. All see the prefix.
+    attention_mask (B, 1, queries, keys): True where a query sees a key, or numbers that are added
+    to its score, 0 for such a key. All see the prefix.
     """
     states = layer.prefix()
     if states is not None:
@@ -87,7 +88,8 @@ def _attention(layer, query: Tensor, key: Tensor, value: Tensor, attention_mask,
         key, value = (
             torch.cat([p.to(x), x], dim=2) for p, x in zip(prefix, (key, value), strict=True)
         )
-        attention_mask = F.pad(attention_mask, (prefix[0].shape[2], 0), value=True)
+        seen = attention_mask.dtype == torch.bool  # True, or the number 0
+        attention_mask = F.pad(attention_mask, (prefix[0].shape[2], 0), value=seen)
     return sdpa_attention_forward(layer, query, key, value, attention_mask, **options)
 
 

@@ -12,9 +12,11 @@ from solo.adapters import METHODS, make_config
 from solo.backbones.fast import frozen_products
 from solo.backbones.loading import fingerprint
 from solo.datasets.data import Example
+from solo.decoding.rules import BeamConfig, beam_search
 from solo.runs import checkpoint
 from solo.training.batches import collate, pack, pad
 from solo.training.loss import summed_loss
+from tests.solo.decoding.reference_beam import reference_beam_search
 
 # Options worth a case of their own; a method that is not named runs with its defaults.
 CASES = {
@@ -168,6 +170,19 @@ def test_cached_decoding_equals_uncached(model, ids, options):
             cache = out.past_key_values
             steps.append(out.logits)
     torch.testing.assert_close(torch.cat(steps, 1), whole, rtol=1e-4, atol=1e-4)
+
+
+@every_method
+def test_beam_search_is_the_slow_one(model, ids, options):
+    """Our search, with its cache of a tree and left padding, against one without either."""
+    attached = attach(model, options)
+    train_a_little(model, attached, ids)
+    prompts = [ids[0, :7].tolist(), ids[1, :3].tolist()]
+    settings = {"beam": 3, "length_penalty": 0.8, "no_repeat_ngram": 3, "max_new_tokens": 8}
+    found = beam_search(model, prompts, BeamConfig(**settings), (0,))
+    assert found == [
+        reference_beam_search(model, prompt, *settings.values(), (0,)) for prompt in prompts
+    ]
 
 
 @every_method

@@ -95,3 +95,24 @@ def test_bad_lengths(model, name):
         make_config({"name": name, "length": 0})
     with pytest.raises(ValueError, match="length is 400; the model has 400 positions in all"):
         attach(model, name, length=400)
+
+
+def test_an_interrupted_pass_leaves_the_prompt_in_the_model(model, ids):
+    attach(model, "prompt", length=4)
+    wanted = model(ids).logits
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    handle = model.transformer.h[0].register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model(ids)
+    handle.remove()
+    assert torch.equal(model(ids).logits, wanted)
+
+
+def test_a_prompt_refuses_gradient_checkpointing(model, ids):
+    attach(model, "prompt", length=4)
+    model.activation_checkpointing_enable()
+    with pytest.raises(ValueError, match="call model.activation_checkpointing_disable()"):
+        model.train()(ids)
