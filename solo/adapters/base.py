@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
+from solo.backbones import backbone_of
 from solo.options import check
 
 MODULE_NAME = "adapter"  # under this name a method's module becomes part of the model
@@ -83,9 +85,11 @@ class Method:
         """Freeze the backbone and put the method in; everything is drawn from `seed`.
 
         model: a causal language model of transformers in eval mode. config: of the class's Config,
-        as make_config gives it. Raises ValueError if the model has an adapter already or the
-        options do not fit its parts or sizes.
+        as make_config gives it. Raises ValueError if the model is no such model or has an adapter
+        already, or if the options do not fit its parts or sizes; the model is as it was then.
         """
+        check_model(model)
+        check_seed(seed)
         check(
             isinstance(config, cls.Config),
             f"{config!r} is no configuration of {cls.__name__}; make_config gives one",
@@ -160,11 +164,6 @@ class HookedMethod(Method):
 
     def __init__(self, model: nn.Module, module: nn.Module, hooks: Sequence[Hook]):
         check_free(model)
-        check(
-            model.dtype.itemsize >= torch.float32.itemsize,
-            f"this model computes in {model.dtype}, what is trained in torch.float32; load it with "
-            "dtype=torch.float32 (train.precision=bf16 multiplies in bf16 all the same)",
-        )
         self.frozen = freeze(model)
         model.add_module(MODULE_NAME, module.to(model.device).train(model.training))
         module.__deepcopy__ = _no_copy
@@ -204,8 +203,38 @@ def leave(model: nn.Module, mark: nn.Module, frozen: Sequence[nn.Parameter]) -> 
         "this method is not attached to its model any more",
     )
     delattr(model, MODULE_NAME)
+    thaw(frozen)
+
+
+def thaw(frozen: Sequence[nn.Parameter]) -> None:
+    """Give back the gradients that `freeze` took."""
     for parameter in frozen:
         parameter.requires_grad_(True)
+
+
+def check_model(model: nn.Module) -> None:
+    """Raise ValueError unless a model is a bare backbone that this project knows, with its head."""
+    if isinstance(model, nn.Module):
+        check_free(model)
+    check(
+        isinstance(model, PreTrainedModel) and model.can_generate(),
+        f"{type(model).__name__} is no causal language model of transformers; load one with "
+        "AutoModelForCausalLM.from_pretrained",
+    )
+    backbone_of(model.config)
+    check(
+        model.dtype.itemsize >= torch.float32.itemsize,
+        f"this model computes in {model.dtype}, what is trained in torch.float32; load it with "
+        "dtype=torch.float32 (train.precision=bf16 multiplies in bf16 all the same)",
+    )
+
+
+def check_seed(seed: int) -> None:
+    """Raise ValueError unless torch can draw from a seed."""
+    check(
+        isinstance(seed, int) and -(2**63) <= seed < 2**64,
+        f"the seed is {seed!r}; it must be a whole number of at most 64 bits",
+    )
 
 
 def check_free(model: nn.Module) -> None:
@@ -236,7 +265,11 @@ def _register(hook: Hook) -> list:
 
 
 def generator(seed: int) -> torch.Generator:
-    """A CPU generator: the same draws on every device, whatever else the program draws."""
+    """A CPU generator: the same draws on every device, whatever else the program draws.
+
+    Raises ValueError for what is no seed.
+    """
+    check_seed(seed)
     return torch.Generator().manual_seed(seed)
 
 

@@ -54,11 +54,12 @@ def norm_sizes(shape) -> dict[str, int]:
 def n_parameters(shape) -> int:
     """Embeddings + per block (attention 4d^2 + 4d, MLP 2dh + d + h, two LayerNorms 4d) + 2d.
 
-    The head is the table of token embeddings and counts once.
+    The head is the table of token embeddings and counts once, unless it is one of its own.
     """
     d, inner = shape.n_embd, _inner_width(shape)
     block = (4 * d * d + 4 * d) + (2 * d * inner + d + inner) + 4 * d
-    return (shape.vocab_size + shape.n_positions) * d + shape.n_layer * block + 2 * d
+    tables = (1 if shape.tie_word_embeddings else 2) * shape.vocab_size
+    return (tables + shape.n_positions) * d + shape.n_layer * block + 2 * d
 
 
 def n_biases(shape) -> int:

@@ -117,6 +117,7 @@ def beam_search(
     `max_new_tokens`, an id outside the vocabulary, or a model in training mode; and, during it,
     where no hypothesis has a finite score.
     """
+    model = without_peft(model)
     check_prompts(model, prompts, config)
     by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
     found: list[list[int]] = [[] for _ in prompts]
@@ -143,6 +144,21 @@ def beam_search(
         if on_progress is not None:
             on_progress(start + len(chosen), len(prompts))
     return found
+
+
+def without_peft(model: PreTrainedModel) -> PreTrainedModel:
+    """The model of transformers inside one of peft's, whose layers stay at work in it.
+
+    Raises ValueError for a method of peft's that works outside of it.
+    """
+    if not hasattr(model, "get_base_model"):
+        return model
+    if model.active_peft_config.is_prompt_learning:
+        raise ValueError(
+            f"beam_search cannot see what peft's {model.active_peft_config.peft_type.value} puts "
+            "before the input; use model.generate, or this project's method of that name"
+        )
+    return model.get_base_model()
 
 
 def check_prompts(model: PreTrainedModel, prompts: list[list[int]], config: BeamConfig) -> None:

@@ -33,8 +33,12 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, nn.Modu
         for name, module in model.named_modules()
         if isinstance(module, nn.ModuleList) and len({type(block) for block in module}) == 1
     }
+    known = ", ".join(f"{name} ({len(module)})" for name, module in lists.items()) or "none"
     if path is not None:
-        check(path in lists, f"{type(model).__name__} has no list of equal modules {path!r}")
+        check(
+            path in lists,
+            f"{type(model).__name__} has no list of equal modules {path!r}; it has: {known}",
+        )
         return path, lists[path]
     fitting = {name: module for name, module in lists.items() if len(module) == count}
     if model.config.is_encoder_decoder:
@@ -45,7 +49,6 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, nn.Modu
         for name, module in fitting.items()
         if not any(name.startswith(other + ".") for other in fitting)
     }
-    known = ", ".join(f"{name} ({len(module)})" for name, module in lists.items()) or "none"
     check(
         len(fitting) == 1,
         f"{type(model).__name__} has {len(fitting)} lists of {count} equal blocks, and one is "

@@ -14,6 +14,21 @@ PLACE = "around_blocks"  # the layer's name in the module that holds the list of
 CONTAINER = "solo_connections"  # peft finds by this prefix what belongs to the method
 
 
+def names_of_rows(names: Sequence[str], repeats: int, batch: int) -> list[str]:
+    """The adapter of each row; generate() repeats each example `repeats` times for its beams.
+
+    Raises ValueError where there are not as many names as examples.
+    """
+    rows = list(names)
+    if len(rows) * repeats == batch:
+        rows = [name for name in rows for _ in range(repeats)]
+    check(
+        len(rows) == batch,
+        f"adapter_names has {len(rows)} names for a batch of {batch}; give one for each",
+    )
+    return rows
+
+
 class SoloLayer(nn.Module, BaseTunerLayer):
     """Every adapter's connections, beside the list of blocks that they go around.
 
@@ -100,13 +115,7 @@ class SoloLayer(nn.Module, BaseTunerLayer):
             return []
         if self.adapter_names is None:
             return [(name, None) for name in self.active_adapters if name in self.solo_connections]
-        names = list(self.adapter_names)
-        if len(names) * self.repeats == batch:  # generate() repeats each example for its beams
-            names = [name for name in names for _ in range(self.repeats)]
-        check(
-            len(names) == batch,
-            f"adapter_names has {len(names)} names for a batch of {batch}; give one for each",
-        )
+        names = names_of_rows(self.adapter_names, self.repeats, batch)
         rows = {name: [i for i, of in enumerate(names) if of == name] for name in names}
         rows.pop("__base__", None)
         return [(name, torch.tensor(of, device=device)) for name, of in rows.items()]

@@ -1,6 +1,7 @@
 """Solo Connection as a method of peft: what get_peft_model puts around a model."""
 
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import torch
 from accelerate import init_empty_weights
@@ -8,12 +9,13 @@ from peft import PeftConfig
 from peft.tuners.tuners_utils import BaseTuner
 from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
+from transformers import GenerationConfig
 
 from solo.adapters.base import MODULE_NAME, check
 from solo.adapters.solo import SoloConnections, connections
 from solo.peft.blocks import find_blocks, text_config
 from solo.peft.config import SoloConfig
-from solo.peft.layer import CONTAINER, NO_MERGE, PLACE, SoloLayer
+from solo.peft.layer import CONTAINER, NO_MERGE, PLACE, SoloLayer, names_of_rows
 from solo.tensors import check_names_and_shapes, tensors_sha256
 
 
@@ -93,18 +95,29 @@ class SoloModel(BaseTuner):
         check(not self.training, "adapter_names is for inference; call model.eval() first")
         unknown = sorted(set(adapter_names) - set(self.peft_config) - {"__base__"})
         check(not unknown, f"adapter_names has unknown adapters: {', '.join(unknown)}")
-        layers = self._layers()
+        names, repeats, layers = tuple(adapter_names), self._repeats(args, kwargs), self._layers()
+        # those of modules_to_save
+        saved = [m for m in self.model.modules() if isinstance(m, AuxiliaryTrainingWrapper)]
+        for module in saved:
+            check_mixable(module)
+        name_rows = partial(_name_rows, names, repeats)
+        handles = [m.register_forward_pre_hook(name_rows, with_kwargs=True) for m in saved]
         for layer in layers:
-            layer.adapter_names, layer.repeats = tuple(adapter_names), self._repeats(kwargs)
+            layer.adapter_names, layer.repeats = names, repeats
         try:
             yield
         finally:
             for layer in layers:
                 layer.adapter_names = None
+            for handle in handles:
+                handle.remove()
 
-    def _repeats(self, kwargs: dict) -> int:
+    def _repeats(self, args: tuple, kwargs: dict) -> int:
         """How often generate() repeats each example."""
-        config = kwargs.get("generation_config") or getattr(self.model, "generation_config", None)
+        given = [
+            value for value in (*args, *kwargs.values()) if isinstance(value, GenerationConfig)
+        ]
+        config = given[0] if given else getattr(self.model, "generation_config", None)
         names = ("num_beams", "num_return_sequences")
         return max(kwargs.get(name) or getattr(config, name, None) or 1 for name in names)
 
@@ -177,6 +190,24 @@ def prepared(model: nn.Module, config: SoloConfig) -> tuple[SoloConfig, SoloConn
     drawn = tensors_sha256({name: b for name, b in made.named_buffers() if name not in saved})
     config.check_drawn(drawn)
     return config.attached(backbone | {"drawn_sha256": drawn}), made
+
+
+def check_mixable(module: AuxiliaryTrainingWrapper) -> None:
+    """Raise ValueError for what peft cannot take apart by rows."""
+    layer = module.original_module
+    check(
+        isinstance(layer, nn.Linear | nn.Embedding),
+        f"adapter_names cannot mix what modules_to_save keeps of a {type(layer).__name__}, only of "
+        "Linear and Embedding; give each adapter a batch of its own",
+    )
+
+
+def _name_rows(names, repeats: int, module: AuxiliaryTrainingWrapper, args, kwargs):
+    """Before a saved module: which adapter's form of it each row of the batch goes through."""
+    rows = names_of_rows(names, repeats, len(args[0]))
+    known = module._adapters
+    kwargs["adapter_names"] = [name if name in known else "__base__" for name in rows]
+    return args, kwargs
 
 
 def check_name(adapter: str, path: str, connections: SoloConnections) -> None:

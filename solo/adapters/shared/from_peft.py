@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from solo.adapters.base import MODULE_NAME, Method, check_free, freeze, leave
+from solo.adapters.base import MODULE_NAME, Method, check_free, freeze, leave, thaw
 from solo.adapters.shared.layers import check_low_rank, count_low_rank
 from solo.adapters.shared.targets import ProjectionTargets, check_has, target_shape
 from solo.backbones import backbone_of, matrix_of
@@ -66,7 +66,13 @@ class PeftMethod(Method):
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of layers that it handles
             torch.default_generator.manual_seed(seed)
-            tuner = tuner_class(model.cpu(), peft_config, ADAPTER)
+            try:
+                tuner = tuner_class(model.cpu(), peft_config, ADAPTER)
+            except BaseException:  # an interruption too: half of the layers are peft's by then
+                self._put_back(model, layers)
+                thaw(self.frozen)
+                model.to(device).train(training)
+                raise
         self.mark = nn.Module()  # peft's layers sit where the originals were
         model.add_module(MODULE_NAME, self.mark)
         model.to(device).train(training)
@@ -118,15 +124,21 @@ class PeftMethod(Method):
 
     def detach(self) -> None:
         leave(self.model, self.mark, self.frozen)
-        for name, layer in self.originals.items():
-            parent, _, child = name.rpartition(".")
-            setattr(self.model.get_submodule(parent), child, layer)
-        del self.model.peft_config
-        with torch.no_grad():
-            for parameter, values in self.copies.items():
-                parameter.copy_(values)
+        self._put_back(self.model, self.originals)
         for layer in self.originals.values():
             layer.train(self.model.training)
+
+    @torch.no_grad()
+    def _put_back(self, model: nn.Module, layers: dict[str, nn.Module]) -> None:
+        """The model's own layers, by name, and its weights, instead of what peft made of them."""
+        for name, layer in layers.items():
+            parent, _, child = name.rpartition(".")
+            if name and getattr(model.get_submodule(parent), child) is not layer:
+                setattr(model.get_submodule(parent), child, layer)
+        if hasattr(model, "peft_config"):
+            del model.peft_config
+        for parameter, values in self.copies.items():
+            parameter.copy_(values)
 
     @torch.no_grad()
     def merge(self) -> None:

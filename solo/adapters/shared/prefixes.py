@@ -79,7 +79,8 @@ def _attention(layer, query: Tensor, key: Tensor, value: Tensor, attention_mask,
     attention_mask (B, 1, queries, keys): True where a query sees a key, or numbers that are added
     to its score, 0 for such a key. All see the prefix.
     """
-    states = layer.prefix()
+    # Another model may share this one's configuration, and with it this attention.
+    states = layer.prefix() if hasattr(layer, "prefix") else None
     if states is not None:
         shape = (key.shape[1], key.shape[3])
         prefix = [

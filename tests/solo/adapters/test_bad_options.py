@@ -201,3 +201,33 @@ def test_a_model_that_a_method_cannot_work_in_is_refused(model):
         peft.get_peft_model(model, SoloConfig(r=2))
     attached.detach()
     copy.deepcopy(model)
+
+
+@pytest.mark.parametrize("name", ["solo", "lora", "prefix", "prompt", "pissa", "full"])
+def test_what_is_no_backbone_is_refused_and_left_alone(model, name):
+    method, config = make_config({"name": name})
+    for other in (model.transformer, torch.nn.Linear(2, 2), None):
+        with pytest.raises(ValueError, match="is no causal language model of transformers; load"):
+            method.attach(other, config, 1)
+    for seed in (None, "1", 2**70):
+        with pytest.raises(ValueError, match="the seed is .*; it must be a whole number"):
+            method.attach(model, config, seed)
+    assert all(p.requires_grad for p in model.parameters())
+    method.attach(model, config, 1)
+
+
+def test_an_attachment_that_fails_leaves_the_model_as_it_was(model, ids):
+    """PiSSA takes the weights apart, which NaN ends when peft has put in its first layers."""
+    with torch.no_grad():
+        model.transformer.h[1].attn.c_attn.weight[0, 0] = float("nan")
+    before = [p.clone() for p in model.parameters()]
+    names = [name for name, _ in model.named_modules()]
+    method, config = make_config({"name": "pissa"})
+    with pytest.raises(RuntimeError, match="svd"):
+        method.attach(model, config, 1)
+    assert [name for name, _ in model.named_modules()] == names
+    assert all(p.requires_grad for p in model.parameters())
+    for parameter, value in zip(model.parameters(), before, strict=True):
+        assert torch.equal(parameter.nan_to_num(), value.nan_to_num())
+    method, config = make_config({"name": "lora"})
+    method.attach(model, config, 1)

@@ -5,6 +5,7 @@ import copy
 import peft
 import pytest
 import torch
+from transformers import GPT2LMHeadModel
 
 from solo.adapters import make_config
 from solo.decoding.rules import BeamConfig, beam_search
@@ -116,3 +117,10 @@ def test_a_prompt_refuses_gradient_checkpointing(model, ids):
     model.activation_checkpointing_enable()
     with pytest.raises(ValueError, match="call model.activation_checkpointing_disable()"):
         model.train()(ids)
+
+
+def test_another_model_with_the_same_configuration_object_stays_without(model, ids):
+    other = GPT2LMHeadModel(model.config).eval()
+    wanted = other(ids).logits
+    attach(model, "prefix", length=4)
+    torch.testing.assert_close(other(ids).logits, wanted)

@@ -60,8 +60,10 @@ def test_parts_of_gpt2_are_where_they_are_said_to_be(ids):
         torch.testing.assert_close(head_of(model)(x), model(ids).logits, rtol=1e-5, atol=1e-5)
 
 
-def test_sizes_of_gpt2_are_those_of_a_model():
-    model = GPT2LMHeadModel(WIDE)
+@pytest.mark.parametrize("tied", [True, False])
+def test_sizes_of_gpt2_are_those_of_a_model(tied):
+    shape = GPT2Config(**WIDE.to_diff_dict() | {"tie_word_embeddings": tied})
+    model = GPT2LMHeadModel(shape)
     for block in blocks_of(model):
         for name in gpt2.PROJECTIONS:
             linear = projection_of(model, block, name)
@@ -69,7 +71,7 @@ def test_sizes_of_gpt2_are_those_of_a_model():
             assert matrix_of(linear).shape == gpt2.projection_shape(WIDE, name)
             assert linear.bias.shape == matrix_of(linear).shape[1:]
     parameters = dict(model.named_parameters())
-    assert gpt2.n_parameters(WIDE) == sum(p.numel() for p in parameters.values())
+    assert gpt2.n_parameters(shape) == sum(p.numel() for p in parameters.values())
     biases = [p.numel() for name, p in parameters.items() if name.endswith("bias")]
     assert gpt2.n_biases(WIDE) == sum(biases)
 

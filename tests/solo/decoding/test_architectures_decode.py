@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from peft import PromptTuningConfig, get_peft_model
 
 from solo.adapters import make_config
 from solo.decoding.rules import BeamConfig, beam_search
+from solo.peft import SoloConfig
 from tests.architectures import ARCHITECTURES, make_backbone
 from tests.solo.decoding.reference_beam import reference_beam_search
 from tests.solo.decoding.test_decode import random_prompts
@@ -16,6 +18,23 @@ every_architecture = pytest.mark.parametrize("architecture", ARCHITECTURES)
 def tiny(architecture: str, seed: int):
     """In float64, so that ties do not depend on rounding."""
     return make_backbone(architecture, seed, torch.float64, vocab_size=VOCAB)
+
+
+@every_architecture
+def test_a_model_of_pefts_is_searched_as_the_one_inside(architecture):
+    model = tiny(architecture, 5)
+    model = get_peft_model(model, SoloConfig(r=4, lambda_init=0.5)).eval()
+    prompts, config = random_prompts(1, VOCAB, count=3), BeamConfig(3, max_new_tokens=6)
+    assert beam_search(model, prompts, config, ()) == [
+        reference_beam_search(model, p, 3, 0.8, 4, 6, ()) for p in prompts
+    ]
+
+
+def test_what_peft_puts_before_the_input_is_refused():
+    config = PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")
+    model = get_peft_model(tiny("gpt2", 5), config).eval()
+    with pytest.raises(ValueError, match="peft's PROMPT_TUNING puts before the input; use model"):
+        beam_search(model, [[3]], BeamConfig(3, max_new_tokens=6), ())
 
 
 @every_architecture

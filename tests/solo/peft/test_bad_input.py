@@ -75,7 +75,9 @@ def test_a_model_with_two_lists_needs_the_name(model, ids):
         model, SoloConfig(), "has 2 lists of 6 equal blocks, and one is needed; .*name the list"
     )
     refused(
-        model, SoloConfig(blocks="transformer.x"), "has no list of equal modules 'transformer.x'"
+        model,
+        SoloConfig(blocks="transformer.x"),
+        "has no list of equal modules 'transformer.x'; it has: transformer.h ",
     )
     named = get_peft_model(model, SoloConfig(**SMALL, blocks="transformer.h")).eval()
     expected = get_peft_model(make_model(), SoloConfig(**SMALL)).eval()(ids).logits

@@ -20,7 +20,12 @@ from peft import (
 )
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, BertConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    GenerationConfig,
+)
 
 from solo.peft import SoloConfig
 from tests.conftest import make_model
@@ -220,6 +225,43 @@ def test_one_batch_with_several_adapters(two, ids):
     assert torch.equal(two(ids).logits, two(ids, adapter_names=["default"] * 3).logits)
 
 
+def test_one_batch_with_saved_modules_of_several_adapters(model, ids):
+    """Each row goes through its own adapter's modules_to_save, not through the active one's."""
+    saving = {"modules_to_save": ["lm_head"]}
+    mixed = get_peft_model(model, SoloConfig(**SMALL, **saving))
+    mixed.add_adapter("other", SoloConfig(**OTHER, **saving))
+    mixed.add_adapter("without", SoloConfig(**OTHER))
+    with torch.no_grad():
+        for name, parameter in mixed.named_parameters():
+            if "modules_to_save" in name:
+                parameter.normal_()
+    mixed.eval()
+    names = ["other", "__base__", "without"]
+    alone = []
+    for i, name in enumerate(names):
+        if name == "__base__":
+            with mixed.disable_adapter():
+                alone.append(mixed(ids).logits[i])
+        else:
+            mixed.set_adapter(name)
+            alone.append(mixed(ids).logits[i])
+    for active in ("without", "default"):
+        mixed.set_adapter(active)
+        torch.testing.assert_close(mixed(ids, adapter_names=names).logits, torch.stack(alone))
+    options = {"num_beams": 2, "max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
+    texts = mixed.generate(input_ids=ids, adapter_names=names, **options)
+    mixed.set_adapter("other")
+    assert torch.equal(texts[0], mixed.generate(input_ids=ids, **options)[0])
+
+
+def test_saved_modules_that_cannot_be_mixed_are_refused(model, ids):
+    mixed = get_peft_model(model, SoloConfig(**SMALL, modules_to_save=["ln_f"])).eval()
+    wanted = mixed(ids).logits
+    with pytest.raises(ValueError, match="cannot mix what modules_to_save keeps of a LayerNorm"):
+        mixed(ids, adapter_names=["default"] * 3)
+    assert torch.equal(mixed(ids).logits, wanted)  # nothing of it stays
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -249,6 +291,9 @@ def test_beams_of_the_generation_config_count_too(two, ids):
     names, mask = ["other", "default", "default"], torch.ones_like(ids)
     mixed = two.generate(input_ids=ids, attention_mask=mask, adapter_names=names)
     assert torch.equal(mixed[1:], two.generate(input_ids=ids, attention_mask=mask)[1:])
+    config = GenerationConfig(num_beams=3, max_new_tokens=4, min_new_tokens=4)
+    mixed = two.generate(ids, config, attention_mask=mask, adapter_names=names)
+    assert torch.equal(mixed[1:], two.generate(ids, config, attention_mask=mask)[1:])
 
 
 @pytest.mark.parametrize(

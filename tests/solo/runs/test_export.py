@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from peft import PeftConfig, PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 import solo
 from solo.adapters import METHODS, make_config
@@ -196,10 +196,46 @@ def test_what_is_no_model_is_refused_in_one_line(config, tmp_path, monkeypatch):
     run = trained(config, "solo", {"rank": 4})
     out = export.export_run(run, tmp_path / "out", None)
     make_model(n_layer=7).save_pretrained(tmp_path / "other")
-    with pytest.raises(ValueError, match="its backbone .*nobase.* is not at hand; backbone=DIR"):
+    with pytest.raises(ValueError, match="its backbone .*nobase.* is not at hand or not the one "):
         solo.load(out, backbone=str(tmp_path / "nobase"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty holds neither a run nor an adapter nor a model"):
         solo.load(tmp_path / "empty")
     with pytest.raises(ValueError, match="with num_blocks=6, and this one has 7; load the"):
         solo.load(out, backbone=str(tmp_path / "other"))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "width", "text"),
+    [
+        (2, 16, "has an unexpected tensor '.*h.2.attn.c_attn.lora_A.weight'"),
+        (9, 16, "lacks tensor '.*h.6.attn.c_attn.lora_A.weight'"),
+        (6, 32, "size mismatch"),
+    ],
+)
+def test_an_adapter_of_pefts_on_another_backbone_is_refused(tmp_path, blocks, width, text):
+    """peft drops what has no place in the model and leaves at random what the file has not."""
+    out, lora = tmp_path / "out", LoraConfig(target_modules=["c_attn"], task_type="CAUSAL_LM")
+    get_peft_model(make_model(vocab_size=400), lora).save_pretrained(out)
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=400, n_layer=blocks, n_embd=width, n_head=2, n_positions=64)
+    ).save_pretrained(tmp_path / "other")
+    with pytest.raises(ValueError, match=f"not the one it was made for.*{text}") as error:
+        solo.load(out, backbone=str(tmp_path / "other"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_export_is_refused_in_one_line(config, tmp_path):
+    out = export.export_run(trained(config, "lora", {"rank": 2}), tmp_path / "out", None)
+    path = out / "adapter_config.json"
+    for damage in ({"peft_type": "FOO"}, {"peft_type": "LORA", "r": "x"}):
+        path.write_text(json.dumps(damage | {"base_model_name_or_path": config.model.path}))
+        with pytest.raises(ValueError, match="out cannot be loaded") as error:
+            solo.load(out)
+        assert "\n" not in str(error.value)
+    (out / "adapter_model.safetensors").unlink()
+    with pytest.raises(ValueError, match="no adapter_model.safetensors with its weights"):
+        solo.load(out)
+    make_model().save_pretrained(tmp_path / "whole")
+    with pytest.raises(ValueError, match="whole holds no adapter; leave backbone out"):
+        solo.load(tmp_path / "whole", backbone=config.model.path)
