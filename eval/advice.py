@@ -1,6 +1,6 @@
 """What the scorer tells beside scores and errors: a better file, and figures that mislead."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 FEW = 4  # words; BLEU counts sequences of four, of which a shorter text has none
@@ -32,10 +32,12 @@ def other_references(hypotheses: Sequence[str], references: Iterable[str], path:
     return f": they are spelt as {ours}, the references' as {theirs}; score with --refs {file}"
 
 
-def short_outputs(path: Path, texts: Sequence[str]) -> list[str]:
-    """A note if most of the outputs have fewer words than BLEU's longest sequences."""
+def odd_scores(path: Path, texts: Sequence[str], scores: Mapping[str, float]) -> list[str]:
+    """A note if most of the outputs have fewer words than BLEU's longest sequences, or if enough
+    have for a score that cannot be."""
     short = sum(len(text.split()) < FEW for text in texts)
-    if 2 * short <= len(texts):
+    possible = scores.get("BLEU", 0) <= 1 and scores.get("NIST", 0) >= 0
+    if 2 * short <= len(texts) and possible:
         return []
     return [
         f"{path}: {short:,} of {len(texts):,} outputs have under four words; BLEU and NIST of such "

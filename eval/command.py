@@ -1,5 +1,6 @@
 """What the command lines of the scorer share: whatever comes, a user sees one line of it."""
 
+import argparse
 import functools
 import os
 import sys
@@ -20,6 +21,9 @@ def command(main: Main) -> Main:
     @functools.wraps(main)
     def started(argv: Sequence[str] | None = None) -> int:
         try:
+            for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a sign shows its number
+                if hasattr(stream, "reconfigure"):
+                    stream.reconfigure(errors="backslashreplace")
             code = main(argv)
             sys.stdout.flush()
             return code
@@ -38,6 +42,24 @@ def command(main: Main) -> Main:
         return 2
 
     return started
+
+
+class Parser(argparse.ArgumentParser):
+    """A wrong argument is one line, as every other error."""
+
+    def error(self, message: str):
+        raise ValueError(f"{message}; see {self.prog} --help")
+
+
+def at_least(low: int) -> Callable[[str], int]:
+    """argparse's type of a whole number with a lowest value."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or int(text) < low:
+            raise argparse.ArgumentTypeError(f"{text} is no whole number of at least {low}")
+        return int(text)
+
+    return number
 
 
 def program(module: str) -> str:

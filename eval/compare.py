@@ -11,7 +11,9 @@ difference has the other sign or is 0.
 import argparse
 import json
 import sys
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +22,11 @@ import numpy as np
 from solo.files import check_output, write_output
 
 from . import records
-from .command import command, ending, program
+from .command import Parser, at_least, command, ending, program
 from .formats import read_hypotheses
 from .metrics import ALL
 from .metrics.statistics import Statistics, read, save, scores, usable
+from .readers import loose_key
 from .records import CONFIG, ENVIRONMENT, STATISTICS
 from .score import score_files
 
@@ -33,11 +36,15 @@ _AT_ONCE = 1000  # samples scored together: their weights take 5 MB
 
 @dataclass(frozen=True)
 class Outputs:
-    """A system's segment statistics and the MRs that they belong to, in the same order."""
+    """A system's segment statistics and the MRs that they belong to, in the same order.
+
+    references: sha256 of what it was scored against, None where that is not known.
+    """
 
     name: str
     statistics: Statistics
     sources: list[str]
+    references: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,17 +61,20 @@ class Difference:
 def outputs(run: Path, references: Path | None = None) -> Outputs:
     """Statistics of a run, packed or not, or of a file of hypotheses if `references` are given.
 
-    A run's references are those of its configuration. The statistics of a run directory are written
-    beside its predictions and read from there the next time, if neither file has changed.
+    A run's references are those of its configuration. The statistics of a run directory by them are
+    written beside its predictions, where that is possible, and read from there the next time, if
+    neither file has changed.
     Raises FileNotFoundError or ValueError, and what scoring raises.
     """
     run = decoding_of(run)
     is_run = run.is_dir() or records.is_packed(run)
+    if references is not None and run.is_file() and not records.holds_run(run):
+        is_run = False  # hypotheses as JSON
     predictions = records.predictions_of(run) if is_run else run
     if not predictions.is_file():
         raise FileNotFoundError(f"{predictions} does not exist; decode this run first")
-    if references is None:
-        references = references_of(run)
+    own = references is None
+    references = references_of(run) if own else references
     if not references.exists():
         raise FileNotFoundError(f"{references} does not exist; run `make data`, or set --refs")
     sums = [records.sha256(path) for path in (predictions, references)]
@@ -73,9 +83,10 @@ def outputs(run: Path, references: Path | None = None) -> Outputs:
     if scored is None:
         (result,) = score_files(references, [predictions])
         scored = result.statistics, result.sources
-        if run.is_dir():
-            save(run / STATISTICS, *scored, inputs)
-    return Outputs(str(run), *scored)
+        if run.is_dir() and own:
+            with suppress(OSError):  # it is there to save time
+                save(run / STATISTICS, *scored, inputs)
+    return Outputs(str(run), *scored, inputs["references"])
 
 
 def decoding_of(run: Path) -> Path:
@@ -116,7 +127,7 @@ def kept(run: Path) -> Outputs | None:
     predictions = inputs.pop(records.PREDICTIONS)
     [references] = inputs.values()
     scored = _read_statistics(run, {"predictions": predictions, "references": references})
-    return Outputs(run.name, *scored) if scored else None
+    return Outputs(run.name, *scored, references) if scored else None
 
 
 def _read_statistics(run: Path, inputs: dict[str, str]) -> tuple[Statistics, list[str]] | None:
@@ -131,17 +142,37 @@ def _read_statistics(run: Path, inputs: dict[str, str]) -> tuple[Statistics, lis
 
 
 def in_order(a: Outputs, b: Outputs) -> Statistics:
-    """b's statistics in the order of a's MRs. Raises ValueError if the MRs are not the same."""
-    if a.sources == b.sources:
-        return b.statistics
-    where = {source: i for i, source in enumerate(b.sources)}
-    if len(where) != len(b.sources) or sorted(a.sources) != sorted(b.sources):
+    """b's statistics in the order of a's MRs, as `places` pairs them.
+
+    Raises ValueError if the MRs are not the same, or were scored against different references.
+    """
+    if None not in (a.references, b.references) and a.references != b.references:
+        raise ValueError(
+            f"{a.name} and {b.name} were scored against different references "
+            f"({a.references[:12]} and {b.references[:12]}); name those of both with --refs"
+        )
+    order = places(a, b)
+    return {name: rows[order] for name, rows in b.statistics.items()}
+
+
+def places(a: Outputs, b: Outputs) -> list[int]:
+    """For each of a's MRs its place among b's; the first of equal ones goes to the first.
+
+    As in scoring, quotes and repeated spaces do not count. Raises ValueError if the MRs are not
+    the same.
+    """
+    ours, theirs = ([loose_key(source) for source in of.sources] for of in (a, b))
+    if ours == theirs:
+        return list(range(len(ours)))
+    if sorted(ours) != sorted(theirs):
         raise ValueError(
             f"{a.name} and {b.name} have outputs for other MRs ({len(a.sources)} and "
             f"{len(b.sources)}); compare runs on the same test set"
         )
-    order = [where[source] for source in a.sources]
-    return {name: rows[order] for name, rows in b.statistics.items()}
+    where: dict[str, deque[int]] = defaultdict(deque)
+    for i, source in enumerate(theirs):
+        where[source].append(i)
+    return [where[source].popleft() for source in ours]
 
 
 def draws(size: int, samples: int, seed: int) -> Iterator[np.ndarray]:
@@ -204,7 +235,7 @@ def markdown(differences: dict[str, Difference], names: Sequence[str] = ("A", "B
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after an error."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("compare"),
         description=__doc__.replace("python -m eval.compare", program("compare")),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -212,8 +243,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("a", type=Path, help="run directory, packed run, or file of hypotheses")
     parser.add_argument("b", type=Path, help="the other one")
     parser.add_argument("--refs", type=Path, help="references (default: those of each run)")
-    parser.add_argument("--samples", type=int, default=SAMPLES, help=f"default: {SAMPLES}")
-    parser.add_argument("--seed", type=int, default=SEED, help=f"default: {SEED}")
+    parser.add_argument("--samples", type=at_least(1), default=SAMPLES, help=f"default: {SAMPLES}")
+    parser.add_argument("--seed", type=at_least(0), default=SEED, help=f"default: {SEED}")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers here")
     parser.add_argument("--force", action="store_true", help="let OUT replace any file but inputs")
     options = parser.parse_args(argv)

@@ -161,7 +161,7 @@ def read_references(path: Path, kind: str, notes: list[str]) -> Rows | list[list
         objects = read_objects(path, lines, REFERENCE)
         pairs = list(zip(objects.sources, objects.texts, strict=True))
         if not any(objects.sources):
-            return objects.texts
+            return [[_repaired(text) for text in texts] for texts in objects.texts]
         return Rows(
             [_repaired(source) for source, texts in pairs for _ in texts],
             [_repaired(text) for _, texts in pairs for text in texts],

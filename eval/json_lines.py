@@ -34,7 +34,10 @@ def is_json(path: Path, lines: Sequence[str]) -> bool:
     if Path(path).suffix.lower() in (".jsonl", ".ndjson", ".json"):
         return True
     first = next((line for line in without_mark(list(lines)) if line.strip()), "").strip()
-    return first in ("{", "[", "[{") or isinstance(_parsed(first), dict)
+    value = _parsed(first)
+    if isinstance(value, list):  # one of plain text in brackets would not be JSON, or hold numbers
+        return all(isinstance(each, str | dict | list) for each in value)
+    return first in ("{", "[", "[{") or isinstance(value, dict)
 
 
 def read_objects(path: Path, lines: Sequence[str], names: tuple[str, ...]) -> Objects:
@@ -52,11 +55,23 @@ def read_objects(path: Path, lines: Sequence[str], names: tuple[str, ...]) -> Ob
         if not isinstance(value, dict):
             raise ValueError(f"{place}: this is no JSON object; {example}")
         fields = fields or _fields(place, list(value), names)
-        source, text = (value.get(name, "") if name else "" for name in fields)
+        for name in filter(None, fields):
+            if name not in value:
+                raise ValueError(
+                    f"{place}: it has no {name!r}, which the lines before it have; "
+                    "every line needs the same fields"
+                )
+        source, text = (value[name] if name else "" for name in fields)
         several = text if isinstance(text, list) and names is REFERENCE else [text]
         if not isinstance(source, str) or not several or not all(map(_is_text, several)):
             kinds = "a text or a list of texts" if names is REFERENCE else "a text"
             raise ValueError(f"{place}: {fields[1]!r} must be {kinds}, the MR a text; {example}")
+        for each in (source, *several):
+            if not _is_unicode(each):
+                raise ValueError(
+                    f"{place}: {each!r} holds half of a surrogate pair, which is no character; "
+                    "write the file again with a JSON library that keeps characters whole"
+                )
         found.sources.append(one_line(source).strip())
         found.texts.append([one_line(each).strip() for each in several])
     return found
@@ -71,6 +86,14 @@ def _parsed(line: str):
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fields(place: str, keys: list[str], names: tuple[str, ...]) -> tuple[str | None, str]:

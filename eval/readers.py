@@ -37,7 +37,7 @@ def _group(rows: Rows, consecutive: bool) -> list[tuple[str, list[str]]]:
     return groups
 
 
-def _key(source: str) -> str:
+def loose_key(source: str) -> str:
     return " ".join(source.replace('"', " ").split())
 
 
@@ -48,8 +48,8 @@ def _by_source(
     groups = dict(_group(rows, consecutive=False))
     wanted = list(hypotheses.sources)
     if not groups.keys() >= set(wanted):
-        loose = {_key(source): references for source, references in groups.items()}
-        keys = [_key(source) for source in wanted]
+        loose = {loose_key(source): references for source, references in groups.items()}
+        keys = [loose_key(source) for source in wanted]
         if len(loose) == len(groups) and loose.keys() >= set(keys):
             notes.append("MRs were matched without regard to quotes and repeated spaces")
             groups, wanted = loose, keys
@@ -152,5 +152,5 @@ def _pair(
 
 def _categories(sources: Sequence[str], of_source: dict[str, str]) -> list[str]:
     """The category of each MR, matched as references are."""
-    loose = {_key(source): category for source, category in of_source.items()}
-    return [loose[_key(source)] for source in sources] if of_source else []
+    loose = {loose_key(source): category for source, category in of_source.items()}
+    return [loose[loose_key(source)] for source in sources] if of_source else []

@@ -56,6 +56,14 @@ def is_packed(run: Path) -> bool:
     return Path(run).suffix == ".json"
 
 
+def holds_run(path: Path) -> bool:
+    """Whether a file is a packed run by what it holds."""
+    try:
+        return is_packed(path) and CONFIG in _packed(path)
+    except (OSError, ValueError, TypeError):
+        return False
+
+
 def predictions_of(run: Path) -> Path:
     """The file of predictions of a packed run or of a decoding's directory."""
     return run.with_suffix(".tsv") if is_packed(run) else run / PREDICTIONS

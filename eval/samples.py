@@ -17,7 +17,7 @@ import numpy as np
 from solo.files import check_output, write_output
 
 from . import compare, records
-from .command import command, ending, program
+from .command import Parser, command, ending, program
 from .formats import read_hypotheses
 from .metrics import ALL
 from .metrics.metric import Metric
@@ -50,8 +50,8 @@ def markdown(
     references = references or compare.references_of(a)
     predictions = [records.predictions_of(compare.decoding_of(path)) for path in (a, b)]
     loaded = load(references, predictions)
-    texts = [dict(zip(data.sources, data.hypotheses, strict=True)) for data in loaded]
-    first = dict(zip(loaded[0].sources, loaded[0].references, strict=True))
+    texts = [_ordered(sides[0].sources, data.sources, data.hypotheses) for data in loaded]
+    first = _ordered(sides[0].sources, loaded[0].sources, loaded[0].references)
     statistics = [sides[0].statistics, compare.in_order(*sides)]
     metric = _metric(statistics)
     alone = [
@@ -62,11 +62,10 @@ def markdown(
     note = "; the reference is the first of several" if with_reference else ""
     lines += [f"By {metric.title} x {metric.scale} of each MR{note}.", ""]
     for why, i in chosen(alone[0] - alone[1]):
-        source = sides[0].sources[i]
-        lines += [f"**{why}**: {source}", ""]
-        lines += [f"- reference: {first[source][0]}"] if with_reference else []
-        lines += [f"- A, {alone[0][i]:.1f}: {texts[0][source]}"]
-        lines += [f"- B, {alone[1][i]:.1f}: {texts[1][source]}", ""]
+        lines += [f"**{why}**: {sides[0].sources[i]}", ""]
+        lines += [f"- reference: {first[i][0]}"] if with_reference else []
+        lines += [f"- A, {alone[0][i]:.1f}: {texts[0][i]}"]
+        lines += [f"- B, {alone[1][i]:.1f}: {texts[1][i]}", ""]
     return "\n".join(lines)
 
 
@@ -84,14 +83,14 @@ def side_by_side(decodings: Sequence[tuple[str, Path]], references: Path, count:
     raises.
     """
     loaded = load(references, [records.predictions_of(path) for _, path in decodings])
-    texts = [dict(zip(data.sources, data.hypotheses, strict=True)) for data in loaded]
+    labels = [label for label, _ in decodings]
     sources = loaded[0].sources
+    texts = [_ordered(sources, data.sources, data.hypotheses) for data in loaded]
     lines = []
     for place in range(count):
         i = place * len(sources) // count
         lines += [f"**{sources[i]}**", "", f"- reference: {loaded[0].references[i][0]}"]
-        labels = [label for label, _ in decodings]
-        lines += [f"- {label}: {t[sources[i]]}" for label, t in zip(labels, texts, strict=True)]
+        lines += [f"- {label}: {of_run[i]}" for label, of_run in zip(labels, texts, strict=True)]
         lines.append("")
     return lines
 
@@ -103,17 +102,24 @@ def outputs(decodings: Sequence[tuple[str, Path]], count: int) -> list[str]:
     decodings: (label, decoding) of each run. None where outputs are kept without their MRs.
     """
     read = [read_hypotheses(records.predictions_of(path), []) for _, path in decodings]
-    texts = [dict(zip(of_run.sources, of_run.texts, strict=True)) for of_run in read]
+    labels = [label for label, _ in decodings]
     sources, lines = read[0].sources, []
+    texts = [_ordered(sources, of_run.sources, of_run.texts) for of_run in read]
     if all(DIGEST.fullmatch(source) for source in sources):
         return []
-    for source in sources[:: -(-len(sources) // count)]:
-        lines += [f"**{source}**", "", "| | output | slot errors |", "|---|---|---|"]
-        for (label, _), of_run in zip(decodings, texts, strict=True):
-            cells = label, of_run[source].replace("|", "\\|"), _faults(source, of_run[source])
+    for i in range(0, len(sources), -(-len(sources) // count)):
+        lines += [f"**{sources[i]}**", "", "| | output | slot errors |", "|---|---|---|"]
+        for label, of_run in zip(labels, texts, strict=True):
+            cells = label, of_run[i].replace("|", "\\|"), _faults(sources[i], of_run[i])
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return lines
+
+
+def _ordered(wanted: Sequence[str], sources: Sequence[str], values: Sequence) -> list:
+    """Values of MRs in the order of the wanted ones; an MR may come twice."""
+    sides = (compare.Outputs("A", {}, list(of)) for of in (wanted, sources))
+    return [values[i] for i in compare.places(*sides)]
 
 
 def _faults(source: str, text: str) -> str:
@@ -126,7 +132,7 @@ def _faults(source: str, text: str) -> str:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after an error."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=program("samples"),
         description=__doc__.replace("python -m eval.samples", program("samples")),
         formatter_class=argparse.RawDescriptionHelpFormatter,

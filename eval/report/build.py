@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -61,8 +62,9 @@ def build(material: Material, out: Path) -> Built:
     started, out = time.monotonic(), Path(out)
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / MARKER).is_file())):
         raise ValueError(f"{out} is there already, and no report; name another folder with --out")
-    target = out.with_name(f".tmp.{out.name}")
-    shutil.rmtree(target, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    target = Path(tempfile.mkdtemp(prefix=f".tmp.{out.name}.", dir=out.parent))
+    target.chmod(0o755)  # mkdtemp's is for its owner alone
     try:
         problems = [*material.problems, *_write(material, target)]
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())

@@ -187,7 +187,7 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
     against = table.definition["against"]
     [name] = {row["label"] for row in table.definition["rows"] if row["row"] == against}
     baseline, lines = {}, []
-    for group in groups:
+    for group in reversed(groups):  # the first counts, as in the claims
         if group.kind.row == against and not group.kind.others:
             baseline |= {(run.seed, run.weights, group.kind.epochs): run for run in group.runs}
     for group in groups:

@@ -31,7 +31,7 @@ DEMO = ROOT / "results/demo/kept"  # the demo's runs, packed
 
 def rewritten(text: str, folder: Path = ROOT) -> str:
     """A page of a folder with what it quotes as the runs have it now. Raises ValueError for an
-    unknown mark."""
+    unknown mark, or one without its end."""
 
     def quote(match: re.Match) -> str:
         kind, *words = match[1].split()
@@ -42,6 +42,9 @@ def rewritten(text: str, folder: Path = ROOT) -> str:
         around = "\n" if match[2].startswith("\n") else ""
         return f"<!-- quote: {match[1]} -->{around}{content}{around}<!-- end -->"
 
+    begun, whole = text.count("<!-- quote:"), len(MARK.findall(text))
+    if begun != whole:
+        raise ValueError(f"{begun} quotes begin and {whole} end; each needs its <!-- end -->")
     return MARK.sub(quote, text)
 
 

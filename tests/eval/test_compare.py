@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from eval import samples
 from eval.compare import (
     Outputs,
     compare,
@@ -129,6 +130,57 @@ def test_run_directories(tmp_path, capsys, monkeypatch):
     assert compare(*map(outputs, (tmp_path / "a", tmp_path / "b")), 10)["NIST"].high == 0
 
 
+def make_runs(folder, sides):
+    """Run directories by name, of (MR, output) rows, that name folder/refs.csv."""
+    for name, rows in sides.items():
+        decoding = folder / name / "decode" / "aa"
+        decoding.mkdir(parents=True)
+        table = "".join(f"{mr}\t{text}\n" for mr, text in rows)
+        (decoding / "predictions.tsv").write_text("MR\toutput\n" + table)
+        config = {"evaluate": {"references": str(folder / "refs.csv")}}
+        (folder / name / "config.yaml").write_text(yaml.safe_dump(config))
+    return [folder / name for name in sides]
+
+
+ROWS = [("a", "one two three four"), ("b", "five six seven eight"), ("a", "nine two three ten")]
+REFERENCES = "mr,ref\na,one two three four\nb,five six seven eight\n"
+
+
+def test_an_mr_that_comes_twice_is_paired_in_order(tmp_path, capsys):
+    (tmp_path / "refs.csv").write_text(REFERENCES)
+    a, b = make_runs(tmp_path, {"A": ROWS, "B": [ROWS[1], ('"a" ', ROWS[0][1]), ROWS[2]]})
+    found = compare(outputs(a), outputs(b), 50)
+    assert all(each.a == each.b and each.low == each.high == 0 for each in found.values())
+    assert samples.main([str(a), str(b)]) == 0
+    page = capsys.readouterr().out
+    for mr, text in ROWS:
+        block = f"**: {mr}\n\n- reference: {dict(ROWS[:2])[mr]}\n- A, "
+        assert block in page and page.count(f": {text}\n") >= 2
+
+
+def test_runs_scored_against_different_references_are_not_compared(tmp_path, capsys):
+    (tmp_path / "refs.csv").write_text(REFERENCES)
+    a, b = make_runs(tmp_path, {"A": ROWS[:2], "B": ROWS[:2]})
+    other = tmp_path / "other.csv"
+    other.write_text(REFERENCES.replace("seven", "nine"))
+    (b / "config.yaml").write_text(yaml.safe_dump({"evaluate": {"references": str(other)}}))
+    assert main([str(a), str(b), "--samples", "20"]) == 2
+    assert "were scored against different references (" in capsys.readouterr().err
+    statistics = b / "decode/aa/statistics.json"
+    before = statistics.read_bytes()
+    assert main([str(a), str(b), "--samples", "20", "--refs", str(tmp_path / "refs.csv")]) == 0
+    assert statistics.read_bytes() == before  # a question leaves what evaluation made
+
+
+def test_hypotheses_as_json_are_compared_with_references_given(tmp_path, capsys):
+    (tmp_path / "refs.csv").write_text(REFERENCES)
+    paths = [tmp_path / "x.json", tmp_path / "y.json"]
+    for path in paths:
+        path.write_text("".join(json.dumps({"mr": m, "out": t}) + "\n" for m, t in ROWS[:2]))
+    arguments = [*map(str, paths), "--refs", str(tmp_path / "refs.csv"), "--samples", "20"]
+    assert main(arguments) == 0, capsys.readouterr().err
+
+
 def test_errors(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "h.txt").write_text("a\n")
@@ -136,6 +188,12 @@ def test_errors(tmp_path, capsys):
         ([str(tmp_path / "empty")] * 2, "predictions.tsv does not exist; decode this run first"),
         ([str(tmp_path / "h.txt")] * 2, "h.txt is no run directory; name its references with --re"),
         ([str(tmp_path / "h.txt")] * 2 + ["--refs", "none"], "none does not exist; run `make data"),
+        (
+            ["a", "b", "--samples", "0"],
+            "argument --samples: 0 is no whole number of at least 1;",
+        ),
+        (["a", "b", "--seed", "-1"], "argument --seed: -1 is no whole number of at least 0"),
+        (["a"], "error: the following arguments are required: b; see"),
     ):
         assert main(arguments) == 2
         assert text in capsys.readouterr().err

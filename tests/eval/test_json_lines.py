@@ -81,11 +81,27 @@ def test_the_scores_are_those_of_the_same_table(tmp_path):
         ('{"mr": "a", "output": 3}\n', "line 1: 'output' must be a text, the MR a text; write"),
         ('{"mr": "a", "output": ["x"]}\n', "'output' must be a text"),
         ('{"mr": ["a"], "output": "x"}\n', "must be a text, the MR a text"),
+        ('{"mr": "a", "output": "x"}\n{"mr": "b", "prediction": "y"}\n',
+         "line 2: it has no 'output', which the lines before it have; every line needs"),
+        ('{"mr": "a", "output": "x"}\n{"output": "y"}\n', "line 2: it has no 'mr', which the li"),
+        ('{"mr": "a", "output": "half a \\ud800"}\n', "line 1: .* holds half of a surrogate pair"),
     ],
 )  # fmt: skip
 def test_other_json_is_refused_in_one_line(read, hyps, message):
     with pytest.raises(ValueError, match=message):
         read(REFS, hyps, hyps_name="hyps.json")
+
+
+def test_a_list_on_one_line_is_no_text_whatever_the_file_is_called(read):
+    for text in ('[{"output": "one two"}]\n', '["one two"]\n', "[]\n"):
+        with pytest.raises(ValueError, match="line 1: this is no JSON object; write one object"):
+            read("one two\n", text, "refs.txt", "hyps.txt")
+
+
+def test_without_mrs_references_are_repaired_as_hypotheses_are(read):
+    texts = [json.dumps({"text": text}) + "\n" for text in ("a Łow price", "cafÃ© Brazil")]
+    data = read("".join(texts), "".join(texts), "refs.jsonl", "hyps.jsonl")
+    assert data.hypotheses == [of for [of] in data.references] == ["a £ow price", "café Brazil"]
 
 
 def test_text_that_begins_with_a_brace_is_text(read):
@@ -141,3 +157,12 @@ def test_a_note_where_most_outputs_have_under_four_words(tmp_path):
         notes.append([n for n in result.scores["details"]["notes"] if "under four words" in n])
     assert len(notes[0]) == 1 and notes[1] == []
     assert "2 of 3 outputs have under four words; BLEU and NIST of such are odd" in notes[0][0]
+
+
+def test_a_note_where_a_score_cannot_be_whatever_the_share_of_short_outputs(tmp_path):
+    """By the official rule a text of fewer than four words takes away from BLEU's totals."""
+    (tmp_path / "refs.txt").write_text("one two three four\none\n")
+    (tmp_path / "h.txt").write_text("one two three four\none\n")
+    [result] = score_files(tmp_path / "refs.txt", [tmp_path / "h.txt"])
+    notes = result.scores["details"]["notes"]
+    assert result.scores["BLEU"] > 1 and any("1 of 2 outputs have under four" in n for n in notes)

@@ -231,6 +231,8 @@ def test_a_changed_figure_is_put_right_and_an_unknown_quote_is_refused():
     stale = "BLEU <!-- quote: score lora BLEU -->99.9<!-- end -->, and 99.9 of others"
     right = stale.replace("99.9<", f"{study_figures.score('lora', 'BLEU')}<")
     assert quotes.rewritten(stale) == right != stale
+    with pytest.raises(ValueError, match="2 quotes begin and 1 end; each needs its <!-- end -->"):
+        quotes.rewritten("<!-- quote: nothing x --> and more " + stale)
     with pytest.raises(ValueError, match="unknown quote 'nothing x'; known: demo_table, "):
         quotes.rewritten("<!-- quote: nothing x --><!-- end -->")
 
