@@ -5,9 +5,11 @@ scripts/decode.py model.path=DIR adapter=none data.test_path=FILE decode.output=
 A file at OUT.tsv that this program did not write is replaced only with force=true.
 """
 
+import shlex
 import sys
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -15,13 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.command import ending
 from eval.tables.runs import shown
 from solo.cli.command import check_writable, progress_bar
-from solo.cli.compose import config_of, run_of
+from solo.cli.compose import config_of, refuse, run_of
 from solo.cli.entry import command
 from solo.runs import stages
 
 
 @command
 def main(cfg: DictConfig) -> None:
+    refuse(cfg, "mr", "out")
     run = run_of(cfg)
     config = run.config if run else config_of(cfg)
     output = config.decode.output
@@ -35,7 +38,10 @@ def main(cfg: DictConfig) -> None:
             stages.decode_to(Path(output), config, place, report, cfg.force)
     print(output)
     if run and config.decode.output is None:
-        ending([shown(output)], f"python scripts/evaluate.py run={shown(run.directory)}")
+        overrides = HydraConfig.get().overrides.task  # they name the decoding
+        kept = [o for o in overrides if not o.startswith(("run=", "force="))]
+        after = shlex.join(["python", "scripts/evaluate.py", f"run={shown(run.directory)}", *kept])
+        ending([shown(output)], after)
     else:
         references = shown(Path(config.evaluate.references))
         ending([output], f"python -m eval.score --refs {references} --hyps {output}")

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.command import ending
 from eval.metrics import ALL
 from eval.tables.runs import shown
-from solo.cli.compose import run_of
+from solo.cli.compose import refuse, run_of
 from solo.cli.entry import command
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.listing import by_score
@@ -19,6 +19,7 @@ from solo.runs.run import METRICS
 
 @command
 def main(cfg: DictConfig) -> None:
+    refuse(cfg, "mr", "out", "force", "decode.output")
     run = run_of(cfg)
     [scores] = evaluate_runs([run])
     names = [name for name in ALL if name in scores]  # of one scored before, not all of its set

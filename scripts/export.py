@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from solo.cli.compose import run_of
+from solo.cli.compose import refuse, run_of
 from solo.cli.entry import command
 from solo.files import read_json
 from solo.options import check
@@ -23,6 +23,7 @@ from solo.runs.run import METRICS
 @command
 def main(cfg: DictConfig) -> None:
     check(cfg.run is not None and cfg.out is not None, "name both: run=DIR out=DIR")
+    refuse(cfg, "mr", "force", "decode.output")
     run = run_of(cfg)
     scores = run.decoding / METRICS
     print(export_run(run, Path(cfg.out), read_json(scores) if scores.exists() else None))

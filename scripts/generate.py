@@ -12,9 +12,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
 from eval.tables.runs import shown
-from solo.cli.compose import config_of, run_of
+from solo.cli.compose import config_of, refuse, run_of
 from solo.cli.entry import command
 from solo.datasets.e2e_raw import linearise
+from solo.rows import one_line
 from solo.runs import stages
 
 
@@ -22,9 +23,14 @@ from solo.runs import stages
 def main(cfg: DictConfig) -> None:
     if not cfg.mr:
         raise ValueError('no MR given; add mr="name[The Mill], eatType[pub], ..."')
+    refuse(cfg, "out", "force", "decode.output")
     run = run_of(cfg)
     config = run.config if run else config_of(cfg)
-    context = linearise(cfg.mr) if "[" in cfg.mr else cfg.mr
+    of_e2e = config.data.name not in (
+        "own",
+        "webnlg",
+    )  # whose MRs the model reads as they are
+    context = linearise(cfg.mr) if of_e2e and "[" in cfg.mr else one_line(cfg.mr).strip()
     model, tokenizer, _ = stages.load_model(config.model, run.directory if run else None)
     [text] = stages.generate(model, tokenizer, [context], config.decode, lambda *progress: None)
     print(text)

@@ -49,7 +49,9 @@ def main() -> None:
             show_line(f"rests on: {timing.describe(key)}: {rate} ({speed.source})")
         for text in planning.absent(lines):
             show_line(f"absent: {text}")
-        ending([], shlex.join(["python", "scripts/reproduce.py", args.table, *args.overrides]))
+        chosen = ["--rows", args.rows] if args.rows else []
+        command = ["python", "scripts/reproduce.py", args.table, *chosen, *args.overrides]
+        ending([], shlex.join(command))
         for text in damaged:
             say(f"error: {text}")
         sys.exit(1 if damaged else 0)

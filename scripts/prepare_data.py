@@ -11,7 +11,6 @@ Expected of e2e (rows, distinct MRs): train 42,061 and 4,862, valid 4,672 and 54
 and 630. Of e2e_clean: train 33,525 and 12,568, valid 4,299 and 1,484, test 4,693 and 1,847.
 """
 
-import argparse
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.command import ending
 from eval.tables.runs import shown
 from solo.cli.clean import prepare_made
-from solo.cli.command import one_line_errors
+from solo.cli.command import one_line_errors, plain_parser
 from solo.datasets.download import (
     E2E_CLEAN_FILES,
     E2E_FILES,
@@ -56,14 +55,16 @@ def bar_for(name: str, open_bars: ExitStack):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = plain_parser(__doc__)
     parser.add_argument("data", nargs="?", choices=["e2e", "e2e_clean", "demo"], default="e2e")
-    parser.add_argument("--dir", type=Path, help="where to (default: data/e2e or data/demo)")
-    parser.add_argument("--seed", type=int, default=0, help="of the demo data (default: 0)")
+    parser.add_argument("--dir", type=Path, help="where to (default: data/e2e, e2e-clean or demo)")
+    parser.add_argument("--seed", type=int, help="of the demo data (default: 0)")
     parser.add_argument("--make", action="store_true", help="e2e_clean: from E2E's own files")
     args = parser.parse_args()
+    if args.seed is not None and args.data != "demo":
+        parser.error(f"--seed is for the demo data, not for {args.data}")
+    if args.make and args.data != "e2e_clean":
+        parser.error(f"--make is for e2e_clean, not for {args.data}")
     with one_line_errors(), ExitStack() as open_bars:
         if args.data == "e2e":
             directory = prepare_e2e(args.dir, lambda name: bar_for(name, open_bars))
@@ -76,7 +77,7 @@ def main() -> None:
             counts = {name: count_examples(directory / name) for name in E2E_CLEAN_FILES}
         else:
             directory = args.dir or ROOT / "data" / "demo"
-            counts = write_demo_data(directory, seed=args.seed)
+            counts = write_demo_data(directory, seed=args.seed or 0)
     print(f"{directory}: checksums right; rows and distinct MRs per file:")
     for name, (rows, mrs) in counts.items():
         print(f"  {name:24} {rows:7,} {mrs:7,}")

@@ -32,6 +32,7 @@ from solo.cli.listing import by_score
 from solo.cli.rows import compose_rows, own_overrides, row_names, split_launcher, tables_named
 from solo.cli.tables import table_of, tell_left_out
 from solo.cli.terminal import show
+from solo.options import check
 from solo.runs.run import Run
 from solo.runs.runner import run_all
 from solo.runs.together import sharing
@@ -63,6 +64,8 @@ def main() -> None:
         overrides, launcher = split_launcher(in_checkout(args.overrides, sweeping=True))
         tables = tables_named(args.table)
         rows = compose_rows(row_names(tables, args.rows), overrides, own_overrides(tables))
+        folders = list(dict.fromkeys(row.config.runs_dir for row in rows))
+        check(len(folders) == 1, f"runs_dir is {', '.join(folders)}; a table takes one folder")
         if launcher:
             failures = launch(rows, launcher)
         else:
@@ -86,7 +89,7 @@ def main() -> None:
                 made.append(shown(page_of(filled, out_dir)))
                 if drawn:
                     made.append(f"{len(drawn)} pictures in {shown(pictures)}")
-            made.append(f"{len(rows)} runs in {runs_dir}")
+            made.append(f"{len({row.run.directory for row in rows})} runs in {runs_dir}")
             ending(made, by_score(runs_dir, metrics_of(filled)[0].name))
     finally:
         if failures:

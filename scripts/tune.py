@@ -24,7 +24,8 @@ from eval.tables.runs import shown
 from solo.backbones.loading import device
 from solo.cli import tuning
 from solo.cli.command import CONFIGS, RESULTS, one_line_errors, plain_parser, progress_bar, say
-from solo.cli.compose import compose_config, expand, in_checkout
+from solo.cli.compose import check_unread, compose_config, expand, in_checkout
+from solo.cli.schema import OF_ENTRY_POINTS
 from solo.cli.terminal import show_line
 from solo.options import check
 from solo.runs import checkpoint
@@ -38,13 +39,19 @@ TRAIN = "python scripts/tune.py experiment=table1/solo_s"
 
 def sweep(overrides: list[str]) -> list[Run]:
     """The runs of a sweep, all configurations checked."""
-    if not any(override.startswith("train.lr=") for override in overrides):
+    check_unread(overrides, {*OF_ENTRY_POINTS, "decode.output"}, "tune.py trains, and compares")
+    if "train.lr" not in map(_key, overrides):
         of_sweep = yaml.safe_load((CONFIGS / "sweep/lr.yaml").read_text(encoding="utf-8"))
         rates = of_sweep["hydra"]["sweeper"]["params"]["train.lr"]
         overrides = [*overrides, f"train.lr={rates.replace(' ', '')}"]
     runs = [make_run(compose_config(combination)) for combination in expand(overrides)]
-    check(len(runs) > 1, "one rate alone is no sweep; give several: train.lr=1e-3,1e-2")
+    several = len({run.config.train.lr for run in runs}) > 1
+    check(several, "one rate alone is no sweep; give several: train.lr=1e-3,1e-2")
     return sharing(runs) if share_passes() else runs
+
+
+def _key(override: str) -> str:
+    return override.split("=", 1)[0].lstrip("+")
 
 
 def share_passes() -> bool:
@@ -86,8 +93,9 @@ def main() -> None:
             show_line(line)
         after = f"python scripts/runs.py {shown(folder)}"
         if args.overrides:
-            same = [o for o in args.overrides if not o.startswith(("train.lr=", "seed="))]
-            after = shlex.join(["python", "scripts/run.py", *same, f"train.lr={chosen[-1]:g}"])
+            same = [o for o in args.overrides if _key(o) not in ("train.lr", "seed")]
+            if len(expand(same)) == 1:  # each of several settings has a best rate of its own
+                after = shlex.join(["python", "scripts/run.py", *same, f"train.lr={chosen[-1]:g}"])
         ending([f"{len(trained)} trained runs in {shown(folder)}"], after)
     sys.exit(1 if failures else 0)
 

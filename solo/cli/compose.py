@@ -4,7 +4,7 @@ import functools
 import itertools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ READ = {"run", "model.path", "evaluate.references", "pretrain.corpus_dir",
                                       "references_path"))}  # fmt: skip
 WRITTEN = {"out", "output_dir", "runs_dir", "decode.output", "pretrain.output_dir"}
 SWEEP = {"-m", "--multirun"}
+OF_A_RUN = ("data", "decode", "evaluate", "model")  # groups that a command changes in a trained run
 # Variables that configurations read.
 FOLDERS = ("E2E_DATA_DIR", "E2E_CLEAN_DIR", "WEBNLG_DATA_DIR", "CORPUS_DIR")
 WORDS = {  # OmegaConf's names of the kinds
@@ -89,9 +90,15 @@ def config_of(cfg: DictConfig) -> RunConfig:
 
 def config_to_train(cfg: DictConfig) -> RunConfig:
     """The same for a command that trains, which takes neither a run nor an MR (ValueError)."""
-    for option in OF_ENTRY_POINTS:
-        check(not cfg[option], f"{option}={cfg[option]} is for what is trained; leave it out")
+    refuse(cfg, *OF_ENTRY_POINTS, "decode.output")
     return config_of(cfg)
+
+
+def refuse(cfg: DictConfig, *options: str) -> None:
+    """Raise ValueError for an option that is set and that this command would not read."""
+    for option in options:
+        value = OmegaConf.select(cfg, option)
+        check(not value, f"{option}={value} is for another command; leave it out (--help)")
 
 
 def without_entry_options(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,18 +186,56 @@ def run_of(cfg: DictConfig) -> Run | None:
     values, given = to_values(run.config), to_values(config)
     for override in HydraConfig.get().overrides.task:
         key = override.split("=", 1)[0].lstrip("+~")
+        if key in OF_ENTRY_POINTS:
+            continue
         group, _, option = key.partition(".")
         if key in ("model", "seed") or group in ("adapter", "train"):
             raise ValueError(f"{override}: a trained run keeps its {key}; train another run")
-        if group in ("data", "decode", "evaluate", "model") and option:
-            values[group][option.split(".")[0]] = given[group][option.split(".")[0]]
-        elif key in ("data", "decode", "evaluate"):
-            values[key] = given[key]
-        if group == "data":  # the references come with the data
+        check(
+            group in OF_A_RUN,
+            f"{override}: with run=DIR the configuration of that run counts; leave it out",
+        )
+        if option:
+            _override(values, given, group, option)
+            continue
+        values[key] = given[key]
+        if key == "data":  # the references come with the data
             values["evaluate"] = given["evaluate"]
     changed = from_values(values)
     check_memory(changed)
     return open_run(run.directory, changed)
+
+
+def _override(values: dict, given: dict, group: str, option: str) -> None:
+    """Take one option over into a run's values from those given on a command line.
+
+    In a run paths are whole, so a new data.dir moves those below the old one. The references follow
+    the file of the data that they are.
+    """
+    data, evaluate = values["data"], values["evaluate"]
+    before = dict(data)
+    name, _, part = option.partition(".")
+    if part:  # data.sha256.test
+        values[group][name] = {**values[group][name], part: given[group][name][part]}
+        return
+    values[group][name] = given[group][name]
+    if group == "data" and name == "dir":
+        for other in [key for key in data if key.endswith("_path")]:
+            if Path(data[other]).is_relative_to(before["dir"]):
+                inside = Path(data[other]).relative_to(before["dir"])
+                data[other] = str(Path(data["dir"]) / inside)
+    if name == "test_path" and before["references_path"] == before["test_path"]:  # one's own data
+        data["references_path"] = data["test_path"]
+    if group == "data" and evaluate["references"] in before.values():
+        [*_, same] = (key for key in before if before[key] == evaluate["references"])
+        evaluate["references"] = data[same]
+
+
+def check_unread(overrides: Sequence[str], options: Iterable[str], remedy: str) -> None:
+    """Raise ValueError for an override of an option that a command of many runs does not read."""
+    for override in overrides:
+        key = override.split("=", 1)[0].lstrip("+~")
+        check(key not in options, f"{override} does not belong here; {remedy}")
 
 
 def in_one_line(error: BaseException) -> str:
@@ -213,6 +258,12 @@ def in_one_line(error: BaseException) -> str:
         return f"{key[1]} cannot be removed; give it another value"
     if key and (other := re.search(r"Cannot (?:assign|convert) (.*)", text)):
         return f"{key[1]} has a value of the wrong kind: cannot take {other[1]}; see configs/"
+    foreign = re.search(r"(?s)In 'experiment.*Key '(\w+)' not in '(\w+)_schema'", str(error))
+    if foreign:
+        return (
+            f"the options set {foreign[1]!r}, which {foreign[2]} has not; choose an adapter and an "
+            "experiment that go together, or leave one of the two out"
+        )
     choice = re.search(
         r"Could not find '([\w/]+)'\s+Available options in '[\w/]+':(.*?)Config search", text, re.S
     )

@@ -72,7 +72,10 @@ def _is_scored(run: Run, inputs: dict[str, str], references: str, metrics: str) 
 
 def _inputs(run: Run) -> tuple[Path, dict[str, str]]:
     predictions, references = run.decoding / PREDICTIONS, Path(run.config.evaluate.references)
-    for path, remedy in ((predictions, "decode this run first"), (references, "run `make data`")):
+    for path, remedy in (
+        (predictions, "decode this run first"),
+        (references, "run `make data`, or set evaluate.references"),
+    ):
         if not path.exists():
             raise FileNotFoundError(f"{path} not found; {remedy}")
     entry = record.stage_record(run.decoding, "decode")

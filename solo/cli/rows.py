@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from eval.tables.lines import load_reported, with_family_rows
 from solo.adapters import METHODS
 from solo.cli.command import CONFIGS, PAPER_TABLES
-from solo.cli.compose import compose_config, compose_values, expand
+from solo.cli.compose import check_unread, compose_config, compose_values, expand
+from solo.cli.schema import OF_ENTRY_POINTS
 from solo.runs.config import RunConfig
 from solo.runs.run import Run, make_run
 
@@ -21,6 +22,7 @@ LAUNCHERS = {  # hydra/launcher=NAME: (module, package)
 }
 
 
+OF_ONE_RUN = {*OF_ENTRY_POINTS, "experiment", "row", "sweep", "decode.output"}
 SETTINGS = ("model", "data", "adapter", "train", "decode")  # that a row decides
 
 
@@ -120,6 +122,7 @@ def compose_rows(
     error, as any other bad override is (ValueError). own: further overrides of single rows, which
     give way to `overrides`.
     """
+    check_unread(overrides, OF_ONE_RUN, "rows come from their table; choose some with --rows")
     own = own or {}
     options = {name: _adapter_options(name) for name in names}
     rows = []

@@ -98,4 +98,4 @@ def _lines(path: Path) -> list[str]:
 
 
 def _no_rows(path: Path) -> ValueError:
-    return ValueError(f"{path} has no rows; fetch it again with `make data`")
+    return ValueError(f"{path} has no rows; fill it, or fetch E2E's again with `make data`")

@@ -13,7 +13,10 @@ def parse(row: dict) -> Row:
     context = one_line(row["mr"]).strip()
     if not context:
         raise ValueError("the MR is empty; write what the text is to say")
-    return Row(row["mr"], context, row.get("ref"))
+    text = row.get("ref")
+    if text is not None and not text.strip():
+        raise ValueError("the text is empty; write one, or leave the row out")
+    return Row(row["mr"], context, text)
 
 
 SOURCE = Source(

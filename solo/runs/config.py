@@ -39,6 +39,8 @@ class DataConfig:
 
     def __post_init__(self):
         source_of(self.train_path, self.name)  # refuses an unknown name
+        for name in ("train_path", "valid_path", "test_path", "references_path"):
+            check(getattr(self, name) != "", f"data.{name} is empty; name a file")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class RunConfig(Rest):
     evaluate: EvaluateConfig
 
     def __post_init__(self):
+        check(self.runs_dir != "", "runs_dir is empty; name a folder")
         check(
             0 <= self.seed <= LARGEST_SEED,
             f"seed is {self.seed}; it must be from 0 to {LARGEST_SEED}",

@@ -4,6 +4,7 @@ import csv
 import functools
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -122,6 +123,27 @@ def test_rows_run_to_a_table_and_are_found_done(small, run_script):
     mr = "mr=name[Fitzbillies' Mill], food[x]"
     text = run_script("scripts/generate.py", f"run={run}", mr).out
     assert len(text.splitlines()) == 1
+
+
+def test_what_a_trained_run_can_be_given(small, trained, tmp_path, run_script):
+    """Other places of its own data, and nothing that it would leave unread."""
+    run = shutil.copytree(trained, tmp_path / "run")
+    moved = shutil.copytree(small / "data", tmp_path / "moved")
+    for path in (moved / "lora_format").iterdir():
+        text = path.read_text()
+        path.write_text("".join(text.splitlines(keepends=True)[:2]))
+    of_run = f"run={run}"
+    done = run_script("scripts/decode.py", of_run, f"data.dir={moved}", "data.sha256.test=null")
+    assert done.code == 0, done.err
+    mrs = {line.split("||")[0] for line in open(moved / "lora_format/test.txt")}
+    assert len(open(done.out.strip()).readlines()) == 1 + len(mrs) <= 3
+    [line] = (line for line in done.err.splitlines() if line.startswith("next: python "))
+    done = run_script(*shlex.split(line)[2:])  # it scores the decoding just made, by its references
+    assert done.code == 0 and "BLEU" in done.out, done.err
+    for override in ("experiment=demo/lora", "row=demo/lora", "runs_dir=x", "together=false"):
+        done = run_script("scripts/decode.py", of_run, override)
+        assert done.code == 1
+        assert ": with run=DIR the configuration of that run counts; leave it out" in done.err
 
 
 def test_a_row_that_fails_does_not_stop_the_others(small, monkeypatch, capsys, scores_at_hand):

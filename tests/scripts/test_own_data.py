@@ -33,6 +33,16 @@ def test_the_guides_example(tmp_path, run_script):
     assert scores["details"]["n_segments"] == 3 and scores["details"]["n_references"] == 4
     assert "chrF" in scores and "SER" not in scores
 
+    two = tmp_path / "two.jsonl"  # another test set for the same run: its references come with it
+    two.write_text("".join(EXAMPLE.splitlines(keepends=True)[:2]), encoding="utf-8")
+    run = decoding.parents[1]
+    assert run_script("scripts/decode.py", f"run={run}", f"data.test_path={two}").code == 0
+    done = run_script("scripts/evaluate.py", f"run={run}", f"data.test_path={two}")
+    assert done.code == 0, done.err
+    # an MR is read as it stands, brackets included
+    done = run_script("scripts/generate.py", f"run={run}", "mr=points [home, away] 3 - 1")
+    assert done.code == 0, done.err
+
 
 def test_the_three_kinds_of_file_are_read_alike(tmp_path):
     objects = [json.loads(line) for line in EXAMPLE.splitlines()]
@@ -60,6 +70,7 @@ def test_the_three_kinds_of_file_are_read_alike(tmp_path):
         ('["a", "b"]', "a.jsonl, line 1: it is no object of texts; write one a line, such as"),
         ('{"mr": {"name": "X"}, "ref": "b"}', "a.jsonl, line 1: it is no object of texts"),
         ('{"mr": "a", "ref": "b"}\n{"mr": "a"}', r"line 2: the keys are \['mr'\], those of the"),
+        ('{"mr": "a", "ref": " "}', "a.jsonl, line 1: the text is empty; write one, or leave"),
         ('{"mr": " ", "ref": "b"}', "a.jsonl, line 1: the MR is empty; write what the text is to"),
         ('{"name": "a", "ref": "b"}', r"has columns \['name', 'ref'\]; it needs one of MRs"),
     ],

@@ -113,7 +113,7 @@ def test_collate_pads_to_the_longest_and_marks_targets():
     [
         ("a.txt", f"{LINE}\n\nname : X, no bars\n", r"a.txt, line 3: no '\|\|' between context"),
         ("a.txt", " ||A pub .\n", "a.txt, line 1: the MR is empty; write it as 'name : "),
-        ("a.txt", "", "a.txt has no rows; fetch it again with `make data`"),
+        ("a.txt", "", "a.txt has no rows; fill it, or fetch E2E's again with `make data`"),
         ("a.txt", "mr,ref\nname[X],A pub .\n", r"a.txt, line 1: no '\|\|' between .* in 'mr,ref'"),
         ("a.csv", "\n", "a.csv is empty"),
         ("a.csv", "mr,ref\n", "a.csv has no rows"),
