@@ -141,14 +141,16 @@ def _fetch(
             elif code is not None and code not in HTTP_RETRY:
                 raise FileNotFoundError(
                     f"{url} cannot be had: the server answers {error}; put the file at {path} "
-                    f"yourself, or set E2E_DATA_DIR to a folder that holds the E2E files"
+                    "yourself, or set E2E_DATA_DIR (the cleaned E2E: E2E_CLEAN_DIR) to a folder "
+                    "that holds it"
                 ) from error
             gained = part.exists() and part.stat().st_size > before
             failures = 1 if gained else failures + 1
             if failures >= attempts:
                 raise ConnectionError(
                     f"{url}: no connection in {attempts} attempts ({error}); run again to go on "
-                    f"from there, or set E2E_DATA_DIR to a folder that holds the E2E files"
+                    "from there, or set E2E_DATA_DIR (the cleaned E2E: E2E_CLEAN_DIR) to a folder "
+                    "that holds it"
                 ) from error
             time.sleep(wait_s * 2 ** (failures - 1))
     found = file_sha256(part)

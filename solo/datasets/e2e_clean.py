@@ -30,8 +30,8 @@ SOURCE = Source(
     read_table,
     parse,
     suffixes=(".csv", ".tsv"),
-    remedy="`python scripts/prepare_data.py e2e_clean` downloads the files (--make makes them from "
-    "E2E's), or put the file there yourself",
+    remedy="`python scripts/prepare_data.py e2e_clean` downloads the files (with E2E_CLEAN_DIR "
+    "unset; --make makes them from E2E's), or put the file there yourself",
     splits={
         split: SourceFile(name, f"{URL}/{name}", sha256) for split, (name, sha256) in FILES.items()
     },

@@ -38,6 +38,7 @@ AHEAD = 3  # batches that are made while an accelerator is at work
 CHECKS = 8  # batches on which a faster step is held against the plain one: recorded, then replayed
 RECORD_UP_TO = 2**13  # tokens of a step; with more, a GPU's kernels take longer than their launches
 LOG, SUMMARY = "pretrain_log.jsonl", "pretraining.json"
+SUMS = "corpus.json"  # sha256 of what an unfinished one is made from
 Progress = Callable[[int, int, dict], None]
 
 
@@ -62,7 +63,8 @@ def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dic
             summary = _finished(out, recipe)
         else:
             summary = _make_backbone(out, recipe, cache_dir, on_progress)
-        (out / training_state.STATE).unlink(missing_ok=True)
+        for name in (training_state.STATE, SUMS):
+            (out / name).unlink(missing_ok=True)
     return summary
 
 
@@ -80,11 +82,19 @@ def _make_backbone(out: Path, recipe: Recipe, cache_dir: Path, on_progress: Prog
         (out / LOG).exists() or not out.exists() or not any(out.iterdir()),
         f"{out} holds files of something else; set pretrain.output_dir=DIR, or move them away",
     )
-    if not (out / LOG).exists():  # from now on the directory is known by it
-        files.write_text(out / LOG, "")
     folder = Path(recipe.corpus_dir)
     groups = [recipe.data_files, recipe.text_files, recipe.valid_files]
     data, text, valid = (corpus.find_files(folder, patterns) for patterns in groups)
+    sums = {path.name: files.file_sha256(path) for path in data + text + valid}
+    if (out / SUMS).exists():
+        check(
+            files.read_json(out / SUMS) == sums,
+            f"{out} was begun with another corpus than {folder} holds now; set "
+            "pretrain.output_dir=DIR, or pretrain.corpus_dir to that corpus",
+        )
+    if not (out / LOG).exists():  # from now on the directory is known by it
+        files.write_text(out / LOG, "")
+        files.write_json(out / SUMS, sums)
     tokenizer = _tokenizer(out, data + text, recipe)
     mixture = Mixture(
         [line for line in map(names.parse, corpus.lines(data)) if line],
@@ -107,7 +117,6 @@ def _make_backbone(out: Path, recipe: Recipe, cache_dir: Path, on_progress: Prog
     weights = out / WEIGHTS  # which nobody else may read otherwise
     weights.chmod((out / "config.json").stat().st_mode)
     measured = measure(model.float(), greedy=True)  # of the weights as they were rounded
-    sums = {path.name: files.file_sha256(path) for path in data + text + valid}
     summary |= {"identity": recipe.identity, "recipe": recipe.deciding, "measures": measured}
     summary |= {"sha256": backbone.fingerprint(model), "corpus": sums}
     for path in filter(Path.is_file, out.iterdir()):

@@ -1,6 +1,6 @@
 """What the pretraining of a stand-in backbone is told: phases, sizes, rates; and its identity."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from solo import files
@@ -61,6 +61,21 @@ class Recipe:
             self.precision in ("fp32", "bf16"),
             f"pretrain.precision is {self.precision!r}; known: fp32, bf16",
         )
+        for name in ("warmup_steps", "seed"):
+            check(getattr(self, name) >= 0, f"pretrain.{name} is {getattr(self, name)}; at least 0")
+        known = [option.name for option in fields(Phase)]
+        for phase in self.phases:
+            check(
+                sorted(phase) == sorted(known),
+                f"pretrain.phases has one of {', '.join(map(str, phase))}; each needs: "
+                f"{', '.join(known)}",
+            )
+            kinds = [phase[kind] for kind in ("data", "lists", "text")]
+            check(
+                phase["batch_size"] >= 1 and phase["context"] >= 1 and min(kinds) >= 0 < sum(kinds),
+                f"pretrain.phases has {phase}; batch_size and context are at least 1, and of data, "
+                "lists and text one is above 0 and none below",
+            )
         ends = [phase["until"] for phase in self.phases]
         check(
             ends == sorted(ends) and ends[-1:] == [1],

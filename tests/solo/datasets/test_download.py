@@ -209,7 +209,7 @@ def test_the_cleaned_files_alike(server, tmp_path, monkeypatch):
     assert dl.prepare_e2e_clean(files=files) == tmp_path and len(server.seen) == 3
     (tmp_path / "train-fixed.no-ol.csv").unlink()
     with pytest.raises(
-        FileNotFoundError, match="is missing.* e2e_clean` downloads the files .--make"
+        FileNotFoundError, match="is missing.* e2e_clean` downloads the files .with"
     ):
         dl.prepare_e2e_clean(files=files)
 

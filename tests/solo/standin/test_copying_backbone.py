@@ -1,6 +1,7 @@
 """A backbone that copies: what is planted, what it reads, and that training goes on to the bit."""
 
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -280,6 +281,19 @@ def test_a_grown_backbone_computes_what_the_other_did_and_learns_in_every_block(
         ({"grown_from": "x", "planted": False}, "grown_from is x, which has no model.safetensors;"),
         ({"grown_from": "x"}, "planted and pretrain.grown_from are two ways to start; leave one"),
         ({"steps": 0}, "pretrain.steps is 0; it must be above 0"),
+        ({"seed": -1}, "pretrain.seed is -1; at least 0"),
+        (
+            {"phases": [{"until": 1}]},
+            "phases has one of until; each needs: until, batch_size",
+        ),
+        (
+            {"phases": [RECIPE["phases"][-1] | {"batch_size": 0}]},
+            "batch_size and context are ",
+        ),
+        (
+            {"phases": [RECIPE["phases"][-1] | {"data": 0, "lists": 0, "text": 0}]},
+            "of data, lists and text one is above 0",
+        ),
         ({"decay": 0}, "pretrain.decay is 0; above 0 and at most 1"),
         ({"precision": "fp8"}, "pretrain.precision is 'fp8'; known: fp32, bf16"),
         ({"phases": RECIPE["phases"][:1]}, "phases end at .0.5.; the ends must grow, and the last"),
@@ -299,6 +313,11 @@ def test_a_state_of_another_recipe_and_a_loss_that_is_not_finite_stop_it(recipe,
         pretrain.make_backbone(recipe("a"), tmp_path / "cache", kill)
     with pytest.raises(ValueError, match="the state of another recipe; delete it, or set pretrain"):
         pretrain.make_backbone(recipe("a", lr=2e-2), tmp_path / "cache", kill)
+    other = shutil.copytree(recipe("a").corpus_dir, tmp_path / "other")
+    with open(sorted(other.iterdir())[0], "a") as file:
+        file.write("one more line .\n")
+    with pytest.raises(ValueError, match="a was begun with another corpus than .*other holds now"):
+        pretrain.make_backbone(recipe("a", corpus_dir=str(other)), tmp_path / "cache", kill)
     with pytest.raises(FloatingPointError, match="lower pretrain.lr"):
         options = {"lr": 1e30, "warmup_steps": 0, "planted_lr_scale": 1.0}
         pretrain.make_backbone(recipe("b", **options), tmp_path / "cache", lambda *progress: None)
