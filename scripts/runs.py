@@ -13,8 +13,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
+from eval.records import CONFIG
 from solo.cli import listing
 from solo.cli.command import RESULTS, one_line_errors, plain_parser, say
+from solo.options import check
 
 
 def main() -> None:
@@ -29,6 +31,10 @@ def main() -> None:
     form.add_argument("--latex", dest="form", action="store_const", const="latex")
     args = parser.parse_args()
     with one_line_errors():
+        check(
+            not (args.folder / CONFIG).is_file(),
+            f"{args.folder} is one run; name the folder that holds it: {args.folder.parent}",
+        )
         frame, unread = listing.read_folder(args.folder)
         for line in unread:
             say(line)

@@ -23,6 +23,7 @@ REFERENCE = ("trg", "tgt", "target", "ref", "human")
 
 SLOT = re.compile(r"\s*([^,\[\]]+)\[([^\[\]]*)\]\s*(?:,|$)")  # of E2E's MRs: name[X], eatType[pub]
 TABLES = (".csv", ".tsv", ".jsonl")  # suffixes, in small letters
+OBJECT = 'write an object a line, such as {"mr": "...", "ref": "..."}'
 # Where Python and the official script begin a new line, with the space around it.
 BREAK = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
 
@@ -78,7 +79,7 @@ def is_table(path: Path) -> bool:
 def read_table(path: Path, lines: list[str], strip: bool, notes: list[str]) -> Table:
     """Lines as a CSV or TSV; the first one decides about the separator, and names the columns.
 
-    Of a file named .jsonl: an object of texts a line, its keys the columns.
+    Of a file named .jsonl: an object a line, its keys the columns, MRs and references texts.
 
     strip: the space around each line first, as the official script does; an empty field whose tab
     was lost so is put back, with a note. Raises ValueError with the line of a row that has more or
@@ -133,18 +134,19 @@ def _read_objects(path: Path, lines: list[str]) -> Table:
             fields = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number}: this is no JSON ({error})") from None
-        if not isinstance(fields, dict) or not all(isinstance(v, str) for v in fields.values()):
-            raise ValueError(
-                f"{path}, line {number}: it is no object of texts; write one a line, such as "
-                '{"mr": "...", "ref": "..."}'
-            )
+        if not isinstance(fields, dict):
+            raise ValueError(f"{path}, line {number}: it is no object; {OBJECT}")
         columns = columns or list(fields)
         if fields.keys() != set(columns):
             raise ValueError(
                 f"{path}, line {number}: the keys are {list(fields)}, those of the first line "
                 f"{columns}; every line must have the same"
             )
-        rows.append((number, [fields[name] for name in columns]))
+        for place in columns_named(columns, SOURCE + REFERENCE):  # the others may hold anything
+            name = columns[place]
+            if not isinstance(fields[name], str):
+                raise ValueError(f"{path}, line {number}: {name!r} must be a text; {OBJECT}")
+        rows.append((number, [str(fields[name]) for name in columns]))
     if not rows:
         raise ValueError(f"{path} is empty")
     return Table(columns, rows)

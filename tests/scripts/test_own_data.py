@@ -51,7 +51,8 @@ def test_the_three_kinds_of_file_are_read_alike(tmp_path):
         lines = [separator.join(("mr", "id", "ref"))]
         lines += [separator.join((mr, "7", text)) for mr, text in pairs]
         (tmp_path / f"a{suffix}").write_text("\n".join(lines) + "\n")
-    (tmp_path / "a.jsonl").write_text("\ufeff" + EXAMPLE + "\n", encoding="utf-8")
+    lines = [json.dumps(row | {"id": 7, "tags": ["x"]}) + "\n" for row in objects]
+    (tmp_path / "a.jsonl").write_text("\ufeff" + "".join(lines), encoding="utf-8")
     (tmp_path / "hyps.txt").write_text("a\nb\nc\n")
     for suffix in (".csv", ".tsv", ".jsonl"):
         path = tmp_path / f"a{suffix}"
@@ -67,8 +68,12 @@ def test_the_three_kinds_of_file_are_read_alike(tmp_path):
         ("\n\n", "a.jsonl is empty"),
         ('{"mr": "a", "ref": "b"}\n{"mr": \n', "a.jsonl, line 2: this is no JSON .Expecting value"),
         ("[" * 100_000, "a.jsonl, line 1: this is no JSON"),
-        ('["a", "b"]', "a.jsonl, line 1: it is no object of texts; write one a line, such as"),
-        ('{"mr": {"name": "X"}, "ref": "b"}', "a.jsonl, line 1: it is no object of texts"),
+        ('["a", "b"]', "a.jsonl, line 1: it is no object; write an object a line, such as"),
+        ('{"mr": "a", "ref": ["b"]}', "a.jsonl, line 1: 'ref' must be a text; write an object"),
+        (
+            '{"mr": {"name": "X"}, "ref": "b"}',
+            "a.jsonl, line 1: 'mr' must be a text; write an object",
+        ),
         ('{"mr": "a", "ref": "b"}\n{"mr": "a"}', r"line 2: the keys are \['mr'\], those of the"),
         ('{"mr": "a", "ref": " "}', "a.jsonl, line 1: the text is empty; write one, or leave"),
         ('{"mr": " ", "ref": "b"}', "a.jsonl, line 1: the MR is empty; write what the text is to"),

@@ -137,3 +137,12 @@ def test_a_condition_that_no_run_meets_says_what_there_is(run_script):
         run_script("scripts/runs.py", COMMITTED, "--where", f"lr={x}") for x in ("1e-2", "0.01")
     ]
     assert same[0].out == same[1].out and "solo" in same[0].out
+
+
+def test_one_run_instead_of_their_folder_is_told(tmp_path, run_script):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("seed: 1\n")
+    done = run_script("scripts/runs.py", tmp_path / "run")
+    assert (
+        done.err == f"error: {tmp_path}/run is one run; name the folder that holds it: {tmp_path}\n"
+    )
