@@ -26,7 +26,7 @@ from eval.tables.runs import shown
 from solo.backbones.loading import device
 from solo.cli.command import TABLES, one_line_errors, plain_parser, progress_bar, say
 from solo.cli.compose import in_checkout
-from solo.cli.evaluate import evaluate_runs
+from solo.cli.evaluate import check_references, evaluate_runs
 from solo.cli.launch import launch
 from solo.cli.listing import by_score
 from solo.cli.rows import compose_rows, own_overrides, row_names, split_launcher, tables_named
@@ -66,6 +66,7 @@ def main() -> None:
         rows = compose_rows(row_names(tables, args.rows), overrides, own_overrides(tables))
         folders = list(dict.fromkeys(row.config.runs_dir for row in rows))
         check(len(folders) == 1, f"runs_dir is {', '.join(folders)}; a table takes one folder")
+        check_references(row.config for row in rows)
         if launcher:
             failures = launch(rows, launcher)
         else:

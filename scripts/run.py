@@ -21,7 +21,7 @@ from solo.cli import listing
 from solo.cli.command import one_line_errors, progress_bar, say
 from solo.cli.compose import config_to_train
 from solo.cli.entry import command
-from solo.cli.evaluate import evaluate_runs
+from solo.cli.evaluate import check_references, evaluate_runs
 from solo.cli.rows import check_launcher
 from solo.runs import stages
 from solo.runs.run import Run, make_run
@@ -34,7 +34,9 @@ failures: list[str] = []
 
 @command
 def main(cfg: DictConfig) -> None:
-    run = make_run(config_to_train(cfg))
+    config = config_to_train(cfg)
+    check_references([config])
+    run = make_run(config)
     if make_accelerator().num_processes > 1 and not make_accelerator().is_main_process:
         stages.train_run(run, lambda *progress: None)  # the main process decodes and scores
         return

@@ -1,9 +1,10 @@
 """Scoring of decoded runs, where solo/ and eval/ meet: neither knows the other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from eval.formats import read_references
 from eval.metrics import SETS
 from eval.metrics.statistics import read, save
 from eval.records import contradiction, read_scores
@@ -13,7 +14,20 @@ from solo.datasets import source_of
 from solo.datasets.download import check_file
 from solo.files import file_sha256, read_json, write_json
 from solo.runs import record
+from solo.runs.config import RunConfig
 from solo.runs.run import METRICS, PREDICTIONS, STATISTICS, Run
+
+
+def check_references(configs: Iterable[RunConfig]) -> None:
+    """Raise ValueError, before a training, for references that its outputs cannot be scored by."""
+    for path in dict.fromkeys(Path(config.evaluate.references) for config in configs):
+        try:
+            read_references(path, "auto", [])
+        except (ValueError, FileNotFoundError) as error:
+            raise ValueError(
+                f"{error}; scores need references: set evaluate.references, or do without scores "
+                "(scripts/train.py, then scripts/decode.py)"
+            ) from error
 
 
 def evaluate_runs(runs: Sequence[Run]) -> list[dict]:

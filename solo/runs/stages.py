@@ -61,7 +61,11 @@ def load_data(config: RunConfig, model, tokenizer) -> tuple[list, list]:
     Raises ValueError, too, for a test set that could not be decoded after the training.
     """
     contexts = [c for _, c in data.read_prompts(config.data.test_path, config.data.name)]
-    rules.check_prompts(model, data.encode_prompts(contexts, tokenizer), config.decode)
+    try:
+        rules.check_prompts(model, data.encode_prompts(contexts, tokenizer), config.decode)
+    except ValueError as error:
+        place = f"{config.data.test_path} (a prompt for each MR, from 0)"
+        raise ValueError(f"{place}: {error}") from error
     n_positions, vocab_size = positions_of(model), model.config.vocab_size
     return tuple(
         data.load_examples(path, tokenizer, n_positions, config.data.name, vocab_size)

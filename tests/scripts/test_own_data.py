@@ -44,6 +44,18 @@ def test_the_guides_example(tmp_path, run_script):
     assert done.code == 0, done.err
 
 
+def test_a_test_file_without_texts_is_told_before_any_training(tmp_path, run_script):
+    rows = [json.loads(line) for line in EXAMPLE.splitlines()]
+    (tmp_path / "matches.jsonl").write_text(EXAMPLE, encoding="utf-8")
+    mrs = tmp_path / "mrs.jsonl"
+    mrs.write_text("".join(json.dumps({"mr": row["mr"]}) + "\n" for row in rows))
+    arguments = COMMAND.replace("matches.jsonl", f"{tmp_path}/matches.jsonl").split()
+    arguments += [f"data.test_path={mrs}", f"runs_dir={tmp_path}/runs", "model=standin12"]
+    done = run_script(*arguments)
+    assert done.code == 1 and not (tmp_path / "runs").exists()
+    assert "none can be the texts" in done.err and "or do without scores (scripts/train" in done.err
+
+
 def test_the_three_kinds_of_file_are_read_alike(tmp_path):
     objects = [json.loads(line) for line in EXAMPLE.splitlines()]
     pairs = [(row["mr"], row["ref"]) for row in objects]
