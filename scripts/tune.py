@@ -44,9 +44,10 @@ def sweep(overrides: list[str]) -> list[Run]:
         of_sweep = yaml.safe_load((CONFIGS / "sweep/lr.yaml").read_text(encoding="utf-8"))
         rates = of_sweep["hydra"]["sweeper"]["params"]["train.lr"]
         overrides = [*overrides, f"train.lr={rates.replace(' ', '')}"]
-    runs = [make_run(compose_config(combination)) for combination in expand(overrides)]
-    several = len({run.config.train.lr for run in runs}) > 1
+    configs = [compose_config(combination) for combination in expand(overrides)]
+    several = len({config.train.lr for config in configs}) > 1
     check(several, "one rate alone is no sweep; give several: train.lr=1e-3,1e-2")
+    runs = [make_run(config) for config in configs]
     return sharing(runs) if share_passes() else runs
 
 
