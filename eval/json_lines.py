@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from solo.rows import OUTPUT, REFERENCE, SOURCE, columns_named, one_line, without_mark
+from solo.rows import IN_JSON, OUTPUT, REFERENCE, SOURCE, columns_named, one_line, without_mark
 
 FIELDS = {  # beginnings of names, the first group that fits decides
-    SOURCE: (SOURCE, ("input", "context", "prompt")),
+    SOURCE: (SOURCE, IN_JSON[SOURCE]),
     OUTPUT: (("out", "sys"), ("pred", "hyp", "generat", "text", "completion"), ("ref",)),
-    REFERENCE: (REFERENCE, ("completion", "text", "output")),
+    REFERENCE: (REFERENCE, IN_JSON[REFERENCE]),
 }
+EXACT = {SOURCE: "mr", OUTPUT: "output", REFERENCE: "ref"}  # taken of several that fit
 REMEDY = "write one object a line (JSON Lines), such as {}"
 EXAMPLES = {OUTPUT: '{"mr": "...", "output": "..."}', REFERENCE: '{"mr": "...", "ref": "..."}'}
 
@@ -100,7 +101,7 @@ def _fields(place: str, keys: list[str], names: tuple[str, ...]) -> tuple[str | 
     """(the MRs' field, if there is one; the texts')."""
     chosen = []
     for wanted in (SOURCE, names):
-        found = (columns_named(keys, group, group[0]) for group in FIELDS[wanted])
+        found = (columns_named(keys, group, EXACT[wanted]) for group in FIELDS[wanted])
         places = next(filter(None, found), [])
         if len(places) > 1 or (wanted is names and not places):
             known = ", ".join(word for group in FIELDS[wanted] for word in group)

@@ -1,6 +1,7 @@
 """Text for one's own MR: scripts/generate.py run=DIR mr="name[The Mill], eatType[pub]"
 
-The MR may also be linearised as the data is: mr="name : The Mill | Type : pub".
+The MR may also be linearised as the data is: mr="name : The Mill | Type : pub". A run on other data
+than E2E reads it as it is.
 """
 
 import sys
@@ -22,14 +23,13 @@ from solo.runs import stages
 @command
 def main(cfg: DictConfig) -> None:
     if not cfg.mr:
-        raise ValueError('no MR given; add mr="name[The Mill], eatType[pub], ..."')
+        raise ValueError(
+            'no MR given; add mr="name[The Mill], eatType[pub], ...", or one as the data has it'
+        )
     refuse(cfg, "out", "force", "decode.output")
     run = run_of(cfg)
     config = run.config if run else config_of(cfg)
-    of_e2e = config.data.name not in (
-        "own",
-        "webnlg",
-    )  # whose MRs the model reads as they are
+    of_e2e = config.data.name not in ("own", "webnlg")  # whose MRs the model reads as they are
     context = linearise(cfg.mr) if of_e2e and "[" in cfg.mr else one_line(cfg.mr).strip()
     model, tokenizer, _ = stages.load_model(config.model, run.directory if run else None)
     [text] = stages.generate(model, tokenizer, [context], config.decode, lambda *progress: None)

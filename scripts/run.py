@@ -8,6 +8,7 @@ one number. A run that fails is reported, and the others go on. hydra/launcher=j
 Several GPUs for one run: accelerate launch scripts/run.py experiment=table1/solo_s
 """
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -23,8 +24,9 @@ from solo.cli.compose import config_to_train
 from solo.cli.entry import command
 from solo.cli.evaluate import check_references, evaluate_runs
 from solo.cli.rows import check_launcher
+from solo.rows import read_lines, read_table
 from solo.runs import stages
-from solo.runs.run import Run, make_run
+from solo.runs.run import PREDICTIONS, Run, make_run
 from solo.runs.runner import run_all
 from solo.training.processes import make_accelerator
 
@@ -45,6 +47,13 @@ def main(cfg: DictConfig) -> None:
     finished.extend([run] if outcome.scores else [])
 
 
+def one_output(run: Run) -> str:
+    """The command for one output, of the first MR of the run's own test file."""
+    predictions = run.decoding / PREDICTIONS
+    _, [mr, _] = read_table(predictions, read_lines(predictions), False, []).rows[0]
+    return shlex.join(["python", "scripts/generate.py", f"run={shown(run.directory)}", f"mr={mr}"])
+
+
 if __name__ == "__main__":
     with one_line_errors():
         check_launcher(sys.argv)
@@ -54,7 +63,6 @@ if __name__ == "__main__":
             text, paths, after = listing.summary(finished)
             print(text)
             if len(finished) == 1:
-                place = shown(finished[0].directory)
-                after = f"python scripts/generate.py run={place} 'mr=name : The Mill | Type : pub'"
+                after = one_output(finished[0])
             ending(paths, after)
     sys.exit(1 if failures else 0)

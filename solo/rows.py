@@ -20,6 +20,10 @@ from pathlib import Path
 SOURCE = ("mr", "src", "source", "meaning", "da", "dial act", "dialogue act")
 OUTPUT = ("out", "ref", "sys")
 REFERENCE = ("trg", "tgt", "target", "ref", "human")
+IN_JSON = {  # further beginnings of keys, for objects that have none of those
+    SOURCE: ("input", "context", "prompt"),
+    REFERENCE: ("completion", "text", "output"),
+}
 
 SLOT = re.compile(r"\s*([^,\[\]]+)\[([^\[\]]*)\]\s*(?:,|$)")  # of E2E's MRs: name[X], eatType[pub]
 TABLES = (".csv", ".tsv", ".jsonl")  # suffixes, in small letters
@@ -142,8 +146,8 @@ def _read_objects(path: Path, lines: list[str]) -> Table:
                 f"{path}, line {number}: the keys are {list(fields)}, those of the first line "
                 f"{columns}; every line must have the same"
             )
-        for place in columns_named(columns, SOURCE + REFERENCE):  # the others may hold anything
-            name = columns[place]
+        read = keys_named(columns, SOURCE, "mr") + keys_named(columns, REFERENCE, "ref")
+        for name in (columns[place] for place in read):  # the others may hold anything
             if not isinstance(fields[name], str):
                 raise ValueError(f"{path}, line {number}: {name!r} must be a text; {OBJECT}")
         rows.append((number, [str(fields[name]) for name in columns]))
@@ -166,6 +170,11 @@ def columns_named(names: list[str], beginnings: tuple[str, ...], exact: str = ""
     places = [place for place, name in enumerate(plain) if name.startswith(beginnings)]
     whole = [place for place in places if plain[place] == exact]
     return whole if len(whole) == 1 else places
+
+
+def keys_named(names: list[str], beginnings: tuple[str, ...], exact: str = "") -> list[int]:
+    """The same of a JSON object's keys, of which more names are known: SOURCE's or REFERENCE's."""
+    return columns_named(names, beginnings, exact) or columns_named(names, IN_JSON[beginnings])
 
 
 @dataclass

@@ -55,6 +55,19 @@ def compose_values(overrides: Sequence[str], config_name: str = "config") -> dic
         raise ValueError(in_one_line(error)) from error
 
 
+def as_written(overrides: Sequence[str], config_name: str) -> tuple[dict, dict[str, str | None]]:
+    """What --help shows: values with their references as they are written, and {group: its file}.
+
+    Of an override with several values the first counts. Raises ValueError as compose_values does.
+    """
+    overrides = expand(overrides)[0]
+    compose_values(overrides, config_name)  # refuses
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        composed = compose(config_name, overrides=overrides, return_hydra_config=True)
+    chosen = OmegaConf.to_container(composed.hydra.runtime.choices)
+    return OmegaConf.to_container(_composed(tuple(overrides), config_name), resolve=False), chosen
+
+
 @functools.lru_cache(maxsize=512)
 def _composed(overrides: tuple[str, ...], config_name: str) -> DictConfig:
     """The composition, which takes a tenth of a second; what it refers to is looked up later."""

@@ -1,6 +1,7 @@
 """What --help of a script says: its docstring, the groups, and the options with their comments.
 
-The comments are those of the files in configs/, so that an option is explained in one place.
+The comments are those of the files in configs/, so that an option is explained in one place; the
+values are those that the command line beside --help leads to.
 """
 
 import re
@@ -9,30 +10,57 @@ from collections.abc import Sequence
 import yaml
 
 from solo.cli.command import CONFIGS
+from solo.cli.compose import as_written
 
 OPTION = re.compile(r"^(\w+):(.*)$", re.MULTILINE)
 
 
 def help_page(doc: str, config_name: str, overrides: Sequence[str]) -> str:
-    """The page of a script with the docstring `doc`; overrides GROUP=NAME choose what is shown."""
+    """The page of a script with the docstring `doc`; overrides: KEY=VALUE or GROUP=NAME, as for a
+    run of the script. Bad ones are not counted, and told at the end."""
     text = (CONFIGS / f"{config_name}.yaml").read_text(encoding="utf-8")
-    chosen = {}
-    for entry in yaml.safe_load(text)["defaults"]:
-        if isinstance(entry, dict):
-            chosen |= {k: v for k, v in entry.items() if (CONFIGS / k).is_dir()}
-    given = dict(word.split("=", 1) for word in overrides if "=" in word)
-    chosen |= {group: name for group, name in given.items() if group in chosen}
+    end = "More of Hydra's own: --cfg job, --info, -m (docs/sweeps.md)."
+    try:
+        given = [word for word in overrides if not word.startswith("-")]
+        values, files = as_written(given, config_name)
+    except ValueError as error:
+        values, files = as_written([], config_name)
+        end += f"\n\nnote: these are the values without what is beside --help: {error}"
+    groups = [key for entry in yaml.safe_load(text)["defaults"] if isinstance(entry, dict)
+              for key in entry if (CONFIGS / key).is_dir()]  # fmt: skip
+    chosen = {group: files.get(group) for group in groups}
     lines = [doc.strip(), "", "Groups, GROUP=NAME, and the names of each (* as it is now):"]
     for group, name in chosen.items():
         names = (f"{n}*" if n == name else n for n in names_in(group))
         lines.append(f"  {group}: {', '.join(names)}")
     lines += ["", "Options, KEY=VALUE, with what they are now:"]
     options = text.split("\nhydra:")[0].split("\n\n", 1)[-1]
-    lines += [f"  {key}:{rest}" for key, rest in OPTION.findall(options) if key != "defaults"]
+    lines += [
+        f"  {key}:{_with(values.get(key), rest)}"
+        for key, rest in OPTION.findall(options)
+        if key != "defaults"
+    ]
     for group, name in chosen.items():
         if group not in ("experiment", "sweep"):
-            lines += [f"  {group}.{key}:{rest}" for key, rest in options_in(group, name).items()]
-    return "\n".join([*lines, "", "More of Hydra's own: --cfg job, --info, -m (docs/sweeps.md)."])
+            lines += [
+                f"  {group}.{key}:{_with(values[group].get(key), rest)}"
+                for key, rest in options_in(group, name).items()
+            ]
+    return "\n".join([*lines, "", end])
+
+
+def _with(value, rest: str) -> str:
+    """What a file says after an option's name, with `value` where it says another one.
+
+    The file's own way of writing stays where the two are the same.
+    """
+    written, mark, comment = rest.partition(" #")
+    if not written.strip() or yaml.safe_load(written) == value:  # the first: of several lines
+        return rest
+    shown = (
+        yaml.safe_dump(value, default_flow_style=True, width=1e9).removesuffix("\n...\n").strip()
+    )
+    return f" {shown}{mark}{comment}"
 
 
 def options_in(group: str, name: str) -> dict[str, str]:

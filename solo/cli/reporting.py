@@ -13,7 +13,7 @@ from eval.report.build import Material
 from eval.report.outputs import folder_of
 from eval.tables.runs import Run, claimed_rows, decodings_of
 from solo.cli import studies
-from solo.cli.command import CONFIGS, RESULTS, TABLES, quoted
+from solo.cli.command import CONFIGS, RESULTS, ROOT, TABLES, quoted
 from solo.cli.compose import compose_config
 from solo.cli.rows import reported_tables
 from solo.cli.tables import table_of
@@ -103,25 +103,57 @@ def command_of(run: Run) -> str:
     try:
         config = from_values(values)
         start = [f"experiment={config.row}"] if config.row else [f"adapter={config.method}"]
-        start += [f"data={config.data.name}"] if config.data.name != "e2e" else []
+        start += _data(config)
         return shlex.join(["python", "scripts/run.py", *start, *changes(config, start)])
     except (ValueError, TypeError, KeyError) as error:
         return f"(no command: today's options are others: {' '.join(str(error).split())})"
+
+
+def _data(config: RunConfig) -> list[str]:
+    """The overrides that lead to a configuration's data; empty for E2E's, which is the default.
+
+    Several files of configs/data may read data of one kind: the one with its checksums is taken.
+    """
+    files = [path for path in sorted((CONFIGS / "data").glob("*.yaml"))
+             if read_yaml(path)["name"] == config.data.name]  # fmt: skip
+    fitting = [path for path in files if read_yaml(path)["sha256"] == config.data.sha256]
+    name = fitting[0].stem if fitting else config.data.name
+    start = [f"data={name}"] if name != "e2e" else []
+    given, found = asdict(compose_config(start).data), asdict(config.data)
+    return start + [
+        f"data.{key}={_value(_here(found[key]))}"
+        for key in ("train_path", "valid_path", "test_path")
+        if _here(found[key]) != _here(given[key]) and not _only_place(f"data.{key}", config)
+    ]
 
 
 def changes(config: RunConfig, start: list[str]) -> list[str]:
     """The overrides that lead from a command's beginning to a configuration, KEY=VALUE each."""
     wanted, given = (_flat(asdict(c)) for c in (config, compose_config(start)))
     return [
-        f"{key}={_value(value)}"
+        f"{key}={_value(_here(value))}"
         for key, value in wanted.items()
-        if key not in NO_SETTING and given.get(key, given) != value and not _is_place(key)
+        if key not in NO_SETTING
+        and _here(given.get(key, given)) != _here(value)
+        and not _only_place(key, config)
     ]
 
 
-def _is_place(key: str) -> bool:
-    """Whether it only says where files of the data set lie on a machine."""
-    return key == "data.dir" or key.endswith("_path") or key == "evaluate.references"
+def _only_place(key: str, config: RunConfig) -> bool:
+    """Whether an option only says where a file lies that is known by its checksum.
+
+    data.dir is what the other paths are made of.
+    """
+    split = {"data.train_path": "train", "data.valid_path": "valid"}.get(key, "test")
+    known = config.data.sha256.get(split) is not None
+    place = key.endswith("_path") and key.startswith("data.") or key == "evaluate.references"
+    return key == "data.dir" or (place and known)
+
+
+def _here(value):
+    """A path of this checkout from there; anything else as it is."""
+    inside = isinstance(value, str) and value.startswith(f"{ROOT}/")
+    return str(Path(value).relative_to(ROOT)) if inside else value
 
 
 def _flat(value: dict, before: str = "") -> dict:

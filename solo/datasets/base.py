@@ -67,7 +67,7 @@ def read_text(path: Path) -> dict[str, list]:
 
 
 def read_table(path: Path) -> dict[str, list]:
-    """A CSV or TSV as the columns `line`, `mr` and, if it has texts, `ref`.
+    """A CSV, TSV or JSON Lines as the columns `line`, `mr` and, if it has texts, `ref`.
 
     Which columns of the file these are is decided as for references (solo/rows.py).
     """
@@ -76,8 +76,9 @@ def read_table(path: Path) -> dict[str, list]:
     if not table or not table.rows:
         raise _no_rows(path)
     columns = {"line": [number for number, _ in table.rows]}
+    named = rows.keys_named if Path(path).suffix.lower() == ".jsonl" else rows.columns_named
     for name, beginnings in (("mr", rows.SOURCE), ("ref", rows.REFERENCE)):
-        places = rows.columns_named(table.columns, beginnings, name)
+        places = named(table.columns, beginnings, name)
         if len(places) > 1 or (name == "mr" and not places):
             raise ValueError(
                 f"{path} has columns {table.columns}; it needs one of MRs (such as mr) and, to "

@@ -8,8 +8,10 @@ import hashlib
 import json
 import random
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from solo.cli import reporting
 from solo.cli.compose import compose_config
 from solo.cli.studies import definition
 from solo.cli.tables import table_of
-from solo.runs.config import from_values
+from solo.runs.config import from_values, to_values
 from tests.eval.made_runs import keep_statistics, make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -258,6 +260,24 @@ def test_the_command_of_a_kept_run_leads_to_its_configuration():
     kept = from_values(json.loads(path.read_text())["config.yaml"])
     for group in ("adapter", "train", "decode", "model", "seed", "row"):
         assert getattr(composed, group) == getattr(kept, group), group
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["experiment=demo/lora", "seed=2"],
+        ["experiment=family/lora_d", "data=demo"],
+        ["data=webnlg"],
+        ["data=e2e_raw", "decode.beam=3"],
+        ["data.test_path=x.txt", "data.sha256.test=null"],
+        ["data=own", "data.train_path='a b.csv'", "data.valid_path=v.csv", "data.test_path=t.csv"],
+    ],
+)
+def test_the_command_of_a_run_on_other_data(overrides, monkeypatch):
+    config = compose_config(overrides)
+    monkeypatch.setattr(reporting.records, "read", lambda *place: to_values(config))
+    python, script, *words = shlex.split(reporting.command_of(SimpleNamespace(directory="")))
+    assert compose_config(words) == config
 
 
 def test_the_front_of_the_pareto_order():

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 
 from solo.cli.compose import compose_values
 
@@ -15,7 +16,14 @@ def options(values: dict, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-@pytest.mark.parametrize("chosen", [[], ["adapter=lora", "train=standin", "model=standin12"]])
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        [],
+        ["adapter=lora", "train=standin", "model=standin12"],
+        ["experiment=table1/lora_m", "train.lr=1e-3", "train.betas=[0.8,0.9]", "data=webnlg"],
+    ],
+)
 def test_every_option_is_there_with_its_value(run_script, chosen):
     shown = run_script("scripts/train.py", *chosen, "--help")
     assert shown.code == 0 and shown.out.startswith("Train one run: scripts/train.py adapter=solo")
@@ -23,10 +31,19 @@ def test_every_option_is_there_with_its_value(run_script, chosen):
     composed = options(compose_values(chosen))
     del composed["adapter.name"], composed["data.name"]
     assert composed.keys() <= lines.keys()
-    for key in ("train.precision", "train.epochs", "model.path", "decode.beam", "adapter.rank"):
-        assert lines[key].split("#")[0].strip() == str(composed[key])
+    said = {key: line.partition(" #")[0] for key, line in lines.items()}
+    values = {key: yaml.safe_load(line) for key, line in said.items() if "${" not in line}
+    assert len(values) > 30
+    for key in composed.keys() & values.keys() - {"data.sha256"}:
+        assert values[key] == composed[key], key
     assert "no rate in the text" in lines["adapter.dropout"] or chosen
-    assert "_schema" not in shown.out
+    assert "_schema" not in shown.out and "note:" not in shown.out
+
+
+def test_what_cannot_be_is_told_below_the_page(run_script):
+    shown = run_script("scripts/train.py", "adapter=lora,solo", "adapter.rnk=8", "--help")
+    assert shown.code == 0 and "  adapter.rank: 128 #" in shown.out
+    assert shown.out.splitlines()[-1].endswith("adapter.rnk is no option; `--help` lists them")
 
 
 def test_a_script_shows_its_own_groups_alone(run_script):

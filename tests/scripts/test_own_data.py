@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,9 @@ def test_the_guides_example(tmp_path, run_script):
     scores = json.loads((decoding / "metrics.json").read_text())
     assert scores["details"]["n_segments"] == 3 and scores["details"]["n_references"] == 4
     assert "chrF" in scores and "SER" not in scores
+    following = done.err.splitlines()[-1].removeprefix("next: python ")
+    assert following.endswith("'mr=home : Reds | away : Blues | score : 2 - 1'")
+    assert run_script(*shlex.split(following)).code == 0
 
     two = tmp_path / "two.jsonl"  # another test set for the same run: its references come with it
     two.write_text("".join(EXAMPLE.splitlines(keepends=True)[:2]), encoding="utf-8")
@@ -72,6 +76,20 @@ def test_the_three_kinds_of_file_are_read_alike(tmp_path):
         assert read_pairs(path, "own") == pairs
         [data] = load(path, [tmp_path / "hyps.txt"])
         assert data.references[2] == [text for _, text in pairs[2:]]
+
+
+def test_prompts_and_completions_train_as_they_score(tmp_path):
+    """Names that only JSON has, beside keys that only begin like them."""
+    row = {"prompt_id": 1, "mr": "a", "text": "b"}
+    for keys in (("prompt", "completion"), ("input", "output"), ("context", "text")):
+        path = tmp_path / f"{keys[0]}.jsonl"
+        path.write_text(json.dumps({keys[0]: "a", keys[1]: "b", "n": 1}) + "\n")
+        (tmp_path / "hyps.jsonl").write_text('{"mr": "a", "output": "b"}\n')
+        assert read_pairs(path, "own") == [("a", "b")]
+        [data] = load(path, [tmp_path / "hyps.jsonl"])
+        assert (data.sources, data.references) == (["a"], [["b"]])
+    path.write_text(json.dumps(row) + "\n")
+    assert read_pairs(path, "own") == [("a", "b")]
 
 
 @pytest.mark.parametrize(
