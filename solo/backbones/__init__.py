@@ -27,10 +27,18 @@ LAYOUTS = tuple(dict.fromkeys(BACKBONES.values()))  # each file once
 
 
 def backbone_of(shape) -> ModuleType:
-    """The file for a model of this config. ValueError for an architecture that has none."""
+    """The file for a model of this config.
+
+    ValueError for an architecture that has none, and for one that reads an encoder's text, too.
+    """
     if shape.model_type not in BACKBONES:
         raise ValueError(
             f"the backbone is of type {shape.model_type!r}; supported: {', '.join(BACKBONES)}"
+        )
+    if getattr(shape, "add_cross_attention", False):
+        raise ValueError(
+            "the backbone has cross-attention (add_cross_attention in its config.json), to a text "
+            "that an encoder reads; take a model that is a decoder alone"
         )
     return BACKBONES[shape.model_type]
 

@@ -6,12 +6,13 @@ of solo/runs/config.py and of the methods' own Config classes; nothing is declar
 
 import dataclasses
 from dataclasses import field, fields, make_dataclass
-from typing import Any, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from solo.adapters import METHODS
+from solo.options import check
 from solo.runs.config import GROUPS, Rest
 
 # What only the entry points read: the directory of a trained run, an MR of one's own, where an
@@ -28,9 +29,16 @@ def schema_of(name: str, cls: type, extra: dict[str, tuple[Any, Any]] | None = N
     """A dataclass with the fields of `cls` and `extra` ones, {name: (type, default)}.
 
     A copy that is not frozen, since OmegaConf would make a frozen class's configuration read-only.
-    A field without a default is missing until a file or the command line sets it.
+    A field without a default is missing until a file or the command line sets it. Raises ValueError
+    for a type that Hydra has not.
     """
     hints = get_type_hints(cls)
+    for option, hint in hints.items():
+        check(
+            all(get_origin(kind) is not Literal for kind in (hint, *get_args(hint))),
+            f"{cls.__module__}.{cls.__name__}.{option} is a Literal, which Hydra does not know; "
+            "make it str, and check its values in __post_init__ as the other methods do",
+        )
     members = [(key, kind, field(default=value)) for key, (kind, value) in (extra or {}).items()]
     for member in fields(cls):
         if member.default_factory is not dataclasses.MISSING:

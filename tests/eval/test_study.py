@@ -227,6 +227,21 @@ def test_runs_with_other_rates_are_apart(tmp_path):
         assert cells(text, f"LoRA (r=8), 2 steps, lr {lr}")[2:4] == [lr, "1"]
 
 
+def test_one_baseline_for_claims_and_differences(tmp_path):
+    """Of two rates that the baseline was run with, the differences take the first group's, as the
+    claims do."""
+    make(tmp_path, "a", "lora", ROUGE, lr=1e-3)
+    make(tmp_path, "b", "lora", ROUGE - 0.1, lr=2e-3)
+    make(tmp_path, "c", "solo", ROUGE + 0.1, lr=1e-2)
+    table = study_table(tmp_path)
+    first = next(group for group in groups_of(table) if group.kind.row == ROWS["lora"])
+    text = write_table(table, tmp_path / "out")
+    against = text.split("\n## Against")[1].split("\n## ")[0]
+    [row] = [line for line in against.splitlines() if "(r=128" in line]
+    gain = 100 * (float(np.mean(ROUGE)) + 0.1 - first.runs[0].scores["ROUGE_L"])
+    assert f" {gain:+.2f} [{gain:+.2f}, " in row
+
+
 def test_runs_that_decode_or_train_otherwise_are_apart(tmp_path):
     """A mean of two beams or two batch sizes would be of neither."""
     for seed in (1, 2):

@@ -17,7 +17,7 @@ import torch
 
 from scripts import reproduce
 from solo.backbones.loading import load_tokenizer
-from solo.cli.rows import compose_row
+from solo.cli.rows import compose_row, compose_rows
 from solo.runs.run import make_run, open_run
 from solo.runs.stages import train_run
 from solo.standin.demo_data import write_demo_data
@@ -369,6 +369,12 @@ def test_one_directory_for_several_runs_is_refused_before_any_work(
 def test_bad_overrides_of_a_row(row, overrides, text):
     with pytest.raises(ValueError, match=text):
         compose_row(row, overrides)
+
+
+@pytest.mark.parametrize("option", ["experiment=demo/solo", "row=x", "run=x", "mr=x", "sweep=lr"])
+def test_what_is_of_one_run_is_refused_beside_a_table(option):
+    with pytest.raises(ValueError, match=f"{option} does not belong here; rows come from their ta"):
+        compose_rows(["table1/solo_s"], [option])
 
 
 def test_overrides_reach_every_row():

@@ -41,6 +41,13 @@ def test_the_hubs_old_key_names_load_too(checkpoint_dir, tokenizer):
     assert loaded == backbone.fingerprint(make_model(vocab_size=len(tokenizer)))
 
 
+def test_a_decoder_that_reads_an_encoder_is_refused(checkpoint_dir):
+    config = json.loads((checkpoint_dir / "config.json").read_text())
+    (checkpoint_dir / "config.json").write_text(json.dumps(config | {"add_cross_attention": True}))
+    with pytest.raises(ValueError, match="the backbone has cross-attention .add_cross"):
+        backbone.load_backbone(checkpoint_dir)
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
