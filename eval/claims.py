@@ -123,10 +123,14 @@ def _claim(a: np.ndarray, b: np.ndarray, drawn: np.ndarray) -> Claim:
     return Claim(float(a[0]), float(b[0]), low, high, p, POWER / SEEN * (high - low) / 2)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's (1979) adjusted p-values, in the given order; those below 0.05 stand together."""
+def holm(p_values: Sequence[float], asked: int | None = None) -> list[float]:
+    """Holm's (1979) adjusted p-values, in the given order; those below 0.05 stand together.
+
+    asked: how many tests were planned, if some have no p yet; those count as 1.
+    """
+    asked = len(p_values) if asked is None else asked
     adjusted, highest = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        highest = max(highest, min(1.0, (asked - rank) * p_values[i]))
         adjusted[i] = highest
     return adjusted

@@ -75,6 +75,10 @@ def outputs(run: Path, references: Path | None = None) -> Outputs:
         raise FileNotFoundError(f"{predictions} does not exist; decode this run first")
     own = references is None
     references = references_of(run) if own else references
+    if own and not references.exists() and records.is_packed(run):
+        left = records.read(run, ENVIRONMENT)["evaluate"]["inputs"][records.PREDICTIONS]
+        if left == records.sha256(predictions) and (scored := kept(run)):
+            return scored  # its data lie elsewhere here, and are not needed
     if not references.exists():
         raise FileNotFoundError(f"{references} does not exist; run `make data`, or set --refs")
     sums = [records.sha256(path) for path in (predictions, references)]
@@ -264,6 +268,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     refs = f" --refs {options.refs}" if options.refs else ""
     following = f"{program('samples')} {options.a} {options.b}{refs}"
     of_runs = all(records.is_packed(p) or p.is_dir() for p in (options.a, options.b))
+    at_hand = options.refs or (of_runs and references_of(options.a).exists())
+    of_runs &= bool(at_hand) and not records.hidden(sides[0].sources)
     ending(filter(None, [options.json]), *([following] if of_runs else []))
     return 0
 

@@ -7,7 +7,8 @@ files to what they hold, with its predictions beside it in NAME.tsv.
 import hashlib
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,14 @@ from .metrics.statistics import scores as statistics_scores
 CONFIG, IDENTITY, ENVIRONMENT = "config.yaml", "identity.json", "environment.json"
 ROWS, LOG, PREDICTIONS = "rows.json", "train_log.jsonl", "predictions.tsv"
 SCORES, STATISTICS = "metrics.json", "statistics.json"
+DIGEST = re.compile("[0-9a-f]{12}")  # of an MR, in its place (pack_run.py --hide-mrs)
 NUMBER = (int, float)
 Check = Callable[[object], bool]
+
+
+def hidden(sources: Sequence[str]) -> bool:
+    """Whether digests stand in the place of all these MRs."""
+    return all(map(DIGEST.fullmatch, sources))
 
 
 def whole(lowest: int) -> Check:

@@ -7,7 +7,6 @@ packed (NAME.json).
 """
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,6 @@ from .readers import load
 BY = ("ROUGE_L", "chrF all")  # scores that mean something of a single segment
 EACH = (3, 3, 4)  # best, worst, random
 SEED = 1
-DIGEST = re.compile("[0-9a-f]{12}")  # of an MR, in its place (pack_run.py --hide-mrs)
 
 
 def chosen(differences: np.ndarray) -> list[tuple[str, int]]:
@@ -105,7 +103,7 @@ def outputs(decodings: Sequence[tuple[str, Path]], count: int) -> list[str]:
     labels = [label for label, _ in decodings]
     sources, lines = read[0].sources, []
     texts = [_ordered(sources, of_run.sources, of_run.texts) for of_run in read]
-    if all(DIGEST.fullmatch(source) for source in sources):
+    if records.hidden(sources):
         return []
     for i in range(0, len(sources), -(-len(sources) // count)):
         lines += [f"**{sources[i]}**", "", "| | output | slot errors |", "|---|---|---|"]

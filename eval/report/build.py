@@ -162,7 +162,7 @@ def _pictures(material: Material, problems: list[str]) -> dict[str, list[picture
     groups["Lambda's paths, with the paper's band"] = [p for p in learning if "-lambda-" in p.name]
     rates = sorted(Path(material.results).glob("*/rates"))
     for heading, draw in (
-        ("Loss over learning rate", lambda: pictures.of_rates(rates)),
+        ("Loss over learning rate", lambda: pictures.of_rates(rates, material.tables)),
         ("Speed and growth", lambda: pictures.of_speed(material.results)),
     ):
         groups[heading] = _guarded(problems, heading, draw, [])

@@ -70,41 +70,59 @@ def judge(tables: Sequence[Scores], reported: dict, counts: dict[str, int]) -> l
             judged.append(Judged(*head, printed, None, None, _fewer(counts, a, b, share)))
         elif "lambda" in entry:
             row, (low, high) = entry["lambda"], PAPER_LAMBDA
-            real, stand_in = (_runs(tables, row, kind)[0] for kind in ("ours", "stand-in"))
-            verdicts = _ends(real, NO_GPT2), _ends(stand_in, NO_STAND_IN)
+            (real, _), (stand_in, _) = (_sides(tables, [[row]], k) for k in ("ours", "stand-in"))
+            verdicts = _ends(*real, NO_GPT2), _ends(*stand_in, NO_STAND_IN)
             judged.append(Judged(*head, f"{low:g} to {high:g}", *verdicts, None))
         elif "collapses" in entry:
             a, b = entry["collapses"]
             first, second = (float(rows[row]["paper"]["BLEU"]) for row in (a, b))
-            real = _collapses(*(_runs(tables, row, "ours")[0] for row in (a, b)), NO_GPT2)
-            pair = [_runs(tables, row, "stand-in")[0] for row in entry.get("standin", (a, b))]
-            verdicts = real, _collapses(*pair, NO_STAND_IN)
+            (real, _), (stand_in, _) = _both(tables, entry, "collapses")
+            verdicts = _collapses(*real, NO_GPT2), _collapses(*stand_in, NO_STAND_IN)
             judged.append(Judged(*head, f"{first / second:.0%} of its BLEU", *verdicts, None))
         else:
             a, b = entry["better"]
             values = [float(rows[row]["paper"]["BLEU"]) for row in (a, b)]
             printed = f"{values[0] - values[1]:+.2f} BLEU".replace("-", "−")
             printed += "" if values[0] > values[1] else ": its own table says otherwise"
-            real = _better(*(_runs(tables, row, "ours") for row in (a, b)), NO_GPT2)
-            pair = [_runs(tables, row, "stand-in") for row in entry.get("standin", (a, b))]
-            judged.append(Judged(*head, printed, real, _better(*pair, NO_STAND_IN), None))
+            real, stand_in = _both(tables, entry, "better")
+            verdicts = _better(*real, NO_GPT2), _better(*stand_in, NO_STAND_IN)
+            judged.append(Judged(*head, printed, *verdicts, None))
     return judged
 
 
-def _runs(tables: Sequence[Scores], row: str, kind: str) -> tuple[list[Run], list[Line]]:
-    """The runs of a row with the paper's variant: as reproductions, or on the stand-in of a study,
-    those with the row's own options and the fewest epochs; and all lines of their table."""
+def _both(tables: Sequence[Scores], entry: dict, claim: str) -> list[tuple]:
+    """Of an entry of claims.yaml, what `_sides` finds as reproductions and on a stand-in."""
+    pairs = [entry[claim], *([entry["also"]] if "also" in entry else [])]
+    on_stand_in = [*pairs, *([entry["standin"]] if "standin" in entry else [])]
+    return [_sides(tables, pairs, "ours"), _sides(tables, on_stand_in, "stand-in")]
+
+
+def _sides(
+    tables: Sequence[Scores], alternatives: Sequence[Sequence[str]], kind: str
+) -> tuple[list[list[Run]], list[Line]]:
+    """The runs of some rows, and all lines of the one table that has all of them.
+
+    alternatives: names for these rows, of which the first counts that a table has. The runs are
+    those with the paper's variant, the row's own options and the fewest epochs. Without such a
+    table every row has none.
+    """
     for table in tables:
         if kind == "stand-in" and table.name.startswith("demo"):
             continue  # a toy of 200 steps judges nothing
-        lines = [
-            line.runs
-            for line in table.lines
-            if (line.row, line.kind) == (row, kind) and line.variant in ("", "paper") and line.runs
-        ]
-        if lines:
-            return min(lines, key=_otherwise), table.lines
-    return [], []
+        for rows in alternatives:
+            found = [_runs(table, row, kind) for row in rows]
+            if all(found):
+                return found, table.lines
+    return [[] for _ in alternatives[0]], []
+
+
+def _runs(table: Scores, row: str, kind: str) -> list[Run]:
+    lines = [
+        line.runs
+        for line in table.lines
+        if (line.row, line.kind) == (row, kind) and line.variant in ("", "paper") and line.runs
+    ]
+    return min(lines, key=_otherwise, default=[])
 
 
 def _otherwise(runs: list[Run]) -> tuple[bool, int]:
@@ -113,13 +131,12 @@ def _otherwise(runs: list[Run]) -> tuple[bool, int]:
     return changed, runs[0].options["train"].get("epochs", 0)
 
 
-def _better(first: tuple, second: tuple, without: str) -> Verdict:
+def _better(pair: Sequence[list[Run]], lines: list[Line], without: str) -> Verdict:
     """Whether the first row's BLEU is above the second's, by the bootstrap over seeds and test MRs.
 
-    Both as `_runs` gives them; how far seeds move a difference the first one's table says.
+    Both as `_sides` gives them; how far seeds move a difference their table's lines say.
     """
-    (a, lines), (b, _) = first, second
-    a, b = alike(a, b)
+    a, b = alike(*pair)
     if not a or not b:
         return Verdict(OPEN, note=without)
     sides = [[compare.kept(run.decoding) for run in runs] for runs in (a, b)]

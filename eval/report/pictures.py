@@ -20,12 +20,13 @@ from ..tables.style import plt
 from .scores import STAND_IN, Line, Scores
 
 SIZE = (5.2, 4.2)  # inches; at a phone's width a point is about a pixel
+FEW = 12  # points that fit into that with their labels
 THEMED = {  # colours that the page sets by light and dark, by their CSS variables
     style.INK: "ink", style.FAINT: "faint", style.BAND: "band", style.BLUE: "blue",
     style.VERMILION: "vermilion", style.GREEN: "green", style.ORANGE: "orange",
     style.SKY: "sky", style.PURPLE: "purple", "#ffffff": "paper",
 }  # fmt: skip
-DRAWN = ("paper", "ours", "stand-in")  # other kinds of a table stay out of one picture with these
+DRAWN = ("paper", "ours", "stand-in")  # other kinds stay out of one picture with the paper's
 HEADS = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
 TAGS = re.compile(r"<[^>]+>")
 LONG = re.compile(r"(\d+\.\d)(\d)\d+")  # a number with more than two decimals
@@ -92,14 +93,18 @@ def of_tables(tables: Sequence[Scores]) -> list[Picture]:
 
 
 def _over_parameters(table: Scores, metric: Metric) -> Picture | None:
+    printed = any(line.kind == "paper" for line in table.lines)
     lines = [
         line
         for line in table.lines
-        if metric.name in line.scores and line.trainable[1] and line.kind in DRAWN
+        if metric.name in line.scores and line.trainable[1] and (line.kind in DRAWN or not printed)
     ]
     if len({line.trainable[1] for line in lines}) < 2:
         return None
-    figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
+    named = [line for line in lines if line.kind == "paper" or not printed]
+    larger = max(1, len(named) / FEW) ** 0.5
+    size = SIZE[0] * larger, SIZE[1] * larger
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
     kinds = list(dict.fromkeys((line.method, line.badge) for line in lines))
     names = {"full fine-tuning": "full", "LoRA": "lora", "Solo": "solo", "none": "none"}
     methods = list(dict.fromkeys(line.method for line in lines))
@@ -116,7 +121,8 @@ def _over_parameters(table: Scores, metric: Metric) -> Picture | None:
                 [score.high - score.value for score in scores],
             ] if known else None,
             fmt=look.marker, color=look.colour, markerfacecolor="none" if hollow else look.colour,
-            markersize=7, capsize=3, label=f"{method}: {badge}",
+            markersize=7, capsize=3,
+            label="" if all(line in named for line in points) else f"{method}: {badge}",
         )  # fmt: skip
     front = pareto(
         [(line.trainable[1], line.scores[metric.name].value) for line in lines],
@@ -134,18 +140,21 @@ def _over_parameters(table: Scores, metric: Metric) -> Picture | None:
         axes.xaxis.set_minor_formatter(EngFormatter(sep=""))
     axes.margins(x=0.15, y=0.15)
     style.legend(figure, *axes.get_legend_handles_labels())
-    kind = STAND_IN if table.stand_in else _kinds(lines)
+    kind = kind_of(table, lines)
     better = "lower" if metric.lower_is_better else "higher"
     heading = f"{metric.title} over trainable parameters: {table.title}"
     style.title(figure, f"{heading}\n{kind}; {better} is better")
-    named = [line for line in lines if line.kind in ("paper", "stand-in")]
     where = [(line.trainable[1], line.scores[metric.name].value) for line in named]
     place(axes, where, [line.label for line in named], size=7)
     told = (f"{line.label} ({line.badge}) {line.scores[metric.name].text}" for line in lines)
     return make(figure, f"{table.name}-{_file(metric.name)}", heading, _alt(heading, told), kind)
 
 
-def _kinds(lines: Iterable[Line]) -> str:
+def kind_of(table: Scores, lines: Iterable[Line] | None = None) -> str:
+    """The badges of lines of a table, of all that have runs by default, in words."""
+    if table.stand_in:
+        return STAND_IN
+    lines = (line for line in table.lines if line.runs) if lines is None else lines
     return "; ".join(dict.fromkeys(line.badge for line in lines))
 
 
@@ -172,7 +181,7 @@ def of_learning(table: Scores) -> list[Picture]:
     drawn, found = figures.trained(curves), []
     if not drawn:
         return []
-    kind = STAND_IN if table.stand_in else _kinds(line for line in table.lines if line.runs)
+    kind = kind_of(table)
     for name, panel in (
         ("training", figures.training_panel),
         ("validation", figures.validation_panel),
@@ -221,11 +230,15 @@ def lambdas(curve: figures.Curve, name: str, title: str, kind: str) -> Picture |
     )
 
 
-def of_rates(folders: Iterable[Path]) -> list[Picture]:
+def of_rates(folders: Iterable[Path], tables: Iterable[Scores]) -> list[Picture]:
     """Validation loss over the learning rate, of the rates/ folders of studies: a panel for each
-    sweep, all with one scale of losses, so that height and width of the best can be compared."""
-    found = []
+    sweep, all with one scale of losses, so that height and width of the best can be compared.
+
+    tables: of those studies, which say what the runs are.
+    """
+    found, kinds = [], {table.name: kind_of(table) for table in tables if table.lines}
     for folder in folders:
+        kind = kinds.get(folder.parent.name, "no whole run yet")
         sweeps = {}
         for path in sorted(folder.glob("*.json")):
             losses = read_json(path, ["valid_losses"])["valid_losses"]
@@ -234,13 +247,13 @@ def of_rates(folders: Iterable[Path]) -> list[Picture]:
         if not sweeps:
             continue
         heading = f"Validation loss over learning rate: {folder.parent.name}"
-        figure = _panels(sweeps, f"{heading}\n{STAND_IN}; lower is better; a ring is the best")
+        figure = _panels(sweeps, f"{heading}\n{kind}; lower is better; a ring is the best")
         told = (
             f"{name.replace('_', ' ')}: best {min(points, key=lambda p: p[1])[0]:g}"
             for name, points in sweeps.items()
         )
         name = f"{folder.parent.name}-rates"
-        found.append(make(figure, name, heading, _alt(heading, told), STAND_IN))
+        found.append(make(figure, name, heading, _alt(heading, told), kind))
     return found
 
 

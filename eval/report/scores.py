@@ -67,7 +67,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Scores:
-    """A table. note: Markdown's text in paper.yaml; left_out: runs that could not be read."""
+    """A table. note: Markdown's text in paper.yaml; stand_in: every line is of one; left_out: runs
+    that could not be read."""
 
     name: str
     title: str
@@ -88,7 +89,8 @@ def of_table(table: Table) -> Scores:
         text = render.as_csv(table, lines_of(table))
         return of_csv(table.name, table.definition, text, runs, table.left_out)
     head = table.definition["title"], table.definition.get("note", "")
-    return Scores(table.name, *head, True, metrics, lines, table.left_out)
+    stand_in = all(line.badge == STAND_IN for line in lines)
+    return Scores(table.name, *head, stand_in, metrics, lines, table.left_out)
 
 
 def of_csv(
@@ -172,8 +174,11 @@ def _study_lines(table: Table) -> list[Line]:
 
 
 def _line_of(table: Table, row: dict, label: str, runs: list[Run]) -> Line:
-    """A line of runs that differ in their seed alone, on a stand-in backbone."""
+    """A line of runs that differ in their seed alone."""
     intervals, scores = _intervals(runs), {}
+    marks = list(dict.fromkeys(mark for run in runs for mark in run.marks))
+    kind = "ours" if not marks else "other"
+    kind = "stand-in" if any(mark.startswith("stand-in") for mark in marks) else kind
     for name in ALL:
         values = [run.scores.get(name) for run in runs]
         if None not in values:
@@ -183,11 +188,10 @@ def _line_of(table: Table, row: dict, label: str, runs: list[Run]) -> Line:
             scores[name] = Score(text, mean * metric.scale, *intervals.get(name, (None, None)))
     first = runs[0]
     return Line(
-        row["row"], label, "stand-in", _method(row["row"]), _data(table.name, runs),
+        row["row"], label, kind, _method(row["row"]), _data(table.name, runs),
         _backbone(row["row"], label, runs), first.variant or "",
         _trainable(str(first.n_params)), first.lr if first.n_params else None,
-        ", ".join(str(run.seed) for run in runs), scores,
-        list(dict.fromkeys(mark for run in runs for mark in run.marks)), runs,
+        ", ".join(str(run.seed) for run in runs), scores, marks, runs,
     )  # fmt: skip
 
 

@@ -26,7 +26,7 @@ def is_study(table: Table) -> bool:
 
 
 def is_plain(table: Table) -> bool:
-    """Whether it is of stand-ins alone."""
+    """Whether nobody reported figures for it: the demo's, and a study's."""
     return table.name in PLAIN or is_study(table)
 
 
@@ -86,8 +86,10 @@ def summary(table: Table) -> str:
     """How many lines of a table our runs fill, and how many runs come apart."""
     n_rows = len(table.definition["rows"])
     if is_plain(table):
-        filled = sum(bool(filling) for _, filling, _ in plain_rows(table))
-        return f"{n_rows} rows, {filled} filled with stand-ins"
+        rows = [runs for _, runs, _ in plain_rows(table) if runs]
+        marks = {mark for runs in rows for run in runs for mark in run.marks}
+        words = " with stand-ins" if any(mark.startswith("stand-in") for mark in marks) else ""
+        return f"{n_rows} rows, {len(rows)} filled{words}"
     lines = lines_of(table)
     ours = [line for line in lines if line.source == "ours"]
     filled = sum(bool(line.runs) for line in ours)
@@ -118,7 +120,8 @@ def _claims(table: Table, first: str, second: str) -> str:
             labels = [
                 f"{m} {run.variant or ''}".strip() for m, run in zip(methods, (a, b), strict=True)
             ]
-            lines += [f"{note}{names}, seed {a.seed}, paired bootstrap over the test MRs:", ""]
+            over = f"seed {a.seed}, paired bootstrap over the test MRs of these two runs alone"
+            lines += [f"{note}{names}, {over} (another seed moves it further):", ""]
             lines += [compare.markdown(compare.compare(*sides), labels), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 

@@ -27,14 +27,17 @@ NOTE = """\
 {backbones}
 {percent} x 100; in brackets a 95 % interval, bootstrap over the test MRs; several
 seeds: their mean ± standard deviation, the interval that of the mean. Names: the share of outputs
-with the MR's name to the letter, of all seeds.
+with the MR's name to the letter, of all seeds.{edge}
 """
+EDGE = " (edge)"
+EDGE_NOTE = " (edge): the best rate of its sweep was the lowest or\nthe highest tried."
 CLAIMS_NOTE = """\
 Differences of mean scores, over the seeds that both sides were run with: a seed is the same order
 of the data for all. {seeds}
-p is two-sided, with Holm's correction. Visible: the smallest true difference that such runs would
-show in four of five cases, at 5 % without that correction. {errors}Others: metrics whose intervals
-leave out 0; + where the first is better, - where it is worse.
+p is two-sided, with Holm's correction for all the questions of the study. Visible: the smallest
+true difference that such runs would show in four of five cases, at 5 % without that correction.
+{errors}Others: metrics whose intervals leave out 0; + where the first is better, - where
+it is worse.
 """
 ERRORS_NOTE = "SER: the difference in slot errors; more of them is worse.\n"
 
@@ -59,7 +62,11 @@ class Group:
 
 
 def groups_of(table: Table) -> list[Group]:
-    """The groups in the table's order, a row's paper variant before its devcode."""
+    """The groups in the table's order, a row's paper variant before its devcode.
+
+    Of several groups of one kind, which differ in rate, steps or the like, the first is the one
+    that claims and quotes speak of: at the rate that the study chose, else of the most seeds.
+    """
     groups: dict[str, Group] = {}
     for row, filling in rows_of(table):
         settings = table.settings[row["row"]]["adapter"]
@@ -73,7 +80,14 @@ def groups_of(table: Table) -> list[Group]:
                 label += f", {_steps(run)} steps, lr {run.lr:g}"
             groups.setdefault(run.group, Group(label, kind)).runs.append(run)
     _tell_apart(list(groups.values()))
-    return list(groups.values())
+    rates, found = table.definition.get("rates", {}), list(groups.values())
+    places = {kind: place for place, kind in enumerate(dict.fromkeys(g.kind for g in found))}
+
+    def order(group: Group) -> tuple[int, bool, int]:
+        other_rate = group.runs[0].lr != rates.get(group.kind, group.runs[0].lr)
+        return places[group.kind], other_rate, -len(group.runs)
+
+    return sorted(found, key=order)
 
 
 def _tell_apart(groups: Sequence[Group]) -> None:
@@ -107,14 +121,18 @@ def kind_of(row: str, run: Run, settings: dict) -> Kind:
 def markdown(table: Table) -> str:
     """The whole page: scores, differences with p, training and lambdas."""
     groups, metrics = groups_of(table), metrics_of(table)
-    note = NOTE.format(backbones=_backbones(groups), percent=percent(metrics))
+    edges = {group.kind for group in groups} & set(table.definition.get("at_edge", ()))
+    edge = EDGE_NOTE if edges else ""
+    note = NOTE.format(backbones=_backbones(groups), percent=percent(metrics), edge=edge)
     text = [f"# {table.definition['title']}", "", note]
-    text += [row_of(["stand-in", "trainable", "lr", "seeds", *(m.head for m in metrics), "names"])]
+    head = head_of(groups)
+    text += [row_of([head, "trainable", "lr", "seeds", *(m.head for m in metrics), "names"])]
     text += ["|---|---:|---|---|" + "---:|" * (len(metrics) + 1)]
     for group in groups:
         runs = group.runs
         size = runs[0].n_params
-        head = [group.label, f"{size:,}", f"{runs[0].lr:g}" if size else MISSING]
+        edge = EDGE * (group.kind in table.definition.get("at_edge", ()))
+        head = [group.label, f"{size:,}", f"{runs[0].lr:g}{edge}" if size else MISSING]
         head.append(", ".join(str(run.seed) for run in runs))
         found = intervals(runs)
         cells = [_score(runs, metric, found) for metric in metrics]
@@ -125,6 +143,12 @@ def markdown(table: Table) -> str:
         *_trainings(groups),
     ]
     return "\n".join(text + left_out_section(table)) + "\n"
+
+
+def head_of(groups: Sequence[Group]) -> str:
+    """What a study's lines are of, at the head of their column."""
+    marks = [mark for group in groups for run in group.runs for mark in run.marks]
+    return "stand-in" if any(mark.startswith("stand-in") for mark in marks) else "method"
 
 
 def _backbones(groups: Sequence[Group]) -> str:
@@ -201,8 +225,12 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
             lines.append(row_of([group.label, str(run.seed), *cells]))
     if not lines:
         return []
-    head = ["stand-in", "seed", *(metric.head for metric in metrics)]
-    intro = "The difference to the same seed; 95 % interval and two-sided p of a paired bootstrap."
+    head = [head_of(groups), "seed", *(metric.head for metric in metrics)]
+    intro = (
+        "The difference to the same seed; 95 % interval and two-sided p of a paired bootstrap\n"
+        "over the test MRs of two runs alone, without a correction. Another seed moves it further\n"
+        "than that: what the study says is under Claims."
+    )
     rule = "|---|---|" + "---:|" * len(metrics)
     return ["", f"## Against {name}", "", intro, "", row_of(head), rule, *lines]
 
@@ -212,7 +240,8 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
     errors = ALL["SER"]
     by_kind = {group.kind: group for group in reversed(groups)}  # the first, as quotes take it
     spreads, heads, results = seed_spreads(groups), [], []
-    for question, *kinds in table.definition["claims"]:
+    claims = table.definition["claims"]
+    for question, *kinds in claims:
         chosen = [by_kind[kind] for kind in kinds if kind in by_kind]
         runs = alike(*(group.runs for group in chosen)) if len(chosen) == 2 else []
         sides = [[compare.kept(run.decoding) for run in side] for side in runs]
@@ -222,7 +251,7 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
             results.append(hierarchical(*sides, spreads))
     if not results:
         return []
-    p_values = holm([of_claim[bleu.name].p for of_claim in results])
+    p_values = holm([of_claim[bleu.name].p for of_claim in results], len(claims))
     lines = []
     told = any(errors.name in of_claim for of_claim in results)
     for head, of_claim, p in zip(heads, results, p_values, strict=True):
@@ -315,5 +344,12 @@ def _trainings(groups: list[Group]) -> list[str]:
             ends = f"{min(lambdas):.4f} to {max(lambdas):.4f}" if lambdas else MISSING
             name = run.name
             lines.append(row_of([group.label, str(run.seed), _steps(run), *losses, ends, name]))
-    head = ["stand-in", "seed", "steps", "training loss", "validation loss", "lambda at the end"]
+    head = [
+        head_of(groups),
+        "seed",
+        "steps",
+        "training loss",
+        "validation loss",
+        "lambda at the end",
+    ]
     return ["", "## Training", "", row_of([*head, "run"]), "|---" * 7 + "|", *lines]

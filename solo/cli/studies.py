@@ -19,8 +19,9 @@ from eval.tables.report import page_of, write_figures, write_table
 from eval.tables.study import Kind, groups_of
 from solo import files
 from solo.cli.command import CONFIGS
+from solo.cli.compose import check_unread
 from solo.cli.evaluate import evaluate_runs
-from solo.cli.rows import compose_row, reported_tables, row_settings
+from solo.cli.rows import OF_ONE_RUN, compose_row, reported_tables, row_settings
 from solo.cli.tables import table_of
 from solo.datasets.download import check_file
 from solo.runs import carry, record
@@ -33,6 +34,9 @@ NEIGHBOURS = "neighbours"  # of a study's home: whole runs at the rates beside t
 ADAPTER = "adapter."
 SPLITS = ("train", "valid", "test")
 N_OUTPUTS = 10  # of each run, in outputs.md
+# What tells the runs of a list apart, or where they are found.
+OF_THE_LIST = {"seed", "train.lr", "train.epochs", "runs_dir", "output_dir", "adapter", "together"}
+LIST_REMEDY = "a study takes it from configs/study/{}.yaml; copy that to a study of your own"
 
 
 def read_list(name: str) -> dict:
@@ -45,7 +49,10 @@ def read_list(name: str) -> dict:
 
 def write(name: str, overrides: Sequence[str], carried: bool = False) -> tuple[Path, int]:
     """Resolve a study into data/study/NAME/study.json, if `carried` packed with its data; returns
-    that path and the number of runs."""
+    that path and the number of runs. Raises ValueError for an override of what the list says."""
+    keys = {override.partition("=")[0].lstrip("+~") for override in overrides}
+    of_list = OF_THE_LIST | {key for key in keys if key.startswith(ADAPTER)}
+    check_unread(overrides, OF_ONE_RUN | of_list, LIST_REMEDY.format(name))
     folder = STUDIES / name
     study = resolve(name, overrides)
     if carried:
@@ -114,7 +121,7 @@ def pack(folder: Path, here: RunConfig) -> None:
 
 
 def definition(name: str) -> dict:
-    """What a table's definition has, with the row to compare with and the claims."""
+    """What a table's definition has, with the row to compare with, the claims and the rates."""
     listed, reported = read_list(name), reported_tables()
     labels = {row["row"]: row["label"] for table in reported.values() if "rows" in table
               for row in table["rows"]}  # fmt: skip
@@ -128,8 +135,23 @@ def definition(name: str) -> dict:
     ]
     head = {"title": listed["title"], "against": listed["against"], "claims": claims}
     head |= {"metrics": listed["metrics"]} if "metrics" in listed else {}
+    head |= dict(zip(("rates", "at_edge"), _chosen_rates(listed), strict=True))
     head["outputs"] = [kind_of_entry(listed["names"][name]) for name in listed["outputs"]]
     return head | {"rows": [*rows.values()]}
+
+
+def _chosen_rates(listed: dict) -> tuple[dict[Kind, float], set[Kind]]:
+    """({kind: the rate that a study's sweeps chose}, the kinds where that is at an edge)."""
+    chosen, at_edge = {}, set()
+    for name, entry in listed["names"].items():
+        of_sweep = listed["rates_of"].get(name, name)
+        path = files.ROOT / listed["home"] / "rates" / f"{of_sweep}.json"
+        if not path.is_file():
+            continue
+        values, kind = files.read_json(path, ["best", "valid_losses"]), kind_of_entry(entry)
+        chosen[kind], tried = values["best"], [lr for lr, _ in values["valid_losses"]]
+        at_edge |= {kind} if values["best"] in (min(tried), max(tried)) else set()
+    return chosen, at_edge
 
 
 def kind_of_entry(entry: dict) -> Kind:
@@ -195,7 +217,8 @@ def score(name: str) -> tuple[str, Path]:
 
 def _write_pictures(table: Table, home: Path) -> None:
     """The report's: of scores over parameters (NAME-SCORE.svg), of rates (NAME-rates.svg)."""
-    drawn = [*pictures.of_tables([of_table(table)]), *pictures.of_rates([home / "rates"])]
+    scores = [of_table(table)]
+    drawn = [*pictures.of_tables(scores), *pictures.of_rates([home / "rates"], scores)]
     for picture in drawn:
         files.write_output(home / f"{picture.name}.svg", picture.paper.decode())
 

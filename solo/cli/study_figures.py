@@ -16,7 +16,7 @@ from eval.metrics import ALL
 from eval.tables import render
 from eval.tables.lines import Table
 from eval.tables.runs import Run
-from eval.tables.study import Group, alike, groups_of, names_right, seed_spreads
+from eval.tables.study import Group, alike, groups_of, head_of, names_right, seed_spreads
 from solo.cli.rows import reported_tables
 from solo.cli.studies import NEIGHBOURS, definition, kind_of_entry, read_list
 from solo.cli.tables import table_of
@@ -54,7 +54,7 @@ def study_table(study: str = STUDY, *shown: str) -> str:
         alike = [run for run in group.runs if run.seed in common] or group.runs
         return fmean(run.scores[first.name] for run in alike)
 
-    heads = ["stand-in", "trainable", "rate", "seeds"]
+    heads = [head_of(groups), "trainable", "rate", "seeds"]
     heads += [f"{first.head}, seed {', '.join(map(str, sorted(common)))}"] if apart else []
     heads += [*(m.head for m in metrics), *(["names right"] if named else []), "validation loss"]
     lines = [render.row_of(heads), "|---|" + "---:|" * (len(heads) - 1)]

@@ -67,14 +67,23 @@ def report(trained: list[Trained]) -> tuple[str, list[float]]:
     for rates in groups.values():
         if len(rates) < 2:
             continue
-        choice = choose({lr: [r.valid_loss for r in runs] for lr, runs in rates.items()})
+        common = set.intersection(*({run.seed for run in runs} for runs in rates.values()))
+        counted = {
+            lr: [run for run in runs if run.seed in common or not common]
+            for lr, runs in rates.items()
+        }
+        choice = choose({lr: [run.valid_loss for run in runs] for lr, runs in counted.items()})
         best.append(choice.best)
         labels = sorted({run.label for runs in rates.values() for run in runs})
         out += [labels[-1], f"  {'lr':>8}  {'valid loss':>10}  seeds"]
         for lr in sorted(rates):
-            seeds = ", ".join(map(str, sorted({run.seed for run in rates[lr]})))
+            seeds = ", ".join(map(str, sorted({run.seed for run in counted[lr]})))
             mark = "  best: train.lr=" + f"{lr:g}" if lr == choice.best else ""
             out.append(f"  {lr:8g}  {choice.losses[lr]:10.4f}  {seeds}{mark}")
+        if not common:
+            out.append("  the rates have no seed in common; a seed moves a loss, too")
+        elif any(len(counted[lr]) < len(rates[lr]) for lr in rates):
+            out.append("  compared over the seeds that all rates have")
         if choice.at_edge:
             out.append("  the best is at the end of what was tried; try beyond it")
     return "\n".join(out), best

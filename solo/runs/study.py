@@ -195,6 +195,8 @@ def sweep(
             values["sweep"] = _sweep_name(study, name)
             write_json(rates_file(study, name), values)
             say(f"{name}: {values}")
+            if choice.at_edge:
+                say(f"{name}: its best rate is at the edge of those tried; make its grid wider")
     return failures
 
 

@@ -117,3 +117,5 @@ def test_holm_by_hand():
     """Of four: 0.01 x 4, 0.02 x 3, 0.03 x 2 (raised to the one before), 0.5 x 1."""
     assert holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
     assert holm([0.6, 0.9]) == [1.0, 1.0] and holm([]) == []
+    some, planned = [0.03, 0.01], [0.03, 0.01, 1, 1]  # what has not been run decides nothing
+    assert holm(some, 4) == holm(planned)[:2] == pytest.approx([0.09, 0.04])

@@ -135,6 +135,13 @@ def test_comparisons_and_samples_take_packed_runs(tmp_path, monkeypatch, capsys)
     references.write_text("mr,ref\nname : A,a\n")
     assert compare.outputs(paths[0]).statistics["ROUGE_L"][0, 0] == pytest.approx(1)
     assert [path.read_bytes() for path in paths] == before
+    references.unlink()  # the data lie elsewhere, which a comparison does not need
+    capsys.readouterr()
+    assert compare.main([*map(str, paths), "--samples", "10"]) == 0
+    assert "eval.samples" not in capsys.readouterr().err  # which does
+    predictions = compare.records.predictions_of(paths[0])
+    predictions.write_text(predictions.read_text().replace("\ta", "\tb"))
+    assert compare.main([*map(str, paths), "--samples", "10"]) == 2
 
 
 def test_a_training_with_two_decodings_is_packed_one_by_one(tmp_path):

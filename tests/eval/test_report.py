@@ -305,26 +305,46 @@ def test_a_verdict_is_what_the_interval_says(tmp_path):
     assert [line.kind for line in as_ours] == ["other"] * 2  # 20 MRs are no reproduction
     assert claims.judge([table], REPORTED, {})[0].reproduction.verdict == claims.OPEN
     good, poor = (
-        (next(line.runs for line in as_ours if line.row == row), as_ours)
+        next(line.runs for line in as_ours if line.row == row)
         for row in ("table1/solo_s", "table1/lora_s")
     )
-    assert claims._better(good, poor, "").verdict == claims.HOLDS
-    assert claims._better(poor, good, "").verdict == claims.FAILS
-    assert claims._better(good, good, "").verdict == claims.UNDECIDED
+    assert claims._better([good, poor], as_ours, "").verdict == claims.HOLDS
+    assert claims._better([poor, good], as_ours, "").verdict == claims.FAILS
+    assert claims._better([good, good], as_ours, "").verdict == claims.UNDECIDED
 
 
 def test_the_front_has_the_interval_of_the_studys_own_table():
     """results/standin12/table.md: Solo against LoRA, and no run of another dropout."""
     table = table_of("standin12", ROOT / "results/standin12/runs", definition("standin12"))
-    solo, lora = (
-        claims._runs([scores.of_table(table)], row, "stand-in")
-        for row in ("table1/solo_s", "table1/lora_s")
-    )
-    verdict = claims._better(solo, lora, "")
+    rows = ["table1/solo_s", "table1/lora_s"]
+    verdict = claims._better(*claims._sides([scores.of_table(table)], [rows], "stand-in"), "")
     text = (ROOT / "results/standin12/table.md").read_text()
     [line] = [line for line in text.splitlines() if line.startswith("| Does Solo match LoRA with")]
     figure, interval = line.split(" | ")[3:5]
     assert (verdict.figure, verdict.interval) == (f"{figure} BLEU", interval)
+
+
+def test_a_study_of_real_weights_is_a_reproduction_and_never_mixed_with_a_stand_in(tmp_path):
+    """While it has one of the two rows alone, the stand-in's verdict stays the stand-in's."""
+    [gpt2] = [sha for sha, hub in REPORTED["weights"].items() if hub == "openai-community/gpt2"]
+    stand_in = table_of("standin12", ROOT / "results/standin12/runs", definition("standin12"))
+    stand_in = scores.of_table(stand_in)
+
+    def judged() -> claims.Judged:
+        table = scores.of_table(table_of("gpt2_s", tmp_path, definition("gpt2_s")))
+        assert {line.badge for line in table.lines} == {"reproduction"} and not table.stand_in
+        return claims.judge([table, stand_in], REPORTED, {})[0]
+
+    alone = claims.judge([stand_in], REPORTED, {})[0].stand_in
+    for row, bleu in (("table1/lora_s", 10), ("table1/solo_s", 9)):
+        directory = make_run(tmp_path, row.partition("/")[2], row=row, file_sha256=gpt2)
+        sources = [f"name : A{i or ''}" for i in range(630)]
+        columns = np.array([[10, 10, bleu, bleu, bleu, bleu]] * 630, float)
+        keep_statistics(directory, {"BLEU": columns}, sources)
+        assert judged().stand_in == alone
+        if row == "table1/lora_s":
+            assert judged().reproduction.verdict == claims.OPEN
+    assert judged().reproduction.verdict == claims.FAILS
 
 
 def test_the_claims_of_counts():

@@ -5,6 +5,7 @@ import json
 import lzma
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
@@ -85,6 +86,15 @@ def test_every_list_resolves_and_its_rates_go_by_factors_of_about_three(name):
 def test_a_list_that_does_not_resolve(name, overrides, text):
     with pytest.raises(ValueError, match=text):
         studies.resolve(name, overrides)
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["seed=7", "train.lr=1", "train.epochs=2", "runs_dir=x", "row=x", "+adapter.rank=8", "run=x"],
+)
+def test_what_the_list_says_is_no_override(override):
+    with pytest.raises(ValueError, match=f"{re.escape(override)} does not belong here; a study"):
+        studies.write(NAME, [override])
 
 
 @pytest.fixture

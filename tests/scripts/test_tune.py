@@ -63,6 +63,19 @@ def test_a_best_rate_at_the_end_is_said_to_be(tmp_path):
     assert text.endswith("the best is at the end of what was tried; try beyond it")
 
 
+def test_rates_are_compared_over_the_seeds_that_all_have(tmp_path):
+    """Further seeds at the best rate, whose losses are higher, take nothing from it."""
+    make_run(tmp_path, 1e-3, 1, [1.52])
+    for seed, loss in ((1, 1.51), (2, 1.54), (3, 1.56)):
+        make_run(tmp_path, 3e-3, seed, [loss])
+    text, best_rates = tune.report(tune.read_trained(tmp_path)[0])
+    assert best_rates == [3e-3] and "     0.003      1.5100  1  best" in text
+    assert "compared over the seeds that all rates have" in text
+    make_run(tmp_path, 1e-2, 9, [1.6])
+    text, _ = tune.report(tune.read_trained(tmp_path)[0])
+    assert "the rates have no seed in common" in text
+
+
 def test_unfinished_and_damaged_runs_are_named(tmp_path):
     damaged, unfinished, strange, odd = (make_run(tmp_path, lr, 1, [2.0]) for lr in (1, 2, 3, 4))
     with open(damaged / "train_log.jsonl", "a") as log:
