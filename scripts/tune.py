@@ -28,9 +28,8 @@ from solo.cli.compose import check_unread, compose_config, expand, in_checkout
 from solo.cli.schema import OF_ENTRY_POINTS
 from solo.cli.terminal import show_line
 from solo.options import check
-from solo.runs import checkpoint
 from solo.runs.run import Run, make_run
-from solo.runs.runner import run_all
+from solo.runs.runner import ended, run_all, without_diverged
 from solo.runs.together import sharing
 
 NONE = "no two finished runs in {} differ in their learning rate alone; train some: {}"
@@ -82,8 +81,8 @@ def main() -> None:
             failures = run_all(
                 runs, progress_bar, "trained", share_passes=share_passes(), say=say
             ).failures
-            done = [run.directory for run in runs if checkpoint.trained(run.directory)]
-            trained, left_out = tuning.read_runs(done)
+            failures = without_diverged(failures, runs)
+            trained, left_out = tuning.read_runs(run.directory for run in runs if ended(run))
         else:
             trained, left_out = tuning.read_trained(folder)
         for line in left_out:
@@ -97,7 +96,8 @@ def main() -> None:
             same = [o for o in args.overrides if _key(o) not in ("train.lr", "seed")]
             if len(expand(same)) == 1:  # each of several settings has a best rate of its own
                 after = shlex.join(["python", "scripts/run.py", *same, f"train.lr={chosen[-1]:g}"])
-        ending([f"{len(trained)} trained runs in {shown(folder)}"], after)
+        n_trained = sum(run.valid_loss is not None for run in trained)
+        ending([f"{n_trained} trained runs in {shown(folder)}"], after)
     sys.exit(1 if failures else 0)
 
 

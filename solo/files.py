@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 import os
-import shutil
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -24,7 +24,8 @@ _CACHE = ROOT / "data/cache" if IN_CHECKOUT else Path("~/.cache/solo-connection"
 OUTPUTS = _CACHE / "outputs.txt"  # checksums of what went where the user said
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is ten times as fast
 LONGEST, DEEPEST = 10**5, 50  # of YAML: characters, levels; a run's has some thousand, and four
-TEMPORARY = ".tmp"  # so begin the names of files that are not complete, those of safetensors too
+TEMPORARY = ".tmp"  # so begin the names of files that are not complete
+LEFT = re.compile(r"\.tmp(\..+|[A-Za-z0-9]{6})")  # the second form is safetensors'
 
 
 @contextmanager
@@ -76,11 +77,12 @@ def _is_at(file, path: Path) -> bool:
 
 
 def clean(directory: Path) -> None:
-    """Remove what killed writers left below `directory`, which the caller holds."""
-    for path in list(Path(directory).rglob(f"{TEMPORARY}*")):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
+    """Remove the files that killed writers left in `directory`, not below it.
+
+    The caller holds it, and knows that it is this program's: a user's folder may have such names.
+    """
+    for path in Path(directory).iterdir():
+        if LEFT.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 

@@ -146,9 +146,9 @@ def _read_objects(path: Path, lines: list[str]) -> Table:
                 f"{path}, line {number}: the keys are {list(fields)}, those of the first line "
                 f"{columns}; every line must have the same"
             )
-        read = keys_named(columns, SOURCE, "mr") + keys_named(columns, REFERENCE, "ref")
-        for name in (columns[place] for place in read):  # the others may hold anything
-            if not isinstance(fields[name], str):
+        read = keys_named(columns, SOURCE, "mr"), keys_named(columns, REFERENCE, "ref")
+        for name in (columns[places[0]] for places in read if len(places) == 1):
+            if not isinstance(fields[name], str):  # the others may hold anything
                 raise ValueError(f"{path}, line {number}: {name!r} must be a text; {OBJECT}")
         rows.append((number, [str(fields[name]) for name in columns]))
     if not rows:

@@ -223,7 +223,7 @@ def check_model(model: nn.Module) -> None:
     )
     backbone_of(model.config)
     check(
-        model.dtype.itemsize >= torch.float32.itemsize,
+        model.dtype == torch.float32,
         f"this model computes in {model.dtype}, what is trained in torch.float32; load it with "
         "dtype=torch.float32 (train.precision=bf16 multiplies in bf16 all the same)",
     )

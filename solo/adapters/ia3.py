@@ -29,7 +29,7 @@ class Config(PeftConfig):
         check(
             not others,
             f"adapter.feedforward has {others and others[0]!r}, which is none of adapter.targets "
-            f"({', '.join(self.targets)})",
+            f"({', '.join(self.targets)}); name those of them whose input is scaled, or none, []",
         )
 
 

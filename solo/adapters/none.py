@@ -1,6 +1,8 @@
 """The bare backbone: nothing is trained. The floor of every table."""
 
-from solo.adapters.base import Method, NoOptions, check_free, freeze
+from torch import nn
+
+from solo.adapters.base import MODULE_NAME, Method, NoOptions, check_free, freeze, leave
 
 
 class Bare(Method):
@@ -14,13 +16,13 @@ class Bare(Method):
 
     def __init__(self, model, config: NoOptions, seed: int):
         check_free(model)
-        self.frozen = freeze(model)
+        self.model, self.mark, self.frozen = model, nn.Module(), freeze(model)
+        model.add_module(MODULE_NAME, self.mark)
         super().__init__({})
         self.hooks = []
 
     def detach(self) -> None:
-        for parameter in self.frozen:
-            parameter.requires_grad_(True)
+        leave(self.model, self.mark, self.frozen)
 
     @staticmethod
     def n_params(shape, config: NoOptions) -> int:

@@ -7,18 +7,20 @@ from pathlib import Path
 from solo import files
 from solo.runs import record
 from solo.runs.rates import choose
+from solo.runs.run import DIVERGED
 from solo.training.loop import LOG
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished training. rest: what it is, but for learning rate and seed."""
+    """A finished training. rest: what it is, but for learning rate and seed; valid_loss: None if
+    it diverged."""
 
     rest: str
     label: str
     lr: float
     seed: int
-    valid_loss: float
+    valid_loss: float | None
 
 
 def read_trained(runs_dir: Path) -> tuple[list[Trained], list[str]]:
@@ -38,12 +40,16 @@ def read_runs(directories: Iterable[Path]) -> tuple[list[Trained], list[str]]:
 
 
 def _read(directory: Path) -> Trained:
-    entry = record.stage_record(directory, "train")
-    if not entry:
+    entry, lost = record.stage_record(directory, "train"), (directory / DIVERGED).exists()
+    if not entry and not lost:
         raise ValueError("not trained to the end")
     training = files.read_json(directory / "identity.json")["training"]
     recipe = dict(training["train"])
     lr = float(recipe.pop("lr"))
+    # Dropout drawn in other company is as another seed.
+    rest = files.config_hash(training | {"train": recipe, "seed": None, "shared_draws": None})
+    if not entry:
+        return Trained(rest, "", lr, int(training["seed"]), None)
     losses = [e["valid_loss"] for e in files.read_lines(directory / LOG) if "valid_loss" in e]
     if not losses:
         raise ValueError(f"{LOG} has no validation loss")
@@ -51,8 +57,6 @@ def _read(directory: Path) -> Trained:
     options = " ".join(f"{k}={v}" for k, v in training["adapter"].items() if v is not None)
     label = ", ".join(files.read_json(rows, kind=list)) if rows.exists() else options
     label += f" on {entry['backbone']['path']}, {entry['steps']:,} steps, {recipe['precision']}"
-    # Dropout drawn in other company is as another seed.
-    rest = files.config_hash(training | {"train": recipe, "seed": None, "shared_draws": None})
     return Trained(rest, label, lr, int(training["seed"]), float(losses[-1]))
 
 
@@ -65,7 +69,7 @@ def report(trained: list[Trained]) -> tuple[str, list[float]]:
     out: list[str] = []
     best: list[float] = []
     for rates in groups.values():
-        if len(rates) < 2:
+        if len(rates) < 2 or all(run.valid_loss is None for runs in rates.values() for run in runs):
             continue
         common = set.intersection(*({run.seed for run in runs} for runs in rates.values()))
         counted = {
@@ -79,7 +83,9 @@ def report(trained: list[Trained]) -> tuple[str, list[float]]:
         for lr in sorted(rates):
             seeds = ", ".join(map(str, sorted({run.seed for run in counted[lr]})))
             mark = "  best: train.lr=" + f"{lr:g}" if lr == choice.best else ""
-            out.append(f"  {lr:8g}  {choice.losses[lr]:10.4f}  {seeds}{mark}")
+            loss = choice.losses[lr]
+            shown = "diverged" if loss is None else f"{loss:.4f}"
+            out.append(f"  {lr:8g}  {shown:>10}  {seeds}{mark}")
         if not common:
             out.append("  the rates have no seed in common; a seed moves a loss, too")
         elif any(len(counted[lr]) < len(rates[lr]) for lr in rates):

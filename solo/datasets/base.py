@@ -79,7 +79,14 @@ def read_table(path: Path) -> dict[str, list]:
     named = rows.keys_named if Path(path).suffix.lower() == ".jsonl" else rows.columns_named
     for name, beginnings in (("mr", rows.SOURCE), ("ref", rows.REFERENCE)):
         places = named(table.columns, beginnings, name)
-        if len(places) > 1 or (name == "mr" and not places):
+        if len(places) > 1:
+            clashing = ", ".join(table.columns[place] for place in places)
+            what = "MRs" if name == "mr" else "texts"
+            raise ValueError(
+                f"{path}: by their names the columns {clashing} can all be that of the {what}; "
+                f"call one of them {name}, or the others otherwise"
+            )
+        if name == "mr" and not places:
             raise ValueError(
                 f"{path} has columns {table.columns}; it needs one of MRs (such as mr) and, to "
                 "train on, one of texts (such as ref)"

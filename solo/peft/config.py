@@ -11,6 +11,10 @@ from solo.adapters.solo import Config
 from solo.peft.gaps import peft_type
 
 
+class _Noted(dict):
+    """What a configuration was attached to in this process; one from a file has a plain dict."""
+
+
 @dataclass
 class SoloConfig(PeftConfig):
     """Options of Solo Connection for `get_peft_model`.
@@ -63,6 +67,8 @@ class SoloConfig(PeftConfig):
             isinstance(self.seed, int) and not isinstance(self.seed, bool),
             f"SoloConfig: seed is {self.seed!r}; it must be a whole number",
         )
+        if isinstance(self.backbone, _Noted):  # dataclasses.replace of one at work: a new adapter
+            self.backbone = None
         self._saved = dict(self.backbone or {})  # no field: what came with a saved adapter
         self.adapter_config()
 
@@ -96,7 +102,6 @@ class SoloConfig(PeftConfig):
 
     def attached(self, backbone: dict) -> "SoloConfig":
         """This configuration, with `backbone` noted; a copy, if it is at work in another model."""
-        if self.backbone in (None, backbone):
-            self.backbone = backbone
-            return self
-        return replace(self, backbone=backbone)
+        config = self if self.backbone in (None, backbone) else replace(self, backbone=None)
+        config.backbone = _Noted(backbone)
+        return config

@@ -82,7 +82,7 @@ class SoloLayer(nn.Module, BaseTunerLayer):
     def _before_blocks(self, owner: nn.Module, args: tuple) -> None:
         self.outputs.clear()
         for adapter in self.solo_connections.values():
-            if adapter.lambda_ is not None and adapter.lambda_.requires_grad:
+            if adapter.lambda_ is not None:  # also one that is not trained any more
                 adapter.project()
 
     def _after_block(self, number: int, block: nn.Module, args: tuple, output):

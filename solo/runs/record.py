@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from solo.files import IN_CHECKOUT, ROOT, clean, read_json, sync, write_json
+from solo.files import IN_CHECKOUT, ROOT, read_json, sync, write_json
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "safetensors", "pycocoevalcap")
 
@@ -66,12 +66,12 @@ def stage(run_dir: Path, name: str):
 
 @contextmanager
 def lock(directory: Path, name: str | None = None, wait: bool = False):
-    """Hold a run directory; if another process holds it, RuntimeError at once, or `wait`.
+    """Hold a directory; if another process holds it, RuntimeError at once, or `wait`.
 
     The operating system keeps the lock, on a file beside the directory, and drops it when the
     process ends, however it ends. The file is called after the directory, or by `name`, where
     directories of several names must exclude one another. Whoever holds it may take it again within
-    the same process. Incomplete files that a killed process left in the directory are removed.
+    the same process; yields whether it is the first time. Nothing in the directory is touched.
     """
     directory = Path(directory).resolve()
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -88,9 +88,7 @@ def lock(directory: Path, name: str | None = None, wait: bool = False):
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(directory.parent)) from error
     try:
-        if held.lock_counter == 1:  # not taken by this process before
-            clean(directory)
-        yield
+        yield held.lock_counter == 1
     finally:
         held.release()
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from solo.files import read_json, read_yaml, to_yaml, write_json, write_text
+from solo.files import clean, read_json, read_yaml, to_yaml, write_json, write_text
 from solo.options import check
 from solo.runs import checkpoint, naming, record
 from solo.runs.config import RunConfig, from_values, to_values
@@ -72,8 +72,12 @@ class Run:
     @contextmanager
     def lock(self, wait: bool = False) -> Iterator[None]:
         """Hold the run; RuntimeError if another process has made it under another name meanwhile,
-        and at once, unless this one is to `wait`, if another has it in use."""
-        with record.lock(self.directory, naming.hash_of(self.directory), wait):
+        and at once, unless this one is to `wait`, if another has it in use. Incomplete files that
+        a killed process left in it are removed."""
+        with record.lock(self.directory, naming.hash_of(self.directory), wait) as first:
+            if first and (self.directory / "identity.json").is_file():  # it is a run's
+                for place in (self.directory, *self.directory.glob("decode/*/")):
+                    clean(place)
             if naming.hash_of(self.directory) == self.name:
                 other = naming.find(self.directory.parent, self.name) or self.directory
                 if other.name != self.directory.name:

@@ -107,7 +107,17 @@ def run_all(
 
 def ended(run: Run) -> bool:
     """Whether its training is over: done, or diverged, which it would do again."""
-    return checkpoint.trained(run.directory) or (run.directory / DIVERGED).exists()
+    return checkpoint.trained(run.directory) or diverged(run)
+
+
+def without_diverged(failures: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """Of the failures of `runs` those that are no divergence, which a sweep over rates expects."""
+    expected = tuple(f"{run.config.label}: " for run in runs if diverged(run))
+    return [line for line in failures if not line.startswith(expected or ("\n",))]
+
+
+def diverged(run: Run) -> bool:
+    return (run.directory / DIVERGED).exists()
 
 
 def advance(run: Run, report: Report, until: str) -> None:
@@ -152,7 +162,7 @@ def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> dict[Path, E
     alone it would get other numbers (see together.py).
     """
     broken: dict[Path, Exception] = {}
-    todo = [run for run in runs if not (run.directory / DIVERGED).exists()]
+    todo = [run for run in runs if not diverged(run)]
     todo = [run for run in todo if together.can_share(run) and not together.draws_alone(run)]
     for group in together.groups(todo):
         errors: list[Exception] = []

@@ -17,7 +17,7 @@ from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import short_name
 from solo.runs.memory import check_memory
 from solo.runs.run import Run, make_run
-from solo.runs.runner import Report, Say, ended, run_all
+from solo.runs.runner import Report, Say, ended, run_all, without_diverged
 from solo.runs.together import as_trained, sharing
 
 
@@ -86,6 +86,7 @@ def portions(
                 f"the study has no {kind} {value!r}; it has {', '.join(choices)}",
             )
         jobs = [job for job in jobs if getattr(job, kind) in wanted]
+    check(bool(jobs), f"no run is of groups {groups} and of names {names}; see the study's list")
     if not together:
         return [[job] for job in jobs]
     in_order = dict.fromkeys(job.group for job in jobs)
@@ -132,13 +133,18 @@ def due(
     study: Study, jobs: Sequence[Job], done: Mapping[tuple[str, str], Path], say: Say
 ) -> tuple[list[Run], list[str]]:
     """The runs of jobs at their rates, but for those of `done` (see `packed`); a line for each job
-    that has no rate."""
+    that has no rate. Where no rate lies beside the best one there is no run, and no failure."""
     runs, failures = [], []
     for job in jobs:
         try:
-            run = make_run(at_its_rate(study, job))
+            config = at_its_rate(study, job)
+            run = make_run(config) if config else None
         except ValueError as error:
             failures.append(f"{job.name}: {error}")
+            continue
+        if run is None:
+            side = "below" if job.neighbour < 0 else "above"
+            say(f"{job.name}: no rate {side} its best one got to its end; left out")
             continue
         if path := done.get((run.name, run.decoding.name)):
             say(f"{run.config.label}: done, {path}")
@@ -171,7 +177,8 @@ def sweep(
     study: Study, names: Sequence[str], report: Report, say: Say, together: bool = False
 ) -> list[str]:
     """Train the untried rates of some names and write down the best of all of each; a line for
-    each run that failed. together: they share passes through the backbone where they can.
+    each run that failed otherwise than by diverging, which some rates do. together: they share
+    passes through the backbone where they can.
 
     Nothing is written of a name of which a rate neither trained to its end nor diverged: it was in
     use elsewhere, say, or the memory was too small. The next call goes on with it."""
@@ -179,6 +186,7 @@ def sweep(
     runs = as_trained(list(chain.from_iterable(wanted.values())))
     runs = sharing(runs) if together else runs
     failures = run_all(runs, report, "trained", share_passes=together, say=say).failures
+    failures = without_diverged(failures, runs)
     left = iter(runs)
     for name, members in wanted.items():
         losses: dict[float, list[float | None]] = {lr: [loss] for lr, loss in _losses(study, name)}
@@ -227,9 +235,9 @@ def rates_file(study: Study, name: str) -> Path:
     return study.home / "rates" / f"{name}.json"
 
 
-def at_its_rate(study: Study, job: Job) -> RunConfig:
-    """The job's configuration with the chosen rate, or its neighbour. ValueError if its sweep gave
-    none, or is not at its end."""
+def at_its_rate(study: Study, job: Job) -> RunConfig | None:
+    """The job's configuration with the chosen rate, or its neighbour; None if there is no such
+    neighbour, or it diverged. ValueError if its sweep gave none, or is not at its end."""
     chosen: Mapping | None = None
     if rates_file(study, job.rate_of).exists():
         chosen = read_json(rates_file(study, job.rate_of))
@@ -244,9 +252,6 @@ def at_its_rate(study: Study, job: Job) -> RunConfig:
         return job.config
     tried = sorted(lr for lr, _ in chosen["valid_losses"])
     place = tried.index(chosen["best"]) + job.neighbour
-    check(
-        0 <= place < len(tried),
-        f"the best rate of {job.rate_of}, {chosen['best']:g}, is at the edge of those tried; "
-        "make its grid wider",
-    )
+    if not 0 <= place < len(tried) or dict(chosen["valid_losses"])[tried[place]] is None:
+        return None
     return replace(job.config, train=replace(job.config.train, lr=tried[place]))

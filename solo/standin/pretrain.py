@@ -58,7 +58,10 @@ def make_backbone(recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dic
     out = Path(recipe.output_dir)
     if (out / SUMMARY).exists() and not (out / training_state.STATE).exists():
         return _finished(out, recipe)
-    with record.lock(out):
+    _check_place(out)
+    with record.lock(out) as first:
+        if first and (out / LOG).is_file():  # it is a pretraining's
+            files.clean(out)
         if (out / SUMMARY).exists():
             summary = _finished(out, recipe)
         else:
@@ -77,11 +80,15 @@ def _finished(out: Path, recipe: Recipe) -> dict:
     return summary
 
 
-def _make_backbone(out: Path, recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dict:
+def _check_place(out: Path) -> None:
     check(
         (out / LOG).exists() or not out.exists() or not any(out.iterdir()),
         f"{out} holds files of something else; set pretrain.output_dir=DIR, or move them away",
     )
+
+
+def _make_backbone(out: Path, recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dict:
+    _check_place(out)  # another process may have put something there
     folder = Path(recipe.corpus_dir)
     groups = [recipe.data_files, recipe.text_files, recipe.valid_files]
     data, text, valid = (corpus.find_files(folder, patterns) for patterns in groups)

@@ -80,7 +80,7 @@ def test_the_three_kinds_of_file_are_read_alike(tmp_path):
 
 def test_prompts_and_completions_train_as_they_score(tmp_path):
     """Names that only JSON has, beside keys that only begin like them."""
-    row = {"prompt_id": 1, "mr": "a", "text": "b"}
+    row = {"prompt_id": 1, "mr": "a", "text": "b", "date": 2024}
     for keys in (("prompt", "completion"), ("input", "output"), ("context", "text")):
         path = tmp_path / f"{keys[0]}.jsonl"
         path.write_text(json.dumps({keys[0]: "a", keys[1]: "b", "n": 1}) + "\n")
@@ -108,6 +108,10 @@ def test_prompts_and_completions_train_as_they_score(tmp_path):
         ('{"mr": "a", "ref": "b"}\n{"mr": "a"}', r"line 2: the keys are \['mr'\], those of the"),
         ('{"mr": "a", "ref": " "}', "a.jsonl, line 1: the text is empty; write one, or leave"),
         ('{"mr": " ", "ref": "b"}', "a.jsonl, line 1: the MR is empty; write what the text is to"),
+        (
+            '{"source": "a", "ref": "b", "date": 1}',
+            "the columns source, date can all be that of the MRs; call one of them mr, or the",
+        ),
         ('{"name": "a", "ref": "b"}', r"has columns \['name', 'ref'\]; it needs one of MRs"),
     ],
 )

@@ -76,6 +76,16 @@ def test_rates_are_compared_over_the_seeds_that_all_have(tmp_path):
     assert "the rates have no seed in common" in text
 
 
+def test_a_rate_at_which_a_seed_diverged_is_not_the_best(tmp_path):
+    for lr, seed, loss in ((1e-3, 1, 3.0), (1e-3, 2, 3.1), (1e-2, 1, 2.0), (1e-2, 2, None)):
+        run = make_run(tmp_path, lr, seed, [loss or 9.9])
+        if loss is None:
+            (run / "environment.json").unlink()
+            files.write_json(run / "diverged.json", {"error": "the loss is nan"})
+    text, best_rates = tune.report(tune.read_trained(tmp_path)[0])
+    assert best_rates == [1e-3] and "      0.01    diverged  1, 2" in text
+
+
 def test_unfinished_and_damaged_runs_are_named(tmp_path):
     damaged, unfinished, strange, odd = (make_run(tmp_path, lr, 1, [2.0]) for lr in (1, 2, 3, 4))
     with open(damaged / "train_log.jsonl", "a") as log:
@@ -115,8 +125,8 @@ def test_a_sweep_goes_on_after_a_run_that_fails(tmp_path, checkpoint_dir, run_sc
     assert result.code == 1
     assert "error: demo/lora, lr 1e+30, seed 1: " in result.err
     trained, left_out = tune.read_trained(tmp_path / "runs")
-    assert {run.lr for run in trained} == {1e-3, 1e-2}
-    assert [line.split(": ")[1] for line in left_out] == ["left out, not trained to the end"]
+    assert {run.lr for run in trained if run.valid_loss is not None} == {1e-3, 1e-2}
+    assert left_out == []
     last = json.loads(
         (tmp_path / "runs" / result.out.split("/")[-1].strip() / "train_log.jsonl")
         .read_text().splitlines()[-1]

@@ -24,8 +24,9 @@ def test_what_a_kill_left_is_written_over_or_cleaned_away(tmp_path):
     files.write_text(tmp_path / "a.txt", "whole")
     assert (tmp_path / "a.txt").read_text() == "whole"
     assert names(tmp_path) == [".tmp.b.txt", ".tmp.folder", ".tmpfZ3x9q", "a.txt"]
+    (tmp_path / ".tmp.folder" / ".tmp.c.txt").write_text("a user's")
     files.clean(tmp_path)
-    assert names(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == [".tmp.folder", "a.txt"] and names(tmp_path / ".tmp.folder")
 
 
 def test_a_second_writer_of_a_file_waits_for_the_first(tmp_path):

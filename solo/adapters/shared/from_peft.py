@@ -62,7 +62,7 @@ class PeftMethod(Method):
         device, training = model.device, model.training
         layers, parameters = dict(model.named_modules()), list(model.parameters())
         self.copies = {p: p.detach().clone() for p in parameters} if self.changes_weights else {}
-        buffers = {id(buffer) for buffer in model.buffers()}
+        buffers = {name for name, _ in model.named_buffers()}  # other objects after a move
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of layers that it handles
             torch.default_generator.manual_seed(seed)
@@ -86,7 +86,7 @@ class PeftMethod(Method):
         self.originals = {
             name: layer for name, layer in layers.items() if model.get_submodule(name) is not layer
         }
-        self.fixed = {short(n): b for n, b in model.named_buffers() if id(b) not in buffers}
+        self.fixed = {short(n): b for n, b in model.named_buffers() if n not in buffers}
 
     def _peft_options(self, model, config, seed: int) -> dict:
         values = {"target_modules": config.targets} | self.settings

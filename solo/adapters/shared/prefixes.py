@@ -25,7 +25,8 @@ ATTENTION = "sdpa_behind_prefix"  # transformers' name for the function below
 class PrefixMethod(HookedMethod):
     """Put `length` keys and values before the input of every layer; `module` is what is trained.
 
-    Raises ValueError if they take all of the model's positions.
+    Raises ValueError if they take all of the model's positions, and for a model that shares its
+    config object with one that has a prefix: the attention is chosen by the config.
     """
 
     identity_at_start = False
@@ -35,6 +36,11 @@ class PrefixMethod(HookedMethod):
         places = model.config.max_position_embeddings
         check(
             length < places, f"adapter.length is {length}; the model has {places} positions in all"
+        )
+        check(
+            model.config._attn_implementation != ATTENTION,
+            "another model that shares this one's config has a prefix; give each its own, "
+            "copy.deepcopy(config)",
         )
         super().__init__(model, module, [])
         model.positions_taken = length  # solo.backbones.positions_of

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from solo.adapters import make_config
 from solo.adapters.shared.from_peft import PeftMethod
@@ -38,6 +39,16 @@ def normal_(attached):
 def loss_of(model, ids):
     logits = model(ids).logits
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+
+
+def test_a_models_own_buffers_are_not_the_methods_after_a_move_between_devices():
+    """An accelerator's model gets new buffer objects on its way to the CPU; a Llama has some."""
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "vocab_size": 50}
+    sizes |= {"num_hidden_layers": 2, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(**sizes)).eval()
+    assert list(model.named_buffers())
+    model.cpu = lambda: model._apply(lambda tensor: tensor.clone())
+    assert attach(model, "dora", targets=["q_proj", "v_proj"]).fixed == {}
 
 
 class PlainLora(PeftMethod):

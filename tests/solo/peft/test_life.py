@@ -7,6 +7,7 @@ import copy
 import json
 import pickle
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
@@ -130,6 +131,31 @@ def test_the_callers_configuration_is_the_models(ids, tmp_path):
     loaded = PeftModel.from_pretrained(make_model(), tmp_path, config=SoloConfig(**SMALL))
     assert torch.equal(loaded(ids).logits, first.eval()(ids).logits)
     assert PeftConfig.from_pretrained(tmp_path) == loaded.peft_config["default"]
+
+
+def test_a_configuration_at_work_can_be_varied(ids):
+    """As a new one: nothing of the first model's masks or sizes is held against it."""
+    config = SoloConfig(**SMALL)
+    get_peft_model(make_model(), config)
+    for changes in ({"seed": 2}, {"r": 3}, {"mask_seed": 7}):
+        varied = get_peft_model(make_model(), replace(config, **changes)).eval()
+        fresh = SoloConfig(**SMALL | changes)
+        assert torch.equal(varied(ids).logits, get_peft_model(make_model(), fresh)(ids).logits)
+    get_peft_model(make_model(n_layer=8), replace(config, seed=3))
+
+
+def test_lambda_is_in_its_bounds_whether_it_is_trained_or_not(ids, tmp_path):
+    model = get_peft_model(make_model(), SoloConfig(**SMALL)).eval()
+    connections = model.base_model.model.transformer.around_blocks.solo_connections["default"]
+    with torch.no_grad():
+        connections.lambda_.fill_(-13.9)
+        for parameter in connections.parameters():
+            parameter.add_(0.1 if parameter is not connections.lambda_ else 0)
+    model.requires_grad_(False)
+    logits = model(ids).logits
+    model.save_pretrained(tmp_path)
+    loaded = PeftModel.from_pretrained(make_model(), tmp_path).eval()
+    assert torch.equal(loaded(ids).logits, logits) and (connections.lambda_ == 0).all()
 
 
 def test_add_swap_and_delete(two, ids):

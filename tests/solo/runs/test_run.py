@@ -251,11 +251,24 @@ def test_what_a_kill_left_is_tidied_up_by_the_next_start(config):
     (run.directory / STATE).write_bytes(b"killed between the record and the removal")
     (run.directory / ".tmp.adapter.safetensors").write_bytes(b"killed in a write")
     stages.train_run(run, never)
-    (run.decoding / "deeper").mkdir(parents=True)
-    (run.decoding / "deeper" / ".tmpab12CD").write_bytes(b"killed in a write of safetensors")
+    run.decoding.mkdir(parents=True)
+    (run.decoding / ".tmpab12CD").write_bytes(b"killed in a write of safetensors")
     stages.decode_run(run, quiet)
     left = [path.name for path in run.directory.rglob("*")]
     assert STATE not in left and not [name for name in left if name.startswith(".tmp")]
+
+
+def test_a_folder_that_is_no_runs_keeps_everything(config, tmp_path):
+    """Nothing but hidden files is taken for free; what is in there stays."""
+    home = tmp_path / "home"
+    kept = [home / ".cache/.tmp_session/x", home / ".tmp_config", home / ".tmp.notes/thesis.txt"]
+    for path in kept:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("precious")
+    run = make_run(changed(config, output_dir=str(home)))
+    stages.train_run(run, quiet)
+    stages.train_run(make_run(changed(config, output_dir=str(home))), never)
+    assert all(path.read_text() == "precious" for path in kept)
 
 
 def test_finished_runs_are_found_where_nothing_can_be_written(config, monkeypatch):

@@ -241,9 +241,11 @@ def test_a_backbone_is_made_by_one_process_and_in_a_place_of_its_own(recipe, tmp
     assert not (tmp_path / "one" / STATE).exists()
     (tmp_path / "gpt2").mkdir()
     (tmp_path / "gpt2" / "model.safetensors").write_text("precious")
+    (tmp_path / "gpt2" / ".tmp.notes").write_text("a user's")
     with pytest.raises(ValueError, match="gpt2 holds files of something else; set pretrain.out"):
         pretrain.make_backbone(recipe("gpt2", steps=2), tmp_path / "cache", None)
     assert (tmp_path / "gpt2" / "model.safetensors").read_text() == "precious"
+    assert (tmp_path / "gpt2" / ".tmp.notes").exists() and not (tmp_path / ".gpt2.lock").exists()
 
 
 def test_a_grown_backbone_computes_what_the_other_did_and_learns_in_every_block(recipe, tmp_path):
