@@ -78,6 +78,26 @@ def _by_source(
     return [groups[source] for source in wanted]
 
 
+def check_sources(sources: Sequence[str], references_path: Path, own: bool = False) -> None:
+    """Raise ValueError unless the references in a file are of these MRs, before these have outputs.
+
+    own: they are in the file that the MRs come from, which must then be read as having these MRs;
+    a list of references alone cannot be told from its lines.
+    """
+    notes: list[str] = []
+    loaded = read_references(Path(references_path), "auto", notes)
+    if isinstance(loaded, Rows):
+        names = (Path("the test set"), Path(references_path))
+        rows = Rows(list(sources), [""] * len(sources))
+        _by_source(rows, loaded, names, partial=False, notes=notes)
+    elif own or len(loaded) != len(sources):
+        what = "plain text without MRs" if own else f"references for {len(loaded)} segments"
+        raise ValueError(
+            f"{references_path} has {what}, as the scorer reads it, and the test set "
+            f"{len(sources)} MRs; give the references as a table with an MR and a text a row"
+        )
+
+
 def load(
     references_path: Path,
     hypotheses_paths: Sequence[Path],

@@ -165,7 +165,8 @@ class HookedMethod(Method):
     def __init__(self, model: nn.Module, module: nn.Module, hooks: Sequence[Hook]):
         check_free(model)
         self.frozen = freeze(model)
-        model.add_module(MODULE_NAME, module.to(model.device).train(model.training))
+        module.to(model.device, model.dtype).train(model.training)  # fp64 too: its products need it
+        model.add_module(MODULE_NAME, module)
         module.__deepcopy__ = _no_copy
         super().__init__({name: p for name, p in module.named_parameters() if p.requires_grad})
         self.model, self.module, self.hooks = model, module, list(hooks)
@@ -223,7 +224,7 @@ def check_model(model: nn.Module) -> None:
     )
     backbone_of(model.config)
     check(
-        model.dtype == torch.float32,
+        model.dtype.itemsize >= torch.float32.itemsize,
         f"this model computes in {model.dtype}, what is trained in torch.float32; load it with "
         "dtype=torch.float32 (train.precision=bf16 multiplies in bf16 all the same)",
     )

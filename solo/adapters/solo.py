@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from solo.adapters.base import Hook, HookedMethod, check, generator
+from solo.adapters.base import Hook, HookedMethod, check, check_seed, generator
 from solo.backbones import blocks_of
 
 CHOICES = {
@@ -75,6 +75,8 @@ class Config:
             check(
                 value is None or 0 <= value < 1, f"adapter.{name} is {value}; it must be in [0, 1)"
             )
+        if self.mask_seed is not None:
+            check_seed(self.mask_seed)
         for name, allowed in CHOICES.items():
             value = getattr(self, name)
             check(

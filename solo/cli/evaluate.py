@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from eval.formats import read_references
 from eval.metrics import SETS
 from eval.metrics.statistics import read, save
+from eval.readers import check_sources
 from eval.records import contradiction, read_scores
 from eval.score import SOON, not_measured, score_files
 from solo.cli.command import progress_bar
 from solo.datasets import source_of
+from solo.datasets.data import read_prompts
 from solo.datasets.download import check_file
 from solo.files import file_sha256, read_json, write_json
 from solo.runs import record
@@ -20,9 +21,11 @@ from solo.runs.run import METRICS, PREDICTIONS, STATISTICS, Run
 
 def check_references(configs: Iterable[RunConfig]) -> None:
     """Raise ValueError, before a training, for references that its outputs cannot be scored by."""
-    for path in dict.fromkeys(Path(config.evaluate.references) for config in configs):
+    places = ((Path(c.evaluate.references), Path(c.data.test_path), c.data.name) for c in configs)
+    for path, test, name in dict.fromkeys(places):
+        sources = [mr for mr, _ in read_prompts(test, name)]
         try:
-            read_references(path, "auto", [])
+            check_sources(sources, path, own=path == test)
         except (ValueError, FileNotFoundError) as error:
             raise ValueError(
                 f"{error}; scores need references: set evaluate.references, or do without scores "

@@ -127,10 +127,18 @@ def _end_token(directory: Path) -> str:
 
 def short_name(identity: Mapping[str, Any]) -> str:
     """Eight hex digits for an identity: a hash of its differences from the table of defaults."""
+    return config_hash({"version": VERSION} | _differences(identity))
+
+
+def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two identities are one; of some hundred thousand runs two may share a short name."""
+    return _differences(one) == _differences(other)
+
+
+def _differences(identity: Mapping[str, Any]) -> dict[str, Any]:
     method = identity.get("adapter", {}).get("name")
     defaults = dict(_flat(default_values(method)))
-    differences = {k: v for k, v in _flat(identity) if defaults.get(k, UNKNOWN) != v}
-    return config_hash({"version": VERSION} | differences)
+    return {k: v for k, v in _flat(identity) if defaults.get(k, UNKNOWN) != v}
 
 
 @cache

@@ -17,7 +17,13 @@ from solo.files import clean, read_json, read_yaml, to_yaml, write_json, write_t
 from solo.options import check
 from solo.runs import checkpoint, naming, record
 from solo.runs.config import RunConfig, from_values, to_values
-from solo.runs.identity import VERSION, decoding_identity, short_name, training_identity
+from solo.runs.identity import (
+    VERSION,
+    decoding_identity,
+    same,
+    short_name,
+    training_identity,
+)
 from solo.runs.memory import check_memory
 from solo.training.state import NEXT, STATE, read_counters
 from solo.training.tracking import check_tracker
@@ -145,7 +151,7 @@ def make_run(config: RunConfig, planned: bool = False, company: Sequence[str] = 
     place = found or folder / f"{naming.words(config)}-{name}"
     directory = Path(config.output_dir or place)
     saved = directory / "identity.json"
-    if saved.exists() and short_name(read_identity(directory)) != name:
+    if saved.exists() and not same(read_identity(directory), identity):
         raise ValueError(
             f"{directory} holds the run of another configuration; choose another output_dir"
         )

@@ -151,9 +151,11 @@ def _note_diverged(directory: Path, error: Exception) -> None:
 def _refuse_diverged(run: Run) -> None:
     path = run.directory / DIVERGED
     if path.exists():
-        raise FloatingPointError(
-            f"{read_json(path, ['error'])['error']} (it would diverge again; delete {path} to try)"
-        )
+        remedy = f"delete {path} to try"
+        if together.company(run):  # the others of which have gone on without it
+            remedy = "it drew its dropout together with others; to try it alone set together=false"
+        error = read_json(path, ["error"])["error"]
+        raise FloatingPointError(f"{error} (it would diverge again; {remedy})")
 
 
 def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> dict[Path, Exception]:
@@ -174,7 +176,7 @@ def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> dict[Path, E
                 _note_diverged(error.run_dir, error)
             say(f"together: {type(error.__cause__ or error).__name__}: {error}")
 
-        if len(group) > 1:
+        if len(group) > 1 or together.company(group[0]):  # which may be what is left of one
             names = ", ".join(sorted({run.config.method for run in group}))
             with report(f"train {len(group)} x {names}") as on_progress:
                 together.train_group(group, on_progress, tell)

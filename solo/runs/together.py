@@ -17,7 +17,7 @@ from solo.runs.run import DIVERGED, Run, make_run, read_identity
 from solo.runs.stages import Progress
 from solo.training import together
 from solo.training.progress import Diverged
-from solo.training.state import is_last, remove, settle
+from solo.training.state import beside, is_last, remove, settle
 
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
@@ -130,6 +130,8 @@ def train_group(
         with ExitStack() as held:
             for run in sorted(runs, key=lambda run: run.directory):  # who has the first, has all
                 held.enter_context(run.lock())
+            if company(runs[0]):
+                runs = _as_begun(runs)
             for pending in _untrained(runs, on_failure):
                 while len(pending) > 1:
                     try:
@@ -142,6 +144,24 @@ def train_group(
                             remove(directory)
     except Exception as error:
         on_failure(error)
+
+
+def _as_begun(runs: Sequence[Run]) -> list[Run]:
+    """Those of a company that go on together: all, or those whose states were drawn together.
+
+    Beside a run that could not begin the others have gone on without it. Where a run of the states
+    has diverged since, they begin again: what they drew beside it would depend on when that was.
+    """
+    for run in runs:
+        settle(run.directory)
+    states = [names for run in runs if (names := beside(run.directory)) is not None]
+    together_then = set().union(*states)
+    if together_then - {run.name for run in runs}:
+        for run in runs:
+            if not checkpoint.trained(run.directory):
+                remove(run.directory)
+        return list(runs)
+    return [run for run in runs if not together_then or run.name in together_then]
 
 
 def _untrained(

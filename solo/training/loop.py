@@ -91,7 +91,7 @@ def train(
     note = note_in([log], done["step"])
     if main and (told := warmup_note(total, config)):
         note(told)
-    running = RunningLoss([done["loss_sum"]], done["loss_count"], device)
+    running = RunningLoss([done["loss_sum"]], [done["loss_count"]], device)
     batches = batches_from(train_examples, config.batch_size, seed, done["step"], total)
 
     with (
@@ -129,6 +129,7 @@ def train(
                 valid_loss = validate(step)
             if step % config.save_every == 0 and step < total:
                 [counters] = running.counters(step)
+                counters["beside"] = [identity]  # as together.py notes whose draws are in it
                 check_finite([counters["loss_sum"]], [run_dir], step)
                 log.sync()
                 save(run_dir / STATE, attached, optimizer, identity, processes, counters)

@@ -46,31 +46,32 @@ class RunningLoss:
     """The losses of K runs since the last lines of their logs.
 
     sums: (K,) on the device, in float64 but on MPS, which has none; to read them is to wait for it.
-    count: how many steps.
+    counts: of how many steps each.
     """
 
-    def __init__(self, sums: Sequence[float], count: int, device: torch.device):
+    def __init__(self, sums: Sequence[float], counts: Sequence[int], device: torch.device):
         dtype = torch.float32 if device.type == "mps" else torch.float64
         self.sums = torch.tensor(sums, dtype=dtype, device=device)
-        self.count, self.tokens, self.clock = count, 0, time.monotonic()
+        self.counts, self.tokens, self.clock = list(counts), 0, time.monotonic()
 
     def add(self, losses: Tensor, batches: Sequence[list[Example]]) -> None:
         """Count a step with `losses` (K,) on a batch of each run."""
         self.sums += losses
-        self.count += 1
+        self.counts = [count + 1 for count in self.counts]
         self.tokens += sum(len(example.ids) for batch in batches for example in batch)
 
     def counters(self, step: int) -> list[dict]:
         """Of each run, what its training state keeps after `step` to go on from."""
-        sums = self.sums.tolist()
-        return [{"step": step, "loss_sum": loss, "loss_count": self.count} for loss in sums]
+        pairs = zip(self.sums.tolist(), self.counts, strict=True)
+        return [{"step": step, "loss_sum": loss, "loss_count": count} for loss, count in pairs]
 
     def take(self) -> tuple[list[float], int]:
         """(mean loss of each run, tokens per second) since the last call; begins anew."""
-        means = [loss / self.count for loss in self.sums.tolist()]
+        pairs = zip(self.sums.tolist(), self.counts, strict=True)
+        means = [loss / count for loss, count in pairs]
         speed = round(self.tokens / (time.monotonic() - self.clock))
         self.sums.zero_()
-        self.count, self.tokens, self.clock = 0, 0, time.monotonic()
+        self.counts, self.tokens, self.clock = [0] * len(means), 0, time.monotonic()
         return means, speed
 
 

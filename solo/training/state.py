@@ -187,6 +187,14 @@ def is_last(run_dir: Path) -> bool:
     return path.exists() and "result" in read_counters(path)
 
 
+def beside(run_dir: Path) -> set[str] | None:
+    """The identities of the runs that trained together up to a run's state, itself among them;
+    None without a state, or one that does not say."""
+    path = Path(run_dir) / STATE
+    names = read_counters(path).get("beside") if path.exists() else None
+    return None if names is None else set(names)
+
+
 def remove(run_dir: Path) -> None:
     """Remove what the training of a run needed; it is finished."""
     for name in (STATE, NEXT):

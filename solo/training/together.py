@@ -163,7 +163,8 @@ def _train(model, runs, train_examples, valid_examples, processes, on_progress) 
                 for log, loss in zip(logs, valid, strict=True):
                     log.write({"step": step, "epoch": step / per_epoch, "valid_loss": loss})
             if step % config.save_every == 0 or step == total:
-                counters = running.counters(step)
+                beside = {"beside": sorted(run.identity for run in runs)}  # whose draws are in it
+                counters = [own | beside for own in running.counters(step)]
                 check_finite([c["loss_sum"] for c in counters], run_dirs, step)
                 if step == total:
                     results = [
@@ -212,8 +213,8 @@ def _resume(
     )
     for _, _, log in members:
         log.keep_until(done)
-    sums = [c["loss_sum"] for c in counters]
-    running = RunningLoss(sums, counters[0]["loss_count"], processes.device)
+    sums, counts = ([c[key] for c in counters] for key in ("loss_sum", "loss_count"))
+    running = RunningLoss(sums, counts, processes.device)
     return done, running, [c.get("result") for c in counters]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.readers import load
+from eval.readers import check_sources, load
 from solo.backbones.loading import load_tokenizer
 from solo.datasets.data import read_pairs, read_rows
 from solo.standin.pretrain import new_model
@@ -46,6 +46,26 @@ def test_the_guides_example(tmp_path, run_script):
     # an MR is read as it stands, brackets included
     done = run_script("scripts/generate.py", f"run={run}", "mr=points [home, away] 3 - 1")
     assert done.code == 0, done.err
+
+
+def test_references_that_are_not_of_the_test_sets_mrs_are_told_before_any_training(
+    tmp_path, run_script
+):
+    """Another file's, or a form that the scorer would read as plain text, line by line."""
+    (tmp_path / "matches.jsonl").write_text(EXAMPLE, encoding="utf-8")
+    (tmp_path / "other.csv").write_text("mr,ref\nhome : X,X won .\n")
+    arguments = COMMAND.replace("matches.jsonl", f"{tmp_path}/matches.jsonl").split()
+    arguments += ["model=standin12", f"runs_dir={tmp_path}/runs"]
+    done = run_script(*arguments, f"data.references_path={tmp_path}/other.csv")
+    assert done.code == 1 and not (tmp_path / "runs").exists()
+    assert "has no references for the MR 'home : Reds | away : Blues | score : 2 - 1'" in done.err
+    lines = tmp_path / "lines.txt"
+    lines.write_text("home : Reds => The Reds won .\nhome : Blues => The Blues won .\n")
+    with pytest.raises(ValueError, match="lines.txt has plain text without MRs, as the scorer rea"):
+        check_sources(["home : Reds", "home : Blues"], lines, own=True)
+    check_sources(["home : Reds", "home : Blues"], lines)  # a separate file of references
+    with pytest.raises(ValueError, match="has references for 2 segments, as .* test set 1 MRs"):
+        check_sources(["home : Reds"], lines)
 
 
 def test_a_test_file_without_texts_is_told_before_any_training(tmp_path, run_script):

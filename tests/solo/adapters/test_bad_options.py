@@ -11,6 +11,7 @@ import torch
 
 from solo.adapters import METHODS, get_method, make_config
 from solo.peft import SoloConfig
+from tests.conftest import make_model
 from tests.solo.adapters.test_adapters import CASES, attach, logits
 
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -231,3 +232,11 @@ def test_an_attachment_that_fails_leaves_the_model_as_it_was(model, ids):
         assert torch.equal(parameter.nan_to_num(), value.nan_to_num())
     method, config = make_config({"name": "lora"})
     method.attach(model, config, 1)
+
+
+@pytest.mark.parametrize("name", ["lora", "solo", "lor2c", "houlsby"])
+def test_a_model_in_float64_computes_in_it(name):
+    method, config = make_config({"name": name})
+    model = make_model().double()
+    method.attach(model, config, 1)
+    assert model(torch.arange(8).view(2, 4)).logits.dtype == torch.float64

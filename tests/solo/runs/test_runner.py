@@ -147,6 +147,44 @@ def test_a_schedule_that_does_not_fit_stops_its_run_alone(runs, config):
     assert [run.state()[0] for run in (runs[0], bad, runs[2])] == ["trained", "missing", "trained"]
 
 
+@pytest.mark.parametrize("lost", ["unfit", "diverged"])
+@pytest.mark.parametrize("n_fit", [1, 2])
+def test_a_company_goes_on_after_a_kill_without_one_that_it_lost(config, lost, n_fit, monkeypatch):
+    """As if there had been none, whether one could not begin, or diverged just before the kill."""
+    recipe = {"warmup_steps": 0, "max_steps": 4, "save_every": 1}
+    found = []
+    for folder in ("killed", "whole"):
+        few = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)[:n_fit]]
+        few += [of(config, "mergelor2c", 1e-2, rank=2, interval=1000)] if lost == "unfit" else []
+        few += [of(config, "lora", 1e30, rank=2, dropout=0.1)] if lost == "diverged" else []
+        place = f"{config.runs_dir}-{folder}"
+        few = [make_run(changed(run.config, train=recipe, runs_dir=place)) for run in few]
+        shared = sharing(few)
+
+        @contextmanager
+        def killed(label, unit="step"):
+            def kill(done, total, info):
+                if done == 3:
+                    raise KeyboardInterrupt
+
+            yield kill
+
+        if folder == "killed":
+            with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+                if lost == "diverged":  # the states of the first step are there still
+                    patch.setattr("solo.runs.together.remove", _interrupted)
+                run_all(shared, killed, "trained", share_passes=True)
+        [failure] = run_all(sharing(few), silent, "trained", share_passes=True).failures
+        assert ("the schedule does not fit" if lost == "unfit" else "1e+30") in failure
+        trained = shared[:n_fit]
+        found.append([(r.name, (r.directory / checkpoint.WEIGHTS).read_bytes()) for r in trained])
+    assert found[0] == found[1]
+
+
+def _interrupted(directory):
+    raise KeyboardInterrupt
+
+
 def test_rows_with_the_same_settings_share_a_run(config):
     rows = [make_run(changed(config, row=row)) for row in ("table1/solo_s", "table6/solo_s")]
     arrived = []

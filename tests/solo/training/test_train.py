@@ -94,7 +94,7 @@ def test_nothing_is_in_float64_on_mps(model, monkeypatch):
     made = []
     monkeypatch.setattr(torch, "tensor", lambda values, dtype, device: made.append((dtype, device)))
     for name in ("mps", "cpu"):
-        RunningLoss([0.0], 0, torch.device(name))
+        RunningLoss([0.0], [0], torch.device(name))
     assert made == [
         (torch.float32, torch.device("mps")), (torch.float64, torch.device("cpu")),
     ]  # fmt: skip
