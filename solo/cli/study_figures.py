@@ -95,10 +95,13 @@ def study_rates(study: str = STUDY) -> str:
 
 
 def hours(study: str = STUDY) -> str:
-    """How many whole runs a study has, and what training and decoding took on a core, as recorded;
-    of a training of several runs together each counts its part. Runs on a GPU are counted apart."""
+    """How many whole runs a study has, those at other rates than the chosen ones included, and what
+    training and decoding took on a core, as recorded; of a training of several runs together each
+    counts its part. Runs on a GPU are counted apart."""
     spent, elsewhere = [], Counter()
-    for run in (run for group in groups_of(_table(study)) for run in group.runs if run.n_params):
+    folders = [f for f in ("runs", NEIGHBOURS) if (_home(study) / f).is_dir()]
+    groups = chain.from_iterable(groups_of(_table(study, folder)) for folder in folders)
+    for run in (run for group in groups for run in group.runs if run.n_params):
         train = records.read(run.directory, records.ENVIRONMENT)["train"]
         decode = records.read(run.decoding, records.ENVIRONMENT)["decode"]
         if device := train["hardware"].get("gpu"):
@@ -113,10 +116,12 @@ def hours(study: str = STUDY) -> str:
     ) + "".join(f"; {count} on an {device}" for device, count in elsewhere.items())
 
 
-def score(method: str, metric: str, digits: str = "1") -> str:
-    """The mean of a score over a method's seeds, as tables scale it; `_` in it for a space."""
-    metric = _metric(metric)
-    return f"{_mean(_group(method), metric) * ALL[metric].scale:.{digits}f}"
+def score(method: str, metric: str, digits: str = "1", seed: str = "") -> str:
+    """The mean of a score over a method's seeds, or that of one, as tables scale it; `_` in it for
+    a space."""
+    metric, group = _metric(metric), _group(method)
+    values = [run.scores[metric] for run in group.runs if seed in ("", str(run.seed))]
+    return f"{fmean(values) * ALL[metric].scale:.{digits}f}"
 
 
 def extent(method: str, metric: str, digits: str = "1") -> str:

@@ -108,7 +108,8 @@ def test_brevity_is_that_of_the_outputs():
 
 
 def test_hours_are_those_of_the_records():
-    runs = (ROOT / "results/standin12/runs").glob("*.json")
+    runs = [p for folder in ("runs", "neighbours") for p in
+            (ROOT / "results/standin12" / folder).glob("*.json")]  # fmt: skip
     found = [json.loads(path.read_text())["environment.json"] for path in runs]
     found = [run for run in found if run["train"]["n_params"]]
     here = [run for run in found if not run["train"]["hardware"]["gpu"]]
@@ -122,13 +123,14 @@ def test_hours_are_those_of_the_records():
 
 
 def test_a_table_of_some_groups():
-    """Without the family it has the others' lines, and the two parts, with group a in both, are the
-    whole."""
-    whole, family, rest = (
+    """Without the family it has the others' lines, and the parts of the page, which share some
+    groups, are the whole."""
+    whole, family, rest, code = (
         study_figures.study_table("standin12", "BLEU", *some).splitlines()
-        for some in ([], ["groups=a,g"], ["groups=a,b,c,d,e,f,i"])
+        for some in ([], ["groups=a,g"], ["groups=a,b,c,d,e,f,i"], ["groups=b,k"])
     )
-    assert {*family[2:], *rest[2:]} == {*whole[2:]} and min(len(family), len(rest)) > 9
+    assert {*family[2:], *rest[2:], *code[2:]} == {*whole[2:]}
+    assert min(len(family), len(rest), len(code)) > 9
     assert not any("DoRA" in line for line in rest) and any("DoRA" in line for line in family)
 
 
