@@ -14,6 +14,7 @@ from solo.files import check_empty, sync, write_text
 from solo.options import check
 from solo.runs import checkpoint
 from solo.runs.card import model_card
+from solo.runs.identity import check_same_model
 from solo.runs.run import Run, open_run
 
 TOLERANCE = 1e-3  # of logits; PiSSA's start comes out anew up to rounding
@@ -64,6 +65,7 @@ def export_run(run: Run, out: Path, scores: dict | None, backbone: str | None = 
 def _attached(run: Run, backbone: str | None) -> tuple[Method, Path]:
     """(the run's method at work, the folder of its backbone)."""
     place = resolve(backbone or run.config.model.path, run.config.model.revision)
+    check_same_model(run.identity["model"], str(place), None)
     model = load_backbone(place)
     method = checkpoint.load_adapter(run.directory, model, fingerprint(model))
     method.model = model

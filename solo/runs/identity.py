@@ -81,7 +81,7 @@ def model_identity(path: str, revision: str | None) -> dict[str, Any]:
     weights = directory / "model.safetensors"
     check(weights.is_file(), f"{path} has no model.safetensors; {REMEDY}")
     shape, end = read_json(directory / "config.json"), _end_token(directory)
-    adds = _added_by_tokenizer(directory)
+    adds, tokens = _added_by_tokenizer(directory), _named_tokens(directory, end)
     return (
         {
             "weights": file_sha256(weights),
@@ -90,7 +90,50 @@ def model_identity(path: str, revision: str | None) -> dict[str, Any]:
         }
         | ({} if end == GPT2_END else {"end_token": end})
         | ({"tokenizer_adds": adds} if adds else {})
+        | ({"tokenizer_tokens": tokens} if tokens else {})
     )
+
+
+def check_same_model(trained: Mapping[str, Any], path: str, revision: str | None) -> None:
+    """Raise ValueError for a local backbone with the weights file of the trained run's, and another
+    config or tokenizer. trained: of its identity, the model. Other weights are compared when they
+    are loaded."""
+    found = model_identity(path, revision)
+    if "weights" in trained and found.get("weights") == trained["weights"]:
+        check(
+            found == trained,
+            f"{path} has the weights of the backbone that this run was trained on, but another "
+            "config.json or tokenizer; set model.path to the one it was trained on",
+        )
+
+
+def _named_tokens(directory: Path, end: str) -> list[str]:
+    """Tokens beside the end of text that only the files beside a tokenizer's own name: they are
+    taken out of a text before anything else."""
+    own, known = directory / "tokenizer.json", {GPT2_END, end}
+    if own.is_file():
+        known |= {token["content"] for token in read_json(own).get("added_tokens", [])}
+    named = set()
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        options = read_json(directory / name) if (directory / name).is_file() else {}
+        for key, value in options.items():
+            if key.endswith(("_token", "_special_tokens")) or key == "added_tokens_decoder":
+                named.update(_texts(value))
+    if (directory / "added_tokens.json").is_file():
+        named.update(read_json(directory / "added_tokens.json"))  # {token: id}
+    return sorted(named - known)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The tokens in a value of a tokenizer's config: texts, or mappings whose content is one."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in [value["content"]] if "content" in value else value.values():
+            yield from _texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _texts(each)
 
 
 def _tokenizer_files(directory: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from solo.runs import checkpoint, naming, record
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import (
     VERSION,
+    check_same_model,
     decoding_identity,
     same,
     short_name,
@@ -103,6 +104,9 @@ class Run:
         if trains:
             unchanged = self.identity | training_identity(self.config) == self.identity
         else:
+            model = self.config.model
+            if name == "decode":
+                check_same_model(self.identity["model"], model.path, model.revision)
             identity = decoding_identity(self.config)
             unchanged = short_name(identity) == place.name
         check(unchanged, f"the data or the backbone of {place} was changed meanwhile; start again")

@@ -12,6 +12,7 @@ import pytest
 
 from solo import adapters, files
 from solo.adapters import METHODS, make_config
+from solo.backbones.loading import load_tokenizer
 from solo.runs import identity
 from solo.runs.config import DecodeConfig
 from solo.runs.identity import decoding_identity, default_values, resolved, short_name
@@ -174,6 +175,22 @@ def test_runs_from_before_data_sets_counted_keep_their_names(config):
     assert short_name(training | {"data": sums}) == short_name(training)
     earlier = {"decode": decoding["decode"], "test": decoding["test"]}
     assert short_name(earlier) == short_name(decoding) and earlier != decoding
+
+
+def test_tokens_that_only_the_files_beside_a_tokenizers_own_name_count(config, checkpoint_dir):
+    """They are taken out of a text before anything else, so that the same text has other ids."""
+    run, file = make_run(config), checkpoint_dir / "tokenizer_config.json"
+    before, text = json.loads(file.read_text()), "The Mill is a pub ."
+    ids = load_tokenizer(checkpoint_dir).encode(text)
+    for change in (
+        {"extra_special_tokens": ["Mill"]}, {"pad_token": "Mill"},
+        {"extra_special_tokens": {"mill": "Mill"}}, {"unk_token": "Mill"},
+    ):  # fmt: skip
+        file.write_text(json.dumps(before | change))
+        assert load_tokenizer(checkpoint_dir).encode(text) != ids
+        assert make_run(config).identity["model"]["tokenizer_tokens"] == ["Mill"]
+    file.write_text(json.dumps(before | {"pad_token": "<|endoftext|>"}))
+    assert make_run(config).directory == run.directory
 
 
 def test_an_end_of_text_that_only_the_tokenizers_config_names_counts(config, checkpoint_dir):

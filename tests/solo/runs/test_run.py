@@ -14,6 +14,7 @@ import torch
 from solo import files
 from solo.datasets import data
 from solo.runs import record, stages
+from solo.runs.export import load_run
 from solo.runs.run import make_run, open_run
 from solo.training.state import STATE
 from tests.conftest import make_model
@@ -244,6 +245,19 @@ def test_a_run_whose_adapter_is_gone_is_untrained_for_every_command(config):
     stages.train_run(run, quiet)
     assert (run.directory / "adapter.safetensors").read_bytes() == before
     assert run.state() == ("decoded", 3) and stages.decode_run(run, never) == output
+
+
+def test_a_run_is_not_decoded_with_another_config_or_tokenizer(config, checkpoint_dir):
+    run, path = trained(config), checkpoint_dir / "config.json"
+    shape = json.loads(path.read_text())
+    path.write_text(json.dumps(shape | {"n_head": shape["n_head"] * 2}))
+    words = "has the weights of the backbone that this run was trained on, but another config.json"
+    with pytest.raises(ValueError, match=words):
+        stages.decode_run(run, never)
+    with pytest.raises(ValueError, match=words):
+        load_run(run.directory)
+    path.write_text(json.dumps(shape | {"architectures": ["a label"]}))
+    stages.decode_run(run, quiet)
 
 
 def test_what_a_kill_left_is_tidied_up_by_the_next_start(config):
