@@ -41,9 +41,11 @@ def make(cls: type[T], values: Mapping[str, Any], group: str = "") -> T:
     for key, value in values.items():
         value = _as_number(value, hints[key])
         check_kind(f"{prefix}{key}", value, hints[key])
-        is_tuple = any(get_origin(kind) is tuple for kind in (hints[key], *get_args(hints[key])))
-        listed = is_tuple and isinstance(value, (list, tuple))
-        converted[key] = tuple(value) if listed else value
+        tuples = [k for k in (hints[key], *get_args(hints[key])) if get_origin(k) is tuple]
+        if tuples and isinstance(value, (list, tuple)):
+            of_floats = float in get_args(tuples[0])  # of which a whole number is one, too
+            value = tuple(map(float, value)) if of_floats else tuple(value)
+        converted[key] = value
     return cls(**converted)
 
 

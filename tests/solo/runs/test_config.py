@@ -10,6 +10,7 @@ from solo import files
 from solo.options import make
 from solo.runs.config import from_values, to_values
 from solo.runs.run import read_config
+from solo.training.recipe import TrainConfig
 
 BAD = [  # (group, option, value, what the line says)
     ("train", "batch_size", 1.5, "train.batch_size is 1.5; it must be a whole number"),
@@ -104,3 +105,9 @@ def test_kinds_by_type_hint():
     for name, value in (("size", "3"), ("size", False), ("rate", None), ("names", 3), ("sums", 1)):
         with pytest.raises(ValueError, match=f"x.{name} is {value!r}; it must be"):
             make(Options, {name: value}, "x")
+
+
+def test_a_whole_number_in_a_list_of_numbers_is_one_of_them():
+    """torch takes betas that are both floats."""
+    betas = make(TrainConfig, {"betas": [0, 0.999]}).betas
+    assert betas == (0.0, 0.999) and isinstance(betas[0], float)
