@@ -9,6 +9,7 @@ import json
 import random
 import re
 import shlex
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -345,6 +346,17 @@ def test_a_study_of_real_weights_is_a_reproduction_and_never_mixed_with_a_stand_
         if row == "table1/lora_s":
             assert judged().reproduction.verdict == claims.OPEN
     assert judged().reproduction.verdict == claims.FAILS
+
+
+def test_both_sides_of_a_verdict_come_from_one_table():
+    """A table with one of the two rows alone gives none."""
+    table = table_of("standin12", ROOT / "results/standin12/runs", definition("standin12"))
+    whole = scores.of_table(table)
+    rows = ["table1/solo_s", "table1/lora_s"]
+    half = replace(whole, lines=[line for line in whole.lines if line.row == rows[1]])
+    for tables in ([half, whole], [whole, half]):
+        assert claims._sides(tables, [rows], "stand-in")[1] is whole.lines
+    assert claims._sides([half], [rows], "stand-in") == ([[], []], [])
 
 
 def test_the_claims_of_counts():

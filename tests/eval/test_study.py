@@ -227,6 +227,16 @@ def test_runs_with_other_rates_are_apart(tmp_path):
         assert cells(text, f"LoRA (r=8), 2 steps, lr {lr}")[2:4] == [lr, "1"]
 
 
+def test_of_one_kind_the_chosen_rate_comes_first_else_the_most_seeds(tmp_path):
+    """Whatever the directories are called: claims and quotes speak of the first."""
+    for name, lr, seed in (("a", 1e-3, 1), ("b", 1e-3, 2), ("c", 3e-3, 1), ("d", 1e-4, 1)):
+        make(tmp_path, name, "lora", ROUGE, lr=lr, seed=seed)
+    table = study_table(tmp_path)
+    assert [group.runs[0].lr for group in groups_of(table)] == [3e-3, 1e-3, 1e-4]
+    del table.definition["rates"]
+    assert groups_of(table)[0].runs[0].lr == 1e-3
+
+
 def test_one_baseline_for_claims_and_differences(tmp_path):
     """Of two rates that the baseline was run with, the differences take the first group's, as the
     claims do."""

@@ -32,6 +32,17 @@ def losses(model, parameters, ids, forward):
     return values
 
 
+@pytest.mark.parametrize("name", ["prefix", "prompt"])
+def test_two_models_that_share_a_config_have_no_two_prefixes(model, ids, name):
+    """The attention is chosen by the config: one that is taken out would take the other's along."""
+    other = GPT2LMHeadModel(model.config).eval()
+    attached = attach(model, name)
+    with pytest.raises(ValueError, match="another model that shares this one's config has a pref"):
+        attach(other, name)
+    attached.detach()
+    attach(other, name)
+
+
 def test_prefix_trains_as_pefts(model, ids):
     theirs = peft.get_peft_model(
         copy.deepcopy(model),

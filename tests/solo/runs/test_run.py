@@ -260,6 +260,14 @@ def test_a_run_is_not_decoded_with_another_config_or_tokenizer(config, checkpoin
     stages.decode_run(run, quiet)
 
 
+def test_two_configurations_with_one_short_name_are_told_apart(config, monkeypatch):
+    monkeypatch.setattr("solo.runs.run.short_name", lambda identity: "0123abcd")
+    trained(config)
+    make_run(config)
+    with pytest.raises(ValueError, match="holds the run of another configuration; choose another"):
+        make_run(changed(config, seed=2))
+
+
 def test_what_a_kill_left_is_tidied_up_by_the_next_start(config):
     run = trained(config)
     (run.directory / STATE).write_bytes(b"killed between the record and the removal")

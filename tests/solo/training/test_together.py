@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -131,6 +132,29 @@ def test_a_state_goes_on_behind_either_door(tmp_path):
         for name, parameter in attached.parameters.items():
             for other in (from_together[number][0], from_alone[number].attached):
                 torch.testing.assert_close(other.parameters[name], parameter, rtol=5e-3, atol=5e-4)
+
+
+def test_a_mean_in_the_log_is_over_the_steps_of_its_own_run(tmp_path):
+    """Of two runs that were begun alone the first had just written a line, the other none yet."""
+
+    def kill(done, total, info):
+        if done == 7:
+            raise KeyboardInterrupt
+
+    runs, recipe = [RUNS[0], RUNS[2]], {"save_every": 2, "log_every": 100}
+    alone(tmp_path / "whole", runs, **recipe)
+    for run, log_every in zip(make_runs(make_model(), tmp_path, runs), (3, 100), strict=True):
+        model = make_model()
+        method, config = make_config(runs[int(run.run_dir.name)][0])
+        attached = method.attach(model, config, run.seed)
+        begun = replace(run.config, save_every=2, log_every=log_every)
+        with pytest.raises(KeyboardInterrupt):
+            train(model, attached, TRAIN, VALID, begun, run.run_dir, run.seed, run.identity, kill)
+    model = make_model()
+    train_runs(model, make_runs(model, tmp_path, runs, **recipe), TRAIN, VALID)
+    assert len(read(tmp_path / "0", "loss")) == 3
+    [mean] = read(tmp_path / "1", "loss")
+    assert mean == pytest.approx(read(tmp_path / "whole" / "1", "loss")[0], rel=1e-3)
 
 
 def test_what_cannot_train_together(tmp_path):
