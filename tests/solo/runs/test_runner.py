@@ -2,6 +2,7 @@
 
 import json
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 import torch
@@ -80,16 +81,8 @@ def test_shared_passes_go_on_where_they_were_killed(runs, tmp_path):
     whole = [make_run(changed(run.config, runs_dir=str(tmp_path / "whole"))) for run in saving]
     run_all(whole, silent, "trained", share_passes=True)
 
-    @contextmanager
-    def killed(label, unit="step"):
-        def kill(done, total, info):
-            if done == 2:
-                raise KeyboardInterrupt
-
-        yield kill
-
     with pytest.raises(KeyboardInterrupt):
-        run_all(saving, killed, "trained", share_passes=True)
+        run_all(saving, partial(killed, 2), "trained", share_passes=True)
     assert run_all(saving, silent, "trained", share_passes=True).failures == []
     for run, other in zip(saving, whole, strict=True):
         weights = [(r.directory / checkpoint.WEIGHTS).read_bytes() for r in (run, other)]
@@ -161,24 +154,27 @@ def test_a_company_goes_on_after_a_kill_without_one_that_it_lost(config, lost, n
         few = [make_run(changed(run.config, train=recipe, runs_dir=place)) for run in few]
         shared = sharing(few)
 
-        @contextmanager
-        def killed(label, unit="step"):
-            def kill(done, total, info):
-                if done == 3:
-                    raise KeyboardInterrupt
-
-            yield kill
-
         if folder == "killed":
             with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
                 if lost == "diverged":  # the states of the first step are there still
                     patch.setattr("solo.runs.together.remove", _interrupted)
-                run_all(shared, killed, "trained", share_passes=True)
+                run_all(shared, partial(killed, 3), "trained", share_passes=True)
         [failure] = run_all(sharing(few), silent, "trained", share_passes=True).failures
         assert ("the schedule does not fit" if lost == "unfit" else "1e+30") in failure
         trained = shared[:n_fit]
         found.append([(r.name, (r.directory / checkpoint.WEIGHTS).read_bytes()) for r in trained])
     assert found[0] == found[1]
+
+
+@contextmanager
+def killed(step, label, unit="step"):
+    """A report whose progress ends the process at a step."""
+
+    def kill(done, total, info):
+        if done == step:
+            raise KeyboardInterrupt
+
+    yield kill
 
 
 def _interrupted(directory):
