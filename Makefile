@@ -10,8 +10,9 @@ export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 export MALLOC_TOP_PAD_ ?= 268435456
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help setup bench demo demo-e2e demo-family demo-data test lint data plan reproduce-all \
-        reproduce-family reproduce-extra smoke tune params methods tables figures report clean
+# Not reproduce-... and study-...: make tries no pattern rule for what is phony.
+.PHONY: help setup bench demo demo-e2e demo-family demo-data test lint data plan smoke tune \
+        params methods tables figures report clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20

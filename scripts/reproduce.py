@@ -6,7 +6,8 @@ fails is reported at the end, with exit code 1; the others still run. Rows that 
 and schedule train together on an accelerator (together=false: never; the CPU would gain nothing).
 All else goes row by row; Hydra's launchers (requirements-launchers.txt) spread the rows instead:
   scripts/reproduce.py table2 hydra/launcher=joblib hydra.launcher.n_jobs=4
-  scripts/reproduce.py all hydra/launcher=submitit_slurm hydra.launcher.timeout_min=1440
+  scripts/reproduce.py all hydra/launcher=submitit_slurm hydra.launcher.timeout_min=1440 \\
+    hydra.launcher.gpus_per_node=1
 Options before the overrides:
   --rows solo_s,lora_s   only these rows
   --out DIR              where the tables and pictures go

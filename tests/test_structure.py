@@ -159,6 +159,8 @@ def test_every_experiment_composes_and_fills_a_known_row(experiments):
     assert tables.pop("demo-family")["rows"] == tables["family"]["rows"]
     assert tables.pop("demo-e2e")["rows"] == tables["demo"]["rows"]
     known = [row["row"] for table in tables.values() for row in table["rows"]]
+    missing = sorted(set(experiments) - set(known))
+    assert not missing, f"add to eval/tables/paper.yaml: {', '.join(missing)}"
     assert sorted(known) == sorted(experiments)
 
 

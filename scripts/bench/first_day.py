@@ -87,7 +87,8 @@ def main() -> int:
     out = args.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     path = out / "first_day.json"
-    before = files.read_json(path)["parts"] if path.exists() else []
+    kept = files.read_json(path) if path.exists() else {}
+    before = kept["parts"] if kept.get("share") == args.share else []  # not a rehearsal's
     outcomes = {one["name"]: Outcome(**one) for one in before}
     end = time.monotonic() + args.seconds
     parts = plan(out, args.share)
@@ -104,7 +105,7 @@ def main() -> int:
         outcomes[part.name] = one = run_part(part, out, min(left, part.seconds))
         print(f"{part.name:<8} {one.state}, {one.seconds:.0f} s; {out / part.name}.log", flush=True)
         found = [asdict(each) for each in outcomes.values()]
-        files.write_json(path, record.environment() | {"parts": found})
+        files.write_json(path, record.environment() | {"share": args.share, "parts": found})
     return int(any(one.state != "done" for one in outcomes.values()))
 
 

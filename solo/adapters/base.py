@@ -107,7 +107,7 @@ class Method:
     @staticmethod
     def n_params(shape, config) -> int:
         """The number of trained parameters in closed form; `shape` is a transformers config."""
-        raise NotImplementedError
+        raise NotImplementedError("a method needs n_params, its count in closed form")
 
     @property
     def n_trained(self) -> int:

@@ -13,6 +13,7 @@ variant's value, any other value overrides it.
 """
 
 import math
+import threading
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -200,6 +201,16 @@ def _initialise(weight: torch.Tensor, kind: str, draws: torch.Generator) -> None
         nn.init.zeros_(weight)
 
 
+class Outputs(threading.local):
+    """Outputs of blocks that connections of this forward pass wait for; a thread sees its own."""
+
+    def __init__(self):
+        self.of: dict = {}
+
+    def __reduce__(self):  # a copy waits for nothing
+        return type(self), ()
+
+
 class SoloConnections(nn.Module):
     """All connections of a model: shared encoder and decoder, and e, v, lambda of each."""
 
@@ -244,7 +255,7 @@ class SoloConnections(nn.Module):
 
     def connect(self, blocks: nn.ModuleList) -> list[Hook]:
         """Hook every block that a connection leaves or enters: first add, then remember."""
-        outputs: dict[int, torch.Tensor] = {}
+        outputs = Outputs()  # by the block's number
         starts = {j for j, _ in self.ends}
         entering = {end: i for i, (_, end) in enumerate(self.ends)}
 
@@ -252,9 +263,9 @@ class SoloConnections(nn.Module):
             def after_block(x, y):
                 if number in entering:
                     i = entering[number]
-                    y = y + self(outputs.pop(self.ends[i][0]), i)
+                    y = y + self(outputs.of.pop(self.ends[i][0]), i)
                 if number in starts:
-                    outputs[number] = y
+                    outputs.of[number] = y
                 return y
 
             return after_block

@@ -29,7 +29,8 @@ LAYOUTS = tuple(dict.fromkeys(BACKBONES.values()))  # each file once
 def backbone_of(shape) -> ModuleType:
     """The file for a model of this config.
 
-    ValueError for an architecture that has none, and for one that reads an encoder's text, too.
+    ValueError for an architecture that has none, for one that reads an encoder's text, too, and for
+    a sliding window that is not said to be in some layers.
     """
     if shape.model_type not in BACKBONES:
         raise ValueError(
@@ -40,6 +41,7 @@ def backbone_of(shape) -> ModuleType:
             "the backbone has cross-attention (add_cross_attention in its config.json), to a text "
             "that an encoder reads; take a model that is a decoder alone"
         )
+    window_of(shape)
     return BACKBONES[shape.model_type]
 
 
@@ -97,10 +99,16 @@ def join_parts(shape, parts: Sequence[Tensor]) -> Tensor:
 def window_of(shape) -> int | None:
     """How many tokens, itself included, a token sees in layers with a sliding window, if any has.
 
-    Which layers have it is layer_types' to say; without any it is None.
+    Which layers have it is layer_types' to say. ValueError for a config with a window and without
+    layer_types, as Mistral's.
     """
-    sliding = "sliding_attention" in (getattr(shape, "layer_types", None) or ())
-    return shape.sliding_window if sliding else None
+    kinds, window = getattr(shape, "layer_types", None), getattr(shape, "sliding_window", None)
+    if kinds is None and window is not None:
+        raise ValueError(
+            f"the backbone's config.json has sliding_window={window} and no layer_types, which say "
+            "in which layers it is; for inputs no longer than it set sliding_window to null there"
+        )
+    return window if "sliding_attention" in (kinds or ()) else None
 
 
 def key_width(shape) -> int:

@@ -110,6 +110,13 @@ def device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
+def take_device(number: int) -> None:
+    """Let this process, the `number`-th of several, work on an accelerator of its own where there
+    are as many; else they take turns. Without it all work on the first."""
+    if count := torch.accelerator.device_count():
+        torch.accelerator.set_device_index(number % count)
+
+
 def fingerprint(model: torch.nn.Module) -> str:
     """Hex sha256 over the names and bytes of all parameters: which weights, wherever stored."""
     digest = hashlib.sha256()

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from contextlib import contextmanager
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from solo.backbones.loading import take_device
 from solo.cli.command import CONFIGS, one_line_errors
 from solo.cli.compose import check_all, in_checkout, in_one_line, is_sweep
 from solo.cli.help import help_page
@@ -27,6 +29,9 @@ def command(task: Callable[[DictConfig], None], config_name: str = "config") -> 
     @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
     @functools.wraps(task)
     def main(cfg: DictConfig) -> None:
+        hydra_config = HydraConfig.get()
+        if not hydra_config.launcher._target_.endswith(".BasicLauncher"):  # jobs side by side
+            take_device(hydra_config.job.num)
         try:
             task(cfg)
         except Exception as error:

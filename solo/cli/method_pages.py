@@ -13,6 +13,7 @@ from solo.files import read_json, write_json, write_text
 from solo.runs.identity import resolved
 
 MARKS = ("<!-- python scripts/methods.py writes from here -->\n\n", "\n<!-- to here -->")
+PARTS = ("label", "trains", "where", "count")  # of a class, which solo/adapters/base.py explains
 FAMILY_ROW = """\
 # @package _global_
 # Defaults of configs/adapter/{name}.yaml.
@@ -32,6 +33,8 @@ def described(configs: Path) -> str:
     """The part of docs/methods.md that follows from the classes and from configs/adapter."""
     rows, sentences = [], []
     for name, method in METHODS.items():
+        if lacking := [part for part in PARTS if not hasattr(method, part)]:
+            raise ValueError(f"the class of adapter={name} lacks {', '.join(lacking)}")
         options = yaml.safe_load((configs / f"adapter/{name}.yaml").read_text())
         options.pop("defaults")  # Hydra's: the schema that types the options
         _, config = make_config(options)

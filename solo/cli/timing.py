@@ -63,7 +63,9 @@ def logged(runs_dir: Path) -> dict[Key, Speed]:
     for path in sorted(Path(runs_dir).glob("*/environment.json")):
         try:
             training = files.read_json(path)["train"]
-            if training["hardware"] == here and training.get("processes", 1) == 1:
+            # Of runs together the logs have the tokens of all.
+            alone = training.get("processes", 1) == training.get("together", 1) == 1
+            if training["hardware"] == here and alone:
                 key, speed = _logged(open_run(path.parent), here)
                 speeds.setdefault(key, speed)
         except (ValueError, KeyError, TypeError, OSError, ArithmeticError):

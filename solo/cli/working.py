@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from solo.backbones.loading import take_device
 from solo.cli.command import say
 from solo.runs import carry
 from solo.runs.config import from_values, to_values
@@ -125,11 +126,12 @@ def _length(run: Run) -> float:
 def _pool(processes: int) -> ProcessPoolExecutor:
     threads = max(1, (os.cpu_count() or 1) // processes)
     context = multiprocessing.get_context("spawn")  # what has used CUDA cannot be forked
-    return ProcessPoolExecutor(processes, context, _begin, (threads,))
+    return ProcessPoolExecutor(processes, context, _begin, (threads, context.Value("i", 0)))
 
 
-def _begin(threads: int) -> None:
-    """The first thing in a worker: it ends when its parent does, however that ends."""
+def _begin(threads: int, begun) -> None:
+    """The first thing in a worker: it ends when its parent does, however that ends, and takes one
+    of several GPUs. begun: how many workers have begun, which they share."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to answer
 
     def end_with_parent() -> None:
@@ -138,6 +140,9 @@ def _begin(threads: int) -> None:
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
+    with begun.get_lock():
+        number, begun.value = begun.value, begun.value + 1
+    take_device(number)
 
 
 def _bring(values: list[dict], until: str, together: bool, end: float) -> bool:

@@ -64,6 +64,10 @@ class SoloConfig(PeftConfig):
         self.peft_type = peft_type()
         check(self.target_modules is None, "SoloConfig: target_modules is not used; see blocks")
         check(
+            not isinstance(self.modules_to_save, str),
+            f"SoloConfig: modules_to_save is {self.modules_to_save!r}; it must be a list of names",
+        )
+        check(
             isinstance(self.seed, int) and not isinstance(self.seed, bool),
             f"SoloConfig: seed is {self.seed!r}; it must be a whole number",
         )

@@ -8,7 +8,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from solo.adapters.base import check
-from solo.adapters.solo import SoloConnections
+from solo.adapters.solo import Outputs, SoloConnections
 
 PLACE = "around_blocks"  # the layer's name in the module that holds the list of blocks
 CONTAINER = "solo_connections"  # peft finds by this prefix what belongs to the method
@@ -44,7 +44,7 @@ class SoloLayer(nn.Module, BaseTunerLayer):
         self.around = (owner, blocks)  # in a tuple: they are no children of this layer
         self.adapter_names: Sequence[str] | None = None  # of each example, see `_work`
         self.repeats = 1
-        self.outputs: dict[tuple[str, int], Tensor] = {}
+        self.outputs = Outputs()  # by (adapter, connection)
         self.handles = []
         owner.add_module(PLACE, self)
 
@@ -80,7 +80,9 @@ class SoloLayer(nn.Module, BaseTunerLayer):
             self.handles.append(owner.register_forward_pre_hook(self._before_blocks))
 
     def _before_blocks(self, owner: nn.Module, args: tuple) -> None:
-        self.outputs.clear()
+        self.outputs.of.clear()
+        if torch.compiler.is_exporting():  # which takes no change of a parameter
+            return
         for adapter in self.solo_connections.values():
             if adapter.lambda_ is not None:  # also one that is not trained any more
                 adapter.project()
@@ -97,16 +99,16 @@ class SoloLayer(nn.Module, BaseTunerLayer):
             connections = self.solo_connections[name]
             for i, (start, end) in enumerate(connections.ends):
                 if end == number:
-                    if (name, i) not in self.outputs:
+                    if (name, i) not in self.outputs.of:
                         raise RuntimeError(
                             f"block {start} did not run before block {end} in this forward pass; "
                             "set layerdrop to 0, and checkpoint with gradient_checkpointing_enable"
                         )
-                    y = _add(connections, i, self.outputs.pop((name, i)), y, rows)
+                    y = _add(connections, i, self.outputs.of.pop((name, i)), y, rows)
         for name, _ in work:
             for i, (start, _) in enumerate(self.solo_connections[name].ends):
                 if start == number:
-                    self.outputs[name, i] = y
+                    self.outputs.of[name, i] = y
         return (y, *output[1:]) if isinstance(output, tuple) else y
 
     def _work(self, batch: int, device) -> list[tuple[str, Tensor | None]]:

@@ -72,6 +72,12 @@ class SoloModel(BaseTuner):
             if parameter not in own:
                 parameter.requires_grad_(False)
 
+    def add_weighted_adapter(self, *args, **kwargs) -> None:
+        raise ValueError(
+            "adapters of Solo Connection have no weighted mean, since masks and ranks differ; "
+            "several can work in one batch: adapter_names"
+        )
+
     def disable_adapter_layers(self) -> None:
         self._enable_adapter_layers(enabled=False)
 
@@ -167,11 +173,17 @@ class SoloModel(BaseTuner):
 def prepared(model: nn.Module, config: SoloConfig) -> tuple[SoloConfig, SoloConnections]:
     """(configuration, connections) of an adapter for a model, which is only read.
 
-    Raises ValueError if the model has no list of blocks, if the options leave no block to adapt,
-    if the configuration comes from an adapter of another backbone, or if its masks cannot be drawn
-    again.
+    Raises ValueError if the model has no list of blocks or nothing of modules_to_save, if the
+    options leave no block to adapt, if the configuration comes from an adapter of another backbone,
+    or if its masks cannot be drawn again.
     """
     path, blocks = find_blocks(model, config.blocks)
+    parts = [f".{part}" for part, _ in model.named_modules()]
+    names = config.modules_to_save or []  # peft adds names of its own, of which a model has one
+    check(
+        not names or any(part.endswith(f".{name}") for name in names for part in parts),
+        f"SoloConfig: the model has none of modules_to_save: {', '.join(names)}",
+    )
     backbone = {
         "model_type": model.config.model_type,
         "blocks": path,

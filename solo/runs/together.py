@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
+import torch
+
 from solo.adapters.base import HookedMethod
 from solo.files import config_hash
 from solo.runs import checkpoint, stages
@@ -142,6 +144,13 @@ def train_group(
                         on_failure(error)
                         for directory in pending if company(runs[0]) else ():
                             remove(directory)
+    except torch.OutOfMemoryError as error:
+        too_much = RuntimeError(
+            f"{len(runs)} runs together are too much for the memory of this device; train fewer, "
+            "or one by one (together=false, or a study's run without --together)"
+        )
+        too_much.__cause__ = error
+        on_failure(too_much)
     except Exception as error:
         on_failure(error)
 

@@ -36,7 +36,8 @@ def recorded(
     """`loss_of(model, batch)` as a function of the batch alone, whose shapes should be few.
 
     The model is on a CUDA device. What the function gives must be used before its next call. Where
-    the device's memory is nearly full, further shapes are not recorded, and slower.
+    the device's memory is nearly full, or a recording finds too little, further shapes are not
+    recorded, and slower.
     """
     # Recording runs on a stream of its own, once, which torch takes for a mistake.
     torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
@@ -49,14 +50,20 @@ def recorded(
         if key not in graphs:
             step = _Loss(model, loss_of, type(batch))
             if _has_room(model):
-                with same_draws(model.device):  # a recording draws dropout that no step sees
-                    step = torch.cuda.make_graphed_callables(
-                        step,
-                        tuple(batch),
-                        num_warmup_iters=WARM_UP,
-                        allow_unused_input=True,
-                        pool=pool,
-                    )
+                try:
+                    with same_draws(model.device):  # a recording draws dropout that no step sees
+                        step = torch.cuda.make_graphed_callables(
+                            step,
+                            tuple(batch),
+                            num_warmup_iters=WARM_UP,
+                            allow_unused_input=True,
+                            pool=pool,
+                        )
+                except RuntimeError as error:
+                    # To end the recording fails after it, so that the first error may be behind.
+                    if not isinstance(error.__context__ or error, torch.OutOfMemoryError):
+                        raise
+                    torch.cuda.empty_cache()  # the step alone may do with what is free
             graphs[key] = step
         return graphs[key](*batch)
 

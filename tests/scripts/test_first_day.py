@@ -38,6 +38,16 @@ def test_a_part_that_fails_or_hangs_takes_nothing_from_the_others(tmp_path, monk
     assert set(parts_of(tmp_path / "out").values()) == {"done"} and count.read_text() == "x"
 
 
+def test_a_rehearsal_leaves_the_work_to_be_done(tmp_path, monkeypatch):
+    count = tmp_path / "count"
+    part = Part("one", 20, ["-c", f"open({str(count)!r}, 'a').write('x')"])
+    monkeypatch.setattr(first_day, "plan", lambda out, share: [part])
+    for more in (["--share", "0.02"], [], []):
+        monkeypatch.setattr(sys, "argv", ["first_day.py", "--out", str(tmp_path), *more])
+        assert first_day.main() == 0
+    assert count.read_text() == "xx"
+
+
 def test_what_there_is_no_time_for_is_not_begun(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(first_day, "plan", lambda out, share: [Part("one", 20, ["-c", "pass"])])
     monkeypatch.setattr(sys, "argv", ["first_day.py", "--out", str(tmp_path), "--seconds", "1"])

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
+import torch
 
 from scripts import study as command
 from solo.cli import studies, working
@@ -215,6 +217,17 @@ def test_a_worker_ends_with_its_parent(tmp_path):
             return
         time.sleep(0.1)
     pytest.fail("it is still there")
+
+
+def test_workers_take_the_gpus_in_turns(monkeypatch):
+    taken, begun = [], multiprocessing.get_context("spawn").Value("i", 0)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.accelerator, "set_device_index", taken.append)
+    monkeypatch.setattr(working.threading, "Thread", MagicMock())
+    monkeypatch.setattr(working.signal, "signal", lambda *args: None)
+    for _ in range(5):
+        working._begin(torch.get_num_threads(), begun)
+    assert taken == [0, 1, 0, 1, 0]
 
 
 def is_alive(pid: int) -> bool:

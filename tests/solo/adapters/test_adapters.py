@@ -1,6 +1,7 @@
 """The contract of every registered method; a new one is covered by its line in METHODS alone."""
 
 import copy
+import json
 import re
 
 import pytest
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from transformers import GPT2LMHeadModel
 
 from solo.adapters import METHODS, make_config
+from solo.adapters.base import stack
 from solo.backbones.fast import frozen_products
 from solo.backbones.loading import fingerprint
 from solo.datasets.data import Example
@@ -16,6 +18,9 @@ from solo.decoding.rules import BeamConfig, beam_search
 from solo.runs import checkpoint
 from solo.training.batches import collate, pack, pad
 from solo.training.loss import summed_loss
+from solo.training.processes import make_accelerator
+from solo.training.recipe import TrainConfig, after_step, make_optimizer, set_step
+from solo.training.state import STATE, resume, save
 from tests.solo.decoding.reference_beam import reference_beam_search
 
 # Options worth a case of their own; a method that is not named runs with its defaults.
@@ -68,6 +73,10 @@ def attach(model: GPT2LMHeadModel, options: dict, seed: int = 3):
 def logits(model, ids) -> torch.Tensor:
     with torch.no_grad():
         return model.eval()(ids).logits
+
+
+def hooks_of(model) -> list:
+    return [m for m in model.modules() if m._forward_hooks or m._forward_pre_hooks]
 
 
 def train_a_little(model, attached, ids, steps: int = 4) -> None:
@@ -190,11 +199,14 @@ def test_detaching_restores_the_backbone(model, ids, options):
     model.transformer.wpe.weight.requires_grad_(False)
     before = logits(model, ids)
     names = {name: p.requires_grad for name, p in model.named_parameters()}
+    config = model.config.to_dict()
     attached = attach(model, options)
+    assert not model.training
     train_a_little(model, attached, ids)
     attached.detach()
     assert torch.equal(logits(model, ids), before)
     assert {name: p.requires_grad for name, p in model.named_parameters()} == names
+    assert model.config.to_dict() == config and not hooks_of(model)
     if attached.parameters:
         with pytest.raises(ValueError, match="is not attached to its model any more"):
             attached.detach()
@@ -218,7 +230,7 @@ def test_merged_model_gives_the_same_logits(model, ids, options, record_property
     torch.testing.assert_close(logits(model, ids), adapted, rtol=1e-4, atol=1e-4)
     merged = dict(model.named_parameters())
     assert list(merged) == list(names) and all(p.requires_grad for p in merged.values())
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert not hooks_of(model)
     changed = any(not torch.equal(merged[name], before) for name, before in names.items())
     assert changed == bool(attached.parameters)
 
@@ -234,3 +246,62 @@ def test_same_seed_same_start(model, options):
         assert torch.equal(parameter, second.parameters[name]), name
     assert first.fixed.keys() == second.fixed.keys()
     assert all(torch.equal(first.fixed[name], second.fixed[name]) for name in first.fixed)
+
+
+@every_method
+def test_what_it_logs_is_plain_numbers_and_words(model, ids, options):
+    """A tensor, or a NumPy number, could not be written into train_log.jsonl."""
+    attached = attach(model, options)
+    train_a_little(model, attached, ids)
+    told = [attached.scalars(), *attached.events]
+    assert json.loads(json.dumps(told)) == told
+
+
+@every_method
+def test_two_in_one_model_are_each_alone(model, ids, options, record_property):
+    """Each sees its own rows of a batch; what a method does beside its hooks would reach all."""
+    attached = [attach(model, options)]
+    if attached[0].hooks is None:
+        record_property("not promised", "it works by other means than hooks")
+        return
+    train_a_little(model, attached[0], ids)
+    alone = [logits(model, ids)]
+    attached[0].detach()
+    attached.append(attach(model, options, seed=4))
+    alone.append(logits(model, ids))
+    attached[1].detach()
+    stack(model, attached)
+    both = logits(model, torch.cat([ids, ids]))
+    torch.testing.assert_close(both, torch.cat(alone), rtol=1e-4, atol=1e-4)
+
+
+@every_method
+def test_a_resumed_training_ends_as_the_unbroken_one(model, ids, options, tmp_path):
+    """To the bit, dropout and schedule included, after a kill between two steps."""
+    ends, fresh = [], copy.deepcopy(model)
+    processes, config = make_accelerator(), TrainConfig(lr=0.05, warmup_steps=0)
+    for broken in (False, True):
+        model = copy.deepcopy(fresh)
+        attached = attach(model, options)
+        if not attached.parameters:
+            return
+        torch.manual_seed(5)
+        attached.start(4)
+        optimizer = make_optimizer(attached, config)
+        for step in range(1, 5):
+            if broken and step == 3:
+                save(tmp_path / STATE, attached, optimizer, "", processes, {"step": 2})
+                model = copy.deepcopy(fresh)
+                attached = attach(model, options)
+                attached.start(4)
+                optimizer = make_optimizer(attached, config)
+                resume(tmp_path / STATE, attached, optimizer, "", processes)
+            model.train()
+            (F.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:]) + attached.penalty()).backward()
+            set_step(optimizer, step, 0.05, config)
+            optimizer.step()
+            after_step(attached, optimizer, step)
+            optimizer.zero_grad()
+        ends.append(dict(attached.parameters))
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])

@@ -1,11 +1,16 @@
 """Solo Connection against the paper's equations and counts, and the development code's facts."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
+from peft import get_peft_model
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo.adapters import make_config
 from solo.adapters.solo import Config, connections
+from solo.peft import SoloConfig
 from tests.conftest import make_model
 
 SMALL = {"n_layer": 12, "n_embd": 768, "n_head": 12}
@@ -199,6 +204,26 @@ def test_no_block_left(model, options):
     with pytest.raises(ValueError, match="leave no block to adapt in a backbone of 6; choose a"):
         attach(model, rank=2, **options)
     assert not hasattr(model, "adapter")
+
+
+@pytest.mark.parametrize("way", ["hooks", "peft"])
+def test_two_threads_do_not_see_each_others_blocks(model, ids, way):
+    """Both have run block 2 before either comes to the connection that needs its output."""
+    options = {"sparsity": 0.4, "lambda_init": 0.5}
+    if way == "hooks":
+        attach(model, rank=4, **options)
+    else:
+        get_peft_model(model, SoloConfig(r=4, **options)).eval()
+    inputs = [ids, ids.flip(1)]
+    with torch.no_grad():
+        alone = [model(one).logits for one in inputs]
+        meet = threading.Barrier(len(inputs), timeout=20)
+        blocks = model.transformer.h
+        handle = blocks[1].register_forward_hook(lambda *args: (meet.wait(), None)[1])
+        with ThreadPoolExecutor(len(inputs)) as pool:
+            together = list(pool.map(torch.no_grad()(lambda one: model(one).logits), inputs))
+        handle.remove()
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
 def test_rank_above_the_width_is_legal(model):

@@ -16,6 +16,7 @@ from solo.backbones import (
     matrix_of,
     projection_of,
     trunk_of,
+    window_of,
     without_dropout,
 )
 
@@ -33,6 +34,15 @@ def names(backbone) -> set[str]:
             or (type(value) is FunctionType and value.__module__ == backbone.__name__)
         )
     }
+
+
+def test_a_window_that_is_not_said_to_be_in_some_layers_is_refused():
+    """Mistral's: its beams would be wrong, without a word, for a text longer than the window."""
+    shape = CONFIG_MAPPING["mistral"](sliding_window=4)
+    with pytest.raises(ValueError, match="sliding_window=4 and no layer_types"):
+        window_of(shape)
+    shape.sliding_window = None
+    assert window_of(shape) is None
 
 
 @pytest.mark.parametrize("model_type", BACKBONES)

@@ -30,6 +30,10 @@ SMALL = {"r": 4, "sparsity": 0.4}
         ({"lambda_init": 2.0}, "SoloConfig: lambda_init is 2.0; lambda lives in"),
         ({"bias": "none"}, "SoloConfig: bias is 'none'; it must be true or false or null"),
         ({"seed": 1.5}, "SoloConfig: seed is 1.5; it must be a whole number"),
+        (
+            {"modules_to_save": "lm_head"},
+            "modules_to_save is 'lm_head'; it must be a list of",
+        ),
         ({"target_modules": ["c_attn"]}, "SoloConfig: target_modules is not used; see blocks"),
     ],
 )
@@ -53,6 +57,17 @@ def refused(model, config, text):
 @pytest.mark.parametrize("options", [{"span": 6}, {"start": 6}, {"start": 5, "span": 2}])
 def test_a_span_that_leaves_no_block(model, options):
     refused(model, SoloConfig(r=2, **options), "SoloConfig: start=.* leave no block to adapt in a")
+
+
+def test_modules_to_save_that_the_model_lacks(model):
+    config = SoloConfig(r=2, modules_to_save=["score", "nope"])
+    refused(model, config, "SoloConfig: the model has none of modules_to_save: score, nope")
+
+
+def test_no_weighted_mean(model):
+    model = get_peft_model(model, SoloConfig(**SMALL))
+    with pytest.raises(ValueError, match="have no weighted mean, since masks and ranks"):
+        model.add_weighted_adapter(["default"], [1.0], "mean")
 
 
 def test_a_model_of_another_kind():

@@ -394,3 +394,12 @@ def test_the_state_dict_is_complete_whatever_adapters_are_called(adapted):
         with pytest.raises(ValueError, match=f"an adapter cannot be called '{name}', which is a"):
             adapted.add_adapter(name, SoloConfig(**SMALL))
     assert len(adapted.peft_config) == 6
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_exported_it_is_the_same(adapted, ids, strict):
+    model = adapted.base_model.model
+    with torch.no_grad():
+        whole = torch.export.export(model, (ids,), {"use_cache": False}, strict=strict).module()
+        expected = model(ids, use_cache=False).logits
+        torch.testing.assert_close(whole(ids, use_cache=False).logits, expected)

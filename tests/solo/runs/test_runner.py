@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from solo.adapters import make_config
-from solo.runs import checkpoint, record, stages
+from solo.runs import checkpoint, record, stages, together
 from solo.runs.run import STATES, make_run
 from solo.runs.runner import DIVERGED, run_all
 from solo.runs.together import groups, sharing
@@ -131,6 +131,16 @@ def test_divergence_in_the_last_step_leaves_nothing_finished(runs):
     assert failure.startswith("solo, lr 1e+30, seed 2: Diverged: the loss is nan at step 1")
     assert [run.state()[0] for run in few] == ["trained", "missing", "trained"]
     assert not (few[1].directory / checkpoint.WEIGHTS).exists()
+
+
+def test_runs_that_are_too_much_together_say_what_to_do(runs, monkeypatch):
+    def too_much(*args):
+        raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+
+    monkeypatch.setattr(together, "_train_together", too_much)
+    said = []
+    run_all(runs[:2], silent, "trained", share_passes=True, say=said.append)
+    assert "2 runs together are too much for the memory" in said[0] and "together=false" in said[0]
 
 
 def test_a_schedule_that_does_not_fit_stops_its_run_alone(runs, config):

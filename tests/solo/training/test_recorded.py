@@ -67,6 +67,31 @@ def test_each_shape_is_recorded_once_and_each_change_of_what_is_trained(recordin
     assert len({options["pool"] for options in recordings}) == 1
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_recording_that_finds_too_little_memory_leaves_its_shape_plain(
+    recordings, monkeypatch, masked
+):
+    def too_much(*args, **options):
+        try:
+            raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+        finally:
+            if masked:  # by the end of a recording that is not valid any more
+                raise RuntimeError("operation failed due to a previous error during capture")
+
+    model = make_model().eval()
+
+    def loss_of(model, batch):
+        return summed_loss(model, batch, 1, 0.1)
+
+    loss, batch = module.recorded(model, loss_of), pad([TRAIN[:4]], multiple=64)
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", too_much)
+    assert torch.equal(loss(batch), loss_of(model, batch))
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", lambda *args, **options: 1 / 0)
+    assert torch.equal(loss(batch), loss_of(model, batch))  # and it is not tried again
+    with pytest.raises(ZeroDivisionError):
+        loss(pad([TRAIN[:2]], multiple=64))
+
+
 def test_a_small_pretraining_is_recorded_and_a_large_one_is_not(recordings):
     """The recorded hidden states and their gradients are the plain ones, for each shape."""
     model = make_model()
