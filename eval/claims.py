@@ -17,11 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compare import Outputs, draws, in_order
+from .compare import SAMPLES, SEED, Outputs, draws, in_order, interval_and_p
 from .metrics import ALL
 from .metrics.statistics import scores
 
-SAMPLES, SEED = 10_000, 1
 SEEN = 1.96  # standard errors of a difference that is seen at 5 %
 POWER = SEEN + 0.84  # of a true one that is seen so in four of five designs
 
@@ -116,10 +115,7 @@ def _means(sides: list, weights: np.ndarray) -> dict[str, list[np.ndarray]]:
 
 
 def _claim(a: np.ndarray, b: np.ndarray, drawn: np.ndarray) -> Claim:
-    low, high = (float(end) for end in np.percentile(drawn, [2.5, 97.5]))
-    # The observed difference counts as one sample, so that p is never 0.
-    tail = min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1
-    p = min(1.0, 2 * float(tail) / (len(drawn) + 1))
+    low, high, p = interval_and_p(drawn)
     return Claim(float(a[0]), float(b[0]), low, high, p, POWER / SEEN * (high - low) / 2)
 
 

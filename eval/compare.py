@@ -209,14 +209,17 @@ def compare(
             drawn[name].append(first[name] - second[name])
     differences = {}
     for name in common:
-        values = np.concatenate(drawn[name])
-        low, high = np.percentile(values, [2.5, 97.5])
-        # The observed sample counts as one, so that p is never 0.
-        tail = min((values <= 0).sum(), (values >= 0).sum()) + 1
         scored = (float(side[name][0]) for side in whole)
-        p = min(1.0, 2 * float(tail) / (samples + 1))
-        differences[name] = Difference(*scored, float(low), float(high), p)
+        differences[name] = Difference(*scored, *interval_and_p(np.concatenate(drawn[name])))
     return differences
+
+
+def interval_and_p(drawn: np.ndarray) -> tuple[float, float, float]:
+    """(low, high, p) of a difference, from what it is in each sample: the 95 % interval, and the
+    two-sided p-value. The observed difference counts as one sample, so that p is never 0."""
+    low, high = (float(end) for end in np.percentile(drawn, [2.5, 97.5]))
+    tail = min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1
+    return low, high, min(1.0, 2 * float(tail) / (len(drawn) + 1))
 
 
 def markdown(differences: dict[str, Difference], names: Sequence[str] = ("A", "B")) -> str:

@@ -163,6 +163,16 @@ def read_log(run: Path) -> list[dict]:
     return log
 
 
+def last_values(run: Path) -> dict:
+    """By its name in the log, what a run's training ended with: step, loss, valid_loss, ..."""
+    return {name: value for entry in read_log(run) for name, value in entry.items()}
+
+
+def lambdas_of(values: dict) -> list[float]:
+    """The lambdas among the values of a log, in the order of their connections."""
+    return [value for name, value in values.items() if name.startswith("lambda/")]
+
+
 def read_rows(run: Path) -> list[str]:
     """The rows that a run was made for, none without the file; ValueError if it is damaged."""
     try:

@@ -23,7 +23,7 @@ from . import records
 from .advice import odd_scores
 from .command import Parser, command, ending, program
 from .formats import FORMATS
-from .latex import escaped
+from .latex import tabular, tex_row
 from .metrics import ALL, SETS
 from .metrics.metric import Metric
 from .metrics.slot_errors import METRIC as SLOT_ERRORS
@@ -215,16 +215,15 @@ def _table(names: Sequence[str], systems: Sequence[dict]) -> str:
 
 def _latex(names: Sequence[str], systems: Sequence[dict]) -> str:
     metrics = _measured(systems)
-    lines = [rf"\begin{{tabular}}{{l{'r' * len(metrics)}}}", r"\toprule"]
-    titles = [escaped(metric.head.replace(key, metric.title)) for key, metric in metrics.items()]
-    lines += [" & ".join(["System", *titles]) + r" \\", r"\midrule"]
+    lines = []
     for name, scores in zip(names, systems, strict=True):
         cells = [
-            f"{scores[key] * metric.scale:.2f}" if key in scores else "--"
+            f"{scores[key] * metric.scale:.2f}" if key in scores else "–"
             for key, metric in metrics.items()
         ]
-        lines.append(" & ".join([escaped(name), *cells]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+        lines.append(tex_row([name, *cells]))
+    titles = [metric.titled_head for metric in metrics.values()]
+    return tabular("l" + "r" * len(metrics), ["System", *titles], lines)
 
 
 def _segments(rows: Sequence[dict]) -> str:

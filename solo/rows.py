@@ -13,6 +13,7 @@ import io
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -159,6 +160,13 @@ def _read_objects(path: Path, lines: list[str]) -> Table:
 def _lost_tabs(line: str) -> int:
     """The tabs in the space at the end of a line."""
     return line[len(line.rstrip()) :].count("\t")
+
+
+def csv_text(rows: Iterable[Iterable]) -> str:
+    """Rows, the head first, as the text of a CSV, with plain line feeds."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows(rows)
+    return file.getvalue()
 
 
 def columns_named(names: list[str], beginnings: tuple[str, ...], exact: str = "") -> list[int]:

@@ -79,6 +79,11 @@ class Metric:
         """The name at the head of a table's column, with an arrow where lower is better."""
         return f"{self.name} ↓" if self.lower_is_better else self.name
 
+    @property
+    def titled_head(self) -> str:
+        """The same with the title, as prose and LaTeX have it."""
+        return f"{self.title} ↓" if self.lower_is_better else self.title
+
     def shown(self, score: float, sign: str = "") -> str:
         """A score, or with sign "+" a difference, as tables show it."""
         value = round(score * self.scale, self.digits) + 0.0  # no minus before a zero

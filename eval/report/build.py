@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 
 from solo.files import write_text
+from solo.rows import csv_text
 
 from ..metrics import ALL
 from ..tables.runs import Run, reason
@@ -84,7 +85,7 @@ def _write(material: Material, target: Path) -> list[str]:
     )  # fmt: skip
     environment.globals |= {"KINDS": scores.KINDS, "STAND_IN": scores.STAND_IN}
     environment.globals |= {"interval_of": scores.interval_of, "page_of": runs.page_of}
-    environment.filters |= {"rich": pages.rich, "slug": _slug, "head": scores.head_of}
+    environment.filters |= {"rich": pages.rich, "slug": _slug}
 
     def page(name: str, template: str, **content) -> None:
         root = "../" * name.count("/")
@@ -189,12 +190,12 @@ def _downloads(tables: list[Scores], others: list[pages.Found], folder: Path) ->
     for table in tables:
         rows = scores.cells(table)
         caption = table.title + (f" ({scores.STAND_IN})" if table.stand_in else "")
-        write_text(folder / f"{table.name}.csv", scores.as_csv(rows))
+        write_text(folder / f"{table.name}.csv", csv_text(rows))
         write_text(folder / f"{table.name}.tex", scores.as_latex(rows, caption))
     for number, other in enumerate(others):
         rows = [[pages.plain(cell) for cell in row] for row in other.rows]
         caption = f"{other.title} ({other.kind})"
-        write_text(folder / f"page{number}.csv", scores.as_csv(rows))
+        write_text(folder / f"page{number}.csv", csv_text(rows))
         write_text(folder / f"page{number}.tex", scores.as_latex(rows, caption))
 
 

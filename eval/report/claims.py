@@ -13,7 +13,7 @@ from solo.files import read_yaml
 from .. import compare
 from ..claims import Spread, hierarchical, seed_spread
 from ..metrics import METRICS
-from ..records import read_log
+from ..records import lambdas_of, last_values
 from ..tables.figures import PAPER_LAMBDA
 from ..tables.runs import Run
 from ..tables.study import alike
@@ -179,10 +179,7 @@ def _alone(outputs: compare.Outputs) -> compare.Outputs:
 
 def _ends(runs: list[Run], without: str) -> Verdict:
     """Whether every lambda ends in the paper's band."""
-    ends = []
-    for run in runs:
-        last = {key: value for entry in read_log(run.directory) for key, value in entry.items()}
-        ends += [value for key, value in last.items() if key.startswith("lambda/")]
+    ends = [end for run in runs for end in lambdas_of(last_values(run.directory))]
     if not ends:
         return Verdict(OPEN, note=without.replace(" of both", ""))
     low, high = PAPER_LAMBDA

@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter
 from solo.files import read_json
 
 from ..metrics.metric import Metric
-from ..records import read_log
+from ..records import lambdas_of, last_values
 from ..tables import figures, speed, style
 from ..tables.labels import place
 from ..tables.runs import Run
@@ -221,8 +221,7 @@ def lambdas(curve: figures.Curve, name: str, title: str, kind: str) -> Picture |
     if figure is None:
         return None
     figure.axes[0].set_title("")  # the whole's title says it
-    last = {key: value for entry in read_log(curve.run.directory) for key, value in entry.items()}
-    ends = [value for key, value in last.items() if key.startswith("lambda/")]
+    ends = lambdas_of(last_values(curve.run.directory))
     told = [f"{len(ends)} connections end at {', '.join(f'{value:.3f}' for value in ends)}"]
     told.append("the paper's band is 0 to 0.1")
     return make(

@@ -11,7 +11,7 @@ from ..metrics import ALL
 from ..records import CONFIG, ENVIRONMENT, SCORES
 from ..tables.runs import Run, shown
 from .outputs import Set, content_of, slots_of
-from .scores import Line, head_of, interval_of
+from .scores import Line, interval_of
 
 N_OUTPUTS = 10
 RECIPE = ("epochs", "max_steps", "batch_size", "warmup_steps", "weight_decay", "precision")
@@ -91,7 +91,7 @@ def _scores(run: Run, line: Line) -> list[tuple[str, str, str]]:
         metric, of_line = ALL[name], line.scores.get(name)
         alone = len(line.runs) == 1 and of_line is not None and of_line.low is not None
         found.append(
-            (head_of(metric), metric.shown(value), interval_of(of_line, metric) if alone else "")
+            (metric.titled_head, metric.shown(value), interval_of(of_line, metric) if alone else "")
         )
     return found
 

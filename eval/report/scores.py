@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..latex import escaped
+from ..latex import escaped, tabular, tex_row
 from ..metrics import ALL, SETS
 from ..metrics.metric import Metric
 from ..tables import render, study
@@ -240,18 +240,13 @@ def _trainable(text: str) -> tuple[str, float | None]:
 
 def cells(table: Scores) -> list[list[str]]:
     """The table as plain text, a row each, the head first; what is missing is empty."""
-    rows = [[*HEAD, *map(head_of, table.metrics)]]
+    rows = [[*HEAD, *(m.titled_head for m in table.metrics)]]
     for line in table.lines:
         lr = "" if line.lr is None else f"{line.lr:g}"
         row = [line.label, line.badge, line.method, line.data, line.backbone, line.variant]
         row += [line.trainable[0], lr, line.seeds]
         rows.append(row + [_with_interval(line.scores.get(m.name), m) for m in table.metrics])
     return rows
-
-
-def head_of(metric: Metric) -> str:
-    """A metric at the head of a column, with an arrow where lower is better."""
-    return metric.head.replace(metric.name, metric.title)
 
 
 def _with_interval(score: Score | None, metric: Metric) -> str:
@@ -265,15 +260,8 @@ def interval_of(score: Score, metric: Metric) -> str:
     return f"{score.low:.{metric.digits}f}, {score.high:.{metric.digits}f}"
 
 
-def as_csv(rows: Sequence[Sequence[str]]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows(rows)
-    return file.getvalue()
-
-
 def as_latex(rows: Sequence[Sequence[str]], caption: str) -> str:
     r"""A table of cells; needs \usepackage{booktabs}."""
-    head, *body = [" & ".join(map(escaped, row)) + r" \\" for row in rows]
     start = [r"\begin{table}", r"\centering", rf"\caption{{{escaped(caption)}}}"]
-    start += [rf"\begin{{tabular}}{{{'l' * len(rows[0])}}}", r"\toprule", head, r"\midrule"]
-    return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"]) + "\n"
+    table = tabular("l" * len(rows[0]), rows[0], map(tex_row, rows[1:]))
+    return "\n".join([*start, table, r"\end{table}"]) + "\n"

@@ -4,7 +4,7 @@ from collections import defaultdict
 
 from .. import compare
 from ..metrics.metric import Metric
-from ..records import read_log
+from ..records import last_values
 from .lines import Table, metrics_of
 from .render import MISSING, left_out_section, row_of
 from .runs import Run
@@ -38,8 +38,8 @@ def markdown(table: Table, beside: Table) -> str:
 def _line(label: str, run: Run, chosen: Run, metrics: list[Metric]) -> str:
     rate = f"**{run.lr:g}**" if run is chosen else f"{run.lr:g}"
     shown = [m.shown(run.scores[m.name]) if m.name in run.scores else MISSING for m in metrics]
-    losses = [entry["valid_loss"] for entry in read_log(run.directory) if "valid_loss" in entry]
-    loss = f"{losses[-1]:.3f}" if losses else MISSING
+    last = last_values(run.directory)
+    loss = f"{last['valid_loss']:.3f}" if "valid_loss" in last else MISSING
     found = "" if run is chosen else _to(chosen, run, metrics[0])
     return row_of([label, str(run.seed), rate, *shown, loss, found])
 

@@ -4,12 +4,12 @@ A printed count ("0.12M", "78k") fits a number that rounds to it, or that gives 
 after its last digit: the paper does both.
 """
 
-import csv
-import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
+
+from solo.rows import csv_text
 
 UNITS = {"k": 1_000, "M": 1_000_000}
 COLUMNS = ("table", "row", "reported", "exact", "with_lambdas", "devcode", "note")
@@ -118,11 +118,10 @@ def _row(cells: Iterable[str]) -> str:
 
 def audit_csv(rows: list[Counts]) -> str:
     """The same as CSV, counts as plain integers."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        devcode = "" if row.devcode is None else row.devcode
-        counts = [row.exact, row.with_lambdas, devcode]
-        writer.writerow([row.table, row.row, row.reported, *counts, note(row)])
-    return file.getvalue()
+    return csv_text(
+        [COLUMNS]
+        + [
+            (row.table, row.row, row.reported, row.exact, row.with_lambdas, row.devcode, note(row))
+            for row in rows
+        ]
+    )

@@ -4,10 +4,9 @@ Rendered tables have some scores x 100, as the registry of metrics says; CSV kee
 JSON files.
 """
 
-import csv
-import io
+from solo.rows import csv_text
 
-from ..latex import escaped
+from ..latex import escaped, tabular, tex_row
 from ..metrics.metric import Metric
 from .lines import Line, Score, Table, metrics_of, plain_rows
 from .runs import Run
@@ -72,14 +71,13 @@ def latex(table: Table, lines: list[Line]) -> str:
     if apart:
         text += [f"% {apart} marked runs (stand-in, partial, other settings) are in {name}.md only"]
     text += [r"\begin{table}", r"\centering", rf"\caption{{{escaped(table.definition['title'])}}}"]
-    text += [rf"\label{{tab:{name}}}", rf"\begin{{tabular}}{{llrll{'r' * len(metrics)}}}"]
-    text += [r"\toprule", _tex_row([*HEAD, *(metric.head for metric in metrics)]), r"\midrule"]
-    body = _body(lines, metrics)
-    for i, cells in enumerate(body):
-        text += [r"\addlinespace"] if i and cells[0] else []
-        text += [_tex_row(cells)]
-    text += [r"\bottomrule", r"\end{tabular}", r"\end{table}"]
-    return "\n".join(text) + "\n"
+    body = []
+    for cells in _body(lines, metrics):
+        body += [r"\addlinespace"] if body and cells[0] else []
+        body += [tex_row(cells)]
+    head = [*HEAD, *(metric.head for metric in metrics)]
+    text += [rf"\label{{tab:{name}}}", tabular("llrll" + "r" * len(metrics), head, body)]
+    return "\n".join([*text, r"\end{table}"]) + "\n"
 
 
 def as_csv(table: Table, lines: list[Line]) -> str:
@@ -95,7 +93,7 @@ def as_csv(table: Table, lines: list[Line]) -> str:
         for what in ("value", "spread", "difference"):
             cells += [_four(getattr(score, what, None)) for score in scores]
         rows.append([*cells, " ".join(run.name for run in line.runs)])
-    return _csv([*header, "runs"], rows)
+    return csv_text([[*header, "runs"], *rows])
 
 
 def plain_markdown(table: Table) -> str:
@@ -142,7 +140,7 @@ def plain_csv(table: Table) -> str:
             rows.append([row["label"], run.name, run.seed, rate, run.n_params, *scores, marks])
         marked |= bool(apart)
     head = ["row", "run", "seed", "lr", "trainable", *names, "other settings"]
-    return _csv(head if marked else head[:-1], rows if marked else [row[:-1] for row in rows])
+    return csv_text([head, *rows] if marked else [row[:-1] for row in [head, *rows]])
 
 
 def shown(score: float | None, metric: Metric) -> str:
@@ -200,13 +198,3 @@ def _cell(score: Score | None, metric: Metric) -> str:
 
 def _four(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
-
-
-def _tex_row(cells: list[str]) -> str:
-    return " & ".join(map(escaped, cells)) + r" \\"
-
-
-def _csv(header: list[str], rows: list[list]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([header, *rows])
-    return file.getvalue()

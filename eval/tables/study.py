@@ -17,7 +17,7 @@ from ..formats import read_hypotheses
 from ..metrics import ALL
 from ..metrics.metric import Metric
 from ..metrics.statistics import scores
-from ..records import read_log, word
+from ..records import lambdas_of, last_values, word
 from .lines import Table, metrics_of, rows_of
 from .render import MISSING, left_out_section, percent, row_of
 from .runs import Run
@@ -174,7 +174,7 @@ def names_right(runs: list[Run]) -> str:
 
 
 def _steps(run: Run) -> str:
-    return f"{read_log(run.directory)[-1]['step']:,}"
+    return f"{last_values(run.directory)['step']:,}"
 
 
 def _score(group: list[Run], metric: Metric, intervals: dict) -> str:
@@ -197,9 +197,7 @@ def intervals(group: list[Run]) -> dict[str, tuple[float, float]]:
     sides = [compare.kept(run.decoding) for run in group]
     if None in sides or any(side.sources != sides[0].sources for side in sides):
         return {}
-    size = len(sides[0].sources)
-    random = np.random.default_rng(SEED)
-    weights = random.multinomial(size, np.full(size, 1 / size), size=SAMPLES)
+    weights = np.concatenate([*compare.draws(len(sides[0].sources), SAMPLES, SEED)])
     drawn = [scores(side.statistics, weights) for side in sides]
     common = [name for name in drawn[0] if all(name in of_seed for of_seed in drawn)]
     means = {name: np.mean([of_seed[name] for of_seed in drawn], 0) for name in common}
@@ -337,13 +335,13 @@ def _trainings(groups: list[Group]) -> list[str]:
     lines = []
     for group in groups:
         for run in group.runs:
-            log = read_log(run.directory)
-            last = {key: value for entry in log for key, value in entry.items()}
-            lambdas = [v for k, v in last.items() if k.startswith("lambda/")]
+            last = last_values(run.directory)
+            lambdas = lambdas_of(last)
             losses = [f"{last[k]:.3f}" if k in last else MISSING for k in ("loss", "valid_loss")]
             ends = f"{min(lambdas):.4f} to {max(lambdas):.4f}" if lambdas else MISSING
             name = run.name
-            lines.append(row_of([group.label, str(run.seed), _steps(run), *losses, ends, name]))
+            steps = f"{last['step']:,}"
+            lines.append(row_of([group.label, str(run.seed), steps, *losses, ends, name]))
     head = [
         head_of(groups),
         "seed",

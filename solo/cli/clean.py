@@ -4,8 +4,6 @@ The rule is that of tuetschek/e2e-cleaning (164acdf, README): the MR of every te
 text says, and what another part of the data has too is left out, so that the test set stays whole.
 """
 
-import csv
-import io
 from pathlib import Path
 
 from eval.metrics.slot_errors import read_mr, said
@@ -55,7 +53,7 @@ def make_clean(own: dict[str, Path], out: dict[str, Path]) -> None:
     elsewhere = {"train": test | valid, "valid": test, "test": set()}
     for split, path in out.items():
         kept = [row for row in fixed[split] if _without_names(row[0]) not in elsewhere[split]]
-        write_text(path, _csv(kept))
+        write_text(path, rows.csv_text([COLUMNS, *kept]))
 
 
 def _fixed(path: Path) -> list[Row]:
@@ -79,9 +77,3 @@ def _without_names(mr: str) -> tuple[tuple[str, str], ...]:
     return tuple(
         (slot, "" if slot in ("name", "near") else value) for slot, value in rows.SLOT.findall(mr)
     )
-
-
-def _csv(kept: list[Row]) -> str:
-    file = io.StringIO()
-    csv.writer(file, lineterminator="\n").writerows([COLUMNS, *kept])
-    return file.getvalue()

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from eval import records
-from eval.latex import escaped
+from eval import latex, records
 from eval.metrics import ALL
 from eval.tables.runs import decodings_of, reason, shown
 from eval.tables.style import BLUE, plt, save
@@ -57,8 +56,7 @@ def row_of(directory: Path, decoding: Path) -> dict[str, Any]:
     config = from_values(records.read(directory, records.CONFIG))
     stages = _stages(directory) | _stages(decoding)
     state = next((word for stage, word in STAGES.items() if stage in stages), "interrupted")
-    log = records.read_log(directory) if "train" in stages else []
-    losses = [entry["valid_loss"] for entry in log if "valid_loss" in entry]
+    last = records.last_values(directory) if "train" in stages else {}
     scores = records.read_scores(decoding) if state == "done" else {}
     return {
         "run": directory.stem if records.is_packed(directory) else directory.name,
@@ -67,7 +65,7 @@ def row_of(directory: Path, decoding: Path) -> dict[str, Any]:
         "parameters": stages.get("train", {}).get("n_params"),
         "lr": config.train.lr,
         "seed": config.seed,
-        "valid_loss": losses[-1] if losses else None,
+        "valid_loss": last.get("valid_loss"),
         **{name: scores[name] * ALL[name].scale for name in ALL if name in scores},
         **options_of(config),
         "directory": shown(decoding),
@@ -225,11 +223,8 @@ def rendered(frame: pd.DataFrame, columns: list[str], form: str = "text") -> str
             lambda value, key=key: "-" if value is None else shown_as.get(key, str)(value)
         )
     if form == "latex":
-        rows = [[escaped(str(value)) for value in row] for row in cells.itertuples(index=False)]
-        head = " & ".join(escaped(name) for name in cells.columns)
-        lines = [rf"\begin{{tabular}}{{{'l' * len(cells.columns)}}}", r"\toprule", head + r" \\"]
-        lines += [r"\midrule", *(" & ".join(row) + r" \\" for row in rows)]
-        return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+        lines = (latex.tex_row(map(str, values)) for values in cells.itertuples(index=False))
+        return latex.tabular("l" * len(cells.columns), list(cells.columns), lines)
     notes = []
     for directory, settings in zip(directories, cells.get("settings", directories), strict=True):
         notes.append([directory.split("/decode/")[0], settings] if "settings" in cells else [])

@@ -15,7 +15,6 @@ from eval.claims import Spread, hierarchical
 from eval.metrics import ALL
 from eval.tables import render
 from eval.tables.lines import Table
-from eval.tables.runs import Run
 from eval.tables.study import Group, alike, groups_of, head_of, names_right, seed_spreads
 from solo.cli.rows import reported_tables
 from solo.cli.studies import NEIGHBOURS, definition, kind_of_entry, read_list
@@ -67,17 +66,13 @@ def study_table(study: str = STUDY, *shown: str) -> str:
         if n_runs > 1:
             means[0] += f" ± {first.shown(stdev(r.scores[first.name] for r in group.runs))}"
         cells += [*means, *([names_right(group.runs)] if named else [])]
-        losses = fmean(_last_loss(run) for run in group.runs)
-        lines.append(render.row_of([*cells, f"{losses:.3f}"]))
+        loss = fmean(records.last_values(run.directory)["valid_loss"] for run in group.runs)
+        lines.append(render.row_of([*cells, f"{loss:.3f}"]))
     return "\n".join(lines)
 
 
 def _mean(group: Group, metric: str) -> float:
     return fmean(run.scores[metric] for run in group.runs)
-
-
-def _last_loss(run: Run) -> float:
-    return [e["valid_loss"] for e in records.read_log(run.directory) if "valid_loss" in e][-1]
 
 
 def study_rates(study: str = STUDY) -> str:
@@ -252,10 +247,8 @@ def names(method: str) -> str:
 
 def lambdas(method: str) -> str:
     """The lowest and the highest lambda that a method's runs ended with."""
-    values = []
-    for run in _group(method).runs:
-        log = [e for e in records.read_log(run.directory) if any("lambda" in key for key in e)]
-        values += [value for key, value in log[-1].items() if key.startswith("lambda")]
+    ended = [records.last_values(run.directory) for run in _group(method).runs]
+    values = [value for last in ended for value in records.lambdas_of(last)]
     return f"{min(values):.2g} to {max(values):.2g}"
 
 

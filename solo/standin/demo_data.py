@@ -3,8 +3,6 @@
 The restaurants are made up, so that a fine-tuned backbone must copy what it never saw.
 """
 
-import csv
-import io
 import re
 from pathlib import Path
 from random import Random
@@ -12,6 +10,7 @@ from random import Random
 from solo.datasets.download import write_sums
 from solo.datasets.e2e_raw import SLOT_NAMES
 from solo.files import file_sha256, write_text
+from solo.rows import csv_text
 from solo.standin.grammar import RESTAURANT, Domain, Slot
 
 SIZES = [2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 6, 7]  # slots beside the name: MRs of 3 to 8
@@ -135,12 +134,8 @@ def _task_rows(rng, names: list[str], rows: int, fewest: int, seen: set) -> list
 
 
 def _csv_text(rows: list[tuple[Mr, str]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["mr", "ref"])
-    for mr, text in rows:
-        writer.writerow([", ".join(f"{key}[{value}]" for key, value in mr), text])
-    return out.getvalue()
+    mrs = (", ".join(f"{key}[{value}]" for key, value in mr) for mr, _ in rows)
+    return csv_text([("mr", "ref"), *zip(mrs, (text for _, text in rows), strict=True)])
 
 
 def write_demo_data(

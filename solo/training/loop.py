@@ -6,12 +6,13 @@ machine: order is a function of seed and epoch, and the state holds the random g
 
 The parts: batches.py (the order, and how a batch is laid out), loss.py (the loss, and the cheapest
 way to it), recipe.py (learning rate, optimizer), state.py (what a run goes on from), progress.py
-(what is told), tracking.py (to whom else), processes.py (several processes). Several runs at once:
-together.py.
+(what is told), tracking.py (to whom else), processes.py (several processes). Several runs that
+share a frozen backbone go through the same loop side by side; together.py says which of them can.
 """
 
 import math
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ import torch
 from solo.adapters.base import Method
 from solo.datasets.data import Example
 from solo.files import Log
+from solo.options import check
 from solo.training.batches import batches_from
 from solo.training.loss import training_loss, validation_losses
 from solo.training.processes import make_accelerator, share_of, sum_gradients
@@ -39,10 +41,21 @@ from solo.training.recipe import (
     set_step,
     warmup_note,
 )
-from solo.training.state import STATE, resume, save
+from solo.training.state import STATE, resume, save_together
 from solo.training.tracking import tracked
 
 LOG = "train_log.jsonl"
+
+
+@dataclass
+class Run:
+    """A run to train, alone or together with others, in its own directory."""
+
+    attached: Method
+    config: TrainConfig
+    run_dir: Path
+    seed: int
+    identity: str
 
 
 def train(
@@ -65,73 +78,122 @@ def train(
     schedule that does not fit into the run; FloatingPointError at a loss that is not finite, with
     the last good state kept.
     """
-    processes, run_dir = make_accelerator(), Path(run_dir)
+    attached.start(config.total_steps(len(train_examples)))
+    run = Run(attached, config, Path(run_dir), seed, identity)
+    [result] = train_side_by_side(model, [run], train_examples, valid_examples, on_progress)
+    return result
+
+
+def train_side_by_side(
+    model,
+    runs: Sequence[Run],
+    train_examples: list[Example],
+    valid_examples: list[Example],
+    on_progress: Progress,
+) -> list[dict]:
+    """The loop itself, for K runs whose methods are at work in `model` and have been started.
+
+    Their recipes differ in together.py's OWN only. Several runs get a state after the last step
+    too: from there each of them can be finished without the others.
+    """
+    processes, config = make_accelerator(), runs[0].config
     device, main = processes.device, processes.is_main_process  # the main one writes and reports
     model.to(device)
-    log = Log(run_dir / LOG, main)
+    run_dirs, several = [run.run_dir for run in runs], len(runs) > 1
+    logs = [Log(run.run_dir / LOG, main) for run in runs]
     total = config.total_steps(len(train_examples))
     per_epoch = math.ceil(len(train_examples) / config.batch_size)
 
-    def validate(step: int) -> float:
-        [loss] = validation_losses(model, valid_examples, config, processes, 1, on_progress)
-        check_finite([loss], [run_dir], step)
-        log.write({"step": step, "epoch": step / per_epoch, "valid_loss": loss})
-        return loss
+    def validate(step: int) -> list[float]:
+        losses = validation_losses(model, valid_examples, config, processes, len(runs), on_progress)
+        check_finite(losses, run_dirs, step)
+        for log, loss in zip(logs, losses, strict=True):
+            log.write({"step": step, "epoch": step / per_epoch, "valid_loss": loss})
+        return losses
 
-    if not attached.parameters:  # the bare backbone
-        log.keep_until(0)
-        return {"steps": 0, "valid_loss": validate(0)}
-    optimizer = make_optimizer(attached, config)
-    attached.start(total)
-    torch.manual_seed(seed + 1_000_003 * processes.process_index)  # each draws its own dropout
-    done = resume(run_dir / STATE, attached, optimizer, identity, processes)
-    log.keep_until(done["step"])
-    if "result" in done:  # all steps are done, together with others (together.py)
-        return done["result"]
-    note = note_in([log], done["step"])
-    if main and (told := warmup_note(total, config)):
-        note(told)
-    running = RunningLoss([done["loss_sum"]], [done["loss_count"]], device)
-    batches = batches_from(train_examples, config.batch_size, seed, done["step"], total)
+    parameters = [p for run in runs for p in run.attached.parameters.values()]
+    if not parameters:  # the bare backbone
+        logs[0].keep_until(0)
+        return [{"steps": 0, "valid_loss": loss} for loss in validate(0)]
+    optimizers = [make_optimizer(run.attached, run.config) for run in runs]
+    members = list(zip(runs, optimizers, logs, strict=True))
+    # each process draws its own dropout
+    torch.manual_seed(runs[0].seed + 1_000_003 * processes.process_index)
+    before = [
+        resume(run.run_dir / STATE, run.attached, optimizer, run.identity, processes)
+        for run, optimizer, _ in members
+    ]
+    done = before[0]["step"]
+    check(
+        all(counters["step"] == done for counters in before),
+        "these runs stopped at different steps; let each go on alone",
+    )
+    for log in logs:
+        log.keep_until(done)
+    if all("result" in counters for counters in before):  # all steps are done, together
+        return [counters["result"] for counters in before]
+    note = note_in(logs, done)
+    for told in dict.fromkeys(warmup_note(total, run.config) for run in runs):
+        if main and told:
+            note(told)
+    sums, counts = ([counters[key] for counters in before] for key in ("loss_sum", "loss_count"))
+    running = RunningLoss(sums, counts, device)
+    orders = [
+        batches_from(train_examples, config.batch_size, run.seed, done, total) for run in runs
+    ]
+    position_wise = all(run.attached.position_wise for run in runs)
+    recipes = {
+        run.run_dir: (log, asdict(run.config) | {"seed": run.seed}) for run, _, log in members
+    }
 
     with (
-        training_loss(
-            model, config, list(attached.parameters.values()), attached.position_wise, total, note
-        ) as summed_losses,
-        tracked({run_dir: (log, asdict(config) | {"seed": seed})}, config.tracker),
+        training_loss(model, config, parameters, position_wise, total, note) as summed_losses,
+        tracked(recipes, config.tracker),
     ):
-        for step, batch in enumerate(batches, done["step"] + 1):
+        for step, batches in enumerate(zip(*orders, strict=True), done + 1):
             model.train()
-            lr = learning_rate(step - 1, total, config)
-            set_step(optimizer, step, lr, config)
-            share, weight = share_of(batch, processes)
-            loss = summed_losses([share]) * weight  # (1,), this process's part of the mean
-            values = processes.reduce(loss.detach(), "sum")
+            rates = [learning_rate(step - 1, total, run.config) for run in runs]
+            for (run, optimizer, _), lr in zip(members, rates, strict=True):
+                set_step(optimizer, step, lr, run.config)
+            shares, weights = zip(*(share_of(batch, processes) for batch in batches), strict=True)
+            losses = summed_losses(list(shares))  # (K,), this process's part
+            losses = losses * torch.tensor(weights).to(device, non_blocking=True)
+            values = processes.reduce(losses.detach(), "sum")
             if device.type == "cpu":  # elsewhere to read a loss is to wait for the device
-                check_finite(values.tolist(), [run_dir], step)
+                check_finite(values.tolist(), run_dirs, step)
+            loss = losses.sum()
             if main:  # once: the gradients of all processes are summed
-                loss = loss + attached.penalty()
-            loss.sum().backward()
-            sum_gradients(attached, processes)
-            optimizer.step()
-            for event in after_step(attached, optimizer, step):
-                log.write({"step": step, "event": event})
-            optimizer.zero_grad()
-            running.add(values, [batch])
+                loss = loss + sum(run.attached.penalty() for run in runs)
+            loss.backward()
+            for run, optimizer, log in members:
+                sum_gradients(run.attached, processes)
+                optimizer.step()
+                for event in after_step(run.attached, optimizer, step):
+                    log.write({"step": step, "event": event})
+                optimizer.zero_grad()
+            running.add(values, batches)
 
             if step % config.log_every == 0 or step == total:
-                [mean], speed = running.take()
-                check_finite([mean], [run_dir], step)
-                log.write(log_entry(step, step / per_epoch, mean, lr, speed, attached))
+                means, speed = running.take()
+                check_finite(means, run_dirs, step)
+                for (run, _, log), mean, lr in zip(members, means, rates, strict=True):
+                    log.write(log_entry(step, step / per_epoch, mean, lr, speed, run.attached))
             if main:
                 on_progress(step, total, shown(values, step, config.log_every))
             if step % per_epoch == 0 or step == total:
-                valid_loss = validate(step)
-            if step % config.save_every == 0 and step < total:
-                [counters] = running.counters(step)
-                counters["beside"] = [identity]  # as together.py notes whose draws are in it
-                check_finite([counters["loss_sum"]], [run_dir], step)
-                log.sync()
-                save(run_dir / STATE, attached, optimizer, identity, processes, counters)
-    check_parameters(attached, run_dir, total)
-    return {"steps": total, "valid_loss": valid_loss}
+                valid = validate(step)
+            if step == total:
+                results = [{"steps": total, "valid_loss": loss} for loss in valid]
+                if several:
+                    results = [result | {"together": len(runs)} for result in results]
+            if step == total and several or step % config.save_every == 0 and step < total:
+                beside = {"beside": sorted(run.identity for run in runs)}  # whose draws are in it
+                counters = [own | beside for own in running.counters(step)]
+                check_finite([own["loss_sum"] for own in counters], run_dirs, step)
+                if step == total:
+                    for own, result in zip(counters, results, strict=True):
+                        own["result"] = result
+                save_together(members, processes, counters)
+    for run in runs:
+        check_parameters(run.attached, run.run_dir, total)
+    return results

@@ -6,6 +6,7 @@ counters (step, identity of the run, ...) are JSON in the header. It is replaced
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 
 from solo.adapters.base import Method, check
 from solo.tensors import copy_strictly, save_tensors
+from solo.training.progress import Diverged
 from solo.training.recipe import follow
 
 STATE = "training_state.safetensors"
@@ -166,8 +168,29 @@ def save(
         save_state(path, attached, optimizer, known | counters, random)
 
 
+def save_together(members: Sequence[tuple], processes: Accelerator, counters: list[dict]) -> None:
+    """Write the states of runs so that they take effect all at once, with that of the first one.
+
+    members: (run, its optimizer, its log) of each. Before the first one the others are written as
+    NEXT, and after it they take their place: after a kill `settle` does what is left of that.
+    Raises Diverged for a parameter that is not finite.
+    """
+    leader = members[0][0].run_dir
+    for (run, optimizer, log), own in reversed(list(zip(members, counters, strict=True))):
+        name = STATE
+        if run.run_dir != leader:
+            name, own = NEXT, own | {"leader": os.path.relpath(leader, run.run_dir)}
+        log.sync()
+        try:
+            save(run.run_dir / name, run.attached, optimizer, run.identity, processes, own)
+        except FloatingPointError as error:
+            raise Diverged(run.run_dir, str(error)) from error
+    for run, _, _ in members[1:]:
+        os.replace(run.run_dir / NEXT, run.run_dir / STATE)
+
+
 def settle(run_dir: Path) -> None:
-    """After a kill within together.py's `save_together`: the state NEXT takes its place if its
+    """After a kill within `save_together`: the state NEXT takes its place if its
     leader's is of the same step, and is dropped otherwise."""
     waiting = Path(run_dir) / NEXT
     if waiting.exists():

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from solo.adapters.base import MODULE_NAME, Method, check_free, freeze, leave
+from solo.adapters.base import MODULE_NAME, Method, check_free, freeze, leave, thaw
 
 
 class TrainedCopies(Method):
@@ -36,6 +36,5 @@ class TrainedCopies(Method):
 
     def _leave(self) -> None:
         leave(self.model, self.mark, ())
-        freeze(self.model)
-        for parameter in self.frozen:
-            parameter.requires_grad_(True)
+        freeze(self.model)  # what was trained, too
+        thaw(self.frozen)
