@@ -68,6 +68,12 @@ def program(module: str) -> str:
     return called if called == f"e2e-{module}" else f"python -m {__package__}.{module}"
 
 
+def check_folder(option: str, path: Path) -> None:
+    """Raise FileNotFoundError if the folder of a file to write is not there: a slip of the pen."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder of --{option} {path} does not exist; make it")
+
+
 def ending(made: Iterable[object], *following: str) -> None:
     """The last lines of a command, on standard error: what it made, where; what to type next."""
     made = [str(thing) for thing in made]

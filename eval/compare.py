@@ -10,6 +10,7 @@ difference has the other sign or is 0.
 
 import argparse
 import json
+import os
 import sys
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ import numpy as np
 from solo.files import check_output, write_output
 
 from . import records
-from .command import Parser, at_least, command, ending, program
+from .command import Parser, at_least, check_folder, command, ending, program
 from .formats import read_hypotheses
 from .metrics import ALL
 from .metrics.statistics import Statistics, read, save, scores, usable
@@ -31,6 +32,12 @@ from .records import CONFIG, ENVIRONMENT, STATISTICS
 from .score import score_files
 
 SAMPLES, SEED = 10_000, 1
+DATA_DIRS = {  # a data set's name: the environment variable that says where it is
+    "e2e": "E2E_DATA_DIR",
+    "e2e_raw": "E2E_DATA_DIR",
+    "e2e_clean": "E2E_CLEAN_DIR",
+    "webnlg": "WEBNLG_DATA_DIR",
+}
 _AT_ONCE = 1000  # samples scored together: their weights take 5 MB
 
 
@@ -86,6 +93,8 @@ def outputs(run: Path, references: Path | None = None) -> Outputs:
     scored = _read_statistics(run, inputs) if is_run else None
     if scored is None:
         (result,) = score_files(references, [predictions])
+        for note in result.scores["details"]["notes"] if not is_run else ():
+            print(f"note: {note}", file=sys.stderr)
         scored = result.statistics, result.sources
         if run.is_dir() and own:
             with suppress(OSError):  # it is there to save time
@@ -110,7 +119,8 @@ def decoding_of(run: Path) -> Path:
 
 
 def references_of(run: Path) -> Path:
-    """The references that a run's configuration names.
+    """The references that a run's configuration names; where that file is not there, the one in the
+    folder that an environment variable names for such data.
 
     Raises FileNotFoundError where there is no run, ValueError for one that names none.
     """
@@ -120,8 +130,15 @@ def references_of(run: Path) -> Path:
             config = records.read(home, CONFIG)
             if "evaluate" not in config:
                 raise ValueError(f"{home} names no references; name them with --refs")
-            return Path(config["evaluate"]["references"])
+            return _at_hand(Path(config["evaluate"]["references"]), config.get("data", {}))
     raise FileNotFoundError(f"{run} is no run directory; name its references with --refs")
+
+
+def _at_hand(path: Path, data: dict) -> Path:
+    folder = os.environ.get(DATA_DIRS.get(data.get("name"), ""))
+    if path.exists() or not folder or not path.is_relative_to(data["dir"]):
+        return path
+    return Path(folder) / path.relative_to(data["dir"])
 
 
 def kept(run: Path) -> Outputs | None:
@@ -256,6 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="let OUT replace any file but inputs")
     options = parser.parse_args(argv)
     if options.json:
+        check_folder("json", options.json)
         inputs = [options.a, options.b, *([options.refs] if options.refs else [])]
         check_output(options.json, inputs, options.force)
     sides = [outputs(path, options.refs) for path in (options.a, options.b)]

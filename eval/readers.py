@@ -58,6 +58,7 @@ def _by_source(
             better = other_references(hypotheses.sources, rows.sources, names[1])
             raise ValueError(
                 f"{names[0]}: {names[1]} has no references for the MR {source!r}{better}"
+                f"{_stray_quote(notes)}"
             )
     scored = set(wanted)
     if len(scored) < len(wanted):
@@ -73,9 +74,15 @@ def _by_source(
         raise ValueError(
             f"{names[0]} has {len(wanted)} hypotheses for {len(scored)} MRs, but {names[1]} has "
             f"references for {len(groups)} MRs; the first MR without a hypothesis is "
-            f"{missing[0]!r}; the option --partial scores the others alone"
+            f"{missing[0]!r}; the option --partial scores the others alone{_stray_quote(notes)}"
         )
     return [groups[source] for source in wanted]
+
+
+def _stray_quote(notes: Sequence[str]) -> str:
+    """What may be behind missing rows: one double quote makes one text of several lines."""
+    broken = next((note for note in notes if "line break inside a text" in note), None)
+    return f"; look for a stray double quote: {broken}" if broken else ""
 
 
 def check_sources(sources: Sequence[str], references_path: Path, own: bool = False) -> None:
@@ -160,6 +167,7 @@ def _pair(
         raise ValueError(
             f"{hypotheses_path} has {len(hypotheses.texts)} hypotheses, but {references_path} "
             f"has references for {len(references)} segments; both must have the same number"
+            f"{_stray_quote(notes)}"
         )
     if len(set(map(tuple, references))) == 1 and not of_source:
         notes.append(

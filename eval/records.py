@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from solo.files import once_read, plain_yaml
+from solo.files import file_sha256, once_read, plain_yaml
 from solo.rows import folder_sha256
 
 from .metrics import ALL, METRICS
@@ -117,21 +117,22 @@ def _load(path: Path):
         raise ValueError(f"{path.name} is damaged ({' '.join(str(error).split())})") from error
 
 
-def read_scores(run: Path, name: str = SCORES) -> dict[str, float]:
+def read_scores(run: Path) -> dict[str, float]:
     """The scores by metric, those that are there; ValueError for one that its metric cannot have,
     and if there is none."""
-    content, scores = read(run, name), {}
+    content, scores = read(run, SCORES), {}
     for key, metric in ALL.items():
         if isinstance(content, dict) and key in content:
             value = content[key]
             if type(value) not in NUMBER or not metric.allows(value):
                 lowest, highest = metric.limits
                 raise ValueError(
-                    f"{name} is damaged ({key} is {word(value)}; from {lowest} to {highest} can be)"
+                    f"{SCORES} is damaged ({key} is {word(value)}; from {lowest} to {highest} can "
+                    "be)"
                 )
             scores[key] = float(value)
     if not scores:
-        raise ValueError(f"{name} has no score of {', '.join(METRICS)}")
+        raise ValueError(f"{SCORES} has no score of {', '.join(METRICS)}")
     return scores
 
 
@@ -198,5 +199,4 @@ def sha256(path: Path) -> str:
     """Of a file, or of a folder of XML files."""
     if Path(path).is_dir():
         return folder_sha256(path)
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

@@ -44,6 +44,9 @@ def markdown(
     a: Path, b: Path, references: Path | None, names: Sequence[str], with_reference: bool = True
 ) -> str:
     """The page. ValueError if the runs have outputs for other MRs; raises what scoring raises."""
+    for path in (a, b):
+        if not (path.is_dir() or records.is_packed(path)):
+            raise ValueError(f"{path} is no run; name a run directory, or a packed run (NAME.json)")
     sides = [compare.outputs(path, references) for path in (a, b)]
     references = references or compare.references_of(a)
     predictions = [records.predictions_of(compare.decoding_of(path)) for path in (a, b)]

@@ -21,7 +21,7 @@ from solo.files import check_output, write_output
 
 from . import records
 from .advice import odd_scores
-from .command import Parser, command, ending, program
+from .command import Parser, check_folder, command, ending, program
 from .formats import FORMATS
 from .latex import tabular, tex_row
 from .metrics import ALL, SETS
@@ -184,9 +184,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         raise ValueError(f"--segments takes one file of hypotheses, not {len(arguments.hyps)}")
     for option in ("json", "segments"):
         path = getattr(arguments, option)
-        if path and not path.parent.is_dir():
-            raise FileNotFoundError(f"the folder of --{option} {path} does not exist; make it")
         if path:
+            check_folder(option, path)
             inputs = [arguments.refs, *arguments.hyps]
             check_output(path, inputs, arguments.force)
     if arguments.json and arguments.json == arguments.segments:

@@ -120,7 +120,7 @@ PHRASES = {
         "more than £30": [*HIGH_PRICE, "not cheap", "{more than|over} (£)( )30"],
         "high": HIGH_PRICE,
         "moderate": [*MIDDLE_PRICE, "mid-range-PRICED", "not cheap"],
-        "£20-25": [*MIDDLE_PRICE, "20{-|( )–( )| to }25"],
+        "£20-25": [*MIDDLE_PRICE, "20{-|( )–( )| to( )}25", "20to 25", "20to25", "2025"],
     },
     "customer rating": {
         "1 out of 5": _ratings(ONE, *BAD, longer=True),

@@ -78,7 +78,7 @@ def marks(mr: MR, text: str) -> list[Mark]:
     for slot in sorted(mr.keys() | found.keys()):
         wanted, has = mr.get(slot, NONE), found.get(slot, NONE)
         lacking = [*(wanted - has).elements()]
-        beyond = [*(value for value in (has - wanted).elements() if not 0 < wanted[value])]
+        beyond = [value for value in (has - wanted).elements() if not wanted[value]]
         kinds |= {(slot, value): "added" for value in beyond[len(lacking) :]}
         kinds |= {(slot, value): "wrong" for value in beyond[: len(lacking)]}
         left_out += [Mark(-1, -1, slot, value, "missing") for value in lacking[len(beyond) :]]
@@ -87,8 +87,8 @@ def marks(mr: MR, text: str) -> list[Mark]:
     for mention in sorted(mentions(SPLIT.sub("", text), mr), key=lambda m: (m.start, m.end)):
         slot, value = mention.slot, mention.value
         counted[slot, value] += 1
-        often = counted[slot, value] > mr.get(slot, NONE)[value] > 0
-        again = often and found[slot][value] > mr[slot][value]
+        wanted = mr.get(slot, NONE)[value]
+        again = 0 < wanted < counted[slot, value] and wanted < found[slot][value]
         kind = kinds.get((slot, value), "repeated" if again else "right")
         start, end = (_before_cuts(cuts, place) for place in (mention.start, mention.end))
         marked.append(Mark(start, end, slot, value, kind))

@@ -53,6 +53,17 @@ def _check(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> No
             raise ValueError(
                 f"references[{index}] is {group!r}; it must be a list of at least one text"
             )
+        for number, text in enumerate(group):
+            _check_text(text, f"references[{index}][{number}]")
+    for index, text in enumerate(hypotheses):
+        _check_text(text, f"hypotheses[{index}]")
+
+
+def _check_text(text: object, place: str) -> None:
+    try:
+        text.encode()
+    except (AttributeError, UnicodeEncodeError):
+        raise ValueError(f"{place} is {text!r}; it must be a text of whole characters") from None
 
 
 def score_systems(
@@ -72,6 +83,8 @@ def score_systems(
     for corpus in corpora:
         _check(*corpus)
     for (hypotheses, _), mrs in zip(corpora, sources or (), strict=bool(sources)):
+        if isinstance(mrs, str):
+            raise ValueError(f"the MRs are {mrs!r}; they must be a list of texts")
         if len(hypotheses) != len(mrs):
             raise ValueError(
                 f"{len(hypotheses)} hypotheses, but {len(mrs)} MRs; both must have the same number"
@@ -147,7 +160,8 @@ def score(
     hypotheses[i] (untokenised text, may be empty) is compared with every text of references[i].
     All but NIST (0 upwards), CIDEr (0 to 10) and SER (0 upwards) lie in [0, 1].
 
-    Raises ValueError if the two differ in length, are empty, or a segment has no reference;
+    Raises ValueError if the two differ in length, are empty, or a segment has no reference, and for
+    what is no text, half of a surrogate pair included;
     RuntimeError or FileNotFoundError if a Java program fails or is missing.
     """
     sources = None if mrs is None else [mrs]

@@ -10,12 +10,13 @@ Here all pairs of texts advance together: the edit distances of thousands of shi
 computed at once, with a reference's words as the bits of a number (Myers 1999; Hyyrö 2003).
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
 WORD_BITS = 64  # longer references take Python's own numbers, which are slower
-CELLS = 2_000_000  # pairs are taken together up to so many pairs of words
+CELLS = 2_000_000  # pairs are taken together up to so many pairs of words, or words of shifts
 
 Words = Sequence[str]
 
@@ -25,17 +26,26 @@ def edits(pairs: Sequence[tuple[Words, Words]]) -> np.ndarray:
     order = sorted(range(len(pairs)), key=lambda i: (len(pairs[i][1]), len(pairs[i][0])))
     counted = np.zeros(len(pairs), np.int64)
     block: list[int] = []
-    longest = 0
+    longest = shifts = 0
     for i in order:
-        longer = max(longest, len(pairs[i][0]))
-        if block and (len(block) + 1) * longer * (len(pairs[i][1]) + 1) > CELLS:
+        hypothesis, reference = pairs[i]
+        of_pair = _shifts(hypothesis, reference)
+        longer = max(longest, len(hypothesis))
+        rows = max((len(block) + 1) * (len(reference) + 1), shifts + of_pair)
+        if block and rows * longer > CELLS:
             counted[block] = _edits([pairs[k] for k in block])
-            block, longer = [], len(pairs[i][0])
+            block, longer, shifts = [], len(hypothesis), 0
         block.append(i)
-        longest = longer
+        longest, shifts = longer, shifts + of_pair
     if block:
         counted[block] = _edits([pairs[k] for k in block])
     return counted
+
+
+def _shifts(hypothesis: Words, reference: Words) -> int:
+    """How many shifts there are at most: each needs a row of words. Many, where a word repeats."""
+    theirs = Counter(reference)
+    return sum(often * theirs[word] for word, often in Counter(hypothesis).items())
 
 
 def _edits(pairs: Sequence[tuple[Words, Words]]) -> np.ndarray:

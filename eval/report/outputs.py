@@ -22,7 +22,7 @@ from ..metrics.slot_errors import marks, read_mr
 from ..metrics.statistics import Statistics
 from ..score import score_files
 from ..tables.runs import Run
-from .scores import Scores
+from .scores import Line, Scores
 
 SEGMENT = ("ROUGE_L", "METEOR", "CIDEr", "chrF", "SER", "chrF all", "METEOR all", "TER all")
 EXACT, VERBATIM = (
@@ -80,36 +80,26 @@ def sets_of(
     references: Callable[[Run], Path | None],
 ) -> list[Set]:
     """A set for each test file, with a system for each run. references: a run's file, if there."""
-    found: dict[str, Set] = {}
-    seen = set()
+    once: dict[str, tuple[Scores, Line, Run]] = {}  # a run may stand in several tables
     for table in tables:
         for line in table.lines:
             for run in line.runs:
-                if run.key in seen:
-                    continue
-                seen.add(run.key)
-                rows = read_hypotheses(records.predictions_of(run.decoding), [], repair=False)
-                test = run.options["data"]["test"]
-                if test not in found:
-                    title = line.data + (
-                        ", test set" if line.data != "generated" else " restaurants"
-                    )
-                    found[test] = Set(
-                        f"set{len(found) + 1}", title, rows.sources, _references(references(run))
-                    )
-                if set(rows.sources) != set(found[test].sources):
-                    continue  # a part of the MRs
-                kept = compare.kept(run.decoding)
-                several = (
-                    sum(len(other.runs) for other in table.lines if other.label == line.label) > 1
-                )
-                label = line.label + (f", seed {run.seed}" if several else "")
-                label += f" ({line.backbone})"
-                statistics = _in_order(kept.statistics, kept.sources, found[test]) if kept else None
-                found[test].systems.append(
-                    System(_file(run.name), label, line.badge, page_of(run),
-                           records.predictions_of(run.decoding), statistics)
-                )  # fmt: skip
+                once.setdefault(run.key, (table, line, run))
+    found: dict[str, Set] = {}
+    for table, line, run in once.values():
+        path, test = records.predictions_of(run.decoding), run.options["data"]["test"]
+        sources = read_hypotheses(path, [], repair=False).sources
+        if test not in found:
+            title = f"{line.data}{' restaurants' if line.data == 'generated' else ', test set'}"
+            found[test] = Set(f"set{len(found) + 1}", title, sources, _references(references(run)))
+        if set(sources) != set(found[test].sources):
+            continue  # a part of the MRs
+        kept = compare.kept(run.decoding)
+        statistics = _in_order(kept.statistics, kept.sources, found[test]) if kept else None
+        several = sum(len(other.runs) for other in table.lines if other.label == line.label) > 1
+        label = f"{line.label}{f', seed {run.seed}' if several else ''} ({line.backbone})"
+        system = System(_file(run.name), label, line.badge, page_of(run), path, statistics)
+        found[test].systems.append(system)
     return sorted(
         found.values(), key=lambda s: (s.title.startswith("gen"), s.title != "E2E, test set")
     )

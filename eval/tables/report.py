@@ -7,13 +7,12 @@ from solo.files import check_output, write_output
 
 from .. import compare, samples
 from . import figures, render, study, style
-from .lines import Table, lines_of, plain_rows, rows_of
+from .lines import FAMILY, Table, lines_of, plain_rows, rows_of
 from .runs import Run, shown
 
 # Tables in miniature, that nobody reported figures for, and the names of their files.
 PLAIN = {"demo": "table1", "demo-e2e": "table1", "demo-family": "family"}
 RANKS = ("table2", "table3")  # tables that vary rank and sparsity
-METHODS = ("family", "demo-family")  # tables that vary the method
 # The paper's central claim: in each pair the first is above the second.
 CLAIMS = {
     "table1": [("table1/solo_s", "table1/lora_s"), ("table1/solo_m", "table1/lora_m")],
@@ -149,7 +148,7 @@ def write_figures(table: Table, out_dir: Path, force: bool = True) -> list[Path]
     }
     if table.name in RANKS:
         pictures["bleu"] = figures.bleu_against_parameters(lines_of(table), table.settings, title)
-    if table.name in METHODS:
+    if table.name in FAMILY:
         pictures["bleu"] = figures.bleu_of_methods(lines_of(table), title, plain)
     paths = []
     for kind, figure in pictures.items():

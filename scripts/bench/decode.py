@@ -21,8 +21,8 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from scripts.bench.train import fresh
 from solo.backbones.fast import frozen_products
-from solo.cli.timing import random_backbone
 from solo.decoding.rules import BeamConfig, beam_search
 
 TOY = {"n_layer": 4, "n_embd": 256, "n_head": 4}  # even so LoRA's search takes 8 s a context
@@ -30,10 +30,9 @@ SEQ_LEN = 512  # to which LoRA's script pads each context
 Decoder = Callable[[list[list[int]]], list[list[int]]]
 
 
-def toy_model(seed: int = 0) -> GPT2LMHeadModel:
+def toy_model() -> GPT2LMHeadModel:
     """A random GPT-2 of four blocks of width 256, GPT-2's vocabulary: its outputs never end."""
-    torch.manual_seed(seed)
-    return random_backbone(GPT2Config(**TOY))
+    return fresh(GPT2Config(**TOY))
 
 
 def spread_out(prompts: list, count: int) -> list:

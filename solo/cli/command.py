@@ -16,7 +16,8 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[2]
+from solo.files import ROOT
+
 CONFIGS, RESULTS = ROOT / "configs", ROOT / "results"
 PAPER_TABLES = ("table1", "table2", "table3", "table4", "table5", "table6")
 GPT2_TABLES = (*PAPER_TABLES, "extra", "family")

@@ -198,7 +198,7 @@ def run_of(cfg: DictConfig) -> Run | None:
     run = open_run(Path(cfg.run))
     values, given = to_values(run.config), to_values(config)
     for override in HydraConfig.get().overrides.task:
-        key = override.split("=", 1)[0].lstrip("+~")
+        key = key_of(override)
         if key in OF_ENTRY_POINTS:
             continue
         group, _, option = key.partition(".")
@@ -244,10 +244,15 @@ def _override(values: dict, given: dict, group: str, option: str) -> None:
         evaluate["references"] = data[same]
 
 
+def key_of(override: str) -> str:
+    """The option that an override KEY=VALUE, +KEY=VALUE or ~KEY names."""
+    return override.partition("=")[0].lstrip("+~")
+
+
 def check_unread(overrides: Sequence[str], options: Iterable[str], remedy: str) -> None:
     """Raise ValueError for an override of an option that a command of many runs does not read."""
     for override in overrides:
-        key = override.split("=", 1)[0].lstrip("+~")
+        key = key_of(override)
         check(key not in options, f"{override} does not belong here; {remedy}")
 
 

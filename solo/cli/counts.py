@@ -6,16 +6,15 @@ from transformers import GPT2Config
 
 from eval.tables.params import Counts
 from solo.adapters import make_config
+from solo.backbones.loading import sizes_of
 from solo.backbones.shapes import SHAPES
 from solo.cli.command import GPT2_TABLES, PAPER_TABLES
 from solo.cli.rows import reported_tables, row_settings
 from solo.runs.identity import short_name
 
 NAMES = {"openai-community/gpt2": "GPT-2 S", "openai-community/gpt2-medium": "GPT-2 M"}
-KNOWN_SIZES = {  # as a run's record has them
-    path: {name: getattr(shape, name) for name in ("n_layer", "n_embd", "n_head", "vocab_size")}
-    for path, shape in SHAPES.items()
-}
+# As a run's record has them.
+KNOWN_SIZES = {path: sizes_of(shape) for path, shape in SHAPES.items()}
 
 
 def row_counts(settings: dict[str, dict]) -> dict[str, dict[str, int]]:
@@ -46,19 +45,24 @@ def doubt(training: dict, adapter: dict, train: dict) -> str | None:
     sizes = train["backbone"].get("shape", KNOWN_SIZES.get(train["backbone"]["path"]))
     if sizes is None:  # an older record
         return None
+    # The record of a backbone leaves its positions out, which only full fine-tuning trains: counted
+    # with none of them and with one, the two counts tell what a position takes.
     try:
         method, config = make_config(adapter)
         ends = {"bos_token_id": None, "eos_token_id": None}
         shapes = [GPT2Config(**sizes, **ends, n_positions=number) for number in (0, 1)]
-        fewest, more = (method.n_params(shape, config) for shape in shapes)
+        without, with_one = (method.n_params(shape, config) for shape in shapes)
     except Exception as error:  # whatever a file that was written by hand leads to
         return f"its parameters cannot be counted ({' '.join(str(error).split())})"
-    # The record of a backbone leaves its positions out, which only full fine-tuning trains.
-    over = train["n_params"] - fewest
-    if over if more == fewest else over <= 0 or over % (more - fewest):
-        count = f"{fewest:,}" if more == fewest else f"{fewest:,} and the positions"
-        return f"n_params is {train['n_params']:,}; {adapter['name']} on its backbone has {count}"
-    return None
+    n_params, position = train["n_params"], with_one - without
+    if position == 0:
+        fits, count = n_params == without, f"{without:,}"
+    else:
+        fits = n_params > without and (n_params - without) % position == 0
+        count = f"{without:,} and the positions"
+    if fits:
+        return None
+    return f"n_params is {n_params:,}; {adapter['name']} on its backbone has {count}"
 
 
 def audit() -> list[Counts]:

@@ -13,10 +13,8 @@ from omegaconf import DictConfig
 
 from solo.backbones.loading import take_device
 from solo.cli.command import CONFIGS, one_line_errors
-from solo.cli.compose import check_all, in_checkout, in_one_line, is_sweep
+from solo.cli.compose import SWEEP, check_all, in_checkout, in_one_line, is_sweep
 from solo.cli.help import help_page
-
-MULTIRUN = ("-m", "--multirun")
 
 
 def command(task: Callable[[DictConfig], None], config_name: str = "config") -> Callable[[], None]:
@@ -43,7 +41,7 @@ def command(task: Callable[[DictConfig], None], config_name: str = "config") -> 
             if {"-h", "--help"} & set(sys.argv[1:]):
                 print(help_page(task.__globals__["__doc__"], config_name, sys.argv[1:]))
                 return
-            arguments = sorted(sys.argv[1:], key=lambda word: word not in MULTIRUN)  # first, since
+            arguments = sorted(sys.argv[1:], key=lambda word: word not in SWEEP)  # first, since
             sys.argv[1:] = in_checkout(arguments, is_sweep(sys.argv))  # Hydra takes none between
             check_all(sys.argv[1:], config_name)
             try:

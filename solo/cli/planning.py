@@ -9,13 +9,13 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 
 from solo.adapters import METHODS
-from solo.backbones.shapes import shape_of
+from solo.backbones.shapes import is_hub_name, shape_of
 from solo.cli import timing
 from solo.cli.command import in_words
 from solo.cli.rows import Row
 from solo.datasets import source_of
 from solo.datasets.download import check_file, count_examples
-from solo.runs.config import RunConfig, data_file
+from solo.runs.config import ModelConfig, RunConfig, data_file
 from solo.runs.run import STATES, Run, make_run
 
 WORDS = {"trained": "trained, not decoded", "decoded": "decoded, not scored"}
@@ -55,15 +55,23 @@ def plan(rows: list[Row]) -> tuple[list[Line], list[str]]:
         (row, _, (state, done)), filled = members[0], [row for row, *_ in members]
         config, shape = row.config, shape_of(row.config.model.path)
         params = None if shape is None else config.method_class.n_params(shape, config.adapter)
-        count, steps = n_examples(config, "train"), None
-        if count or config.train.max_steps:
-            steps = config.train.total_steps(count) if params != 0 else 0
-        left = steps if state == "missing" else max(0, steps - done) if steps else 0
-        left = 0 if STATES.index(state) >= STATES.index("trained") else left
+        left = _steps_left(config, state, done, params)
+        kept = None if params is None else 4 * params
+        if params is not None and left == 0 and state != "missing":
+            kept = 0  # it lies there already
         key = None if shape is None else timing.key_of(config, shape)
-        kept = None if params is None else 0 if left == 0 and state != "missing" else 4 * params
         lines.append(Line(filled, state, done, left, kept, key))
     return sorted(lines, key=lambda line: STATES.index(line.state)), damaged
+
+
+def _steps_left(config: RunConfig, state: str, done: int, params: int | None) -> int | None:
+    """Training steps that are left of a run; None: not known, its data being absent."""
+    if state not in ("missing", "interrupted") or params == 0:
+        return 0
+    count = n_examples(config, "train")
+    if not count and not config.train.max_steps:
+        return None if state == "missing" else 0
+    return max(0, config.train.total_steps(count) - done)
 
 
 def planned_run(row: Row) -> Run | None:
@@ -130,26 +138,29 @@ def fill_hours(lines: list[Line]) -> dict[timing.Key, timing.Speed]:
 
 def absent(lines: list[Line]) -> list[str]:
     """A line for every backbone and data file that is not there."""
-    found = {}
-    for line in lines:
-        config = line.rows[0].config
-        path, revision = config.model.path, config.model.revision
-        cached = None
-        if not Path(path).is_dir() and path.count("/") == 1:
-            cached = try_to_load_from_cache(path, "model.safetensors", revision=revision)
-        if not Path(path).is_dir() and not isinstance(cached, str):
-            shape = shape_of(config.model.path)
-            size = (
-                ""
-                if shape is None
-                else f" ({4 * METHODS['full'].n_params(shape, None) / GB:.1f} GB)"
-            )
-            found[f"backbone {path}{size}: neither a directory nor in the hub's cache"] = None
+    found = []
+    for config in (line.rows[0].config for line in lines):
+        path = config.model.path
+        if not Path(path).is_dir() and not _is_cached(config.model):
+            shape = shape_of(path)
+            size = f" ({4 * _n_weights(shape) / GB:.1f} GB)" if shape else ""
+            found.append(f"backbone {path}{size}: neither a directory nor in the hub's cache")
         for split in ("train", "valid", "test"):
             file = data_file(config, split)
             if not file.exists():
-                found[f"data {file}: {source_of(file, config.data.name).remedy}"] = None
-    return list(found)
+                found.append(f"data {file}: {source_of(file, config.data.name).remedy}")
+    return list(dict.fromkeys(found))
+
+
+def _is_cached(model: ModelConfig) -> bool:
+    """Whether the hub's cache has the weights."""
+    name, revision = "model.safetensors", model.revision
+    known = is_hub_name(model.path)
+    return known and isinstance(try_to_load_from_cache(model.path, name, revision=revision), str)
+
+
+def _n_weights(shape) -> int:
+    return METHODS["full"].n_params(shape, None)
 
 
 def number(value: float | None, text: str = "{:,}") -> str:

@@ -1,26 +1,27 @@
 """What the report is made from: every table with its runs, and the commands that make these."""
 
 import csv
-import os
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from eval import records
+from eval import compare, records
 from eval.report import scores
 from eval.report.build import Material
 from eval.report.outputs import folder_of
+from eval.tables.report import PLAIN
 from eval.tables.runs import Run, claimed_rows, decodings_of
 from solo.cli import studies
 from solo.cli.command import CONFIGS, RESULTS, ROOT, TABLES, quoted
 from solo.cli.compose import compose_config
 from solo.cli.rows import reported_tables
 from solo.cli.tables import table_of
+from solo.datasets.download import e2e_dir
 from solo.files import read_yaml
 from solo.runs.config import RunConfig, from_values
 
-DATA = {"e2e": "E2E_DATA_DIR", "e2e_clean": "E2E_CLEAN_DIR", "webnlg": "WEBNLG_DATA_DIR"}
 NO_SETTING = {"row", "output_dir", "decode.output", "together", "runs_dir"}
 
 
@@ -40,16 +41,17 @@ def gather(results: Path = RESULTS) -> Material:
                 tables.append(found)
         except (OSError, ValueError, KeyError, TypeError) as error:
             problems.append(f"{name}: left out, {' '.join(str(error).split())}")
+    e2e = e2e_dir()
     return Material(
         results, tables, reported_tables(), _counts(results / "tables/params.csv"), command_of,
-        references_of, folder_of("E2E_SYSTEMS_DIR"), _e2e(), problems,
+        references_of, folder_of("E2E_SYSTEMS_DIR"), e2e if e2e.is_dir() else None, problems,
     )  # fmt: skip
 
 
 def _sources(results: Path) -> Iterator[tuple[str, Path, Path, dict | None]]:
     """(name, where its runs are, its CSV, its definition if it is a study's) of each table."""
     for name, (runs_dir, out, _) in TABLES.items():
-        stem = {"demo": "table1", "demo-e2e": "table1", "demo-family": "family"}.get(name, name)
+        stem = PLAIN.get(name, name)
         where = results / runs_dir.relative_to(RESULTS), results / out.relative_to(RESULTS)
         yield name, where[0], where[1] / f"{stem}.csv", None
     for path in sorted((CONFIGS / "study").glob("*.yaml")):
@@ -71,27 +73,14 @@ def _counts(path: Path) -> dict[str, int]:
         return {row["row"]: int(row["exact"]) for row in csv.DictReader(file)}
 
 
-def _e2e() -> Path | None:
-    folder = Path(os.environ.get("E2E_DATA_DIR") or "data/e2e")
-    return folder if folder.is_dir() else None
-
-
-def references_of(run: Path | Run) -> Path | None:
-    """The file or folder that a run was scored against, if it is at hand: where its configuration
-    says, or in the folder that an environment variable names for such data."""
-    config = records.read(run.directory, records.CONFIG)
+def references_of(run: Run) -> Path | None:
+    """The file or folder that a run was scored against, if it is at hand and unchanged."""
     try:
-        path, folder = Path(config["evaluate"]["references"]), Path(config["data"]["dir"])
-    except (KeyError, TypeError):
+        path = compare.references_of(run.directory)
+    except (ValueError, KeyError, TypeError):
         return None
-    candidates = [path]
-    variable = os.environ.get(DATA.get(config["data"].get("name"), ""))
-    if variable and path.is_relative_to(folder):
-        candidates.append(Path(variable) / path.relative_to(folder))
-    for candidate in candidates:
-        if candidate.exists() and records.sha256(candidate) == run.options["references"]:
-            return candidate
-    return None
+    same = path.exists() and records.sha256(path) == run.options["references"]
+    return path if same else None
 
 
 def command_of(run: Run) -> str:
@@ -172,9 +161,7 @@ def _value(value) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(_value, value))}]"
     if isinstance(value, str):
-        return (
-            value
-            if value.replace("/", "").replace("_", "").replace("-", "").isalnum()
-            else quoted(value)
-        )
-    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+        return value if re.fullmatch(r"[\w/-]*[^\W_][\w/-]*", value) else quoted(value)
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        return f"{value:g}"
+    return str(value)

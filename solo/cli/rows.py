@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from eval.tables.lines import load_reported, with_family_rows
 from solo.adapters import METHODS
 from solo.cli.command import CONFIGS, PAPER_TABLES
-from solo.cli.compose import check_unread, compose_config, compose_values, expand
+from solo.cli.compose import SWEEP, check_unread, compose_config, compose_values, expand, key_of
 from solo.cli.schema import OF_ENTRY_POINTS
 from solo.runs.config import RunConfig
 from solo.runs.run import Run, make_run
@@ -141,7 +141,7 @@ def _adapter_options(row: str) -> set[str]:
 
 
 def _applies(override: str, adapter_options: set[str]) -> bool:
-    group, _, option = override.split("=", 1)[0].partition(".")
+    group, _, option = key_of(override).partition(".")
     return group != "adapter" or not option or option in adapter_options
 
 
@@ -163,7 +163,7 @@ def split_launcher(overrides: Sequence[str]) -> tuple[list[str], list[str]]:
 def check_launcher(arguments: Sequence[str]) -> None:
     """ValueError if hydra/launcher=NAME among `arguments` needs a plugin that is not installed, or
     if a sweep is to be run by several processes of one `accelerate launch`."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and {"-m", "--multirun"} & {*arguments}:
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and SWEEP & {*arguments}:
         raise ValueError(
             "accelerate launch trains one run in several processes; leave -m out and start the "
             "runs one by one"

@@ -19,7 +19,7 @@ from eval.tables.report import page_of, write_figures, write_table
 from eval.tables.study import Kind, groups_of
 from solo import files
 from solo.cli.command import CONFIGS
-from solo.cli.compose import check_unread
+from solo.cli.compose import check_unread, key_of
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.rows import OF_ONE_RUN, compose_row, reported_tables, row_settings
 from solo.cli.tables import table_of
@@ -50,7 +50,7 @@ def read_list(name: str) -> dict:
 def write(name: str, overrides: Sequence[str], carried: bool = False) -> tuple[Path, int]:
     """Resolve a study into data/study/NAME/study.json, if `carried` packed with its data; returns
     that path and the number of runs. Raises ValueError for an override of what the list says."""
-    keys = {override.partition("=")[0].lstrip("+~") for override in overrides}
+    keys = set(map(key_of, overrides))
     of_list = OF_THE_LIST | {key for key in keys if key.startswith(ADAPTER)}
     check_unread(overrides, OF_ONE_RUN | of_list, LIST_REMEDY.format(name))
     folder = STUDIES / name

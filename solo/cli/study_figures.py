@@ -80,11 +80,10 @@ def study_rates(study: str = STUDY) -> str:
     lines = ["| sweep | rates and losses |", "|---|---|"]
     for path in sorted((_home(study) / "rates").glob("*.json")):
         values = read_json(path, ["best", "valid_losses"])
-        cells = [
-            f"{'**' * (lr == values['best'])}{lr:g} {'diverged' if loss is None else f'{loss:.3f}'}"
-            f"{'**' * (lr == values['best'])}"
-            for lr, loss in values["valid_losses"]
-        ]
+        cells = []
+        for lr, loss in values["valid_losses"]:
+            cell = f"{lr:g} diverged" if loss is None else f"{lr:g} {loss:.3f}"
+            cells.append(f"**{cell}**" if lr == values["best"] else cell)
         lines.append(f"| {path.stem} | {', '.join(cells)} |")
     return "\n".join(lines)
 

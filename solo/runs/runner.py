@@ -107,7 +107,7 @@ def run_all(
 
 def ended(run: Run) -> bool:
     """Whether its training is over: done, or diverged, which it would do again."""
-    return checkpoint.trained(run.directory) or diverged(run)
+    return bool(checkpoint.trained(run.directory)) or diverged(run)
 
 
 def without_diverged(failures: Sequence[str], runs: Sequence[Run]) -> list[str]:

@@ -16,9 +16,8 @@ from solo.files import config_hash
 from solo.runs import checkpoint, stages
 from solo.runs.identity import resolved, short_name
 from solo.runs.run import DIVERGED, Run, make_run, read_identity
-from solo.runs.stages import Progress
 from solo.training import together
-from solo.training.progress import Diverged
+from solo.training.progress import Diverged, Progress
 from solo.training.state import beside, is_last, remove, settle
 
 

@@ -5,7 +5,7 @@ a plain `F.cross_entropy(hidden @ weight.T)` keeps with its softmax and its grad
 gradients, the head's among them, are computed chunk by chunk of tokens, and a chunk's table is used
 up before the next is made. Fine-tuning has a hundred target tokens a step and a head that does not
 change: there the table is small, the product goes through packed weights, and the loss of logits
-that exist (solo/backbones/fast.py, with label smoothing, token by token) is what is needed.
+that exist (solo/training/loss.py, with label smoothing, token by token) is what is needed.
 """
 
 import torch

@@ -32,6 +32,7 @@ from solo.standin.planted import plant, slow_parameters
 from solo.standin.recipe import WEIGHTS, Recipe
 from solo.training import state as training_state
 from solo.training.checked import LIMITS, checked, same_draws
+from solo.training.progress import Progress
 from solo.training.recorded import recorded
 
 AHEAD = 3  # batches that are made while an accelerator is at work
@@ -39,7 +40,6 @@ CHECKS = 8  # batches on which a faster step is held against the plain one: reco
 RECORD_UP_TO = 2**13  # tokens of a step; with more, a GPU's kernels take longer than their launches
 LOG, SUMMARY = "pretrain_log.jsonl", "pretraining.json"
 SUMS = "corpus.json"  # sha256 of what an unfinished one is made from
-Progress = Callable[[int, int, dict], None]
 
 
 class Rows(NamedTuple):

@@ -13,7 +13,9 @@ from solo.adapters.base import Method
 from solo.datasets.data import Example
 from solo.files import Log
 
-Progress = Callable[[int, int, dict], None]  # steps done, steps in all, {"loss": text} or {}
+# Done, of how many, and what is told beside: {"loss": text}, or the "part" (a validation) that the
+# two numbers are of; {} for neither.
+Progress = Callable[[int, int, dict], None]
 
 
 class Diverged(FloatingPointError):

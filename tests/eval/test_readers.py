@@ -214,3 +214,14 @@ def test_missing_file(tmp_path):
             load(tmp_path / pair[0], [tmp_path / pair[1]])
     with pytest.raises(FileNotFoundError, match="has no XML files"):  # a folder is WebNLG's
         load(tmp_path, [tmp_path / "refs.csv"])
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_stray_quote_is_told_with_the_rows_that_it_took(read, partial):
+    refs = "mr,ref\nname[A],a\nname[B],b\n"
+    hyps = 'MR\toutput\nname[A]\t"The Mill is nice .\nname[B]\tThe Eagle is big .\n'
+    if partial:
+        assert "line break inside a text" in " ".join(read(refs, hyps, partial=True).notes)
+        return
+    with pytest.raises(ValueError, match="look for a stray double quote: .*hyps.tsv, line 2: the"):
+        read(refs, hyps)

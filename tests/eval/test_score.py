@@ -186,8 +186,13 @@ def test_systems_together_as_alone():
         ([], [], "no hypotheses"),
         (["a", "b"], [["a"], []], r"references\[1\] is \[\]; it must be a list"),
         (["a"], ["a"], r"references\[0\] is 'a'; it must be a list"),
+        (["a", None], [["a"], ["b"]], r"hypotheses\[1\] is None; it must be a text of whole char"),
+        (["a \ud83d"], [["a"]], r"hypotheses\[0\] is 'a .ud83d'; it must be a text of whole char"),
+        (["a"], [["a", 3]], r"references\[0\]\[1\] is 3; it must be a text of whole characters"),
     ],
 )
 def test_score_checks_its_input(hypotheses, references, text):
     with pytest.raises(ValueError, match=text):
         score(hypotheses, references)
+    with pytest.raises(ValueError, match="the MRs are 'n'; they must be a list of texts"):
+        score(["a"], [["a"]], "n")

@@ -61,6 +61,19 @@ def test_by_hand(text, added, missing, wrong, repeated):
         assert errors(read_mr(mr), text) == (added, missing, wrong, repeated)
 
 
+def test_no_rating_but_low_is_repeated():
+    mr = read_mr("name[Zizzi], customer rating[high]")
+    assert errors(mr, "Zizzi has a high rating. It has a high rating.") == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "price", ["£20-25", "£ 20 - 25", "20–25", "20 – 25", "20 to 25", "20to25", "20to 25", "2025"]
+)
+def test_spellings_of_a_price_that_the_script_takes(price):
+    """Its pattern is £? *20 *(?:[-–]*|to) *25; "20 to25" it takes, too."""
+    assert errors(read_mr("name[Zizzi], priceRange[£20-25]"), f"Zizzi, {price}.") == (0, 0, 0, 0)
+
+
 def test_longer_mentions_and_the_values_that_the_mr_has():
     near = read_mr("name[The Rice Boat], near[Café Rouge]")
     assert errors(near, "The Rice Boat is near Café Rouge.") == (0, 0, 0, 0)  # no café of its own

@@ -37,7 +37,7 @@ def test_whole_corpus(result):
 def test_resample_is_the_corpus_of_these_segments(result):
     """All but NIST and CIDEr of a resample by scoring its texts anew; the weights of these two stay
     those of the whole."""
-    taken = [2, 0, 0, 1, 2]
+    taken = [0, 2, 0, 1, 0]
     weights = np.bincount(taken)[None]
     found = scores(result.statistics, weights)
     anew = score([HYPOTHESES[i] for i in taken], [REFERENCES[i] for i in taken])

@@ -11,8 +11,8 @@ import pytest
 from nltk.tokenize import NLTKWordTokenizer
 from sacrebleu.metrics import BLEU, CHRF
 
-from eval.metrics import ALL, METRICS, SETS
-from eval.metrics.apart import apart, nltk_words
+from eval.metrics import ALL, METRICS, SETS, ter
+from eval.metrics.apart import apart, corpora_apart, nltk_words
 from eval.metrics.statistics import read, save, scores
 from eval.metrics.systems import score_systems
 from eval.metrics.ter import edits
@@ -187,3 +187,19 @@ def test_the_command_line(files, capsys):
 
 def test_names_are_unique_and_e2e_comes_first():
     assert list(ALL) == [*METRICS, *SETS["webnlg"]] and len(ALL) == len(METRICS) + 12
+
+
+def test_six_references_count():
+    [(_, [group])] = corpora_apart([(["a"], [list("bcdefgh")])])
+    assert group == list("bcdefg")
+
+
+def test_a_text_that_repeats_a_word_takes_no_more_memory_than_another(monkeypatch):
+    """Each pair of equal words is a shift, and each shift a row of words."""
+    reference = "the cat and the dog saw the bird near the house".split()
+    pairs = [(["the"] * 60 + [str(i)], reference) for i in range(40)]
+    expected, blocks = edits(pairs).tolist(), []
+    whole = ter._edits
+    monkeypatch.setattr(ter, "_edits", lambda block: blocks.append(len(block)) or whole(block))
+    monkeypatch.setattr(ter, "CELLS", 61 * 60 * 4 * 3)
+    assert edits(pairs).tolist() == expected and max(blocks) <= 3
