@@ -15,6 +15,7 @@ from eval.claims import Spread, hierarchical
 from eval.metrics import ALL
 from eval.tables import render
 from eval.tables.lines import Table
+from eval.tables.runs import Run
 from eval.tables.study import Group, alike, groups_of, head_of, names_right, seed_spreads
 from solo.cli.rows import reported_tables
 from solo.cli.studies import NEIGHBOURS, definition, kind_of_entry, read_list
@@ -91,7 +92,8 @@ def study_rates(study: str = STUDY) -> str:
 def hours(study: str = STUDY) -> str:
     """How many whole runs a study has, those at other rates than the chosen ones included, and what
     training and decoding took on a core, as recorded; of a training of several runs together each
-    counts its part. Runs on a GPU are counted apart."""
+    counts its part, of one that was interrupted what its last process took. Runs on a GPU are
+    counted apart."""
     spent, elsewhere = [], Counter()
     folders = [f for f in ("runs", NEIGHBOURS) if (_home(study) / f).is_dir()]
     groups = chain.from_iterable(groups_of(_table(study, folder)) for folder in folders)
@@ -106,7 +108,7 @@ def hours(study: str = STUDY) -> str:
     minutes = " to ".join(f"{60 * end:.0f}" for end in (min(spent), max(spent)))
     return (
         f"{len(spent)} whole runs in {sum(spent):.1f} hours of one core, {minutes} minutes each "
-        f"(median {60 * median(spent):.0f})"
+        f"(median {60 * median(spent):.0f}, of an interrupted one the time since then)"
     ) + "".join(f"; {count} on an {device}" for device, count in elsewhere.items())
 
 
@@ -150,17 +152,23 @@ def _difference(first: str, second: str, name: str) -> tuple[float, float, float
 def beside(method: str, rate: str, metric: str = "BLEU") -> str:
     """By how much a method's whole run at a rate beside the chosen one is above that of its seed,
     with the interval over the test MRs."""
+    found = _at_rate(method, rate)[0]
+    [chosen] = [run for run in _group(method).runs if run.seed == found.seed]
+    sides = [compare.kept(run.decoding) for run in (found, chosen)]
+    value, scale = compare.compare(*sides)[_metric(metric)], ALL[_metric(metric)].scale
+    ends = f"{value.low * scale:.1f} to {value.high * scale:.1f}"
+    return f"{(value.a - value.b) * scale:.1f} ({ends})"
+
+
+def _at_rate(method: str, rate: str) -> list[Run]:
+    """A method's whole runs at a rate beside the chosen one. ValueError unless there are some."""
     study, member = _study_and_name(method)
     kind, groups = _group(method).kind, groups_of(_table(study, NEIGHBOURS))
     found = [run for group in groups if group.kind == kind for run in group.runs]
     found = [run for run in found if run.lr == float(rate)]
     if not found:
         raise ValueError(f"{_home(study) / NEIGHBOURS} has no run of {member} at a rate of {rate}")
-    [chosen] = [run for run in _group(method).runs if run.seed == found[0].seed]
-    sides = [compare.kept(run.decoding) for run in (found[0], chosen)]
-    value, scale = compare.compare(*sides)[_metric(metric)], ALL[_metric(metric)].scale
-    ends = f"{value.low * scale:.1f} to {value.high * scale:.1f}"
-    return f"{(value.a - value.b) * scale:.1f} ({ends})"
+    return found
 
 
 def study_claims(study: str = STUDY) -> str:
@@ -244,9 +252,11 @@ def names(method: str) -> str:
     return names_right(_group(method).runs)
 
 
-def lambdas(method: str) -> str:
-    """The lowest and the highest lambda that a method's runs ended with."""
-    ended = [records.last_values(run.directory) for run in _group(method).runs]
+def lambdas(method: str, rate: str = "") -> str:
+    """The lowest and the highest lambda that a method's runs ended with, or those at a rate beside
+    the chosen one."""
+    runs = _at_rate(method, rate) if rate else _group(method).runs
+    ended = [records.last_values(run.directory) for run in runs]
     values = [value for last in ended for value in records.lambdas_of(last)]
     return f"{min(values):.2g} to {max(values):.2g}"
 
