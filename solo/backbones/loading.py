@@ -113,7 +113,7 @@ def device() -> torch.device:
 def take_device(number: int) -> None:
     """Let this process, the `number`-th of several, work on an accelerator of its own where there
     are as many; else they take turns. Without it all work on the first."""
-    if count := torch.accelerator.device_count():
+    if (count := torch.accelerator.device_count()) > 1:
         torch.accelerator.set_device_index(number % count)
 
 
