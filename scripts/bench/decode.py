@@ -6,10 +6,8 @@ given.
 """
 
 import contextlib
-import importlib
 import io
 import json
-import sys
 import tempfile
 import time
 from argparse import Namespace
@@ -21,12 +19,12 @@ import torch
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from scripts.bench.peers import SEQ_LEN, lora_modules
 from scripts.bench.train import fresh
 from solo.backbones.fast import frozen_products
 from solo.decoding.rules import BeamConfig, beam_search
 
 TOY = {"n_layer": 4, "n_embd": 256, "n_head": 4}  # even so LoRA's search takes 8 s a context
-SEQ_LEN = 512  # to which LoRA's script pads each context
 Decoder = Callable[[list[list[int]]], list[list[int]]]
 
 
@@ -97,16 +95,7 @@ def lora_decoder(
     Raises FileNotFoundError where the checkout lacks a file, ValueError for a GPT-2 whose weights
     do not fit. Its collective calls (one process here) are replaced, nothing else.
     """
-    nlg = Path(nlg)
-    for path in (nlg / "src/gpt2_beam.py", nlg / "src/model.py", nlg / "../../loralib/layers.py"):
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} is missing: give examples/NLG of a microsoft/LoRA clone"
-            )
-    for path in (nlg / "src", nlg.resolve().parent.parent):
-        if str(path) not in sys.path:
-            sys.path.insert(0, str(path))
-    theirs = importlib.import_module("gpt2_beam")
+    theirs, _ = lora_modules(nlg, "gpt2_beam", "model")
     theirs.distributed_gather = lambda args, tensor: tensor[None]
     theirs.distributed_sync = lambda args: None
     network = _lora_model(theirs, model)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from argparse import Namespace
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from accelerate.state import AcceleratorState
@@ -19,7 +20,7 @@ from scripts.bench.train import Batches, Program, clock
 from solo.datasets.data import Example
 from solo.training.batches import IGNORED, collate
 
-SEQ_LEN = 512  # to which LoRA's recipe pads every example
+SEQ_LEN = 512  # to which LoRA's recipe pads every example, and every context
 
 
 class _Clock(TrainerCallback):
@@ -79,19 +80,30 @@ def peft_trainer(model: GPT2LMHeadModel, precision: str) -> Program:
     return steps
 
 
+def lora_modules(nlg: Path, *names: str) -> list[ModuleType]:
+    """Modules of LoRA's recipe by their names. nlg: the checkout's examples/NLG.
+
+    Raises FileNotFoundError where the checkout lacks a file.
+    """
+    nlg = Path(nlg)
+    for path in (*(nlg / f"src/{name}.py" for name in names), nlg / "../../loralib/layers.py"):
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing: give examples/NLG of a microsoft/LoRA clone"
+            )
+    for path in (nlg / "src", nlg.resolve().parent.parent):
+        if str(path) not in sys.path:
+            sys.path.insert(0, str(path))
+    return [importlib.import_module(name) for name in names]
+
+
 def lora_recipe(nlg: Path, shape: GPT2Config) -> Program:
     """LoRA's recipe: its model, loss and optimizer, fp32, examples padded to 512 tokens.
 
     nlg: the checkout's examples/NLG. Raises FileNotFoundError where the checkout lacks a file.
     """
-    nlg = Path(nlg)
-    for path in (nlg / "src/optimizer.py", nlg / "src/model.py", nlg / "../../loralib/layers.py"):
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path} is missing: give examples/NLG of a microsoft/LoRA clone"
-            )
-    sys.path[:0] = [str(nlg / "src"), str(nlg.resolve().parent.parent)]
-    theirs, optimizers, loralib = map(importlib.import_module, ("model", "optimizer", "loralib"))
+    theirs, optimizers = lora_modules(nlg, "model", "optimizer")
+    loralib = importlib.import_module("loralib")
     network = theirs.GPT2LMModel(
         theirs.GPT2Config(n_embd=shape.n_embd, n_layer=shape.n_layer, n_head=shape.n_head,
                           lora_attn_dim=8, lora_attn_alpha=32, lora_dropout=0.1)
