@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from solo.files import check_output, write_output
+from solo.run_files import CONFIG, ENVIRONMENT, PREDICTIONS, STATISTICS
 
 from . import records
 from .command import Parser, at_least, check_folder, command, ending, program
@@ -28,7 +29,6 @@ from .formats import read_hypotheses
 from .metrics import ALL
 from .metrics.statistics import Statistics, read, save, scores, usable
 from .readers import loose_key
-from .records import CONFIG, ENVIRONMENT, STATISTICS
 from .score import score_files
 
 SAMPLES, SEED = 10_000, 1
@@ -83,7 +83,7 @@ def outputs(run: Path, references: Path | None = None) -> Outputs:
     own = references is None
     references = references_of(run) if own else references
     if own and not references.exists() and records.is_packed(run):
-        left = records.read(run, ENVIRONMENT)["evaluate"]["inputs"][records.PREDICTIONS]
+        left = records.read(run, ENVIRONMENT)["evaluate"]["inputs"][PREDICTIONS]
         if left == records.sha256(predictions) and (scored := kept(run)):
             return scored  # its data lie elsewhere here, and are not needed
     if not references.exists():
@@ -145,7 +145,7 @@ def kept(run: Path) -> Outputs | None:
     """Statistics that evaluation left of a run's predictions, None without; starts nothing."""
     run = decoding_of(run)
     inputs = dict(records.read(run, ENVIRONMENT)["evaluate"]["inputs"])
-    predictions = inputs.pop(records.PREDICTIONS)
+    predictions = inputs.pop(PREDICTIONS)
     [references] = inputs.values()
     scored = _read_statistics(run, {"predictions": predictions, "references": references})
     return Outputs(run.name, *scored, references) if scored else None

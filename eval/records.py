@@ -16,14 +16,12 @@ import yaml
 
 from solo.files import file_sha256, once_read, plain_yaml
 from solo.rows import folder_sha256
+from solo.run_files import CONFIG, LOG, PREDICTIONS, ROWS, SCORES, STATISTICS
 
 from .metrics import ALL, METRICS
 from .metrics.statistics import Statistics
 from .metrics.statistics import scores as statistics_scores
 
-CONFIG, IDENTITY, ENVIRONMENT = "config.yaml", "identity.json", "environment.json"
-ROWS, LOG, PREDICTIONS = "rows.json", "train_log.jsonl", "predictions.tsv"
-SCORES, STATISTICS = "metrics.json", "statistics.json"
 DIGEST = re.compile("[0-9a-f]{12}")  # of an MR, in its place (pack_run.py --hide-mrs)
 NUMBER = (int, float)
 Check = Callable[[object], bool]

@@ -14,7 +14,7 @@ from solo.cli.compose import refuse, run_of
 from solo.cli.entry import command
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.listing import by_score
-from solo.runs.run import METRICS
+from solo.run_files import SCORES
 
 
 @command
@@ -27,7 +27,7 @@ def main(cfg: DictConfig) -> None:
     for name in names:
         print(f"{name:{width}s} {scores[name]:.4f}")
     ending(
-        [shown(run.decoding / METRICS)],
+        [shown(run.decoding / SCORES)],
         by_score(shown(run.directory.parent), names[0]),
     )
 

@@ -16,8 +16,8 @@ from solo.cli.compose import refuse, run_of
 from solo.cli.entry import command
 from solo.files import read_json
 from solo.options import check
+from solo.run_files import SCORES
 from solo.runs.export import export_run
-from solo.runs.run import METRICS
 
 
 @command
@@ -25,7 +25,7 @@ def main(cfg: DictConfig) -> None:
     check(cfg.run is not None and cfg.out is not None, "name both: run=DIR out=DIR")
     refuse(cfg, "mr", "force", "decode.output")
     run = run_of(cfg)
-    scores = run.decoding / METRICS
+    scores = run.decoding / SCORES
     print(export_run(run, Path(cfg.out), read_json(scores) if scores.exists() else None))
     ending([cfg.out], f"what loads it is in {cfg.out}/README.md")
 

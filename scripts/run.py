@@ -25,8 +25,9 @@ from solo.cli.entry import command
 from solo.cli.evaluate import check_references, evaluate_runs
 from solo.cli.rows import check_launcher
 from solo.rows import read_lines, read_table
+from solo.run_files import PREDICTIONS
 from solo.runs import stages
-from solo.runs.run import PREDICTIONS, Run, make_run
+from solo.runs.run import Run, make_run
 from solo.runs.runner import run_all
 from solo.training.processes import make_accelerator
 

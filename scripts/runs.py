@@ -13,10 +13,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from eval.records import CONFIG
 from solo.cli import listing
 from solo.cli.command import RESULTS, one_line_errors, plain_parser, say
 from solo.options import check
+from solo.run_files import CONFIG
 
 
 def main() -> None:

@@ -4,6 +4,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from solo.run_files import IDENTITY
+
 __version__ = "0.1.0"
 
 
@@ -32,7 +34,7 @@ def load(source, backbone: str | None = None):
     with warnings.catch_warnings():
         # peft asks transformers for this by its old name; whoever loads a model can change neither.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is depr", FutureWarning)
-        if (Path(source) / "identity.json").is_file():  # torch is imported where it is needed
+        if (Path(source) / IDENTITY).is_file():  # torch is imported where it is needed
             from solo.runs.export import load_run
 
             return load_run(Path(source), backbone)

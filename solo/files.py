@@ -1,6 +1,7 @@
 """Files: written atomically, read with one-line errors, known by their content.
 
-The scorer (eval/) shares this file and rows.py with the rest, and no more; PyYAML is all they need.
+The scorer (eval/) shares this file, run_files.py and rows.py with the rest, and no more; PyYAML is
+all they need.
 """
 
 import fcntl
@@ -190,44 +191,6 @@ def read_lines(path: Path) -> list[dict]:
         return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}); train this run again") from error
-
-
-class Log:
-    """A JSON-lines log: appended line by line, cut back when a run goes on from a state.
-
-    Of several processes only the main one (`main`) writes it. `listener` hears of every entry.
-    """
-
-    def __init__(self, path: Path, main: bool = True):
-        self.path, self.main = path, main
-        self.listener: Callable[[dict], None] = lambda entry: None
-
-    def keep_until(self, step: int) -> None:
-        """Drop what was written after `step` (everything at step 0) and a line cut short."""
-        if not self.main:
-            return
-        lines = self.path.read_bytes().splitlines() if self.path.exists() else []
-        kept = []
-        for line in lines:
-            try:
-                if json.loads(line)["step"] <= step and step > 0:
-                    kept.append(line + b"\n")
-            except (ValueError, TypeError, LookupError, RecursionError):
-                break  # the line that a kill cut short, or something else than an entry
-        with atomic(self.path) as temporary:
-            temporary.write_bytes(b"".join(kept))
-
-    def write(self, entry: dict) -> None:
-        """Append one entry."""
-        if self.main:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-            self.listener(entry)
-
-    def sync(self) -> None:
-        """Wait until the disk holds it; a state must not be ahead of its log."""
-        if self.main:
-            sync(self.path)
 
 
 def to_yaml(value) -> str:

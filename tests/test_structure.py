@@ -34,7 +34,7 @@ FORBIDDEN = [
     *[(f"solo/{room}", ("hydra", "omegaconf", "eval", "tqdm", "solo.cli")) for room in BELOW],
     *[
         (f"solo/{shared}.py", ("solo", "eval", "torch", "transformers", "datasets", "safetensors"))
-        for shared in ("rows", "files")
+        for shared in ("rows", "files", "run_files")
     ],
     ("solo/tensors.py", tuple(f"solo.{room}" for room in ("adapters", "backbones", "runs"))),
     *[
@@ -53,7 +53,8 @@ FORBIDDEN = [
     ("scripts/", tuple(f"scripts.{name}" for name in sorted(ENTRY_POINTS))),
 ]
 
-SHARED_BY_ALL = ("solo.rows", "solo.files")  # what the scorer shares with the rest
+# What the scorer shares with the rest.
+SHARED_BY_ALL = ("solo.rows", "solo.files", "solo.run_files")
 
 
 def imports(path: Path) -> set[str]:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from solo.files import to_yaml
+from solo.run_files import CONFIG, ENVIRONMENT, SCORES
 
 from .. import records
 from ..metrics import ALL
-from ..records import CONFIG, ENVIRONMENT, SCORES
 from ..tables.runs import Run, shown
 from .outputs import Set, content_of, slots_of
 from .scores import Line, interval_of

@@ -2,19 +2,12 @@
 
 from pathlib import Path
 
+from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY, PREDICTIONS, SCORES, STATISTICS
+
 from .. import records
 from ..compare import kept
 from ..formats import read_hypotheses
-from ..records import (
-    CONFIG,
-    ENVIRONMENT,
-    IDENTITY,
-    NUMBER,
-    PREDICTIONS,
-    SCORES,
-    STATISTICS,
-    word,
-)
+from ..records import NUMBER, word
 
 
 def scored_references(decoding: Path, scored: dict) -> str:

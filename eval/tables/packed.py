@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from solo.files import check_output, write_output
+from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY, LOG, ROWS, SCORES, STATISTICS
 
 from .. import records
 from ..compare import decoding_of
 from ..formats import read_hypotheses
 from ..metrics import SETS
 from ..metrics.statistics import content_of
-from ..records import CONFIG, ENVIRONMENT, IDENTITY, LOG, ROWS, SCORES, STATISTICS
 from ..score import not_measured, score_files
 from .runs import read_run, reason
 

@@ -14,19 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY, LOG
+
 from .. import records
-from ..records import (
-    CONFIG,
-    ENVIRONMENT,
-    IDENTITY,
-    rate,
-    read_checked,
-    seed,
-    text,
-    text_or_none,
-    whole,
-    word,
-)
+from ..records import rate, read_checked, seed, text, text_or_none, whole, word
 from .checks import check_adapter, check_scores, scored_references
 
 TEST_SETS = {  # by kind of data: the name of the published set, its test MRs
@@ -200,7 +191,7 @@ def read_run(
     check_adapter(adapter, training["adapter"])
     log = records.read_log(directory)
     if not log and train["steps"]:  # the pictures need it
-        raise ValueError(f"{records.LOG} is empty")
+        raise ValueError(f"{LOG} is empty")
     if not any("event" in entry for entry in log):  # a schedule changes what is trained
         if words := doubt(training, adapter, train):
             raise ValueError(words)

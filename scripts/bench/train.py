@@ -20,8 +20,8 @@ from solo.adapters import make_config
 from solo.backbones.fast import Packed, can_pack
 from solo.cli.timing import random_backbone
 from solo.datasets.data import Example
+from solo.run_files import LOG
 from solo.training.batches import epoch_batches
-from solo.training.loop import LOG
 from solo.training.recipe import TrainConfig
 from solo.training.together import Run, train_runs
 

@@ -19,7 +19,8 @@ from eval.command import ending
 from eval.formats import read_hypotheses
 from solo import files
 from solo.cli.command import one_line_errors, plain_parser
-from solo.runs.run import PREDICTIONS, open_run
+from solo.run_files import PREDICTIONS
+from solo.runs.run import open_run
 from solo.runs.stages import load_model
 
 SLOTS = ("name", "near")

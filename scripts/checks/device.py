@@ -37,6 +37,7 @@ from solo.backbones import loading
 from solo.datasets import data
 from solo.datasets.data import Example
 from solo.decoding.rules import BeamConfig, beam_search, end_tokens
+from solo.run_files import LOG
 from solo.runs import record
 from solo.runs.config import from_values
 from solo.runs.run import Run, make_run
@@ -45,7 +46,7 @@ from solo.standin.demo_data import write_demo_data
 from solo.training import checked, together
 from solo.training import loss as training_losses
 from solo.training.batches import collate, pad
-from solo.training.loop import LOG, train
+from solo.training.loop import train
 from solo.training.loss import RECORDED_CHECKS, autocast, summed_loss, training_loss
 from solo.training.progress import Progress
 from solo.training.recipe import TrainConfig

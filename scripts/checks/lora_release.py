@@ -35,8 +35,8 @@ from solo.cli.command import RESULTS, one_line_errors, progress_bar
 from solo.datasets import data
 from solo.datasets.download import e2e_dir
 from solo.decoding import rules as decode
+from solo.run_files import PREDICTIONS
 from solo.runs import stages
-from solo.runs.run import PREDICTIONS
 from solo.tensors import copy_strictly
 
 PUBLISHED = 0.704  # BLEU

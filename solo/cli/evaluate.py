@@ -14,9 +14,10 @@ from solo.datasets import source_of
 from solo.datasets.data import read_prompts
 from solo.datasets.download import check_file
 from solo.files import file_sha256, read_json, write_json
+from solo.run_files import PREDICTIONS, SCORES, STATISTICS
 from solo.runs import record
 from solo.runs.config import RunConfig
-from solo.runs.run import METRICS, PREDICTIONS, STATISTICS, Run
+from solo.runs.run import Run
 
 
 def check_references(configs: Iterable[RunConfig]) -> None:
@@ -56,21 +57,21 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
             with progress_bar("score", "segment", SOON) as report:
                 results = score_files(references, predictions, report=report, metrics=metrics)
             for (run, inputs), entry, result in zip(unscored, entries, results, strict=True):
-                write_json(run.decoding / METRICS, result.scores)
+                write_json(run.decoding / SCORES, result.scores)
                 sums = {
                     "predictions": inputs[PREDICTIONS],
                     "references": inputs[references.name],
                 }
                 save(run.decoding / STATISTICS, result.statistics, result.sources, sums)
-                entry |= {"inputs": inputs, "sha256": file_sha256(run.decoding / METRICS)}
-    return [read_json(run.decoding / METRICS) for run in runs]
+                entry |= {"inputs": inputs, "sha256": file_sha256(run.decoding / SCORES)}
+    return [read_json(run.decoding / SCORES) for run in runs]
 
 
 def _is_scored(run: Run, inputs: dict[str, str], references: str, metrics: str) -> bool:
     """Whether the run's scores are as they were written for `inputs`, or (without a record of that)
     as the statistics of the segments give them, and of every metric of its set that all test sets
     have and its MRs are made for; one may have come since."""
-    entry, path = record.stage_record(run.decoding, "evaluate"), run.decoding / METRICS
+    entry, path = record.stage_record(run.decoding, "evaluate"), run.decoding / SCORES
     if not (entry and entry.get("inputs") == inputs and path.exists()):
         return False
     try:

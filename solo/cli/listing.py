@@ -16,6 +16,7 @@ from solo.cli.command import say
 from solo.cli.terminal import aligned, width
 from solo.files import write_output
 from solo.options import check
+from solo.run_files import CONFIG, ENVIRONMENT
 from solo.runs import naming
 from solo.runs.config import DecodeConfig, RunConfig, from_values
 from solo.runs.identity import NO_EFFECT, NO_EFFECT_ON_OUTPUTS
@@ -53,7 +54,7 @@ def table_of(runs: Iterable[tuple[Path, Path]]) -> tuple[pd.DataFrame, list[str]
 
 def row_of(directory: Path, decoding: Path) -> dict[str, Any]:
     """The row of a run directory, or of a packed run, with one of its decodings."""
-    config = from_values(records.read(directory, records.CONFIG))
+    config = from_values(records.read(directory, CONFIG))
     stages = _stages(directory) | _stages(decoding)
     state = next((word for stage, word in STAGES.items() if stage in stages), "interrupted")
     last = records.last_values(directory) if "train" in stages else {}
@@ -74,7 +75,7 @@ def row_of(directory: Path, decoding: Path) -> dict[str, Any]:
 
 def _stages(place: Path) -> dict:
     try:
-        return records.read(place, records.ENVIRONMENT)
+        return records.read(place, ENVIRONMENT)
     except FileNotFoundError:
         return {}
 

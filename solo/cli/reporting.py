@@ -20,6 +20,7 @@ from solo.cli.rows import reported_tables
 from solo.cli.tables import table_of
 from solo.datasets.download import e2e_dir
 from solo.files import read_yaml
+from solo.run_files import CONFIG
 from solo.runs.config import RunConfig, from_values
 
 NO_SETTING = {"row", "output_dir", "decode.output", "together", "runs_dir"}
@@ -88,7 +89,7 @@ def command_of(run: Run) -> str:
 
     A configuration that today's code does not take is told so.
     """
-    values = records.read(run.directory, records.CONFIG)
+    values = records.read(run.directory, CONFIG)
     try:
         config = from_values(values)
         start = [f"experiment={config.row}"] if config.row else [f"adapter={config.method}"]

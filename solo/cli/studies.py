@@ -24,6 +24,7 @@ from solo.cli.evaluate import evaluate_runs
 from solo.cli.rows import OF_ONE_RUN, compose_row, reported_tables, row_settings
 from solo.cli.tables import table_of
 from solo.datasets.download import check_file
+from solo.run_files import CONFIG, ENVIRONMENT
 from solo.runs import carry, record
 from solo.runs.config import RunConfig, data_file
 from solo.runs.run import Run, make_run, read_config, read_identity
@@ -193,8 +194,8 @@ def score(name: str) -> tuple[str, Path]:
     references = compose_row(listed["against"], listed["overrides"]).evaluate
     decoded = []
     folders = [home / "runs", home / NEIGHBOURS]
-    for path in [path for folder in folders for path in sorted(folder.glob("*/environment.json"))]:
-        config, directory = read_config(path.parent / "config.yaml"), path.parent
+    for path in [path for folder in folders for path in sorted(folder.glob(f"*/{ENVIRONMENT}"))]:
+        config, directory = read_config(path.parent / CONFIG), path.parent
         if not Path(config.evaluate.references).is_file():  # it ran elsewhere
             config = replace(config, evaluate=references)
         # its weights may have stayed there, and its data's files, whose checksums are known

@@ -21,6 +21,7 @@ from solo.cli.rows import reported_tables
 from solo.cli.studies import NEIGHBOURS, definition, kind_of_entry, read_list
 from solo.cli.tables import table_of
 from solo.files import ROOT, read_json
+from solo.run_files import ENVIRONMENT, SCORES
 
 IN_GROUPS = "groups="
 BORROWED = "°"
@@ -98,8 +99,8 @@ def hours(study: str = STUDY) -> str:
     folders = [f for f in ("runs", NEIGHBOURS) if (_home(study) / f).is_dir()]
     groups = chain.from_iterable(groups_of(_table(study, folder)) for folder in folders)
     for run in (run for group in groups for run in group.runs if run.n_params):
-        train = records.read(run.directory, records.ENVIRONMENT)["train"]
-        decode = records.read(run.decoding, records.ENVIRONMENT)["decode"]
+        train = records.read(run.directory, ENVIRONMENT)["train"]
+        decode = records.read(run.decoding, ENVIRONMENT)["decode"]
         if device := train["hardware"].get("gpu"):
             elsewhere[device] += 1
             continue
@@ -227,7 +228,7 @@ def slots(method: str, what: str, form: str = "count") -> str:
     """How many slot values of the test MRs a method's runs have missing or wrong, all seeds
     together (form: count, or percent of all), or what share of their outputs has every slot right
     (what: right)."""
-    found = [records.read(run.directory, records.SCORES)["details"] for run in _group(method).runs]
+    found = [records.read(run.directory, SCORES)["details"] for run in _group(method).runs]
     count = sum(details["slot_counts"][what] for details in found)
     of_all = [d["n_segments"] if what == "right" else d["slot_counts"]["slots"] for d in found]
     return f"{count:,}" if form == "count" else f"{100 * count / sum(of_all):.1f} %"

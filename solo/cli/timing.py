@@ -16,10 +16,11 @@ from solo.backbones.loading import device, sizes_of
 from solo.backbones.shapes import model_class
 from solo.datasets.data import Example
 from solo.decoding import rules
+from solo.run_files import ENVIRONMENT, LOG
 from solo.runs import record
 from solo.runs.config import RunConfig
 from solo.runs.run import Run, open_run
-from solo.training.loop import LOG, train
+from solo.training.loop import train
 
 LENGTHS = (35, 44, 51, 57, 73)  # tokens of training examples: mean 52, padded in fours as E2E is
 TARGETS = 0.46  # of them, completion and end token
@@ -60,7 +61,7 @@ def describe(key: Key) -> str:
 def logged(runs_dir: Path) -> dict[Key, Speed]:
     """The speeds of earlier runs on this hardware, by the medians of their logs."""
     speeds, here = {}, record.environment()["hardware"]
-    for path in sorted(Path(runs_dir).glob("*/environment.json")):
+    for path in sorted(Path(runs_dir).glob(f"*/{ENVIRONMENT}")):
         try:
             training = files.read_json(path)["train"]
             # Of runs together the logs have the tokens of all.

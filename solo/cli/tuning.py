@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from solo import files
+from solo.run_files import IDENTITY, LOG, ROWS
 from solo.runs import record
 from solo.runs.rates import choose
 from solo.runs.run import DIVERGED
-from solo.training.loop import LOG
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def _read(directory: Path) -> Trained:
     entry, lost = record.stage_record(directory, "train"), (directory / DIVERGED).exists()
     if not entry and not lost:
         raise ValueError("not trained to the end")
-    training = files.read_json(directory / "identity.json")["training"]
+    training = files.read_json(directory / IDENTITY)["training"]
     recipe = dict(training["train"])
     lr = float(recipe.pop("lr"))
     # Dropout drawn in other company is as another seed.
@@ -53,7 +53,7 @@ def _read(directory: Path) -> Trained:
     losses = [e["valid_loss"] for e in files.read_lines(directory / LOG) if "valid_loss" in e]
     if not losses:
         raise ValueError(f"{LOG} has no validation loss")
-    rows = directory / "rows.json"
+    rows = directory / ROWS
     options = " ".join(f"{k}={v}" for k, v in training["adapter"].items() if v is not None)
     label = ", ".join(files.read_json(rows, kind=list)) if rows.exists() else options
     label += f" on {entry['backbone']['path']}, {entry['steps']:,} steps, {recipe['precision']}"

@@ -42,61 +42,89 @@ class TimeUp(BaseException):
     """--seconds are over: no error of a run, so nothing that goes on after those catches it."""
 
 
-def _in_processes(
-    study: Study,
-    jobs: list[Job],
-    processes: int,
-    together: bool,
-    end: float,
-    gather: Callable[[], object],
-) -> None:
-    """Train the sweeps in several processes, and each name's runs as soon as its rate is known.
+class _Work:
+    """A study at work in several processes: sweeps, and each name's runs once its rate is known.
 
     together: the rates of a sweep share passes where they can, in one process. What fails is left
-    to `work`, which meets it again and says so. Raises TimeUp after `end`.
+    to `work`, which meets it again and says so.
     """
-    done, swept, told = packed(study), {}, time.time()
-    with _pool(processes) as pool:
 
-        def train(runs: list[Run], until: str, together: bool = False) -> list[Future]:
-            company = [run for run in runs if together and can_share(run)]
-            parts = [company, *([run] for run in runs if run not in company)]
-            values = [[to_values(run.config) for run in part] for part in parts if part]
-            return [pool.submit(_bring, some, until, together, end) for some in values]
+    def __init__(
+        self,
+        study: Study,
+        jobs: list[Job],
+        pool: ProcessPoolExecutor,
+        together: bool,
+        end: float,
+    ):
+        self.study, self.jobs, self.pool = study, jobs, pool
+        self.together, self.end = together, end
+        self.done = packed(study)
+        self.sweeps: dict[str, set[Future]] = {}  # by name, what of its sweep has not ended
+        self.left: set[Future] = set()  # all that has not ended
 
-        def decode(name: str) -> set[Future]:
-            own = [job for job in jobs if job.rate_of == name]
-            runs = due(study, own, done, lambda text: None)[0]
-            return set(train(sorted(runs, key=_length, reverse=True), "decoded"))
+    def go_on(self, gather: Callable[[], object]) -> None:
+        """Until nothing is left. Raises TimeUp after `end`; `gather` is called every minute, since
+        whoever ends this process loses what came after."""
+        names, gathered = list(dict.fromkeys(job.rate_of for job in self.jobs)), time.time()
+        for name in names:
+            runs = [make_run(config) for config in untried(self.study, name)]
+            self.sweeps[name] = self._hand_over(runs, "trained", self.together)
+        for name in names:
+            if not self.sweeps[name]:
+                self._start_runs(name)
+        while self.left:
+            arrived, self.left = wait(self.left, GATHER_EVERY, FIRST_COMPLETED)
+            if not all([_result(future) for future in arrived]):
+                raise TimeUp
+            for name in names:
+                if self.sweeps[name] & arrived:
+                    self.sweeps[name] -= arrived
+                    if not self.sweeps[name] and self._choose_rate(name):
+                        self._start_runs(name)
+            if time.time() - gathered > GATHER_EVERY:
+                gathered = time.time()
+                gather()
 
-        for name in dict.fromkeys(job.rate_of for job in jobs):
-            runs = [make_run(config) for config in untried(study, name)]
-            swept[name] = set(train(runs, "trained", together))
-        left = set().union(*swept.values(), *(decode(n) for n in swept if not swept[n]))
-        try:
-            while left:
-                arrived, left = wait(left, GATHER_EVERY, FIRST_COMPLETED)
-                if not all([_result(future) for future in arrived]):
-                    raise TimeUp
-                for name in [name for name, futures in swept.items() if futures & arrived]:
-                    swept[name] -= arrived
-                    if not swept[name] and _ended(study, name, together):
-                        sweep(study, [name], reporter(end), say, together)
-                        left |= decode(name)
-                if time.time() - told > GATHER_EVERY:
-                    told = time.time()
-                    gather()  # whoever ends this process loses the last minute
-        except TimeUp:  # for the workers, too
-            raise
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in multiprocessing.active_children():
-                worker.terminate()  # at any moment: the next call goes on from the last state
-            raise
-        finally:  # the time may be up: the rates of what is trained are kept
-            for name in swept:
-                if untried(study, name) and _ended(study, name, together):
-                    sweep(study, [name], reporter(end), say, together)
+    def choose_rates(self) -> None:
+        """Of all sweeps that are trained; the time may be up before that is seen."""
+        for name in self.sweeps:
+            self._choose_rate(name)
+
+    def _choose_rate(self, name: str) -> bool:
+        """Choose a name's rate if it has a sweep with nothing left of it; whether it had."""
+        ready = bool(untried(self.study, name)) and _ended(self.study, name, self.together)
+        if ready:
+            sweep(self.study, [name], reporter(self.end), say, self.together)
+        return ready
+
+    def _start_runs(self, name: str) -> None:
+        own = [job for job in self.jobs if job.rate_of == name]
+        runs = due(self.study, own, self.done, lambda text: None)[0]
+        self._hand_over(sorted(runs, key=_length, reverse=True), "decoded")
+
+    def _hand_over(self, runs: list[Run], until: str, together: bool = False) -> set[Future]:
+        company = [run for run in runs if together and can_share(run)]
+        parts = [company, *([run] for run in runs if run not in company)]
+        values = [[to_values(run.config) for run in part] for part in parts if part]
+        found = {self.pool.submit(_bring, some, until, together, self.end) for some in values}
+        self.left |= found
+        return found
+
+
+def _in_processes(work: _Work, gather: Callable[[], object]) -> None:
+    """Go on with the work; whatever ends it, its processes end, and no rate is lost."""
+    try:
+        work.go_on(gather)
+    except TimeUp:  # for the workers, too
+        raise
+    except BaseException:
+        work.pool.shutdown(wait=False, cancel_futures=True)
+        for worker in multiprocessing.active_children():
+            worker.terminate()  # at any moment: the next call goes on from the last state
+        raise
+    finally:
+        work.choose_rates()
 
 
 def _result(future: Future) -> bool:
@@ -211,7 +239,8 @@ def run(
         check_portions(study, chosen)
         if processes > 1:
             jobs = list(chain.from_iterable(chosen))
-            _in_processes(study, jobs, processes, together, end, gather)
+            with _pool(processes) as pool:
+                _in_processes(_Work(study, jobs, pool, together, end), gather)
         failures = work(study, chosen, reporter(end), say, together)
         print("all done", flush=True)
     except TimeUp:

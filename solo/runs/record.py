@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from solo.files import IN_CHECKOUT, ROOT, read_json, sync, write_json
+from solo.run_files import ENVIRONMENT
 
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "safetensors", "pycocoevalcap")
 
@@ -37,7 +38,7 @@ def environment() -> dict:
 
 def stage_record(run_dir: Path, stage: str) -> dict | None:
     """What `environment.json` says of a stage, or None if that stage has not finished."""
-    path = Path(run_dir) / "environment.json"
+    path = Path(run_dir) / ENVIRONMENT
     entry = read_json(path).get(stage) if path.exists() else None
     if entry is None or isinstance(entry, dict):
         return entry
@@ -51,7 +52,7 @@ def stage(run_dir: Path, name: str):
     Yields a dict to which the stage adds what it wants recorded (checksums, labels, counts). What
     it wrote is on the disk before the entry is: a power cut leaves no entry without its files.
     """
-    path = Path(run_dir) / "environment.json"
+    path = Path(run_dir) / ENVIRONMENT
     entry = {"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     start = time.monotonic()
     yield entry

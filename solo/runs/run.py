@@ -15,6 +15,7 @@ from typing import Any
 
 from solo.files import clean, read_json, read_yaml, to_yaml, write_json, write_text
 from solo.options import check
+from solo.run_files import CONFIG, IDENTITY, ROWS
 from solo.runs import checkpoint, naming, record
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import (
@@ -29,7 +30,6 @@ from solo.runs.memory import check_memory
 from solo.training.state import NEXT, STATE, read_counters
 from solo.training.tracking import check_tracker
 
-PREDICTIONS, METRICS, STATISTICS = "predictions.tsv", "metrics.json", "statistics.json"
 STATES = ("missing", "interrupted", "trained", "decoded", "done")
 DIVERGED = "diverged.json"  # in the directory of a run that would only diverge again
 
@@ -82,7 +82,7 @@ class Run:
         and at once, unless this one is to `wait`, if another has it in use. Incomplete files that
         a killed process left in it are removed."""
         with record.lock(self.directory, naming.hash_of(self.directory), wait) as first:
-            if first and (self.directory / "identity.json").is_file():  # it is a run's
+            if first and (self.directory / IDENTITY).is_file():  # it is a run's
                 for place in (self.directory, *self.directory.glob("decode/*/")):
                     clean(place)
             if naming.hash_of(self.directory) == self.name:
@@ -112,17 +112,17 @@ class Run:
         check(unchanged, f"the data or the backbone of {place} was changed meanwhile; start again")
         place.mkdir(parents=True, exist_ok=True)
         if trains:
-            write_json(place / "identity.json", {"version": VERSION, "training": self.identity})
-            write_text(place / "config.yaml", to_yaml(to_values(self.config)))
+            write_json(place / IDENTITY, {"version": VERSION, "training": self.identity})
+            write_text(place / CONFIG, to_yaml(to_values(self.config)))
         else:
-            write_json(place / "identity.json", {"version": VERSION} | identity)
+            write_json(place / IDENTITY, {"version": VERSION} | identity)
         with record.stage(place, name) as entry:
             yield entry
 
     def claim(self, row: str) -> None:
         """Note that the run fills a table row; one run may fill rows of several tables, for several
         processes. Waits for one that has the run in use."""
-        path = self.directory / "rows.json"
+        path = self.directory / ROWS
 
         def rows() -> list:
             return read_json(path, kind=list) if path.exists() else []
@@ -154,7 +154,7 @@ def make_run(config: RunConfig, planned: bool = False, company: Sequence[str] = 
     found = None if config.output_dir else naming.find(folder, name)
     place = found or folder / f"{naming.words(config)}-{name}"
     directory = Path(config.output_dir or place)
-    saved = directory / "identity.json"
+    saved = directory / IDENTITY
     if saved.exists() and not same(read_identity(directory), identity):
         raise ValueError(
             f"{directory} holds the run of another configuration; choose another output_dir"
@@ -180,12 +180,12 @@ def open_run(directory: Path, config: RunConfig | None = None) -> Run:
             f"{directory} holds no trained run; train it first (scripts/train.py), or set run=DIR"
         )
     identity = read_identity(directory)
-    return Run(config or read_config(directory / "config.yaml"), identity, directory)
+    return Run(config or read_config(directory / CONFIG), identity, directory)
 
 
 def read_identity(directory: Path) -> dict[str, Any]:
     """What decided the weights of the run in a directory. Raises ValueError for a damaged file."""
-    path = directory / "identity.json"
+    path = directory / IDENTITY
     identity = read_json(path, ["training"])["training"]
     check(isinstance(identity, dict), f"{path} is damaged (training is {identity!r})")
     return identity

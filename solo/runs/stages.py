@@ -12,9 +12,10 @@ from solo.backbones.fast import frozen_products
 from solo.datasets import data
 from solo.decoding import rules
 from solo.files import check_output, file_sha256, write_output, write_text
+from solo.run_files import PREDICTIONS
 from solo.runs import checkpoint, record
 from solo.runs.config import ModelConfig, RunConfig, data_file
-from solo.runs.run import PREDICTIONS, Run
+from solo.runs.run import Run
 from solo.training.loop import train
 from solo.training.processes import make_accelerator
 from solo.training.progress import Progress

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from solo.files import read_json, write_json
 from solo.options import check
+from solo.run_files import IDENTITY
 from solo.runs import rates, record
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import short_name
@@ -159,7 +160,7 @@ def packed(study: Study) -> dict[tuple[str, str], Path]:
     found = {}
     folders = {Path(job.config.runs_dir) for job in study.jobs}
     for path in sorted(path for folder in folders for path in folder.glob("*.json")):
-        identity = read_json(path, ["identity.json"])["identity.json"]
+        identity = read_json(path, [IDENTITY])[IDENTITY]
         training = {k: v for k, v in identity["training"].items() if k != "shared_draws"}
         decoding = {k: v for k, v in identity.items() if k not in ("version", "training")}
         found[short_name(training), short_name(decoding)] = path

@@ -13,6 +13,7 @@ import torch
 
 from solo.adapters.base import HookedMethod
 from solo.files import config_hash
+from solo.run_files import IDENTITY
 from solo.runs import checkpoint, stages
 from solo.runs.identity import resolved, short_name
 from solo.runs.run import DIVERGED, Run, make_run, read_identity
@@ -83,7 +84,7 @@ def _companies(folder: Path, names: set[str], begun_too: bool = True) -> dict[st
     """
     begun: list[list[str]] = []
     companies: dict[str, list[str]] = {}
-    for path in sorted(folder.glob("*/identity.json")):
+    for path in sorted(folder.glob(f"*/{IDENTITY}")):
         try:
             identity = read_identity(path.parent)
             others = identity.pop("shared_draws", None)

@@ -32,6 +32,7 @@ from solo.standin.planted import plant, slow_parameters
 from solo.standin.recipe import WEIGHTS, Recipe
 from solo.training import state as training_state
 from solo.training.checked import LIMITS, checked, same_draws
+from solo.training.log import Log
 from solo.training.progress import Progress
 from solo.training.recorded import recorded
 
@@ -179,7 +180,7 @@ def pretrain(
     state = directory / training_state.STATE
     counters = _resume(state, model, optimizer, recipe.identity)
     step, tokens, before = counters["step"], counters["tokens"], counters["seconds"]
-    log = files.Log(directory / LOG)
+    log = Log(directory / LOG)
     log.keep_until(step)
     advance = make_step(model, optimizer, recipe)
     began = saved = logged = time.monotonic()

@@ -19,9 +19,10 @@ import torch
 
 from solo.adapters.base import Method
 from solo.datasets.data import Example
-from solo.files import Log
 from solo.options import check
+from solo.run_files import LOG
 from solo.training.batches import batches_from
+from solo.training.log import Log
 from solo.training.loss import training_loss, validation_losses
 from solo.training.processes import make_accelerator, share_of, sum_gradients
 from solo.training.progress import (
@@ -43,8 +44,6 @@ from solo.training.recipe import (
 )
 from solo.training.state import STATE, resume, save_together
 from solo.training.tracking import tracked
-
-LOG = "train_log.jsonl"
 
 
 @dataclass

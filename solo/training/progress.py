@@ -11,7 +11,7 @@ from torch import Tensor
 
 from solo.adapters.base import Method
 from solo.datasets.data import Example
-from solo.files import Log
+from solo.training.log import Log
 
 # Done, of how many, and what is told beside: {"loss": text}, or the "part" (a validation) that the
 # two numbers are of; {} for neither.

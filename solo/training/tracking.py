@@ -11,8 +11,8 @@ from pathlib import Path
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
-from solo.files import Log
 from solo.options import check
+from solo.training.log import Log
 
 PROJECT = "solo-connection"
 # Of each tracker, packages any one of which it works with.

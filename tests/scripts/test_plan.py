@@ -14,6 +14,7 @@ from solo.runs import checkpoint, record
 from solo.runs.checkpoint import WEIGHTS
 from solo.runs.config import data_file
 from solo.runs.run import make_run
+from solo.training.log import Log
 from solo.training.state import STATE, save_state
 from tests.solo.datasets.test_webnlg import entry
 from tests.solo.datasets.test_webnlg import write as webnlg_file
@@ -140,7 +141,7 @@ def test_speeds_of_earlier_runs_on_this_hardware(tmp_path, real):
             files.write_json(folder / "environment.json", environment)
         for speed in (100, 300, 200) if cpu is None else (9, 9, 9):
             entry = {"step": 1, "tokens_per_s": speed}
-            files.Log(run.directory / "train_log.jsonl").write(entry)
+            Log(run.directory / "train_log.jsonl").write(entry)
         for name in (WEIGHTS, checkpoint.CONFIG):
             (run.directory / name).touch()
         names.append(run.directory.name)

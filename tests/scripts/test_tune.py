@@ -10,6 +10,7 @@ from solo import files
 from solo.cli import tuning as tune
 from solo.runs import record
 from solo.standin.demo_data import write_demo_data
+from solo.training.log import Log
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -24,7 +25,7 @@ def make_run(
     training |= {"model": {"path": "gpt2"}, "data": {"train": "aa", "valid": "bb"}, "seed": seed}
     files.write_json(directory / "identity.json", {"training": training, "test": "cc"})
     files.write_json(directory / "rows.json", [f"table9/lora_r{rank}"])
-    log = files.Log(directory / "train_log.jsonl")
+    log = Log(directory / "train_log.jsonl")
     for step, loss in enumerate(losses, 1):
         log.write({"step": step, "loss": 0.01})
         log.write({"step": step, "valid_loss": loss})

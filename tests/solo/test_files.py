@@ -133,21 +133,6 @@ def test_damaged_json_is_named_and_never_to_be_deleted(tmp_path, content):
         files.read_lines(tmp_path / "log.jsonl")
 
 
-def test_a_log_goes_on_after_a_line_that_was_cut_short(tmp_path):
-    log = files.Log(tmp_path / "log.jsonl")
-    for step in (1, 2, 3):
-        log.write({"step": step})
-    with open(log.path, "ab") as file:
-        file.write(b'{"step": 4, "event": "\xc3')  # in the middle of a letter
-    log.keep_until(2)
-    kept = log.path.read_bytes()
-    assert files.read_lines(log.path) == [{"step": 1}, {"step": 2}]
-    for damage in (b"null", b"[]", b"{}", b'{"step": "3"}', b"[" * 100_000):
-        log.path.write_bytes(kept + damage + b"\n")
-        log.keep_until(2)
-        assert log.path.read_bytes() == kept
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [

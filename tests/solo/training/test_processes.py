@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from solo.run_files import LOG
 from solo.standin.demo_data import write_demo_data
-from solo.training.loop import LOG
 from solo.training.state import STATE, save_state
 from tests.solo.training import two_processes
 

@@ -11,7 +11,8 @@ import torch
 from solo import files
 from solo.adapters import make_config
 from solo.adapters.base import Method
-from solo.training.loop import LOG, train
+from solo.run_files import LOG
+from solo.training.loop import train
 from solo.training.recipe import TrainConfig, follow, make_optimizer, set_step
 from solo.training.state import NEXT, STATE, read_counters, settle
 from solo.training.together import Run, train_runs

@@ -12,8 +12,8 @@ import torch
 from accelerate import PartialState
 from tensorboardX.proto.event_pb2 import Event
 
-from solo.files import Log
-from solo.training.loop import LOG
+from solo.run_files import LOG
+from solo.training.log import Log
 from solo.training.tracking import check_tracker, tracked
 from tests.solo.training.test_train import run
 

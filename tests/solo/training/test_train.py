@@ -14,9 +14,10 @@ from solo import files
 from solo.adapters import make_config
 from solo.adapters.base import Method
 from solo.datasets.data import Example
+from solo.run_files import LOG
 from solo.training import loop
 from solo.training.batches import PackedBatch, PlainBatch, collate, epoch_batches
-from solo.training.loop import LOG, train
+from solo.training.loop import train
 from solo.training.loss import validation_losses
 from solo.training.processes import make_accelerator
 from solo.training.progress import Diverged, RunningLoss

@@ -1,0 +1,8 @@
+"""What the files of a run are called, in its directory and in decode/NAME below it.
+
+The scorer shares this file with the rest: training writes these files, eval/records.py reads them.
+"""
+
+CONFIG, IDENTITY, ENVIRONMENT = "config.yaml", "identity.json", "environment.json"
+ROWS, LOG = "rows.json", "train_log.jsonl"
+PREDICTIONS, SCORES, STATISTICS = "predictions.tsv", "metrics.json", "statistics.json"
