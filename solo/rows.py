@@ -87,8 +87,9 @@ def read_table(path: Path, lines: list[str], strip: bool, notes: list[str]) -> T
     Of a file named .jsonl: an object a line, its keys the columns, MRs and references texts.
 
     strip: the space around each line first, as the official script does; an empty field whose tab
-    was lost so is put back, with a note. Raises ValueError with the line of a row that has more or
-    fewer fields than the first, and for a file without a line.
+    was lost so is put back, with a note; and a quote may stay open. Raises ValueError with the line
+    of a row that has more or fewer fields than the first, or, without strip, a quote that is not
+    closed; and for a file without a line.
     """
     lines = [line if line.strip() else "\n" for line in without_mark(lines)]
     if Path(path).suffix.lower() == ".jsonl":
@@ -103,7 +104,8 @@ def read_table(path: Path, lines: list[str], strip: bool, notes: list[str]) -> T
     limit = csv.field_size_limit(2**31 - 1)  # the default refuses fields above 128 KiB
     try:
         texts = (line.strip() + "\n" if strip else line for _, line in kept)
-        reader = csv.reader(texts, delimiter="\t" if tabs else ",")
+        # The official script takes a quote that is never closed, and all rows after it, for a text.
+        reader = csv.reader(texts, delimiter="\t" if tabs else ",", strict=not strip)
         for fields in reader:
             begin, end = end, reader.line_num
             if not fields:
@@ -123,7 +125,10 @@ def read_table(path: Path, lines: list[str], strip: bool, notes: list[str]) -> T
                 )
             rows.append((number, fields))
     except csv.Error as error:
-        raise ValueError(f"{path}, line {kept[end][0]}: {error}") from None
+        raise ValueError(
+            f"{path}, line {kept[end][0]}: {error}; look for a stray double quote: one inside a "
+            "text is written twice, and the whole text stands between two more"
+        ) from None
     finally:
         csv.field_size_limit(limit)
     return Table(rows[0][1], rows[1:])

@@ -65,7 +65,8 @@ def groups_of(table: Table) -> list[Group]:
     """The groups in the table's order, a row's paper variant before its devcode.
 
     Of several groups of one kind, which differ in rate, steps or the like, the first is the one
-    that claims and quotes speak of: at the rate that the study chose, else of the most seeds.
+    that claims and quotes speak of: trained as the study says, at the rate that it chose, else of
+    the most seeds.
     """
     groups: dict[str, Group] = {}
     for row, filling in rows_of(table):
@@ -80,12 +81,16 @@ def groups_of(table: Table) -> list[Group]:
                 label += f", {_steps(run)} steps, lr {run.lr:g}"
             groups.setdefault(run.group, Group(label, kind)).runs.append(run)
     _tell_apart(list(groups.values()))
-    rates, found = table.definition.get("rates", {}), list(groups.values())
+    rates, recipes = (table.definition.get(key, {}) for key in ("rates", "recipes"))
+    found = list(groups.values())
     places = {kind: place for place, kind in enumerate(dict.fromkeys(g.kind for g in found))}
 
-    def order(group: Group) -> tuple[int, bool, int]:
-        other_rate = group.runs[0].lr != rates.get(group.kind, group.runs[0].lr)
-        return places[group.kind], other_rate, -len(group.runs)
+    def order(group: Group) -> tuple[int, bool, bool, int]:
+        run, recipe = group.runs[0], recipes.get(group.kind, {})
+        trained = run.options["train"]
+        other_recipe = any(trained.get(key, value) != value for key, value in recipe.items())
+        other_rate = run.lr != rates.get(group.kind, run.lr)
+        return places[group.kind], other_recipe, other_rate, -len(group.runs)
 
     return sorted(found, key=order)
 

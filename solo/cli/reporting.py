@@ -3,7 +3,6 @@
 import csv
 import re
 import shlex
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,10 +16,11 @@ from solo.cli import studies
 from solo.cli.command import CONFIGS, RESULTS, ROOT, TABLES, quoted
 from solo.cli.compose import compose_config
 from solo.cli.rows import reported_tables
+from solo.cli.study_list import read_list
 from solo.cli.tables import table_of
 from solo.datasets.download import e2e_dir
 from solo.files import read_yaml
-from solo.run_files import CONFIG
+from solo.run_files import CONFIG, SCORES
 from solo.runs.config import RunConfig, from_values
 
 NO_SETTING = {"row", "output_dir", "decode.output", "together", "runs_dir"}
@@ -29,19 +29,15 @@ NO_SETTING = {"row", "output_dir", "decode.output", "together", "runs_dir"}
 def gather(results: Path = RESULTS) -> Material:
     """Everything below a folder of results: runs where there are any, else the tables' CSVs."""
     tables, problems = [], []
-    for name, runs_dir, csv_path, definition in _sources(results):
+    studied = [path.stem for path in sorted((CONFIGS / "study").glob("*.yaml"))]
+    for name in [*TABLES, *studied]:
         try:
-            if decodings_of(runs_dir) and _concerned(name, runs_dir):
-                found = scores.of_table(table_of(name, runs_dir, definition))
-            elif csv_path.is_file():
-                text = csv_path.read_text(encoding="utf-8")
-                found = scores.of_csv(name, definition or reported_tables()[name], text)
-            else:
-                continue
-            if found.lines:
+            found = _table(name, results)
+            if found and found.lines:
                 tables.append(found)
         except (OSError, ValueError, KeyError, TypeError) as error:
             problems.append(f"{name}: left out, {' '.join(str(error).split())}")
+    problems += _unclaimed(results, tables)
     e2e = e2e_dir()
     return Material(
         results, tables, reported_tables(), _counts(results / "tables/params.csv"), command_of,
@@ -49,16 +45,42 @@ def gather(results: Path = RESULTS) -> Material:
     )  # fmt: skip
 
 
-def _sources(results: Path) -> Iterator[tuple[str, Path, Path, dict | None]]:
-    """(name, where its runs are, its CSV, its definition if it is a study's) of each table."""
-    for name, (runs_dir, out, _) in TABLES.items():
-        stem = PLAIN.get(name, name)
-        where = results / runs_dir.relative_to(RESULTS), results / out.relative_to(RESULTS)
-        yield name, where[0], where[1] / f"{stem}.csv", None
-    for path in sorted((CONFIGS / "study").glob("*.yaml")):
-        home = results / Path(read_yaml(path)["home"]).relative_to("results")
-        if home.is_dir():
-            yield path.stem, home / "runs", home / "table.csv", studies.definition(path.stem)
+def _table(name: str, results: Path) -> scores.Scores | None:
+    """A table or a study, from its runs, else from its CSV; None where there is neither."""
+    if name in TABLES:
+        runs_dir, out = (results / path.relative_to(RESULTS) for path in TABLES[name][:2])
+        csv_path, definition = out / f"{PLAIN.get(name, name)}.csv", None
+    else:
+        home = results / Path(read_list(name)["home"]).relative_to(RESULTS.name)
+        if not home.is_dir():
+            return None
+        runs_dir, csv_path, definition = home / "runs", home / "table.csv", studies.definition(name)
+    if decodings_of(runs_dir) and _concerned(name, runs_dir):
+        return scores.of_table(table_of(name, runs_dir, definition))
+    if csv_path.is_file():
+        text = csv_path.read_text(encoding="utf-8")
+        return scores.of_csv(name, definition or reported_tables()[name], text)
+    return None
+
+
+def _unclaimed(results: Path, tables: list[scores.Scores]) -> list[str]:
+    """A line for each folder with scored runs that stand in no table, nor are told of there."""
+    shown = {run.directory for table in tables for line in table.lines for run in line.runs}
+    told = {re.split("[/:]", line)[0] for table in tables for line in table.left_out}
+    lines = []
+    for folder in sorted({*results.glob("*/"), *results.glob("*/runs/")}):
+        scored = {
+            directory
+            for directory, decoding in decodings_of(folder)
+            if directory.name not in told
+            and (records.holds_run(directory) or (decoding / SCORES).is_file())
+        }
+        if others := scored - shown:
+            lines.append(
+                f"{folder}: {len(others)} scored runs stand in no table here; "
+                f"python scripts/runs.py {folder} lists them"
+            )
+    return lines
 
 
 def _concerned(name: str, runs_dir: Path) -> bool:

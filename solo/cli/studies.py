@@ -6,10 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from eval import samples
-from eval.records import word
 from eval.report import pictures
 from eval.report.scores import of_table
 from eval.tables import neighbours
@@ -18,10 +15,10 @@ from eval.tables.packed import lacks_scores, score_again
 from eval.tables.report import page_of, write_figures, write_table
 from eval.tables.study import Kind, groups_of
 from solo import files
-from solo.cli.command import CONFIGS
 from solo.cli.compose import check_unread, key_of
 from solo.cli.evaluate import evaluate_runs
-from solo.cli.rows import OF_ONE_RUN, compose_row, reported_tables, row_settings
+from solo.cli.rows import OF_ONE_RUN, compose_row, reported_tables
+from solo.cli.study_list import ADAPTER, kind_of_entry, read_list, recipe_of_entry
 from solo.cli.tables import table_of
 from solo.datasets.download import check_file
 from solo.run_files import CONFIG, ENVIRONMENT
@@ -32,20 +29,11 @@ from solo.runs.study import Job, Study, write_study
 
 STUDIES = Path("data/study")
 NEIGHBOURS = "neighbours"  # of a study's home: whole runs at the rates beside the chosen ones
-ADAPTER = "adapter."
 SPLITS = ("train", "valid", "test")
 N_OUTPUTS = 10  # of each run, in outputs.md
 # What tells the runs of a list apart, or where they are found.
 OF_THE_LIST = {"seed", "train.lr", "train.epochs", "runs_dir", "output_dir", "adapter", "together"}
 LIST_REMEDY = "a study takes it from configs/study/{}.yaml; copy that to a study of your own"
-
-
-def read_list(name: str) -> dict:
-    """configs/study/NAME.yaml. Raises ValueError for an unknown one."""
-    names = sorted(path.stem for path in (CONFIGS / "study").glob("*.yaml"))
-    if name not in names:
-        raise ValueError(f"unknown study {name!r}; known: {', '.join(names)}")
-    return files.read_yaml(CONFIGS / "study" / f"{name}.yaml")
 
 
 def write(name: str, overrides: Sequence[str], carried: bool = False) -> tuple[Path, int]:
@@ -76,15 +64,14 @@ def resolve(name: str, overrides: Sequence[str], carried: bool = False) -> Study
     @functools.cache
     def configuration(member: str) -> RunConfig:
         entry = listed["names"][member]
-        own = entry.get("overrides", [])
-        config = compose_row(entry["row"], [*common, *own, *overrides])
+        config = compose_row(entry["row"], [*common, *entry["overrides"], *overrides])
         if not carried:  # whose data need not be unpacked here
             make_run(config, planned=True)  # finds what is wrong with it
         return config
 
     def of_sweep(member: str, rates: Sequence[float]) -> list[RunConfig]:
         entry = listed["names"][member]
-        own = [*entry.get("overrides", []), *listed["sweep"], *overrides, f"train.lr={rates[0]}"]
+        own = [*entry["overrides"], *listed["sweep"], *overrides, f"train.lr={rates[0]}"]
         own += [f"runs_dir={listed['home']}/sweep", "row=null"]
         config = compose_row(entry["row"], [*common, *own])
         trains = [replace(config.train, lr=float(rate)) for rate in rates]
@@ -92,7 +79,7 @@ def resolve(name: str, overrides: Sequence[str], carried: bool = False) -> Study
 
     def of_group(group: str, entry: dict) -> Iterator[Job]:
         sides, folder = (0,), {}
-        if entry.get("neighbours"):
+        if entry["neighbours"]:
             sides, folder = (-1, 1), {"runs_dir": f"{listed['home']}/{NEIGHBOURS}"}
         for seed, member, side in itertools.product(entry["seeds"], entry["names"], sides):
             config = replace(configuration(member), seed=seed, **folder)
@@ -129,14 +116,18 @@ def definition(name: str) -> dict:
     rows = {}
     for entry in listed["names"].values():
         row = entry["row"]
-        rows.setdefault(row, {"row": row, "label": entry.get("label", labels[row])})
+        rows.setdefault(row, {"row": row, "label": entry["label"] or labels[row]})
     claims = [
         [claim["question"], *(kind_of_entry(listed["names"][claim[side]]) for side in "ab")]
         for claim in listed["claims"]
     ]
     head = {"title": listed["title"], "against": listed["against"], "claims": claims}
-    head |= {"metrics": listed["metrics"]} if "metrics" in listed else {}
+    head |= {"metrics": listed["metrics"]} if listed["metrics"] else {}
     head |= dict(zip(("rates", "at_edge"), _chosen_rates(listed), strict=True))
+    head["recipes"] = {
+        kind_of_entry(entry): recipe_of_entry(entry, listed["overrides"])
+        for entry in listed["names"].values()
+    }
     head["outputs"] = [kind_of_entry(listed["names"][name]) for name in listed["outputs"]]
     return head | {"rows": [*rows.values()]}
 
@@ -153,25 +144,6 @@ def _chosen_rates(listed: dict) -> tuple[dict[Kind, float], set[Kind]]:
         chosen[kind], tried = values["best"], [lr for lr, _ in values["valid_losses"]]
         at_edge |= {kind} if values["best"] in (min(tried), max(tried)) else set()
     return chosen, at_edge
-
-
-def kind_of_entry(entry: dict) -> Kind:
-    """The row of a name, its variant if its method has any, its epochs, and what else of the
-    adapter it changes."""
-    row = entry["row"]
-    own = dict(map(_parts, entry.get("overrides", [])))
-    variant = own.get("adapter.variant", row_settings([row])[row]["adapter"].get("variant"))
-    others = sorted(
-        f"{key.removeprefix(ADAPTER)}={word(value)}"
-        for key, value in own.items()
-        if key.startswith(ADAPTER) and key != "adapter.variant"
-    )
-    return Kind(row, variant, own.get("train.epochs", 1), tuple(others))
-
-
-def _parts(override: str) -> tuple[str, object]:
-    key, _, value = override.partition("=")
-    return key, yaml.load(value, files.LOADER)
 
 
 def _score_packed(folder: Path, references: Path) -> None:

@@ -18,7 +18,8 @@ from eval.tables.lines import Table
 from eval.tables.runs import Run
 from eval.tables.study import Group, alike, groups_of, head_of, names_right, seed_spreads
 from solo.cli.rows import reported_tables
-from solo.cli.studies import NEIGHBOURS, definition, kind_of_entry, read_list
+from solo.cli.studies import NEIGHBOURS, definition
+from solo.cli.study_list import kind_of_entry, read_list
 from solo.cli.tables import table_of
 from solo.files import ROOT, read_json
 from solo.run_files import ENVIRONMENT, SCORES

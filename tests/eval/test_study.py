@@ -18,8 +18,9 @@ from eval.tables import figures, neighbours, study
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
 from eval.tables.study import _others, groups_of
-from solo.cli.studies import definition, kind_of_entry, outputs_page, read_list
+from solo.cli.studies import definition, outputs_page
 from solo.cli.study_figures import BORROWED
+from solo.cli.study_list import kind_of_entry, read_list
 from solo.cli.tables import table_of
 from tests.eval.made_runs import DECODED, keep_statistics, make_run
 

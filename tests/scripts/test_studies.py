@@ -35,7 +35,7 @@ def test_a_list_becomes_a_study_that_any_machine_can_read():
         for group in listed["groups"].values()
         for seed in group["seeds"]
         for name in group["names"]
-        for side in ((-1, 1) if "neighbours" in group else (0,))
+        for side in ((-1, 1) if group["neighbours"] else (0,))
     ]
     for job in study.jobs:
         paths = [job.config.model.path, job.config.runs_dir, job.config.data.train_path]
@@ -46,7 +46,7 @@ def test_a_list_becomes_a_study_that_any_machine_can_read():
         assert job.config.row == listed["names"][job.name]["row"]
         folder = "neighbours" if job.neighbour else "runs"
         assert job.config.runs_dir == f"results/standin12/{folder}"
-        own = any("train.lr=" in o for o in listed["names"][job.name].get("overrides", ()))
+        own = any("train.lr=" in o for o in listed["names"][job.name]["overrides"])
         assert (job.rate_of in study.sweeps) != (own or job.name == "none")
     assert study.sweeps.keys() == listed["rates"].keys()
     for name, rates in listed["rates"].items():
@@ -108,7 +108,7 @@ def at_hand(tmp_path, monkeypatch, checkpoint_dir) -> Path:
     write_demo_data(tmp_path / "data", train_rows=12, valid_rows=9, test_mrs=3)
     listed = studies.read_list(NAME) | {"home": str(tmp_path / "home")}
     listed["groups"] = {
-        "a": {"names": ["lora", "solo"], "seeds": [1]},
+        "a": {"names": ["lora", "solo"], "seeds": [1], "neighbours": False},
         "b": {"names": ["lora"], "seeds": [1], "neighbours": True},
     }
     listed["rates"] = {"lora": [1e-7, 1e-2, 1e5]}

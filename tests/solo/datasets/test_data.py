@@ -129,6 +129,17 @@ def test_collate_pads_to_the_longest_and_marks_targets():
             "mr,ref\nname[X],A .,B .\n",
             "a.csv, line 2: 3 columns, but the first",
         ),
+        # Read as the official script does, the quote would take the rest of the file for a text.
+        (
+            "a.tsv",
+            'mr\tref\nname[X]\t"A .\nname[Y]\tB .\n',
+            "line 2: unexpected end .* stray double",
+        ),
+        (
+            "a.csv",
+            'mr,ref\nname[X],"A .\nname[Y],"B .\n',
+            "line 2: .* expected after .* stray doub",
+        ),
     ],
 )
 def test_bad_files(tmp_path, tokenizer, name, text, message):

@@ -1,0 +1,186 @@
+"""A study as configs/study/NAME.yaml lists it, checked before anything rests on it."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+
+import yaml
+
+from eval.records import word
+from eval.tables.study import Kind
+from solo import files
+from solo.cli.command import CONFIGS
+from solo.cli.rows import row_settings
+from solo.options import check, make
+
+ADAPTER, TRAIN = "adapter.", "train."
+HOME = re.compile(r"^home: *['\"]?([^\s'\"]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Name:
+    """One of the runs of a study. row: that of a table whose configuration it has; label: what its
+    row is called on the study's page, where the table's own says too little (the first name of a
+    row decides); overrides: what it sets otherwise."""
+
+    row: str
+    label: str | None = None
+    overrides: list = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Names that run with the same seeds. neighbours: not they, but they at the two rates beside
+    the one that their sweep chose."""
+
+    names: list
+    seeds: list
+    neighbours: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A question that the difference a - b of two names answers."""
+
+    question: str
+    a: str
+    b: str
+
+
+@dataclass(frozen=True)
+class StudyList:
+    """The keys of a study's file. home: results/NAME, where runs, sweeps and rates go. against: the
+    row that the others are compared with. overrides: of every run; sweep: further ones of the
+    short runs that try rates. rates: by name, which ones are tried; a name without goes at its
+    row's own. rates_of: by name, the name whose sweep decides instead. outputs: names whose texts
+    outputs.md shows. metrics: the set of scores, if not E2E's."""
+
+    title: str
+    home: str
+    against: str
+    names: dict
+    groups: dict
+    overrides: list = field(default_factory=list)
+    sweep: list = field(default_factory=list)
+    rates: dict = field(default_factory=dict)
+    rates_of: dict = field(default_factory=dict)
+    claims: list = field(default_factory=list)
+    outputs: list = field(default_factory=list)
+    metrics: str | None = None
+
+
+def read_list(name: str) -> dict:
+    """configs/study/NAME.yaml as a mapping of StudyList's keys, all of them.
+
+    Raises ValueError for an unknown study, and for whatever does not fit together in its file.
+    """
+    paths = {path.stem: path for path in sorted((CONFIGS / "study").glob("*.yaml"))}
+    check(name in paths, f"unknown study {name!r}; known: {', '.join(paths)}")
+    values = files.read_yaml(paths[name])
+    try:
+        check(isinstance(values, dict), "it has no keys")
+        listed = _checked(values)
+        for other, path in paths.items():
+            homes = HOME.findall(path.read_text(encoding="utf-8"))
+            check(
+                other == name or listed["home"] not in homes,
+                f"home {listed['home']} is the study {other}'s; choose a folder of its own",
+            )
+    except ValueError as error:
+        raise ValueError(f"{paths[name]}: {error}") from error
+    return listed
+
+
+def _checked(values: dict) -> dict:
+    listed = asdict(make(StudyList, values))
+    home = listed["home"].split("/")
+    check(
+        len(home) == 2 and home[0] == "results" and home[1].strip("."),
+        f"home is {listed['home']!r}; it must be a folder of results, such as results/mine",
+    )
+    for part, cls in (("names", Name), ("groups", Group)):
+        listed[part] = {
+            key: asdict(make(cls, entry if isinstance(entry, dict) else {}, f"{part}.{key}"))
+            for key, entry in listed[part].items()
+        }
+    listed["claims"] = [
+        asdict(make(Claim, entry if isinstance(entry, dict) else {}, f"claims[{number}]"))
+        for number, entry in enumerate(listed["claims"])
+    ]
+    names = listed["names"]
+    for key in ("outputs", "rates", "rates_of"):
+        _check_known(listed[key], key, names)
+    for key, group in listed["groups"].items():
+        _check_known(group["names"], f"groups.{key}.names", names)
+        whole = all(type(seed) is int for seed in group["seeds"])
+        check(group["seeds"] and whole, f"groups.{key}.seeds must be whole numbers, such as [1]")
+    for claim in listed["claims"]:
+        _check_known([claim["a"], claim["b"]], f"the claim {claim['question']!r}", names)
+    rows = dict.fromkeys(entry["row"] for entry in names.values())
+    check(
+        listed["against"] in rows,
+        f"against is {listed['against']!r}, the row of no name; the rows are {', '.join(rows)}",
+    )
+    for name, rates in listed["rates"].items():
+        _check_rates(name, rates)
+    for name, other in listed["rates_of"].items():
+        check(
+            other in listed["rates"],
+            f"rates_of.{name} is {other!r}; rates are given for {', '.join(listed['rates'])}",
+        )
+    _check_kinds(names)
+    return listed
+
+
+def _check_known(given: Iterable[str], where: str, names: Iterable[str]) -> None:
+    for name in given:
+        check(name in names, f"{where} has {name!r}; the names are {', '.join(names)}")
+
+
+def _check_rates(name: str, rates: object) -> None:
+    try:
+        numbers = [float(rate) for rate in rates]
+    except (TypeError, ValueError):
+        numbers = []
+    check(
+        bool(numbers) and min(numbers) > 0 and len(set(numbers)) == len(numbers),
+        f"rates.{name} is {rates}; it must be a list of different rates, such as [1.0e-3, 3.0e-3]",
+    )
+
+
+def _check_kinds(names: dict[str, dict]) -> None:
+    """Refuse two names that the page could not tell apart."""
+    kinds: dict[Kind, str] = {}
+    for name, entry in names.items():
+        other = kinds.setdefault(kind_of_entry(entry), name)
+        check(
+            other == name,
+            f"names.{other} and names.{name} have the same row and differ in no option of the "
+            "adapter, nor in train.epochs: claims could not tell their runs apart; give one a row "
+            "of its own (configs/experiment)",
+        )
+
+
+def recipe_of_entry(entry: dict, common: list[str]) -> dict[str, object]:
+    """The options of training that a study sets for a name. common: its overrides of all."""
+    own = dict(map(_parts, [*common, *entry["overrides"]]))
+    return {k.removeprefix(TRAIN): value for k, value in own.items() if k.startswith(TRAIN)}
+
+
+def kind_of_entry(entry: dict) -> Kind:
+    """The row of a name, its variant if its method has any, its epochs, and what else of the
+    adapter it changes."""
+    row = entry["row"]
+    own = dict(map(_parts, entry["overrides"]))
+    variant = own.get("adapter.variant", row_settings([row])[row]["adapter"].get("variant"))
+    others = sorted(
+        f"{key.removeprefix(ADAPTER)}={word(value)}"
+        for key, value in own.items()
+        if key.startswith(ADAPTER) and key != "adapter.variant"
+    )
+    return Kind(row, variant, own.get("train.epochs", 1), tuple(others))
+
+
+def _parts(override: str) -> tuple[str, object]:
+    key, _, value = override.partition("=")
+    return key, yaml.load(value, files.LOADER)
