@@ -49,9 +49,9 @@ def in_miniature(command: str, place: Path) -> list[str]:
     return words
 
 
-@pytest.mark.parametrize("walk", WALKS)
-def test_a_walk(walk, place, run_script, capsys, monkeypatch):
-    for command in WALKS[walk]:
+def test_the_walks_one_after_the_other(place, run_script, capsys, monkeypatch):
+    """In one test, since they use what the ones before made: two processes share tests out."""
+    for command in sum(WALKS.values(), []):
         words = in_miniature(command, place)
         if words[:2] == ["python", "-c"]:
             monkeypatch.chdir(place)

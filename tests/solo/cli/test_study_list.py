@@ -56,7 +56,11 @@ def test_a_list_is_filled_up_with_what_it_leaves_out(configs):
         ("title", None, "title is None; it must be text"),
         ("home", "mine", "home is 'mine'; it must be a folder of results, such as results/mine"),
         ("home", "results/..", "home is 'results/..'; it must be a folder of results"),
-        ("home", "results/taken", "home results/taken is the study other's; choose a folder"),
+        (
+            "home",
+            "results/standin12",
+            "home results/standin12 is the study other's; choose a folder",
+        ),
         (
             "against",
             "table1/full_s",
@@ -94,7 +98,7 @@ def test_a_list_is_filled_up_with_what_it_leaves_out(configs):
 def test_what_does_not_fit_together_is_one_line_with_the_place(configs, place, value, words):
     values = copy.deepcopy(MINE)
     (configs / "study").mkdir()
-    (configs / "study/other.yaml").write_text("title: x\nhome: results/taken # theirs\n")
+    (configs / "study/other.yaml").write_text("title: x\nhome: results/standin12 # theirs\n")
     *path, key = place.split(".")
     part = values
     for step in path:
