@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from solo.errors import in_words
+
 MOST = 6  # lines of what a command made
 Main = Callable[[Sequence[str] | None], int]
 
@@ -33,12 +35,10 @@ def command(main: Main) -> Main:
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
             return 128 + 13
-        except MemoryError:
-            print("error: too little memory", file=sys.stderr)
         except Exception as error:
-            own = isinstance(error, (ValueError, OSError, RuntimeError)) and str(error)
-            text = str(error) if own else f"{type(error).__name__}: {error}"
-            print(f"error: {' '.join(text.split())}", file=sys.stderr)
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
+            print(f"error: {in_words(error)}", file=sys.stderr)
         return 2
 
     return started

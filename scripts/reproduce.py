@@ -21,11 +21,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
 from eval.metrics import ALL
-from eval.tables.lines import metrics_of
+from eval.tables.lines import metrics_of, rows_of
 from eval.tables.report import page_of, write_figures, write_table
 from eval.tables.runs import shown
 from solo.backbones.loading import device
-from solo.cli.command import TABLES, one_line_errors, plain_parser, progress_bar, say
+from solo.cli.command import (
+    TABLES,
+    check_writable,
+    one_line_errors,
+    plain_parser,
+    progress_bar,
+    say,
+)
 from solo.cli.compose import in_checkout
 from solo.cli.evaluate import check_references, evaluate_runs
 from solo.cli.launch import launch
@@ -34,6 +41,7 @@ from solo.cli.rows import compose_rows, own_overrides, row_names, split_launcher
 from solo.cli.tables import table_of, tell_left_out
 from solo.cli.terminal import show
 from solo.options import check
+from solo.run_files import SCORES
 from solo.runs.run import Run
 from solo.runs.runner import run_all
 from solo.runs.together import sharing
@@ -68,6 +76,8 @@ def main() -> None:
         folders = list(dict.fromkeys(row.config.runs_dir for row in rows))
         check(len(folders) == 1, f"runs_dir is {', '.join(folders)}; a table takes one folder")
         check_references(row.config for row in rows)
+        for place in {args.out or place for table in tables for place in TABLES[table][1:]}:
+            check_writable(place / "table")
         if launcher:
             failures = launch(rows, launcher)
         else:
@@ -84,6 +94,9 @@ def main() -> None:
                 runs_dir = Path(rows[0].config.runs_dir)
                 out_dir, pictures = (args.out or place for place in TABLES[table][1:])
                 filled = table_of(table, runs_dir)
+                if failures and not any(found for _, found in rows_of(filled)):
+                    say(f"{table}: no run to show, so its page stays as it was")
+                    continue
                 markdown = write_table(filled, out_dir, args.force)
                 drawn = write_figures(filled, pictures, args.force)
                 show(markdown) if len(tables) == 1 else print(f"{table}: {out_dir}")
@@ -91,7 +104,8 @@ def main() -> None:
                 made.append(shown(page_of(filled, out_dir)))
                 if drawn:
                     made.append(f"{len(drawn)} pictures in {shown(pictures)}")
-            made.append(f"{len({row.run.directory for row in rows})} runs in {runs_dir}")
+            scored = {row.run.directory for row in rows if (row.run.decoding / SCORES).is_file()}
+            made.append(f"{len(scored)} runs in {runs_dir}")
             ending(made, by_score(runs_dir, metrics_of(filled)[0].name))
     finally:
         if failures:

@@ -46,9 +46,8 @@ def main() -> None:
         columns = listing.varying(frame) if args.varying else ["settings"]
         print(listing.rendered(frame, columns, args.form))
         if args.form == "text":
-            decoded = frame["directory"][frame["state"] == "done"]
-            places = [directory.split("/decode/")[0] for directory in decoded[:2]]
-            words = f"eval.compare {' '.join(places)}" if len(places) > 1 else "eval.score --help"
+            pair = listing.comparable(frame)
+            words = f"eval.compare {' '.join(pair)}" if pair else "eval.score --help"
             ending([], f"python -m {words}")
         sys.exit(1 if unread else 0)
 

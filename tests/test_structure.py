@@ -26,15 +26,15 @@ ENTRY_POINTS = {
 }
 # A file's path begins with the first; none of its imports may begin with any of the second.
 BELOW = (  # the door, solo/cli
-    "files.py", "tensors.py", "adapters/", "backbones/", "datasets/", "decoding/", "peft/", "runs/",
-    "standin/", "training/",
+    "files.py", "errors.py", "tensors.py", "adapters/", "backbones/", "datasets/", "decoding/",
+    "peft/", "runs/", "standin/", "training/",
 )  # fmt: skip
 FORBIDDEN = [
     ("solo/", ("scripts", "tests")),
     *[(f"solo/{room}", ("hydra", "omegaconf", "eval", "tqdm", "solo.cli")) for room in BELOW],
     *[
         (f"solo/{shared}.py", ("solo", "eval", "torch", "transformers", "datasets", "safetensors"))
-        for shared in ("rows", "files", "run_files")
+        for shared in ("rows", "files", "run_files", "errors")
     ],
     ("solo/tensors.py", tuple(f"solo.{room}" for room in ("adapters", "backbones", "runs"))),
     *[
@@ -54,7 +54,7 @@ FORBIDDEN = [
 ]
 
 # What the scorer shares with the rest.
-SHARED_BY_ALL = ("solo.rows", "solo.files", "solo.run_files")
+SHARED_BY_ALL = ("solo.rows", "solo.files", "solo.run_files", "solo.errors")
 
 
 def imports(path: Path) -> set[str]:

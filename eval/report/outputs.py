@@ -84,7 +84,7 @@ def sets_of(
     for table in tables:
         for line in table.lines:
             for run in line.runs:
-                once.setdefault(run.key, (table, line, run))
+                once.setdefault(page_of(run), (table, line, run))
     found: dict[str, Set] = {}
     for table, line, run in once.values():
         path, test = records.predictions_of(run.decoding), run.options["data"]["test"]
@@ -98,7 +98,8 @@ def sets_of(
         statistics = _in_order(kept.statistics, kept.sources, found[test]) if kept else None
         several = sum(len(other.runs) for other in table.lines if other.label == line.label) > 1
         label = f"{line.label}{f', seed {run.seed}' if several else ''} ({line.backbone})"
-        system = System(_file(run.name), label, line.badge, page_of(run), path, statistics)
+        page = page_of(run)
+        system = System(Path(page).stem, label, line.badge, page, path, statistics)
         found[test].systems.append(system)
     return sorted(
         found.values(), key=lambda s: (s.title.startswith("gen"), s.title != "E2E, test set")

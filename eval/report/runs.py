@@ -18,8 +18,10 @@ RECIPE = ("epochs", "max_steps", "batch_size", "warmup_steps", "weight_decay", "
 
 
 def page_of(run: Run) -> str:
-    """The address of a run's page, from the report's folder."""
-    return f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', run.name)}.html"
+    """The address of a run's page, from the report's folder: its name, and a digest of its place,
+    since runs in two folders may have one name."""
+    place = records.hash_of({"decoding": shown(run.decoding)})[:6]
+    return f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', run.name)}-{place}.html"
 
 
 def stages_of(run: Run) -> dict[str, dict]:
@@ -67,7 +69,8 @@ def content(
     run: Run, line: Line, of_set: Set | None, command: Callable[[Run], str]
 ) -> dict[str, object]:
     """All that the template of a run's page needs but the pictures."""
-    config = records.read(run.directory, CONFIG)
+    config = dict(records.read(run.directory, CONFIG))
+    config["decode"] = config.get("decode", {}) | run.options["decode"]  # of this decoding
     return {
         "run": run,
         "line": line,

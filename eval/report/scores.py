@@ -138,12 +138,12 @@ def _csv_line(name: str, rows: dict, entry: dict, metrics: list[Metric], runs: d
             if difference := entry.get(f"{metric.name}_minus_paper"):
                 text += f" ({metric.shown(float(difference), '+')})"
             scores[metric.name] = Score(text, value, *intervals.get(metric.name, (None, None)))
+    marks = [mark for mark in entry["marks"].split("; ") if mark]
     return Line(
-        entry["row"], entry["label"], kind, _method(entry["row"]), _data(name, found),
+        entry["row"], entry["label"], kind, _method(entry["row"]), _data(name, found, marks),
         _backbone(entry["row"], entry["label"], found), entry["variant"],
         _trainable(entry["trainable"]), float(entry["lr"]) if entry["lr"] else None,
-        entry["seeds"].replace(" ", ", "), scores,
-        [mark for mark in entry["marks"].split("; ") if mark], found,
+        entry["seeds"].replace(" ", ", "), scores, marks, found,
         [n for n in names if n not in runs],
     )  # fmt: skip
 
@@ -153,7 +153,7 @@ def _plain_line(name: str, rows: dict, entry: dict, metrics: list[Metric]) -> Li
     scores = {m.name: Score(m.shown(value), value * m.scale) for m, value in values.items()}
     row = rows.get(entry["row"], {}).get("row", "")
     return Line(
-        row, entry["row"], "stand-in", _method(row), _data(name, []), "standin12",
+        row, entry["row"], "stand-in", _method(row), _data(name, [], []), "standin12",
         trainable=_trainable(entry["trainable"]), scores=scores,
         marks=[mark for mark in [entry.get("other settings")] if mark], absent=["not kept"],
     )  # fmt: skip
@@ -188,7 +188,7 @@ def _line_of(table: Table, row: dict, label: str, runs: list[Run]) -> Line:
             scores[name] = Score(text, mean * metric.scale, *intervals.get(name, (None, None)))
     first = runs[0]
     return Line(
-        row["row"], label, kind, _method(row["row"]), _data(table.name, runs),
+        row["row"], label, kind, _method(row["row"]), _data(table.name, runs, marks),
         _backbone(row["row"], label, runs), first.variant or "",
         _trainable(str(first.n_params)), first.lr if first.n_params else None,
         ", ".join(str(run.seed) for run in runs), scores, marks, runs,
@@ -209,10 +209,12 @@ def _method(row: str) -> str:
     return METHODS.get(method, method)
 
 
-def _data(table: str, runs: list[Run]) -> str:
+def _data(table: str, runs: list[Run], marks: list[str]) -> str:
     if runs and runs[0].data_name:
-        name = runs[0].data_name
-        return "generated" if table in ("demo", "demo-family") else SETS_OF_DATA.get(name, name)
+        name = SETS_OF_DATA.get(runs[0].data_name, runs[0].data_name)
+        other = any(mark.startswith("other test data") for mark in marks)
+        name = f"other data in the form of {name}" if other else name
+        return "generated" if table in ("demo", "demo-family") else name
     if table in ("demo", "demo-family"):
         return "generated"
     return "WebNLG" if "webnlg" in table else "E2E"

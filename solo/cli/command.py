@@ -10,12 +10,12 @@ import tempfile
 import time
 import warnings
 from contextlib import contextmanager
-from json import JSONDecodeError
 from pathlib import Path
 from typing import NoReturn
 
 from tqdm import tqdm
 
+from solo.errors import in_words
 from solo.files import ROOT
 
 CONFIGS, RESULTS = ROOT / "configs", ROOT / "results"
@@ -23,21 +23,6 @@ PAPER_TABLES = ("table1", "table2", "table3", "table4", "table5", "table6")
 GPT2_TABLES = (*PAPER_TABLES, "extra", "family")
 DATA_TABLES = ("webnlg",)  # on other data sets
 DEMO_TABLES = ("demo", "demo-family")  # on generated data
-REMEDIES = {  # of the system's errors
-    errno.ENOSPC: "free some space; the same command then goes on",
-    errno.EDQUOT: "free some space; the same command then goes on",
-    errno.EACCES: "choose a place that you may read and write, or change its permissions",
-    errno.EPERM: "choose a place that you may read and write, or change its permissions",
-    errno.EROFS: "choose a place that can be written to",
-    errno.ENOENT: "check the path",
-    errno.ENOTDIR: "check the path",
-    errno.EISDIR: "name a file, not a folder",
-    errno.ENAMETOOLONG: "choose a shorter path",
-    errno.EMFILE: "raise the limit of open files (ulimit -n)",
-}
-OWN_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError)  # with a message for the user
-STRANGE = (RecursionError, NotImplementedError, ZeroDivisionError, UnicodeError, JSONDecodeError)
-TOO_LARGE = ("out of memory", "can't allocate memory")  # what torch says, in lower case
 TABLES = {  # table: (where its runs are, where it goes, where its pictures go)
     **dict.fromkeys(
         (*GPT2_TABLES, *DATA_TABLES), (RESULTS / "runs", RESULTS / "tables", RESULTS / "figures")
@@ -116,20 +101,6 @@ def one_line_errors():
             sys.exit(1)
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # a second one comes too late
         sys.exit(130)
-
-
-def in_words(error: BaseException) -> str:
-    """An error as one line: what this project raises as it is, others with file, kind, remedy."""
-    text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    if isinstance(error, OSError) and error.errno is not None and error.strerror:
-        place = f"{error.filename}: " if error.filename is not None else ""
-        remedy = REMEDIES.get(error.errno)
-        return f"{place}{error.strerror}" + (f"; {remedy}" if remedy else "")
-    if isinstance(error, MemoryError) or any(words in text.lower() for words in TOO_LARGE):
-        return "too little memory; lower train.batch_size or decode.batch_size, or take less data"
-    if isinstance(error, OWN_ERRORS) and not isinstance(error, STRANGE) and text:
-        return text
-    return f"{type(error).__name__}: {text}; HYDRA_FULL_ERROR=1 in the environment shows where"
 
 
 def _is_interrupt(error: BaseException | None) -> bool:

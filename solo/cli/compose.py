@@ -291,7 +291,7 @@ def in_one_line(error: BaseException) -> str:
         return f"{group} is {name!r}; known: {', '.join(known)}"
     unknown = re.search(r"Could not override '([\w.]+)'", str(error))
     if unknown:
-        return f"{unknown[1]} is no option; `--help` lists them"
+        return f"{unknown[1]} is no option; `python scripts/run.py --help` lists them"
     return " ".join(dict.fromkeys(" ".join(str(e).split()) for e in (error, cause)))
 
 

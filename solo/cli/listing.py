@@ -10,13 +10,14 @@ import pandas as pd
 
 from eval import latex, records
 from eval.metrics import ALL
-from eval.tables.runs import decodings_of, reason, shown
+from eval.tables.checks import check_scores, scored_references
+from eval.tables.runs import SCORED, decodings_of, reason, shown
 from eval.tables.style import BLUE, plt, save
 from solo.cli.command import say
 from solo.cli.terminal import aligned, width
 from solo.files import write_output
 from solo.options import check
-from solo.run_files import CONFIG, ENVIRONMENT
+from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY
 from solo.runs import naming
 from solo.runs.config import DecodeConfig, RunConfig, from_values
 from solo.runs.identity import NO_EFFECT, NO_EFFECT_ON_OUTPUTS
@@ -54,11 +55,11 @@ def table_of(runs: Iterable[tuple[Path, Path]]) -> tuple[pd.DataFrame, list[str]
 
 def row_of(directory: Path, decoding: Path) -> dict[str, Any]:
     """The row of a run directory, or of a packed run, with one of its decodings."""
-    config = from_values(records.read(directory, CONFIG))
+    config = config_of(directory, decoding)
     stages = _stages(directory) | _stages(decoding)
     state = next((word for stage, word in STAGES.items() if stage in stages), "interrupted")
     last = records.last_values(directory) if "train" in stages else {}
-    scores = records.read_scores(decoding) if state == "done" else {}
+    scores = _scores(decoding) if state == "done" else {}
     return {
         "run": directory.stem if records.is_packed(directory) else directory.name,
         "state": state,
@@ -71,6 +72,28 @@ def row_of(directory: Path, decoding: Path) -> dict[str, Any]:
         **options_of(config),
         "directory": shown(decoding),
     }
+
+
+def config_of(directory: Path, decoding: Path) -> RunConfig:
+    """The configuration of a training with the settings that one of its decodings was made with.
+
+    Raises what reading raises, ValueError for options that today's code does not take.
+    """
+    values = dict(records.read(directory, CONFIG))
+    try:
+        decoded = records.read(decoding, IDENTITY).get("decode", {})
+    except FileNotFoundError:  # not decoded
+        decoded = {}
+    return from_values(values | {"decode": values.get("decode", {}) | decoded})
+
+
+def _scores(decoding: Path) -> dict[str, float]:
+    """ValueError for scores that tables would not take."""
+    scores = records.read_scores(decoding)
+    scored = records.read_checked(decoding, ENVIRONMENT, SCORED)
+    scored_references(decoding, scored)
+    check_scores(decoding, scored, scores)
+    return scores
 
 
 def _stages(place: Path) -> dict:
@@ -173,6 +196,19 @@ def summary(runs: Sequence[Run]) -> tuple[str, list[str], str]:
         write_output(path, lambda temporary: save(figure, temporary))
         paths.insert(0, shown(path))
     return text, paths, by_score(shown(folder), score)
+
+
+def comparable(frame: pd.DataFrame) -> list[str]:
+    """The first two scored runs of one data set, as `eval.compare` takes them; [] without two.
+
+    A run with one decoding is named by its training.
+    """
+    done = frame[frame["state"] == "done"]
+    trainings = done["directory"].map(lambda place: place.split("/decode/")[0])
+    single = ~trainings.duplicated(keep=False)
+    named = done["directory"].where(~single, trainings)
+    groups = [list(names[:2]) for _, names in named.groupby(done["data"], sort=False)]
+    return next((names for names in groups if len(names) == 2), [])
 
 
 def _is_numeric(values: pd.Series) -> bool:

@@ -11,10 +11,10 @@ from huggingface_hub import try_to_load_from_cache
 from solo.adapters import METHODS
 from solo.backbones.shapes import is_hub_name, shape_of
 from solo.cli import timing
-from solo.cli.command import in_words
 from solo.cli.rows import Row
 from solo.datasets import source_of
 from solo.datasets.download import check_file, count_examples
+from solo.errors import in_words
 from solo.runs.config import ModelConfig, RunConfig, data_file
 from solo.runs.run import STATES, Run, make_run
 

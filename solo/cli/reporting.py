@@ -15,13 +15,14 @@ from eval.tables.runs import Run, claimed_rows, decodings_of
 from solo.cli import studies
 from solo.cli.command import CONFIGS, RESULTS, ROOT, TABLES, quoted
 from solo.cli.compose import compose_config
+from solo.cli.listing import config_of
 from solo.cli.rows import reported_tables
 from solo.cli.study_list import read_list
 from solo.cli.tables import table_of
 from solo.datasets.download import e2e_dir
 from solo.files import read_yaml
-from solo.run_files import CONFIG, SCORES
-from solo.runs.config import RunConfig, from_values
+from solo.run_files import SCORES
+from solo.runs.config import RunConfig
 
 NO_SETTING = {"row", "output_dir", "decode.output", "together", "runs_dir"}
 
@@ -109,11 +110,12 @@ def references_of(run: Run) -> Path | None:
 def command_of(run: Run) -> str:
     """The command that makes a run: its row, if it is of one, and what it sets otherwise.
 
-    A configuration that today's code does not take is told so.
+    A configuration that today's code does not take is told so, and a decoding of another test file.
     """
-    values = records.read(run.directory, CONFIG)
     try:
-        config = from_values(values)
+        config = config_of(run.directory, run.decoding)
+        if config.data.sha256.get("test") not in (None, run.options["data"]["test"]):
+            return "(no command: this is a decoding of another test file than its training names)"
         start = [f"experiment={config.row}"] if config.row else [f"adapter={config.method}"]
         start += _data(config)
         return shlex.join(["python", "scripts/run.py", *start, *changes(config, start)])

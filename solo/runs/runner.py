@@ -3,11 +3,14 @@
 Tables, smoke runs, sweeps and studies are all lists of runs that are given to `run_all`.
 """
 
+import os
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from solo.errors import in_words
 from solo.files import read_json, write_json
 from solo.options import check
 from solo.runs import checkpoint, record, stages, together
@@ -195,5 +198,7 @@ def _evaluated(outcome: Outcome, runs: Sequence[Run], evaluate: Evaluate, on_don
 
 def _failed(outcome: Outcome, members: Sequence[Run], error: Exception, say: Say) -> None:
     for run in members:
-        outcome.failures.append(f"{run.config.label}: {type(error).__name__}: {error}")
+        outcome.failures.append(f"{run.config.label}: {in_words(error)}")
     say(f"error: {outcome.failures[-1]}")
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":  # as in_words promises
+        say("".join(traceback.format_exception(error)))

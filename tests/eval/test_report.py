@@ -176,11 +176,11 @@ def test_texts_stay_texts(with_runs):
     for path in out.rglob("*.html"):
         text = path.read_text()
         assert SCRIPT not in text and Page(path).scripts <= 2, path
-    run = (out / "runs/evil.html").read_text()
+    [run] = (page.read_text() for page in out.glob("runs/evil-*.html"))
     assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;" in run
     index = unpacked(out / "outputs/set1.js")
     assert index["mrs"][0] == [["name", f"{SCRIPT} & co"], ["Type", '"pub"']]
-    said = unpacked(out / "outputs/set1/other.js")
+    [said] = map(unpacked, out.glob("outputs/set1/other-*.js"))
     assert said["texts"][0] == '😀 a "pub" <b>'
     assert said["marks"][0] == [[-1, -1, f"name: {SCRIPT} & co", "missing"],
                                 [5, 10, 'Type: "pub"', "right"]]  # fmt: skip
@@ -191,7 +191,7 @@ def test_damaged_runs_are_told_and_the_others_shown(with_runs):
     out, built = with_runs
     text = (out / "runs.html").read_text()
     assert "damaged/decode/0a1b2c3d: left out, train_log.jsonl is damaged" in text
-    assert {path.stem for path in (out / "runs").iterdir()} == {"evil", "other"}
+    assert {path.stem[:-7] for path in (out / "runs").iterdir()} == {"evil", "other"}
     [webnlg] = built.problems  # whose run lies where no table of its data looks
     assert "demo/runs: 1 scored runs stand in no table here; python scripts/runs.py" in webnlg
     assert built.size < 10**6
@@ -237,9 +237,44 @@ def test_runs_of_webnlg_alone(tmp_path):
     assert index["mrs"][0] == [["A_B", "leader", "C"], ["C", "in", "D"]]
     assert "word for word" in index["how"] and "CC BY-NC-SA" in index["credit"]
     assert len(index["systems"]) == 2
-    marks = unpacked(tmp_path / "report/outputs/set1/webnlg_lora_s.js")["marks"][0]
+    [lora] = map(unpacked, tmp_path.glob("report/outputs/set1/webnlg_lora_s-*.js"))
+    marks = lora["marks"][0]
     assert [4 + 4, "right"] in [[start, kind] for start, _, _, kind in marks]  # A_B as "A B"
     assert "50.00" in (tmp_path / "report/tables.html").read_text()
+
+
+def test_runs_of_one_name_have_a_page_each_with_their_own_decoding(tmp_path):
+    tables = []
+    for folder, row, beam, text in (
+        ("runs", "table1/lora_s", 3, "mine"),
+        ("more", "table2/solo_s_r64", 7, "yours"),
+    ):
+        directory = make_run(tmp_path / folder, "same", row=row, decode={"beam": beam}, mrs=1)
+        predict(directory, [f"name : A\t{text}"])
+        tables.append(scores.of_table(table_of(row.partition("/")[0], tmp_path / folder)))
+    build(material(tmp_path, tables), tmp_path / "report")
+    found = {page.read_text() for page in (tmp_path / "report/runs").iterdir()}
+    assert len(found) == 2
+    for beam, text in ((3, "mine"), (7, "yours")):
+        [own] = (page for page in found if f"beam: {beam}" in page)
+        assert text in own
+    said = [unpacked(path)["texts"] for path in (tmp_path / "report/outputs").glob("set*/*.js")]
+    assert sorted(said) == [["mine"], ["yours"]]
+
+
+def test_other_test_data_are_not_called_by_the_name_of_the_set_nor_credited_to_it(tmp_path):
+    own = make_run(tmp_path / "runs", "own", row="table1/lora_s", mrs=1, data={"test": "other"})
+    predict(own, ["name : A\tA is here ."])
+    make_run(tmp_path / "runs", "e2e", row="table1/solo_s")
+    table = scores.of_table(table_of("table1", tmp_path / "runs"))
+    data = {line.runs[0].name: line.data for line in table.lines if line.runs}
+    assert data == {"own": "other data in the form of E2E", "e2e": "E2E"}
+    build(material(tmp_path, [table]), tmp_path / "report")
+    credits = {}
+    for path in (tmp_path / "report/outputs").glob("set?.js"):
+        index = unpacked(path)
+        credits[index["title"]] = index["credit"]
+    assert credits["other data in the form of E2E, test set"] == "" != credits["E2E, test set"]
 
 
 def test_an_empty_folder_and_a_folder_that_is_no_report(tmp_path):
@@ -263,6 +298,9 @@ def test_the_command_of_a_kept_run_leads_to_its_configuration():
     kept = from_values(json.loads(path.read_text())["config.yaml"])
     for group in ("adapter", "train", "decode", "model", "seed", "row"):
         assert getattr(composed, group) == getattr(kept, group), group
+    test = {"data": run.options["data"] | {"test": "other"}}
+    other = replace(run, options=run.options | test)
+    assert reporting.command_of(other).startswith("(no command: this is a decoding of another test")
 
 
 @pytest.mark.parametrize(
@@ -279,7 +317,9 @@ def test_the_command_of_a_kept_run_leads_to_its_configuration():
 def test_the_command_of_a_run_on_other_data(overrides, monkeypatch):
     config = compose_config(overrides)
     monkeypatch.setattr(reporting.records, "read", lambda *place: to_values(config))
-    python, script, *words = shlex.split(reporting.command_of(SimpleNamespace(directory="")))
+    options = {"data": {"test": config.data.sha256.get("test")}}
+    run = SimpleNamespace(directory="", decoding="", options=options)
+    python, script, *words = shlex.split(reporting.command_of(run))
     assert compose_config(words) == config
 
 

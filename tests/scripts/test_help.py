@@ -43,7 +43,9 @@ def test_every_option_is_there_with_its_value(run_script, chosen):
 def test_what_cannot_be_is_told_below_the_page(run_script):
     shown = run_script("scripts/train.py", "adapter=lora,solo", "adapter.rnk=8", "--help")
     assert shown.code == 0 and "  adapter.rank: 128 #" in shown.out
-    assert shown.out.splitlines()[-1].endswith("adapter.rnk is no option; `--help` lists them")
+    assert shown.out.splitlines()[-1].endswith(
+        "is no option; `python scripts/run.py --help` lists them"
+    )
 
 
 def test_a_script_shows_its_own_groups_alone(run_script):

@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from solo.cli import listing
+from solo.cli.compose import compose_config
 from solo.cli.listing import read_folder, rendered, varying
 from solo.cli.terminal import fitted, show_line
+from solo.runs.config import to_values
 from solo.standin.demo_data import write_demo_data
+from tests.eval.made_runs import DECODED, make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = ROOT / "results/standin12/runs"
@@ -64,6 +67,41 @@ def test_a_damaged_run_is_named_and_the_others_are_listed(tmp_path, run_script):
     assert f"{tmp_path / 'begun'}: left out, unfinished: no config.yaml" in result.err
     assert result.out.count(".json\n") == len(packed()) - 1  # a line with the path of each
     assert run_script("scripts/runs.py", tmp_path / "no").err.endswith("name one that holds runs\n")
+
+
+def test_a_score_that_a_table_would_not_take_is_not_listed(tmp_path, run_script):
+    """The score of a packed run is changed by hand: its segments' statistics say otherwise."""
+    source = next(COMMITTED.glob("lora-*.json"))
+    files = json.loads(source.read_text())
+    files["metrics.json"]["BLEU"] += 0.01
+    (tmp_path / source.name).write_text(json.dumps(files))
+    shutil.copy(source.with_suffix(".tsv"), tmp_path)
+    result = run_script("scripts/runs.py", tmp_path)
+    assert result.code == 1 and f"{source.stem}.json: left out, metrics.json has BLEU" in result.err
+
+
+def test_decodings_of_one_training_are_told_apart(tmp_path, run_script):
+    """Each has the settings that it was made with; the runs to compare are of one data set."""
+    names = {"a": "table1/lora_s", "b": "webnlg/lora_s", "c": "table1/lora_s"}
+    for name, row in names.items():
+        directory = make_run(tmp_path, name, row=row, mrs=2)
+        config = compose_config([f"experiment={row}"])
+        values = to_values(config) | {"decode": to_values(config)["decode"] | {"beam": 10}}
+        (directory / "config.yaml").write_text(json.dumps(values))
+    again = tmp_path / "a" / "decode" / "ffff"
+    shutil.copytree(tmp_path / "a" / DECODED, again)
+    identity = json.loads((again / "identity.json").read_text())
+    identity["decode"]["beam"] = 7
+    (again / "identity.json").write_text(json.dumps(identity))
+    frame, unread = read_folder(tmp_path)
+    assert not unread and list(frame["decode.beam"]) == [10, 7, 10, 10]
+    assert "beam=7" in frame["settings"][1] and "beam" not in frame["settings"][0]
+    result = run_script("scripts/runs.py", tmp_path)
+    first, second = (str(tmp_path / "a" / "decode" / name) for name in (DECODED[7:], "ffff"))
+    assert result.err.endswith(f"next: python -m eval.compare {first} {second}\n")
+    shutil.rmtree(again)
+    result = run_script("scripts/runs.py", tmp_path)
+    assert result.err.endswith(f"eval.compare {tmp_path / 'a'} {tmp_path / 'c'}\n")
 
 
 def test_a_sweep_ends_with_a_table_and_a_picture_of_what_varied(

@@ -81,7 +81,11 @@ def test_every_list_resolves_and_its_rates_go_by_factors_of_about_three(name):
     [
         ("tpu", [], "unknown study 'tpu'; known: gpt2_s, standin12"),
         (NAME, ["train.lr=x"], "family/none: train.lr is x; it must be a number"),
-        (NAME, ["train.lrr=1"], "family/none: train.lrr is no option; `--help` lists them"),
+        (
+            NAME,
+            ["train.lrr=1"],
+            "family/none: train.lrr is no option; `python scripts/run.py --help` lists them",
+        ),
         (NAME, ["train.batch_size=0"], "family/none: train.batch_size is 0; at least 1"),
     ],
 )

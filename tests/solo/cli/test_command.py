@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from scripts.checks import refusals
 from solo.cli.command import (
     check_writable,
-    in_words,
     one_line_errors,
     plain_parser,
     progress_bar,
 )
 from solo.cli.compose import compose_values, expand, in_checkout
+from solo.errors import in_words
 from solo.files import ROOT
 
 

@@ -94,7 +94,7 @@ def test_one_that_diverges_leaves_the_others_and_is_not_tried_again(runs, monkey
     given = [make_run(changed(r.config, train={"warmup_steps": 0})) for r in (runs[0], runs[2])]
     given.insert(1, bad)
     [failure] = run_all(given, silent, "trained", share_passes=True).failures
-    assert failure.startswith("solo, lr 1e+30, seed 2: Diverged: the loss is")
+    assert failure.startswith("solo, lr 1e+30, seed 2: the loss is")
     entries = [record.stage_record(run.directory, "train") for run in (given[0], given[2])]
     assert [entry["together"] for entry in entries] == [2, 2]
     monkeypatch.setattr(stages, "train_run", lambda *args: None)
@@ -113,7 +113,7 @@ def test_what_the_others_draw_after_a_divergence_does_not_depend_on_the_last_sta
         few = [make_run(changed(run.config, train=often, runs_dir=folder)) for run in few]
         shared = sharing(few)
         [failure] = run_all(shared, silent, "trained", share_passes=True).failures
-        assert failure.startswith("lora, lr 1e+30, seed 1: Diverged")
+        assert failure.startswith("lora, lr 1e+30, seed 1: the loss is")
         found.append(
             [(r.name, (r.directory / checkpoint.WEIGHTS).read_bytes()) for r in shared[1:]]
         )
@@ -128,7 +128,7 @@ def test_divergence_in_the_last_step_leaves_nothing_finished(runs):
         for run, lr in zip(runs, rates, strict=False)
     ]
     [failure] = run_all(few, silent, "trained", share_passes=True).failures
-    assert failure.startswith("solo, lr 1e+30, seed 2: Diverged: the loss is nan at step 1")
+    assert failure.startswith("solo, lr 1e+30, seed 2: the loss is nan at step 1")
     assert [run.state()[0] for run in few] == ["trained", "missing", "trained"]
     assert not (few[1].directory / checkpoint.WEIGHTS).exists()
 
@@ -146,7 +146,7 @@ def test_runs_that_are_too_much_together_say_what_to_do(runs, monkeypatch):
 def test_a_schedule_that_does_not_fit_stops_its_run_alone(runs, config):
     bad = of(config, "mergelor2c", 1e-2, rank=2, interval=1000)
     [failure] = run_all([runs[0], bad, runs[2]], silent, "trained", share_passes=True).failures
-    assert "ValueError: the schedule does not fit: 1 times merge, every 1000 steps" in failure
+    assert "the schedule does not fit: 1 times merge, every 1000 steps" in failure
     assert [run.state()[0] for run in (runs[0], bad, runs[2])] == ["trained", "missing", "trained"]
 
 
@@ -237,7 +237,7 @@ def test_a_failed_evaluation_is_a_failure_of_its_run(config):
     run = make_run(config)
     for at_once in (False, True):
         outcome = run_all([run], silent, "done", broken, at_once=at_once)
-        assert outcome.failures == ["solo, lr 0.0002, seed 1: RuntimeError: no Java"]
+        assert outcome.failures == ["solo, lr 0.0002, seed 1: no Java"]
     assert run.state()[0] == "decoded" and STATES.index("decoded") == 3
 
 
@@ -282,7 +282,7 @@ def test_what_diverged_alone_is_no_part_of_a_company(config):
     bad = make_run(changed(bad.config, train={"warmup_steps": 0}))
     good = [make_run(changed(run.config, train={"warmup_steps": 0})) for run in good]
     [failure] = run_all([bad], silent, "trained").failures
-    assert "Diverged" in failure or "FloatingPointError" in failure
+    assert "diverged" in failure or "the loss is" in failure
     assert sharing([bad, *good]) == [bad, *sharing(good)]
 
 
@@ -299,7 +299,7 @@ def test_a_company_that_cannot_train_is_not_tried_one_by_one(config, monkeypatch
     shared = sharing([of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)])
     monkeypatch.setattr(stages, "load_data", failing)
     failures = run_all(shared, silent, "trained", share_passes=True).failures
-    assert [failure.split(": ", 1)[1] for failure in failures] == ["OSError: No space left"] * 2
+    assert [failure.split(": ", 1)[1] for failure in failures] == ["No space left"] * 2
     monkeypatch.undo()
     assert [run.state()[0] for run in shared] == ["missing", "missing"]
     assert run_all(shared, silent, "trained", share_passes=True).failures == []
@@ -308,7 +308,9 @@ def test_a_company_that_cannot_train_is_not_tried_one_by_one(config, monkeypatch
 def test_an_error_of_any_kind_in_a_group_stops_no_other(runs, monkeypatch):
     monkeypatch.setattr(stages, "load_data", out_of_memory)
     failures = run_all(runs[:2], silent, "trained", share_passes=True).failures
-    assert [failure.split(": ", 1)[1] for failure in failures] == ["MemoryError: "] * 2
+    assert [failure.split(": ", 1)[1] for failure in failures] == [
+        "too little memory; lower train.batch_size or decode.batch_size, or take less data"
+    ] * 2
 
 
 def test_a_company_that_is_not_at_one_step_is_refused(config):
