@@ -4,10 +4,6 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 ARGS   ?=
 
-# Tables of 50,257 logits are large; keep glibc from giving their pages back at every step.
-export MALLOC_MMAP_THRESHOLD_ ?= 4294967296
-export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
-export MALLOC_TOP_PAD_ ?= 268435456
 export TOKENIZERS_PARALLELISM ?= true
 
 # Not reproduce-... and study-...: make tries no pattern rule for what is phony.

@@ -47,6 +47,7 @@ from scripts.bench.train import (
 )
 from solo import files
 from solo.backbones import loading as backbone
+from solo.cli.command import keep_freed_memory
 from solo.cli.terminal import show
 from solo.cli.timing import LENGTHS, TARGETS
 from solo.datasets import data
@@ -249,6 +250,7 @@ def profile(args, examples: list[Example]) -> list[list]:
 
 
 def main() -> None:
+    keep_freed_memory()  # as every command does
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -2,6 +2,7 @@
 
 B, E: examples; L: the longest one's tokens; K: runs that train side by side, each with a batch of
 its own; T: tokens of the longest of those batches; N: target tokens of the batch that has most.
+L, T and N may be rounded up.
 """
 
 import math
@@ -51,12 +52,13 @@ class PaddedBatch(NamedTuple):
 
 
 class PackedBatch(NamedTuple):
-    """All examples of a run's batch behind one another in one row: no padding, what a CPU likes.
+    """All examples of a run's batch behind one another in one row: hardly any padding, what a CPU
+    likes.
 
     Attention is computed for each example apart (solo/backbones/fast.py).
     """
 
-    input_ids: Tensor  # (K, T), zeros after a shorter batch's end
+    input_ids: Tensor  # (K, T), zeros after a batch's end
     position_ids: Tensor  # (K, T), from 0 within each example
     places: Tensor  # (E, L), where among the K * T tokens an example's are; its end: the first's
     origin: Tensor  # (K * T,), where among the E * L places a token is
@@ -131,18 +133,22 @@ def pad(batches: list[list[Example]], multiple: int) -> PaddedBatch:
     """Batches of K runs, an example a row; L and N are rounded up to a multiple of `multiple`."""
     examples = [example for batch in batches for example in batch]
     longest = max(len(example.ids) for example in examples)
-    ids = torch.zeros(len(examples), -(-longest // multiple) * multiple, dtype=torch.long)
+    ids = torch.zeros(len(examples), _rounded(longest, multiple), dtype=torch.long)
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
     starts = [row * ids.shape[1] for row in range(len(examples))]
     return PaddedBatch(ids, *_targets(batches, starts, multiple))
 
 
-def pack(batches: list[list[Example]]) -> PackedBatch:
-    """Batches of K runs, each in one row without padding."""
+def pack(batches: list[list[Example]], multiple: int = 1) -> PackedBatch:
+    """Batches of K runs, each in one row; T, L and N are rounded up to a multiple of `multiple`.
+
+    Sizes that come again spare an allocator and oneDNN much work (docs/speed.md).
+    """
     examples = [example for batch in batches for example in batch]
-    K, T = len(batches), max(sum(len(example.ids) for example in batch) for batch in batches)
-    longest = max(len(example.ids) for example in examples)
+    most = max(sum(len(example.ids) for example in batch) for batch in batches)
+    K, T = len(batches), _rounded(most, multiple)
+    longest = _rounded(max(len(example.ids) for example in examples), multiple)
     ids, positions, origin = (torch.zeros(K, T, dtype=torch.long) for _ in range(3))
     places, starts, number = torch.zeros(len(examples), longest, dtype=torch.long), [], 0
     for row, batch in enumerate(batches):
@@ -157,18 +163,24 @@ def pack(batches: list[list[Example]]) -> PackedBatch:
             origin[row, start:end] = number * longest + span
             starts.append(row * T + start)
             start, number = end, number + 1
-    return PackedBatch(ids, positions, places, origin.flatten(), *_targets(batches, starts))
+    return PackedBatch(
+        ids, positions, places, origin.flatten(), *_targets(batches, starts, multiple)
+    )
+
+
+def _rounded(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def _targets(
-    batches: list[list[Example]], starts: list[int], multiple: int = 1
+    batches: list[list[Example]], starts: list[int], multiple: int
 ) -> tuple[Tensor, Tensor]:
     """`index` and `targets` of a batch, (K, N) each, N rounded up to a multiple of `multiple`.
 
     starts: the place of each example's first token.
     """
     most = max(sum(example.n_targets for example in batch) for batch in batches)
-    index = torch.zeros(len(batches), -(-most // multiple) * multiple, dtype=torch.long)
+    index = torch.zeros(len(batches), _rounded(most, multiple), dtype=torch.long)
     targets = torch.full_like(index, IGNORED)
     beginnings = iter(starts)
     for row, batch in enumerate(batches):

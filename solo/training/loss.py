@@ -52,10 +52,10 @@ def training_loss(
     """Within: a function from the batches of K runs to the summed loss of each, (K,).
 
     It takes the cheapest way through the backbone that the method and the device allow; all give
-    the same but for rounding and the dropout's draws. On a CPU a batch is one row without padding,
-    and what never changes is prepared once. On an accelerator every example has a row, in few
-    shapes, so that a step can be recorded as a CUDA graph and replayed (recorded.py). On either its
-    blocks can be compiled (compiled.py). `packed: false` is the plain path that all are tested
+    the same but for rounding and the dropout's draws. On a CPU a batch is one row with next to no
+    padding, and what never changes is prepared once. On an accelerator every example has a row, in
+    few shapes, so that a step can be recorded as a CUDA graph and replayed (recorded.py). On either
+    its blocks can be compiled (compiled.py). `packed: false` is the plain path that all are tested
     against, and the one for methods that look at more than one position. The first batches go the
     plain way too (checked.py); where that gives something else it is taken from there on.
 
@@ -68,7 +68,7 @@ def training_loss(
     if not packed:
         layout, prepared = collate, nullcontext()
     elif model.device.type == "cpu":
-        layout, prepared = pack, _on_cpu(model, dtype)
+        layout, prepared = partial(pack, multiple=8), _on_cpu(model, dtype)
     else:
         layout = partial(pad, multiple=32 if config.compile or recording else 1)
         prepared = cast_once(model, dtype)

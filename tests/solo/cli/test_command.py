@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -214,3 +215,28 @@ def test_what_is_done_soon_has_no_bar(capsys):
         report(1, 2)
         report(2, 2)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_what_a_command_frees_it_keeps():
+    """Memory written to and freed again and again: the pages are fetched from the system once."""
+    program = """
+import resource, sys
+import torch
+from solo.cli.command import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+faults = []
+for _ in range(9):
+    torch.ones(2**24)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[2])  # the first ones may find no room that fits
+"""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    env |= {"PYTHONPATH": str(ROOT), "GLIBC_TUNABLES": "", "LD_PRELOAD": ""}
+    fetched = {}
+    for what in ("keep", "return"):
+        command = [sys.executable, "-c", program, what]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        fetched[what] = int(done.stdout)
+    assert fetched["keep"] < 100 < 1000 < fetched["return"]

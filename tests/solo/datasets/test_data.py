@@ -183,6 +183,18 @@ def test_a_packed_batch_by_hand():
     }
 
 
+def test_a_packed_batch_in_sizes_that_come_again_by_hand():
+    packed = pack([[ONE, TWO]], 4)
+    assert {name: rows.tolist() for name, rows in packed._asdict().items()} == {
+        "input_ids": [[5, 6, 7, 8, 9, 0, 0, 0]],
+        "position_ids": [[0, 1, 2, 0, 1, 0, 0, 0]],
+        "places": [[0, 1, 2, 0], [3, 4, 3, 3]],
+        "origin": [0, 1, 2, 4, 5, 0, 0, 0],  # among 2 x 4
+        "index": [[0, 1, 3, 0]],
+        "targets": [[6, 7, 9, -100]],
+    }
+
+
 def test_a_padded_batch_by_hand():
     padded = pad([[ONE, TWO], [OTHER]], 4)
     assert {name: rows.tolist() for name, rows in padded._asdict().items()} == {
