@@ -288,7 +288,7 @@ def measure(args, path: Path) -> None:
     """Run the parts that were asked for; each goes into the JSON file as soon as it is there."""
     on_cpu = args.device == "cpu"
     few = args.share < 1  # a rehearsal
-    args.steps = args.steps or max(2, round(args.share * (8 if on_cpu else 200)))
+    args.steps = args.steps or max(2, round(args.share * (12 if on_cpu else 200)))
     args.rounds = args.rounds or (1 if few else 3 if on_cpu else 2)
     args.growth_steps = (2 if few else 5) if on_cpu else 200
     args.precisions = ("fp32", "bf16")
