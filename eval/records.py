@@ -150,8 +150,8 @@ def read_log(run: Path) -> list[dict]:
             log = list(read(run, LOG))
         else:
             lines = (Path(run) / LOG).read_text(encoding="utf-8").splitlines()
-            log = [json.loads(line) for line in lines]
-    except (ValueError, TypeError, RecursionError) as error:
+            log = [_entry(number, line) for number, line in enumerate(lines, 1)]
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{LOG} is damaged ({error})") from error
     for line, entry in enumerate(log, 1):
         if not isinstance(entry, dict) or not whole(0)(entry.get("step")):
@@ -160,6 +160,13 @@ def read_log(run: Path) -> list[dict]:
             if ("loss" in name or "lambda" in name) and not number(value):
                 raise ValueError(f"{LOG} is damaged (line {line}: {name} is {word(value)})")
     return log
+
+
+def _entry(number: int, line: str):
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"line {number} is no JSON") from error
 
 
 def last_values(run: Path) -> dict:

@@ -50,6 +50,10 @@ def main() -> None:
     with one_line_errors():
         if args.what == "run":
             path = Path(args.study)
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"{path} is no file; `scripts/study.py write {path.stem}` makes one"
+                )
             given = args.groups, args.names, args.out, args.processes, args.together
             working.run(path, args.seconds, *given)
             ending([read_study(path).home], f"python scripts/study.py score {path.parent.name}")

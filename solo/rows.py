@@ -28,6 +28,7 @@ IN_JSON = {  # further beginnings of keys, for objects that have none of those
 
 SLOT = re.compile(r"\s*([^,\[\]]+)\[([^\[\]]*)\]\s*(?:,|$)")  # of E2E's MRs: name[X], eatType[pub]
 TABLES = (".csv", ".tsv", ".jsonl")  # suffixes, in small letters
+NO_XML = "has no XML files; name a file, or a folder of WebNLG's"
 OBJECT = 'write an object a line, such as {"mr": "...", "ref": "..."}'
 # Where Python and the official script begin a new line, with the space around it.
 BREAK = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
@@ -217,7 +218,7 @@ def triple_files(path: Path) -> list[Path]:
     path = Path(path)
     files = sorted(path.rglob("*.xml")) if path.is_dir() else [path]
     if not files or not path.exists():
-        raise FileNotFoundError(f"{path} {'has no XML files' if path.exists() else 'is missing'}")
+        raise FileNotFoundError(f"{path} {NO_XML if path.exists() else 'is missing'}")
     return files
 
 

@@ -64,10 +64,13 @@ def build(material: Material, out: Path) -> Built:
     if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / MARKER).is_file())):
         raise ValueError(f"{out} is there already, and no report; name another folder with --out")
     out.parent.mkdir(parents=True, exist_ok=True)
-    target = Path(tempfile.mkdtemp(prefix=f".tmp.{out.name}.", dir=out.parent))
+    try:
+        target = Path(tempfile.mkdtemp(prefix=f".tmp.{out.name}.", dir=out.parent))
+    except OSError as error:  # which names the folder that was tried
+        raise OSError(error.errno, error.strerror, str(out)) from error
     target.chmod(0o755)  # mkdtemp's is for its owner alone
     try:
-        problems = [*material.problems, *_write(material, target)]
+        problems = [*_left_out(material), *_write(material, target)]
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
         write_text(target / MARKER, json.dumps({"bytes": size}) + "\n")
         shutil.rmtree(out, ignore_errors=True)
@@ -124,10 +127,15 @@ def _write(material: Material, target: Path) -> list[str]:
 
         _guarded(problems, run.name, one, None)
     written = [pair for pair in behind if (target / runs.page_of(pair[0])).is_file()]
-    left_out = dict.fromkeys(text for table in tables for text in table.left_out)
     page("runs.html", "runs.html", behind=written, metrics=_first_metrics(tables),
-         left_out=[*left_out, *material.problems, *problems])  # fmt: skip
+         left_out=[*_left_out(material), *problems])  # fmt: skip
     return problems
+
+
+def _left_out(material: Material) -> list[str]:
+    """A line for each run, and for whatever else, that could not be read."""
+    of_tables = (line for table in material.tables for line in table.left_out)
+    return [*dict.fromkeys(of_tables), *material.problems]
 
 
 def _guarded(problems: list[str], what: str, work: Callable, otherwise):

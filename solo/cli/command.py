@@ -24,7 +24,7 @@ PAPER_TABLES = ("table1", "table2", "table3", "table4", "table5", "table6")
 GPT2_TABLES = (*PAPER_TABLES, "extra", "family")
 DATA_TABLES = ("webnlg",)  # on other data sets
 DEMO_TABLES = ("demo", "demo-family")  # on generated data
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 TABLES = {  # table: (where its runs are, where it goes, where its pictures go)
     **dict.fromkeys(
         (*GPT2_TABLES, *DATA_TABLES), (RESULTS / "runs", RESULTS / "tables", RESULTS / "figures")
@@ -82,8 +82,9 @@ def keep_freed_memory() -> None:
     most = 2**31 - 1
     with suppress(OSError, AttributeError, TypeError):  # TypeError: Windows names no library so
         mallopt = ctypes.CDLL(None).mallopt
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, most), (M_TOP_PAD, 2**28)):
-            mallopt(option, value)
+        for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            mallopt(option, most)
+        mallopt(M_TOP_PAD, 2**28)
 
 
 @contextmanager

@@ -48,8 +48,10 @@ def table_of(runs: Iterable[tuple[Path, Path]]) -> tuple[pd.DataFrame, list[str]
     for directory, decoding in runs:
         try:
             rows.append(row_of(directory, decoding))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError) as error:
             unread.append(f"{shown(decoding)}: left out, {reason(error)}")
+        except (TypeError, KeyError, AttributeError) as error:  # it holds something else
+            unread.append(f"{shown(decoding)}: left out, it is no run's ({reason(error)})")
     return pd.DataFrame(rows, dtype=object), unread  # as they are: no 8 becomes 8.0
 
 

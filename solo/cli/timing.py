@@ -114,7 +114,7 @@ def _tokens_per_s(model: PreTrainedModel, config: RunConfig) -> float:
     draws, clock = torch.Generator().manual_seed(0), []
     on_cpu = model.device.type == "cpu"
     steps, first = (STEPS, 1) if on_cpu else (STEPS_ON_DEVICE, STEPS_ON_DEVICE // 2)
-    recipe = replace(config.train, max_steps=steps)
+    recipe = replace(config.train, max_steps=steps, warmup_steps=0)
     lengths = LENGTHS * recipe.batch_size * steps  # whole cycles: their mean is that of E2E
     ids = [torch.randint(model.config.vocab_size, (n,), generator=draws).tolist() for n in lengths]
     examples = [Example(tokens, round((1 - TARGETS) * len(tokens))) for tokens in ids]

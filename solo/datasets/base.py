@@ -86,6 +86,11 @@ def read_table(path: Path) -> dict[str, list]:
                 f"{path}: by their names the columns {clashing} can all be that of the {what}; "
                 f"call one of them {name}, or the others otherwise"
             )
+        if name == "mr" and len(table.columns) == 1 and ";" in table.columns[0]:
+            raise ValueError(
+                f"{path} has the one column {table.columns[0]!r}; separate columns by commas or "
+                "tabs"
+            )
         if name == "mr" and not places:
             raise ValueError(
                 f"{path} has columns {table.columns}; it needs one of MRs (such as mr) and, to "
@@ -106,4 +111,4 @@ def _lines(path: Path) -> list[str]:
 
 
 def _no_rows(path: Path) -> ValueError:
-    return ValueError(f"{path} has no rows; fill it, or fetch E2E's again with `make data`")
+    return ValueError(f"{path} has no rows; fill it, or if it is a published one fetch it again")

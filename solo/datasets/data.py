@@ -8,7 +8,7 @@ What a row holds is each data set's to say (solo/datasets/base.py); every functi
 data set's `name` as configs/data gives it, or guesses it from the file's suffix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,15 +38,18 @@ def read_rows(path: Path, name: str | None = None) -> list[Row]:
     """
     source = source_of(path, name)
     columns = source.read(path)
-    places = columns.get("line")
     rows = []
     for i, values in enumerate(zip(*columns.values(), strict=True)):
         try:
             rows.append(source.parse(dict(zip(columns, values, strict=True))))
         except ValueError as error:
-            place = f"line {places[i]}" if places else f"row {i + 1}"
-            raise ValueError(f"{path}, {place}: {error}") from None
+            raise ValueError(f"{path}, {_place(columns, i)}: {error}") from None
     return rows
+
+
+def _place(columns: Mapping[str, Sequence], i: int) -> str:
+    """Where row i (from 0) stands, in words."""
+    return f"line {columns['line'][i]}" if "line" in columns else f"row {i + 1}"
 
 
 def read_pairs(path: Path, name: str | None = None) -> list[tuple[str, str]]:
@@ -65,9 +68,18 @@ def read_pairs(path: Path, name: str | None = None) -> list[tuple[str, str]]:
 def read_prompts(path: Path, name: str | None = None) -> list[tuple[str, str]]:
     """(MR as read, context) of a test file: each distinct MR once, in file order.
 
-    Raises what read_rows raises.
+    Raises what read_rows raises, and ValueError for two MRs that differ in their spaces alone.
     """
-    return list({row.mr: row.context for row in read_rows(path, name)}.items())
+    prompts = list({row.mr: row.context for row in read_rows(path, name)}.items())
+    first: dict[str, str] = {}
+    for mr, context in prompts:
+        other = first.setdefault(context, mr)
+        if other != mr:
+            raise ValueError(
+                f"{path} has the MRs {other!r} and {mr!r}, which the model reads alike; write them "
+                "alike, so that they count as one"
+            )
+    return prompts
 
 
 def load_examples(
@@ -87,18 +99,26 @@ def load_examples(
         while len(_encoded) > 1:
             del _encoded[next(iter(_encoded))]
         _encoded[key] = encode(pairs, tokenizer)
-    for row, example in enumerate(_encoded[key], 1):
-        if len(example.ids) > n_positions:
-            raise ValueError(
-                f"{path}, row {row} has {len(example.ids)} tokens, the backbone {n_positions} "
-                "positions; use a backbone with more positions"
-            )
-        if vocab_size is not None and max(example.ids) >= vocab_size:
-            raise ValueError(
-                f"{path}, row {row} holds token id {max(example.ids)}, the model knows 0 to "
-                f"{vocab_size - 1}: use the tokenizer that belongs to the model"
-            )
+    for i, example in enumerate(_encoded[key]):
+        if words := _unfit(example, n_positions, vocab_size):
+            place = _place(source_of(path, name).read(path), i)
+            raise ValueError(f"{path}, {place} {words}")
     return list(_encoded[key])
+
+
+def _unfit(example: Example, n_positions: int, vocab_size: int | None) -> str | None:
+    """Why a backbone cannot take an example, in words."""
+    if len(example.ids) > n_positions:
+        return (
+            f"has {len(example.ids)} tokens, the backbone {n_positions} positions; use a backbone "
+            "with more positions, or leave it out"
+        )
+    if vocab_size is not None and max(example.ids) >= vocab_size:
+        return (
+            f"holds token id {max(example.ids)}, the model knows 0 to {vocab_size - 1}: use the "
+            "tokenizer that belongs to the model"
+        )
+    return None
 
 
 def encode(pairs: Sequence[tuple[str, str]], tokenizer) -> list[Example]:

@@ -19,11 +19,13 @@ the better-ranked parent beam, then the lower token id, comes first (unspecified
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from solo.backbones import positions_of
+from solo.decoding.found import Hypotheses
 from solo.decoding.search import search_batch
 
 
@@ -107,11 +109,14 @@ def beam_search(
     config: BeamConfig,
     end_ids: tuple[int, ...],
     on_progress: Callable[[int, int], None] | None = None,
+    known: Hypotheses = MappingProxyType({}),
+    on_found: Callable[[Hypotheses], None] = lambda batch: None,
 ) -> list[list[int]]:
     """The best hypothesis for each prompt, as generated token ids with the end token included.
 
     prompts: token ids, the separator included; any mix of lengths. The answer is in their order.
-    on_progress(done, total) is called after each batch of contexts.
+    on_progress(done, total) is called after each batch of contexts, and on_found before it with the
+    batch's hypotheses. A batch whose hypotheses are all `known` is not searched for.
 
     Raises ValueError, before any work, for an empty prompt, a prompt that leaves no room for
     `max_new_tokens`, an id outside the vocabulary, or a model in training mode; and, during it,
@@ -120,10 +125,12 @@ def beam_search(
     model = without_peft(model)
     check_prompts(model, prompts, config)
     by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
-    found: list[list[int]] = [[] for _ in prompts]
+    found = dict(known)
     size = config.contexts(model.device)
     for start in range(0, len(prompts), size):
         chosen = by_length[start : start + size]
+        if found.keys() >= set(chosen):
+            continue
         answers = search_batch(
             model,
             [prompts[i] for i in chosen],
@@ -141,9 +148,10 @@ def beam_search(
                     f"to go on with in a vocabulary of {model.config.vocab_size}"
                 )
             found[i] = tokens
+        on_found({i: found[i] for i in chosen})
         if on_progress is not None:
             on_progress(start + len(chosen), len(prompts))
-    return found
+    return [found[i] for i in range(len(prompts))]
 
 
 def without_peft(model: PreTrainedModel) -> PreTrainedModel:

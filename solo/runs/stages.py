@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,8 +12,9 @@ from solo.backbones import loading, positions_of
 from solo.backbones.fast import frozen_products
 from solo.datasets import data
 from solo.decoding import rules
+from solo.decoding.found import add_found, read_found
 from solo.files import check_output, file_sha256, write_output, write_text
-from solo.run_files import PREDICTIONS
+from solo.run_files import FOUND, PREDICTIONS
 from solo.runs import checkpoint, record
 from solo.runs.config import ModelConfig, RunConfig, data_file
 from solo.runs.run import Run
@@ -62,16 +64,20 @@ def load_data(config: RunConfig, model, tokenizer) -> tuple[list, list]:
     Raises ValueError, too, for a test set that could not be decoded after the training.
     """
     contexts = [c for _, c in data.read_prompts(config.data.test_path, config.data.name)]
-    try:
-        rules.check_prompts(model, data.encode_prompts(contexts, tokenizer), config.decode)
-    except ValueError as error:
-        place = f"{config.data.test_path} (a prompt for each MR, from 0)"
-        raise ValueError(f"{place}: {error}") from error
+    _check_prompts(config, model, contexts, tokenizer)
     n_positions, vocab_size = positions_of(model), model.config.vocab_size
     return tuple(
         data.load_examples(path, tokenizer, n_positions, config.data.name, vocab_size)
         for path in (config.data.train_path, config.data.valid_path)
     )
+
+
+def _check_prompts(config: RunConfig, model, contexts: list[str], tokenizer) -> None:
+    try:
+        rules.check_prompts(model, data.encode_prompts(contexts, tokenizer), config.decode)
+    except ValueError as error:
+        place = f"{config.data.test_path} (a prompt for each MR, from 0)"
+        raise ValueError(f"{place}: {error}") from error
 
 
 def finish(run: Run, method, backbone: dict, examples: list, tokenizer) -> dict:
@@ -98,7 +104,8 @@ def _in_training(config: RunConfig, examples: list, tokenizer) -> int:
 
 
 def decode_run(run: Run, on_progress: Progress) -> Path:
-    """Decode the test set with a trained run, unless that is done already; returns the TSV.
+    """Decode the test set with a trained run, unless that is done already; returns the TSV. One
+    that was interrupted goes on with the next batch of contexts.
 
     Raises ValueError if the predictions were changed since, RuntimeError if another process has
     the directory in use.
@@ -110,8 +117,12 @@ def decode_run(run: Run, on_progress: Progress) -> Path:
         if _is_decoded(run):
             return output
         with run.stage("decode") as entry:
-            predictions = decode_file(run.config, run.directory, on_progress)
+            begun = run.decoding / FOUND
+            if begun.exists():
+                entry["resumed"] = True  # its seconds are those since then
+            predictions = decode_file(run.config, run.directory, on_progress, begun)
             write_predictions(output, predictions)
+            begun.unlink(missing_ok=True)
             entry |= {"sha256": file_sha256(output), "n_predictions": len(predictions)}
     return output
 
@@ -145,32 +156,44 @@ def decode_to(
 
 
 def decode_file(
-    config: RunConfig, adapter_dir: Path | None, on_progress: Progress
+    config: RunConfig, adapter_dir: Path | None, on_progress: Progress, begun: Path | None = None
 ) -> list[tuple[str, str]]:
     """(MR as read, text) for every distinct context of the test file, in order.
 
-    adapter_dir: of a trained run; None is the bare backbone.
+    adapter_dir: of a trained run; None is the bare backbone. begun: see `generate`.
     """
     prompts = data.read_prompts(config.data.test_path, config.data.name)
     model, tokenizer, _ = load_model(config.model, adapter_dir)
     contexts = [context for _, context in prompts]
-    texts = generate(model, tokenizer, contexts, config.decode, on_progress)
+    _check_prompts(config, model, contexts, tokenizer)
+    texts = generate(model, tokenizer, contexts, config.decode, on_progress, begun)
     return [(mr, text) for (mr, _), text in zip(prompts, texts, strict=True)]
 
 
 def generate(
-    model, tokenizer, contexts: list[str], settings: rules.BeamConfig, on_progress: Progress
+    model,
+    tokenizer,
+    contexts: list[str],
+    settings: rules.BeamConfig,
+    on_progress: Progress,
+    begun: Path | None = None,
 ) -> list[str]:
-    """The decoded text of each linearised context."""
+    """The decoded text of each linearised context.
+
+    begun: a file that keeps what is found until the end; what is in it is not searched for again.
+    """
     prompts = data.encode_prompts(contexts, tokenizer)
     ends = rules.end_tokens(tokenizer)
 
     def report(done: int, total: int) -> None:
         on_progress(done, total, {})
 
+    kept = {}
+    if begun is not None:
+        kept = {"known": read_found(begun, len(prompts)), "on_found": partial(add_found, begun)}
     rows = settings.beam * settings.contexts(model.device)
     with torch.no_grad(), frozen_products(model, model.dtype, rows):
-        outputs = rules.beam_search(model, prompts, settings, ends, report)
+        outputs = rules.beam_search(model, prompts, settings, ends, report, **kept)
     return [rules.prediction_text(tokenizer, ids) for ids in outputs]
 
 

@@ -192,7 +192,8 @@ def test_damaged_runs_are_told_and_the_others_shown(with_runs):
     text = (out / "runs.html").read_text()
     assert "damaged/decode/0a1b2c3d: left out, train_log.jsonl is damaged" in text
     assert {path.stem[:-7] for path in (out / "runs").iterdir()} == {"evil", "other"}
-    [webnlg] = built.problems  # whose run lies where no table of its data looks
+    damaged, webnlg = built.problems  # whose run lies where no table of its data looks
+    assert "damaged/decode/0a1b2c3d: left out, train_log.jsonl is damaged (line 1 is no" in damaged
     assert "demo/runs: 1 scored runs stand in no table here; python scripts/runs.py" in webnlg
     assert built.size < 10**6
     assert sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) < 10**6

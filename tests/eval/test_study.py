@@ -56,6 +56,23 @@ def cells(text: str, start: str, number: int = 0) -> list[str]:
     return [cell.strip() for cell in found[number].strip("|").split("|")]
 
 
+def test_claims_speak_of_runs_that_were_trained_as_the_list_says(tmp_path):
+    """The list says bf16. Two seeds in fp32, at the chosen rate, do not come before one in bf16."""
+    recipe = {"epochs": 1, "batch_size": 4, "precision": "bf16"}
+    for seed in (1, 2):
+        make(tmp_path, f"a{seed}", "solo", ROUGE, seed, train=recipe | {"precision": "fp32"})
+    make(tmp_path, "b", "solo", ROUGE, train=recipe)
+    make(tmp_path, "c", "solo", ROUGE, train=recipe, lr=3e-4)
+    table = study_table(tmp_path)
+    [kind] = {group.kind for group in groups_of(table)}
+    table.definition["recipes"] = {kind: recipe}
+    for rate, order in ((2e-4, ["b", "c", "a1"]), (3e-4, ["c", "b", "a1"])):
+        table.definition["rates"] = {kind: rate}
+        assert [group.runs[0].name for group in groups_of(table)] == order
+    table.definition["recipes"], table.definition["rates"] = {}, {kind: 2e-4}
+    assert groups_of(table)[0].runs[0].name == "a1"  # of the most seeds
+
+
 def test_the_table_by_hand(tmp_path):
     """A difference that is the same in every MR has no spread; ROUGE-L is a mean over MRs, so its
     interval is that of a mean of four numbers."""

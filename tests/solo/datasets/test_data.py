@@ -113,7 +113,8 @@ def test_collate_pads_to_the_longest_and_marks_targets():
     [
         ("a.txt", f"{LINE}\n\nname : X, no bars\n", r"a.txt, line 3: no '\|\|' between context"),
         ("a.txt", " ||A pub .\n", "a.txt, line 1: the MR is empty; write it as 'name : "),
-        ("a.txt", "", "a.txt has no rows; fill it, or fetch E2E's again with `make data`"),
+        ("a.txt", "", "a.txt has no rows; fill it, or if it is a published one fetch it again"),
+        ("a.csv", "mr;ref\nname[X];A .\n", "has the one column 'mr;ref'; separate columns by com"),
         ("a.txt", "mr,ref\nname[X],A pub .\n", r"a.txt, line 1: no '\|\|' between .* in 'mr,ref'"),
         ("a.csv", "\n", "a.csv is empty"),
         ("a.csv", "mr,ref\n", "a.csv has no rows"),
@@ -150,6 +151,12 @@ def test_bad_files(tmp_path, tokenizer, name, text, message):
         data.read_prompts(path)
 
 
+def test_mrs_that_differ_in_spaces_alone_are_told(tmp_path):
+    path = write(tmp_path / "a.csv", 'mr,ref\nX leads Y,A .\n"X leads Y ",B .\n')
+    with pytest.raises(ValueError, match="MRs 'X leads Y' and 'X leads Y ', which the model reads"):
+        data.read_prompts(path, "own")
+
+
 def test_missing_file(tmp_path, tokenizer):
     with pytest.raises(FileNotFoundError, match="nowhere.txt not found; run `make data`, or set"):
         data.load_examples(tmp_path / "nowhere.txt", tokenizer, 192)
@@ -164,7 +171,7 @@ def test_not_utf8(tmp_path, tokenizer):
 
 def test_example_longer_than_the_backbone(tmp_path, tokenizer):
     path = write(tmp_path / "train.txt", LINE + "\n")
-    with pytest.raises(ValueError, match="row 1 has .* tokens, the backbone 8 positions; use a"):
+    with pytest.raises(ValueError, match="line 1 has .* tokens, the backbone 8 positions; use a"):
         data.load_examples(path, tokenizer, 8)
 
 
@@ -233,7 +240,7 @@ def test_the_same_rows_are_encoded_once(tmp_path, tokenizer, monkeypatch):
         assert data.load_examples(paths[1], tokenizer, 192) == first
         first.append(None)
         assert len(data.load_examples(paths[1], tokenizer, 192)) == 1
-        with pytest.raises(ValueError, match="row 1 has .* tokens, the backbone 8 positions"):
+        with pytest.raises(ValueError, match="line 1 has .* tokens, the backbone 8 positions"):
             data.load_examples(paths[1], tokenizer, 8)
     changed = copy.deepcopy(tokenizer)
     changed.add_tokens(["Mill is"])
@@ -269,7 +276,7 @@ def test_a_tokenizer_of_another_model(tmp_path, tokenizer):
     path = write(tmp_path / "train.txt", LINE)
     [example] = data.load_examples(path, tokenizer, 192, vocab_size=len(tokenizer))
     largest = max(example.ids)
-    text = f"row 1 holds token id {largest}, the model knows 0 to {largest - 1}: use the tokenizer"
+    text = f"line 1 holds token id {largest}, the model knows 0 to {largest - 1}: use the tokenizer"
     with pytest.raises(ValueError, match=text):
         data.load_examples(path, tokenizer, 192, vocab_size=largest)
 

@@ -13,6 +13,8 @@ import torch
 
 from solo import files
 from solo.datasets import data
+from solo.decoding import rules
+from solo.decoding.found import add_found, read_found
 from solo.runs import record, stages
 from solo.runs.export import load_run
 from solo.runs.run import make_run, open_run
@@ -72,6 +74,52 @@ def test_an_interrupted_run_says_how_far_it_is(config):
     assert run.state() == ("interrupted", 1)
     stages.train_run(run, quiet)
     assert run.state() == ("trained", 3)
+
+
+@pytest.mark.parametrize("left", [b"", b'{"0": [1, 2'], ids=["whole", "cut"])
+def test_an_interrupted_decoding_goes_on_with_the_next_batch(config, tmp_path, monkeypatch, left):
+    searched = []
+    whole = rules.search_batch
+
+    def counted(model, prompts, *args, **options):
+        searched.append(len(prompts))
+        return whole(model, prompts, *args, **options)
+
+    def stop(done, total, info):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(rules, "search_batch", counted)
+    config = changed(config, decode={"batch_size": 1})
+    expected = stages.decode_run(trained(config), quiet).read_bytes()
+    n = len(searched)
+    run = trained(changed(config, runs_dir=str(tmp_path / "again")))
+    with pytest.raises(KeyboardInterrupt):
+        stages.decode_run(run, stop)
+    assert run.state() == ("trained", 3) and len(searched) == n + 2
+    with open(run.decoding / "found.jsonl", "ab") as file:
+        file.write(left)
+    assert stages.decode_run(run, quiet).read_bytes() == expected and len(searched) == 2 * n > 4
+    assert not (run.decoding / "found.jsonl").exists()
+    assert record.stage_record(run.decoding, "decode")["resumed"] is True
+
+
+def test_what_is_no_hypothesis_is_searched_for_again(tmp_path):
+    path = tmp_path / "found.jsonl"
+    for batch in ({0: [5, 6], 2: []}, {1: [7]}):
+        add_found(path, batch)
+    assert read_found(path, 3) == {0: [5, 6], 2: [], 1: [7]}
+    assert read_found(path, 2) == {}  # of another test file
+    for line in (
+        '{"1": ["a"]}',
+        "[1]",
+        '{"-1": [1]}',
+        '{"x": [1]}',
+        '{"1": [-1]}',
+        '{"1": [true]}',
+    ):
+        path.write_text('{"0": [5]}\n' + line + '\n{"2": [9]}\n')
+        assert read_found(path, 3) == {0: [5]}
 
 
 def test_other_decoding_is_another_directory_of_the_same_run(config):
