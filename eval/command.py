@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from solo.errors import in_words
+from solo.errors import SHOWS_WHERE, in_words
 
 MOST = 6  # lines of what a command made
 Main = Callable[[Sequence[str] | None], int]
@@ -38,7 +38,7 @@ def command(main: Main) -> Main:
         except Exception as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            print(f"error: {in_words(error)}", file=sys.stderr)
+            print(f"error: {in_words(error, SHOWS_WHERE)}", file=sys.stderr)
         return 2
 
     return started

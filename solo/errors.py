@@ -19,11 +19,15 @@ REMEDIES = {  # of the system's errors
 }
 OWN_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError)  # with a message for the user
 STRANGE = (RecursionError, NotImplementedError, ZeroDivisionError, UnicodeError, JSONDecodeError)
+SHOWS_WHERE = "; HYDRA_FULL_ERROR=1 in the environment shows where"
 TOO_LARGE = ("out of memory", "can't allocate memory")  # what torch says, in lower case
 
 
-def in_words(error: BaseException) -> str:
-    """An error as one line: what this project raises as it is, others with file, kind, remedy."""
+def in_words(error: BaseException, where: str = "") -> str:
+    """An error as one line: what this project raises as it is, others with file, kind, remedy.
+
+    where: SHOWS_WHERE if the caller keeps that promise; it follows an error that nobody foresaw.
+    """
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         place = f"{error.filename}: " if error.filename is not None else ""
@@ -33,4 +37,4 @@ def in_words(error: BaseException) -> str:
         return "too little memory; lower train.batch_size or decode.batch_size, or take less data"
     if isinstance(error, OWN_ERRORS) and not isinstance(error, STRANGE) and text:
         return text
-    return f"{type(error).__name__}: {text}; HYDRA_FULL_ERROR=1 in the environment shows where"
+    return f"{type(error).__name__}: {text}{where}"

@@ -28,7 +28,7 @@ IN_JSON = {  # further beginnings of keys, for objects that have none of those
 
 SLOT = re.compile(r"\s*([^,\[\]]+)\[([^\[\]]*)\]\s*(?:,|$)")  # of E2E's MRs: name[X], eatType[pub]
 TABLES = (".csv", ".tsv", ".jsonl")  # suffixes, in small letters
-NO_XML = "has no XML files; name a file, or a folder of WebNLG's"
+NO_XML = "has no XML files, as a folder of WebNLG's has"
 OBJECT = 'write an object a line, such as {"mr": "...", "ref": "..."}'
 # Where Python and the official script begin a new line, with the space around it.
 BREAK = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*")

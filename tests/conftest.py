@@ -11,8 +11,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from eval.metrics import meteor
 from solo import files
+from solo.cli.command import keep_freed_memory
 
 END = "<|endoftext|>"
+keep_freed_memory()  # as every command does
 
 
 def make_model(n_layer: int = 6, seed: int = 0, vocab_size: int = 61) -> GPT2LMHeadModel:

@@ -36,7 +36,7 @@ from scripts.checks.tiny import STAGES, World, made, make_world, serve
 from solo.cli.command import one_line_errors, plain_parser, say
 from solo.runs import record
 
-CLOCK = ("started", "seconds", "tokens_per_s")  # what two runs of one thing differ in
+CLOCK = ("started", "seconds", "tokens_per_s", "resumed")  # what two runs of one thing differ in
 SHORT = ["data", "download", "pretraining", "alone", "sweep"]  # scores and pictures take long
 PATIENCE = 120  # seconds until a fork hangs; on an idle machine a stage takes two
 HUNG = "Timeout ("  # what faulthandler writes then, before the traces
@@ -106,7 +106,8 @@ def contents(folder: Path) -> dict[str, bytes]:
         if path.is_file() and not (path.name[0] == "." and path.suffix == ".lock"):
             content = path.read_bytes()
             if path.suffix in (".json", ".jsonl"):
-                content = b"\n".join(_without_clock(line) for line in content.splitlines())
+                lines = map(_without_clock, content.splitlines())
+                content = b"\n".join(filter(None, lines))  # "resumed" is not in every record
             found[str(path.relative_to(folder))] = content
     return found
 

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from solo.errors import in_words
+from solo.errors import SHOWS_WHERE, in_words
 from solo.files import ROOT
 
 CONFIGS, RESULTS = ROOT / "configs", ROOT / "results"
@@ -130,7 +130,7 @@ def _is_interrupt(error: BaseException | None) -> bool:
 
 
 def _tell(error: BaseException) -> None:
-    words = f"error: {in_words(error)}"
+    words = f"error: {in_words(error, SHOWS_WHERE)}"
     say("interrupted; the same command goes on" if _is_interrupt(error) else words)
 
 

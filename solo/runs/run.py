@@ -15,7 +15,7 @@ from typing import Any
 
 from solo.files import clean, read_json, read_yaml, to_yaml, write_json, write_text
 from solo.options import check
-from solo.run_files import CONFIG, IDENTITY, ROWS
+from solo.run_files import CONFIG, FOUND, IDENTITY, ROWS
 from solo.runs import checkpoint, naming, record
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import (
@@ -110,6 +110,7 @@ class Run:
             identity = decoding_identity(self.config)
             unchanged = short_name(identity) == place.name
         check(unchanged, f"the data or the backbone of {place} was changed meanwhile; start again")
+        resumed = (place / (STATE if trains else FOUND)).exists()
         place.mkdir(parents=True, exist_ok=True)
         if trains:
             write_json(place / IDENTITY, {"version": VERSION, "training": self.identity})
@@ -117,6 +118,8 @@ class Run:
         else:
             write_json(place / IDENTITY, {"version": VERSION} | identity)
         with record.stage(place, name) as entry:
+            if resumed and name != "evaluate":
+                entry["resumed"] = True  # its seconds are those since then
             yield entry
 
     def claim(self, row: str) -> None:

@@ -3,8 +3,6 @@
 Tables, smoke runs, sweeps and studies are all lists of runs that are given to `run_all`.
 """
 
-import os
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -200,5 +198,3 @@ def _failed(outcome: Outcome, members: Sequence[Run], error: Exception, say: Say
     for run in members:
         outcome.failures.append(f"{run.config.label}: {in_words(error)}")
     say(f"error: {outcome.failures[-1]}")
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":  # as in_words promises
-        say("".join(traceback.format_exception(error)))

@@ -118,8 +118,6 @@ def decode_run(run: Run, on_progress: Progress) -> Path:
             return output
         with run.stage("decode") as entry:
             begun = run.decoding / FOUND
-            if begun.exists():
-                entry["resumed"] = True  # its seconds are those since then
             predictions = decode_file(run.config, run.directory, on_progress, begun)
             write_predictions(output, predictions)
             begun.unlink(missing_ok=True)

@@ -183,8 +183,6 @@ def train_side_by_side(
                 valid = validate(step)
             if step == total:
                 results = [{"steps": total, "valid_loss": loss} for loss in valid]
-                if done:  # the record's seconds are those since then
-                    results = [result | {"resumed_at": done} for result in results]
                 if several:
                     results = [result | {"together": len(runs)} for result in results]
             if step == total and several or step % config.save_every == 0 and step < total:

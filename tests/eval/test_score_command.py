@@ -7,6 +7,7 @@ import pytest
 
 from eval.metrics.systems import Result
 from eval.score import main
+from solo.errors import SHOWS_WHERE, in_words
 from tests.eval.test_score import HYPS, REFS, SCORES, SEGMENTS
 
 
@@ -63,8 +64,12 @@ def test_outputs_replace_nothing_that_the_scorer_did_not_write(
     ("error", "code", "line"),
     [
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
-        (KeyError("MR"), 2, "error: KeyError: 'MR'"),
-        (MemoryError(), 2, "error: too little memory"),
+        (
+            KeyError("MR"),
+            2,
+            f"error: KeyError: 'MR'{SHOWS_WHERE}",
+        ),
+        (MemoryError(), 2, f"error: {in_words(MemoryError())}"),
         (ValueError("two\nlines"), 2, "error: two lines"),
     ],
 )

@@ -290,7 +290,10 @@ def test_decoding_any_checkpoint_with_the_outside_contract(small, run_script):
             ["scripts/study.py", "write", "cpi"],
             "error: unknown study 'cpi'; known: gpt2_s, standin12",
         ),
-        (["scripts/study.py", "run", "nowhere.json"], "error: nowhere.json is missing; run the st"),
+        (
+            ["scripts/study.py", "run", "nowhere.json"],
+            "error: nowhere.json is no file; `scripts/study.py write nowhere` makes",
+        ),
         (["scripts/pretrain_backbone.py", "pretrain.steps=x"], "error: pretrain.steps is "),
         (["scripts/train.py", "experiment=x"], "error: unknown experiment 'x'; known: demo/full, "),
         (["scripts/train.py", "adapter.rank=0"], "error: adapter.rank is 0; it must be at least 1"),

@@ -19,7 +19,7 @@ from solo.cli.command import (
     progress_bar,
 )
 from solo.cli.compose import compose_values, expand, in_checkout
-from solo.errors import in_words
+from solo.errors import SHOWS_WHERE, in_words
 from solo.files import ROOT
 
 
@@ -46,10 +46,11 @@ from solo.files import ROOT
     ],
 )
 def test_whatever_comes_is_one_line(error, line, capsys, monkeypatch):
-    assert in_words(error).startswith(line) and "\n" not in in_words(error)
+    words = in_words(error, SHOWS_WHERE)
+    assert words.startswith(line) and "\n" not in words
     with pytest.raises(SystemExit, match="1"), one_line_errors():
         raise error
-    assert capsys.readouterr().err == f"error: {in_words(error)}\n"
+    assert capsys.readouterr().err == f"error: {words}\n"
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     with pytest.raises(type(error)), one_line_errors():
         raise error

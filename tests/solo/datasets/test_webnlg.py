@@ -98,7 +98,7 @@ def test_bad_files_are_one_line_with_their_name(tmp_path, content, said):
 def test_missing_files_and_a_category_without_texts(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone is missing; clone https://github.com/"):
         data.read_pairs(tmp_path / "gone", "webnlg")
-    with pytest.raises(FileNotFoundError, match="has no XML files; clone"):
+    with pytest.raises(FileNotFoundError, match="has no XML files, .*; clone"):
         data.read_pairs(tmp_path, "webnlg")
     none = entry("T", category="City", comment="toFix")
     path = write(tmp_path / "a.xml", entry("S", "one"), none)
