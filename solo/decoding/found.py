@@ -8,8 +8,8 @@ Hypotheses = Mapping[int, list[int]]  # token ids by the place of their prompt
 
 
 def read_found(path: Path, n_prompts: int) -> dict[int, list[int]]:
-    """What an earlier search left, {} without a file. A line that a kill cut short, and all after
-    what is none, is left out: it is searched for again."""
+    """What earlier searches left, {} without a file. A line that a kill cut short, or that is no
+    batch of this test file, is left out: its prompts are searched for again."""
     found: dict[int, list[int]] = {}
     if not Path(path).exists():
         return found
@@ -17,10 +17,9 @@ def read_found(path: Path, n_prompts: int) -> dict[int, list[int]]:
         try:
             batch = {int(place): tokens for place, tokens in json.loads(line).items()}
         except (ValueError, AttributeError, RecursionError):
-            break
-        if not all(_fits(place, tokens, n_prompts) for place, tokens in batch.items()):
-            break
-        found |= batch
+            continue
+        if all(_fits(place, tokens, n_prompts) for place, tokens in batch.items()):
+            found |= batch
     return found
 
 

@@ -118,7 +118,7 @@ class Run:
         else:
             write_json(place / IDENTITY, {"version": VERSION} | identity)
         with record.stage(place, name) as entry:
-            if resumed and name != "evaluate":
+            if resumed:
                 entry["resumed"] = True  # its seconds are those since then
             yield entry
 
