@@ -9,6 +9,7 @@ difference has the other sign or is 0.
 """
 
 import argparse
+import functools
 import json
 import os
 import sys
@@ -39,6 +40,7 @@ DATA_DIRS = {  # a data set's name: the environment variable that says where it 
     "webnlg": "WEBNLG_DATA_DIR",
 }
 _AT_ONCE = 1000  # samples scored together: their weights take 5 MB
+_KEPT = 2 * 10**7  # weights that are kept, two bytes each
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,22 @@ def places(a: Outputs, b: Outputs) -> list[int]:
 
 
 def draws(size: int, samples: int, seed: int) -> Iterator[np.ndarray]:
-    """Weights [some samples, size] of resamples of `size` segments, `samples` in all."""
+    """Weights [some samples, size] of resamples of `size` segments, `samples` in all.
+
+    A study asks for the same ones a hundred times, and to draw them takes longer than to use them:
+    they are kept unless they are too many.
+    """
+    drawn = _kept_draws if size * samples <= _KEPT else _draws
+    return (weights.astype(float) for weights in drawn(size, samples, seed))
+
+
+@functools.lru_cache(2)
+def _kept_draws(size: int, samples: int, seed: int) -> list[np.ndarray]:
+    small = np.min_scalar_type(size)
+    return [weights.astype(small) for weights in _draws(size, samples, seed)]
+
+
+def _draws(size: int, samples: int, seed: int) -> Iterator[np.ndarray]:
     random = np.random.default_rng(seed)
     for start in range(0, samples, _AT_ONCE):
         number = min(_AT_ONCE, samples - start)

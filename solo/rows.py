@@ -74,7 +74,7 @@ def without_mark(lines: list[str]) -> list[str]:
 
 def one_line(text: str) -> str:
     """`text` with a space for each line break of any kind."""
-    return BREAK.sub(" ", text)
+    return text if text.isprintable() else BREAK.sub(" ", text)  # breaks are not printable
 
 
 def is_table(path: Path) -> bool:
