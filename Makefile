@@ -83,7 +83,7 @@ figures: setup ## draw loss, lambda and BLEU over parameters: results/figures
 report: setup ## pages of everything to look at, sort and read: results/report/index.html
 	$(PY) scripts/report.py $(ARGS)
 
-bench: setup ## speed and memory here, in under 10 minutes: results/bench; ARGS="--lora-nlg DIR"
+bench: setup ## speed and memory here, in 10 to 16 minutes: results/bench; ARGS="--lora-nlg DIR"
 	$(PY) scripts/bench/main.py $(ARGS)
 
 clean: ## remove caches and .venv, never results
