@@ -10,7 +10,16 @@ from ..formats import read_hypotheses
 from ..records import NUMBER, word
 
 
-def scored_references(decoding: Path, scored: dict) -> str:
+def checked_scores(decoding: Path, scored: dict) -> tuple[dict[str, float], str, list[str]]:
+    """(scores, sha256 of the references, marks) of a finished run, held against its other files.
+
+    scored: its record of decoding and scoring. Raises ValueError for what does not fit together.
+    """
+    scores, references = records.read_scores(decoding), _scored_references(decoding, scored)
+    return scores, references, _check_scores(decoding, scored, scores)
+
+
+def _scored_references(decoding: Path, scored: dict) -> str:
     """The sha256 of the references; ValueError unless the predictions are those that were decoded
     and scored."""
     inputs = dict(scored["evaluate"]["inputs"])
@@ -36,7 +45,7 @@ def check_adapter(given: dict, trained: dict) -> None:
             )
 
 
-def check_scores(decoding: Path, scored: dict, scores: dict[str, float]) -> list[str]:
+def _check_scores(decoding: Path, scored: dict, scores: dict[str, float]) -> list[str]:
     """A mark where nothing shows where the scores come from.
 
     ValueError for another number of predictions than recorded, and for scores that are not those

@@ -18,7 +18,7 @@ from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY, LOG
 
 from .. import records
 from ..records import rate, read_checked, seed, text, text_or_none, whole, word
-from .checks import check_adapter, check_scores, scored_references
+from .checks import check_adapter, checked_scores
 
 TEST_SETS = {  # by kind of data: the name of the published set, its test MRs
     "e2e": ("E2E", 630),
@@ -187,7 +187,7 @@ def read_run(
     identity = read_checked(decoding, IDENTITY, DECODING)
     decoded = {"decode": identity["decode"], "test": identity["test"]}
     adapter = read_checked(directory, CONFIG, {"adapter/name": text})["adapter"]
-    scores, references = records.read_scores(decoding), scored_references(decoding, scored)
+    scores, references, doubtful = checked_scores(decoding, scored)
     check_adapter(adapter, training["adapter"])
     log = records.read_log(directory)
     if not log and train["steps"]:  # the pictures need it
@@ -211,7 +211,7 @@ def read_run(
         scores=scores,
         marks=[
             *_marks(train, scored["decode"], hub in reported["hub"], identity.get("test_kind")),
-            *check_scores(decoding, scored, scores),
+            *doubtful,
         ],
         weights=backbone["sha256"],
         key=records.hash_of(decoded | {"training": training | {"model": weights}}),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from eval import latex, records
 from eval.metrics import ALL
-from eval.tables.checks import check_scores, scored_references
+from eval.tables.checks import checked_scores
 from eval.tables.runs import SCORED, decodings_of, reason, shown
 from eval.tables.style import BLUE, plt, save
 from solo.cli.command import say
@@ -91,10 +91,7 @@ def config_of(directory: Path, decoding: Path) -> RunConfig:
 
 def _scores(decoding: Path) -> dict[str, float]:
     """ValueError for scores that tables would not take."""
-    scores = records.read_scores(decoding)
-    scored = records.read_checked(decoding, ENVIRONMENT, SCORED)
-    scored_references(decoding, scored)
-    check_scores(decoding, scored, scores)
+    scores, _, _ = checked_scores(decoding, records.read_checked(decoding, ENVIRONMENT, SCORED))
     return scores
 
 
