@@ -120,8 +120,11 @@ def _in_processes(work: _Work, gather: Callable[[], object]) -> None:
         raise
     except BaseException:
         work.pool.shutdown(wait=False, cancel_futures=True)
-        for worker in multiprocessing.active_children():
+        workers = multiprocessing.active_children()
+        for worker in workers:
             worker.terminate()  # at any moment: the next call goes on from the last state
+        for worker in workers:
+            worker.join()  # on a busy machine an end takes its time
         raise
     finally:
         work.choose_rates()
