@@ -112,17 +112,23 @@ def loss_of(model: nn.Module, precision: str, layout: Callable = collate) -> che
 
 
 def against_cpu(world: World, options: dict, precision: str, limits: checked.Limits) -> str | None:
-    """In what loss and gradients on the device differ from the CPU's in fp32."""
+    """In what loss and gradients on the device differ from the CPU's in fp32, by more than one
+    rounding of the parameters makes there."""
     attached = world.adapted(options)
     model, parameters = attached.model, list(attached.parameters.values())
-    results = []
-    for device, at in (("cpu", "fp32"), (world.device, precision)):
+
+    def gradients(device, at: str) -> list[torch.Tensor]:
         model.to(device)  # in place: the parameters stay the same objects
         alike = partial(checked.without_dropout, model)
-        batches = [world.train[:4]]
-        found = checked.gradients_of(loss_of(model, at), batches, parameters, alike)
-        results.append([x.cpu() for x in found])
-    return checked.apart(results[1], results[0], limits)
+        loss = loss_of(model, at)
+        return [x.cpu() for x in checked.gradients_of(loss, [world.train[:4]], parameters, alike)]
+
+    expected = gradients("cpu", "fp32")
+    rounded = []
+    for number in range(checked.MOVES):
+        with checked.moved(parameters, limits.rounding, number):
+            rounded.append(gradients("cpu", "fp32"))
+    return checked.apart(gradients(world.device, precision), expected, limits, rounded)
 
 
 def method_lines(world: World, report) -> None:

@@ -131,7 +131,7 @@ def train_side_by_side(
         log.keep_until(done)
     if all("result" in counters for counters in before):  # all steps are done, together
         return [counters["result"] for counters in before]
-    note = note_in(logs, done)
+    note, given_up = note_in(logs, done), set().union(*(c["given_up"] for c in before))
     for told in dict.fromkeys(warmup_note(total, run.config) for run in runs):
         if main and told:
             note(told)
@@ -145,10 +145,8 @@ def train_side_by_side(
         run.run_dir: (log, asdict(run.config) | {"seed": run.seed}) for run, _, log in members
     }
 
-    with (
-        training_loss(model, config, parameters, position_wise, total, note) as summed_losses,
-        tracked(recipes, config.tracker),
-    ):
+    ways = training_loss(model, config, parameters, position_wise, total, note, given_up)
+    with ways as summed_losses, tracked(recipes, config.tracker):
         for step, batches in enumerate(zip(*orders, strict=True), done + 1):
             model.train()
             rates = [learning_rate(step - 1, total, run.config) for run in runs]
@@ -186,8 +184,9 @@ def train_side_by_side(
                 if several:
                     results = [result | {"together": len(runs)} for result in results]
             if step == total and several or step % config.save_every == 0 and step < total:
-                beside = {"beside": sorted(run.identity for run in runs)}  # whose draws are in it
-                counters = [own | beside for own in running.counters(step)]
+                same = {"beside": sorted(run.identity for run in runs)}  # whose draws are in it
+                same |= {"given_up": sorted(given_up)}  # a run that goes on takes the same way
+                counters = [own | same for own in running.counters(step)]
                 check_finite([own["loss_sum"] for own in counters], run_dirs, step)
                 if step == total:
                     for own, result in zip(counters, results, strict=True):

@@ -27,6 +27,12 @@ RECORD_FROM = 100  # steps that pay for recording CUDA graphs
 # Batches that a recorded or compiled step is checked on: a CUDA graph is warmed up, recorded, then
 # replayed, for each of the few shapes by itself.
 RECORDED_CHECKS = 8
+# What is told where a way fails its check. A run keeps these names in its state.
+FAILED = {
+    "fast": "the plain path is taken, slower but right: the fast one failed",
+    "recorded": "the run goes on without CUDA graphs, slower: they failed",
+    "compiled": "the run goes on without torch.compile, slower: it failed",
+}
 SOON, EVERY = 2.0, 0.5  # seconds of a validation until it is told of, and from then on
 
 
@@ -48,6 +54,7 @@ def training_loss(
     position_wise: bool,
     total: int,
     note: Callable[[str], None] = warnings.warn,
+    given_up: set[str] | None = None,
 ) -> Iterator[Loss]:
     """Within: a function from the batches of K runs to the summed loss of each, (K,).
 
@@ -60,8 +67,10 @@ def training_loss(
     plain way too (checked.py); where that gives something else it is taken from there on.
 
     parameters: all that are trained. total: the steps of the run, which decide whether it pays to
-    record. note: told in one line why a fast way is not taken.
+    record. note: told in one line why a fast way is not taken. given_up: the ways (of FAILED) that
+    are not tried again; those that fail now are added.
     """
+    given_up = set() if given_up is None else given_up
     packed = config.packed and position_wise and backbone_of(model.config).PACKS
     recording = model.device.type == "cuda" and packed and total >= RECORD_FROM
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
@@ -73,26 +82,27 @@ def training_loss(
         layout = partial(pad, multiple=32 if config.compile or recording else 1)
         prepared = cast_once(model, dtype)
 
-    def check(fast: Loss, slow: Loss, alike: Callable, n_batches: int, failed: str) -> Loss:
-        say = partial(_say, note, failed)
-        return checked(fast, slow, parameters, LIMITS[config.precision], alike, n_batches, say)
+    def check(way: str, fast: Loss, slow: Loss, alike: Callable, n_batches: int) -> Loss:
+        def give_up(why: str) -> None:
+            given_up.add(way)
+            note(f"{FAILED[way]} its check on the run's first batches ({why})")
+
+        if way in given_up:
+            return slow
+        return checked(fast, slow, parameters, LIMITS[config.precision], alike, n_batches, give_up)
 
     loss = _stepwise(model, config, layout, summed_loss)
     if layout is not collate:
         plain = _unprepared(model, _stepwise(model, config, _plain, summed_loss))
-        failed = "the plain path is taken, slower but right: the fast one failed"
-        loss = check(loss, plain, partial(without_dropout, model), 1, failed)
+        loss = check("fast", loss, plain, partial(without_dropout, model), 1)
     same, way = partial(same_draws, model.device), _recorded if recording else _stepwise
     with prepared, compiled_blocks(model) if config.compile else nullcontext() as compiled:
         if recording:
-            failed = "the run goes on without CUDA graphs, slower: they failed"
-            loss = check(
-                way(model, config, layout, summed_loss), loss, same, RECORDED_CHECKS, failed
-            )
+            fast = way(model, config, layout, summed_loss)
+            loss = check("recorded", fast, loss, same, RECORDED_CHECKS)
         if config.compile:
-            failed = "the run goes on without torch.compile, slower: it failed"
             fast = way(model, config, layout, compiled(summed_loss))
-            loss = check(fast, loss, same, RECORDED_CHECKS, failed)
+            loss = check("compiled", fast, loss, same, RECORDED_CHECKS)
         yield loss
 
 
@@ -150,10 +160,6 @@ def _unprepared(model: nn.Module, plain: Loss) -> Loss:
 def _plain(batches: list[list[Example]]) -> Batch:
     """The layout that the others are checked against; runs side by side need places by run."""
     return collate(batches) if len(batches) == 1 else pad(batches, 1)
-
-
-def _say(note: Callable[[str], None], what: str, why: str) -> None:
-    note(f"{what} its check on the run's first batches ({why})")
 
 
 @torch.no_grad()

@@ -133,7 +133,7 @@ def resume(
     Raises ValueError for a damaged state, and for one of another identity or of another number of
     processes.
     """
-    start = {"step": 0, "loss_sum": 0.0, "loss_count": 0}
+    start = {"step": 0, "loss_sum": 0.0, "loss_count": 0, "given_up": []}
     if not path.exists():
         return start
     counters = start | read_counters(path)

@@ -1,5 +1,6 @@
 """A fast way that computes something else is found out on the first batches, and not taken."""
 
+import itertools
 import math
 from functools import partial
 
@@ -97,6 +98,23 @@ def test_a_fast_path_that_is_wrong_is_not_taken(
         assert torch.equal(got[name], parameter), name
 
 
+def test_a_run_that_goes_on_after_a_kill_takes_the_way_it_was_on(tmp_path, monkeypatch):
+    """Though the fast way is right there: with other draws of dropout it would be another run."""
+    options, recipe = {"name": "lora", "rank": 2, "dropout": 0.1}, {"max_steps": 6, "save_every": 2}
+    with (
+        monkeypatch.context() as patched,
+        pytest.warns(RuntimeWarning, match="plain path is taken"),
+    ):
+        patched.setattr(loss_module, "cross_entropy", fails)
+        expected, _ = run(tmp_path / "whole", options, warmup_steps=0, **recipe)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "killed", options, stop_at=3, warmup_steps=0, **recipe)
+    got, _ = run(tmp_path / "killed", options, warmup_steps=0, **recipe)
+    for name, parameter in expected.items():
+        assert torch.equal(got[name], parameter), name
+    assert len(read(tmp_path / "killed", "note")) == 1  # told once
+
+
 def test_a_right_path_is_taken_and_nothing_is_told(tmp_path, recwarn):
     run(tmp_path, max_steps=2, warmup_steps=0)
     assert not read(tmp_path, "note")
@@ -179,6 +197,29 @@ def test_a_check_changes_no_draw(monkeypatch):
         with compiled_loss(monkeypatch, lambda function: function, pytest.fail) as summed:
             losses.append([summed([TRAIN[i : i + 4]]).item() for i in (0, 4, 8)])
     assert losses[0] == losses[1] and len(set(losses[0])) == 3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", ["solo", "lora", "lor2c"])
+def test_not_one_gradient_may_be_zero_or_turned_around(name, precision):
+    """However small it is beside the others, and at the start, too, where LoRA's B is zero."""
+    model = make_model()
+    method, config = make_config({"name": name})
+    parameters = list(method.attach(model, config, 1).parameters.values())
+    recipe, limits = TrainConfig(precision=precision), LIMITS[precision]
+    plain = loss_module._stepwise(model, recipe, loss_module.collate, loss_module.summed_loss)
+    told = partial(difference, plain=plain, batches=[TRAIN[:4]], parameters=parameters,
+                   limits=limits, alike=partial(without_dropout, model))  # fmt: skip
+
+    def turned(batches, parameter, factor):
+        [gradient] = torch.autograd.grad(plain(batches).sum(), parameter)
+        more = (factor - 1) * (parameter * gradient).sum()
+        return plain(batches) + more - more.detach()
+
+    assert told(plain) is None
+    for parameter, factor in itertools.product(parameters, (0.0, -1.0)):
+        words = told(partial(turned, parameter=parameter, factor=factor))
+        assert words and "a gradient" in words
 
 
 def test_with_the_same_draws_dropout_is_the_same():
