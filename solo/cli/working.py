@@ -155,7 +155,7 @@ def _length(run: Run) -> float:
 
 
 def _pool(processes: int) -> ProcessPoolExecutor:
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    threads = max(1, torch.get_num_threads() // processes)
     context = multiprocessing.get_context("spawn")  # what has used CUDA cannot be forked
     return ProcessPoolExecutor(processes, context, _begin, (threads, context.Value("i", 0)))
 

@@ -6,7 +6,8 @@ is sorted by what is worth keeping.
 
 import lzma
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -50,8 +51,8 @@ def bundle(home: Path, out: Path) -> list[str]:
     ]
     parts: list[list[Path]] = []
     size = BUNDLE
-    for path in filter(Path.is_file, kept):
-        room = 2048 + -(-path.stat().st_size // 512) * 512  # headers of a long name, content
+    for path, length in _sizes(kept):
+        room = 2048 + -(-length // 512) * 512  # headers of a long name, content
         if size + room > BUNDLE:
             parts.append([])
             size = 10240  # the end of a .tar
@@ -62,10 +63,19 @@ def bundle(home: Path, out: Path) -> list[str]:
         target = out / f"study_{number}.tar"
         with atomic(target) as temporary, tarfile.open(temporary, "w") as tar:
             for path in paths:
-                tar.add(path)
+                with suppress(FileNotFoundError):  # as in _sizes
+                    tar.add(path)
         lines.append(f"{target}: {len(paths)} files, {target.stat().st_size / 2**20:.1f} MiB")
     left = sum(path.name == WEIGHTS for path in everything)
     left -= sum(path.name == WEIGHTS for path in chain.from_iterable(parts[:MOST]))
     files = sum(path.name != WEIGHTS for path in chain.from_iterable(parts[MOST:]))
     told = f"{left} runs' weights left out" if left else "no weights left out"
     return [*lines, told + (f", and {files} other files" if files else "")]
+
+
+def _sizes(paths: Iterable[Path]) -> Iterator[tuple[Path, int]]:
+    """(path, its bytes) of those that are still there: runs go on meanwhile, and what a decoding
+    has found so far goes when it ends."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            yield path, path.stat().st_size

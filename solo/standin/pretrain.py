@@ -192,6 +192,7 @@ def pretrain(
 
     if step == 0:
         log.write({"step": 0, "tokens": 0, "seconds": 0.0} | measure(model, True))
+        logged = time.monotonic()
     for batch in _batches(mixture, recipe, step, model.device):
         loss = advance(*batch, recipe.learning_rate(step))
         step, tokens = step + 1, tokens + batch[0].numel()
@@ -203,15 +204,16 @@ def pretrain(
             log.write(entry() | {"loss": round(value, 4), "tokens_per_s": speed})
             on_progress(step, recipe.steps, {"loss": f"{value:.3f}", "tokens/s": speed})
             logged, logged_tokens = time.monotonic(), tokens
+        aside = time.monotonic()  # what takes no step counts for no speed
         if step % recipe.measure_every == 0 or step == recipe.steps:
             log.write(entry() | measure(model, step % (5 * recipe.measure_every) == 0))
-            logged = time.monotonic()
         if time.monotonic() - saved >= recipe.save_seconds:
             counters = entry() | {"identity": recipe.identity}
             random = {kind: row[None] for kind, row in training_state.random_state().items()}
             log.sync()
             training_state.save_state(state, _whole(model), optimizer, counters, random)
-            saved = logged = time.monotonic()
+            saved = time.monotonic()
+        logged += time.monotonic() - aside
     return {"steps": step, "tokens_seen": tokens, "seconds": entry()["seconds"]}
 
 

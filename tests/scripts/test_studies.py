@@ -234,6 +234,13 @@ def test_workers_take_the_gpus_in_turns(monkeypatch):
     assert taken == [0, 1, 0, 1, 0]
 
 
+def test_workers_share_the_threads_that_this_process_may_use(monkeypatch):
+    """Which OMP_NUM_THREADS, a scheduler or a container may have made fewer than the machine's."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
+    monkeypatch.setattr(working, "ProcessPoolExecutor", lambda *arguments: arguments)
+    assert [working._pool(processes)[3][0] for processes in (1, 3, 20)] == [6, 2, 1]
+
+
 def is_alive(pid: int) -> bool:
     try:
         return " Z " not in Path(f"/proc/{pid}/stat").read_text()

@@ -1,5 +1,6 @@
 """A study is done once, run by run at the rate that its sweep chose, in as many calls as needed."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -271,6 +272,27 @@ def test_bundles_are_small_and_whole(tmp_path, monkeypatch):
             contents |= {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
     kept = {k: v for k, v in wanted.items() if "/runs/lora-" in k or "/neighbours/" in k}
     assert contents == kept
+
+
+@pytest.mark.parametrize("when", ["before its size is asked", "before it is read"])
+def test_a_bundle_is_made_while_a_decoding_ends(tmp_path, monkeypatch, when):
+    """What that has found so far is removed, and no fault of the study that goes on."""
+    for name in ("found.jsonl", "predictions.tsv"):
+        (tmp_path / name).write_text(name)
+    owner, verb = (Path, "stat") if when == "before its size is asked" else (tarfile.TarFile, "add")
+    whole = getattr(owner, verb)
+
+    def later(first, *args, **options):
+        named = first if owner is Path else args[0]
+        if named == tmp_path / "found.jsonl":
+            named.unlink(missing_ok=True)
+        return whole(first, *args, **options)
+
+    monkeypatch.setattr(Path, "is_file", lambda path: os.path.isfile(path))
+    monkeypatch.setattr(owner, verb, later)
+    [line, _] = carry.bundle(tmp_path, tmp_path / "out")
+    with tarfile.open(tmp_path / "out" / "study_0.tar") as tar:
+        assert [Path(name).name for name in tar.getnames()] == ["predictions.tsv"]
 
 
 def test_data_that_was_packed_anew_is_unpacked_anew(tmp_path):

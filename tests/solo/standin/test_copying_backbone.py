@@ -9,6 +9,7 @@ import torch
 from filelock import FileLock, Timeout
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from solo import files
 from solo.backbones.loading import load_tokenizer
 from solo.standin import corpus, measures, mixture, names, pretrain
 from solo.standin.grown import grow
@@ -217,6 +218,31 @@ def test_a_killed_pretraining_ends_with_the_same_weights(recipe, tmp_path):
     assert {"names_copied", "repeated_16", "data_loss"} <= set(summary["measures"])
     model = GPT2LMHeadModel.from_pretrained(tmp_path / "whole")
     assert model.dtype == torch.float16 and model.config.stand_in == "test"
+
+
+def test_the_speed_is_that_of_steps(recipe, tmp_path, monkeypatch):
+    """Of one second each; to save a state and to measure take hundreds, by this clock."""
+    seconds = [0.0]
+
+    def taking(spent, function):
+        def timed(*args, **options):
+            seconds[0] += spent
+            return function(*args, **options)
+
+        return timed
+
+    monkeypatch.setattr(pretrain.time, "monotonic", lambda: seconds[0])
+    monkeypatch.setattr(
+        pretrain, "make_step", lambda *args, made=pretrain.make_step: taking(1, made(*args))
+    )
+    saved = taking(100, pretrain.training_state.save_state)
+    monkeypatch.setattr(pretrain.training_state, "save_state", saved)
+    monkeypatch.setattr(pretrain.measures, "lines_read", taking(300, measures.lines_read))
+    once = recipe("one", log_every=3, measure_every=4, save_seconds=5.0)
+    pretrain.make_backbone(once, tmp_path / "cache", lambda *progress: None)
+    lines = files.read_lines(tmp_path / "one" / pretrain.LOG)
+    assert [line["tokens_per_s"] for line in lines if "tokens_per_s" in line] == [128, 128, 128]
+    assert seconds[0] > 1000
 
 
 def test_a_finished_backbone_is_left_alone_and_another_recipe_refused(recipe, tmp_path):
