@@ -176,11 +176,20 @@ class SharedLinear(nn.Module):
         else:
             self.register_buffer(name, tensor)
 
+    def _apply(self, function, *args):
+        """What `to`, `half` and the like do; but the factor, whole numbers below n, stays in fp32:
+        fp16 ends at 65,504, and bf16 has not every whole number above 256."""
+        factor = self.factor
+        super()._apply(function, *args)
+        if factor is not None and not factor.is_meta:
+            self.factor = factor.to(self.factor.device)
+        return self
+
     def weight(self) -> torch.Tensor:
         """The dense matrix, (n_out, n_in)."""
         values = self.values
         if self.factor is not None:
-            values = values * self.factor
+            values = (values * self.factor).to(values.dtype)
         if self.kept is not None:
             dense = values.new_zeros(self.shape[0] * self.shape[1])
             values = dense.scatter(0, self.kept, values)

@@ -9,7 +9,7 @@ from peft import get_peft_model
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo.adapters import make_config
-from solo.adapters.solo import Config, connections
+from solo.adapters.solo import Config, SoloConnections, connections
 from solo.peft import SoloConfig
 from tests.conftest import make_model
 
@@ -150,6 +150,22 @@ def test_permutation_mask_multiplies_by_0_to_n_minus_1(model):
     torch.testing.assert_close(
         encoder.weight().flatten(), encoder.values * encoder.factor, rtol=0, atol=0
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_cast_leaves_the_permutation_as_it_is(dtype):
+    """fp16 has no number above 65,504, bf16 not every whole one above 256."""
+    options = {"r": 8192, "sparsity": 0.4, "variant": "devcode", "vector_init": "normal"}
+    peft_model = get_peft_model(make_model(), SoloConfig(**options))
+    [encoder] = {m.encoder for m in peft_model.modules() if isinstance(m, SoloConnections)}
+    values = torch.randn(encoder.values.shape, generator=torch.Generator().manual_seed(0)) / 1e5
+    encoder.values.data.copy_(values)
+    factor = encoder.factor.double()
+    assert factor.max() == 16 * 8192 - 1
+    peft_model.to(dtype)
+    expected = (encoder.values.double() * factor).to(dtype).view(8192, 16)
+    torch.testing.assert_close(encoder.weight(), expected, rtol=torch.finfo(dtype).eps, atol=0)
+    assert torch.equal(encoder.factor.double(), factor)
 
 
 @pytest.mark.parametrize(("bounded", "ends"), [(True, [0.0, 1.0]), (False, [-0.2, 1.3])])
