@@ -28,8 +28,8 @@ def load(source, backbone: str | None = None):
     `save_pretrained` wrote, or the name of one on the hub. backbone: where the backbone is, if not
     where the source says. An adapter that peft has a form for comes as peft's PeftModel.
 
-    Raises ValueError or FileNotFoundError, in one line, if there is no model at `source` or its
-    backbone is another one.
+    Raises ValueError or FileNotFoundError, in one line, if there is no model at `source`, if a
+    tensor of it or of its backbone is missing or too much, or if the backbone is another one.
     """
     with warnings.catch_warnings():
         # peft asks transformers for this by its old name; whoever loads a model can change neither.

@@ -6,6 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+
+import solo
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "docs/library.md").read_text(encoding="utf-8")
@@ -47,3 +50,16 @@ def test_the_session_has_trained_saved_and_mixed(session):
     assert set(names["model"].peft_config) == {"default", "short"}
     files = {path.name for path in Path("mine").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "README.md"} <= files
+
+
+def test_a_loop_of_ones_own_is_kept_in_both_forms(session):
+    """Merged, as a model; and as an adapter that a bare model takes again."""
+    names, _ = session
+    ids = torch.arange(3, 11).view(2, 4)
+    with torch.no_grad():
+        expected = names["plain"].eval()(ids).logits
+        bare = names["AutoModelForCausalLM"].from_pretrained(names["name"], dtype=torch.float32)
+        assert not torch.allclose(bare.eval()(ids).logits, expected, atol=1e-3)
+        names["load_adapter"]("kept", bare, names["bare"])
+        for model in (bare, solo.load("merged")):
+            torch.testing.assert_close(model(ids).logits, expected, rtol=1e-4, atol=1e-4)

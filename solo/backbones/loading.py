@@ -12,6 +12,10 @@ from solo.backbones.shapes import config_class, model_class
 from solo.files import file_sha256, read_json
 
 REMEDY = "transformers' save_pretrained(DIR, max_shard_size='99GB') writes what is needed"
+CONSTANTS_OF_OTHERS = (  # as CONSTANTS, of types without a line in BACKBONES
+    ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
+    ".rotary_emb.inv_freq",
+)  # fmt: skip
 HUB_FILES = ("config.json", "model.safetensors", "tokenizer*", "vocab.json", "merges.txt")
 
 
@@ -54,38 +58,56 @@ def load_backbone(directory: Path) -> PreTrainedModel:
         raise ValueError(
             f"{directory} holds a model of type {kind!r}; supported: {', '.join(BACKBONES)}"
         )
-    backbone = BACKBONES[kind]
     config = without_dropout(config_class(kind).from_pretrained(directory))
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # what it would warn of is an error below
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # a second or two of a file that is there
     try:
-        model, report = model_class(config).from_pretrained(
-            directory,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # so that they are reported, and refused, below
-        )
+        model, report = load_with_report(model_class(config), directory, config=config)
     except Exception as error:
         raise ValueError(
             f"{directory}/model.safetensors cannot be loaded as {kind} ({error}); "
             "fetch or write the checkpoint again"
         ) from error
+    check_report(report, kind, directory)
+    return model
+
+
+def load_with_report(source_class, source: str | Path, **options) -> tuple[PreTrainedModel, dict]:
+    """(a model in float32, in eval mode; transformers' report of its keys, for `check_report`).
+
+    source_class: a class of transformers with `from_pretrained`, which gets `options` and whose
+    errors are let through. Nothing is printed.
+    """
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # what it would warn of is an error of check_report
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # a second or two of a file that is there
+    try:
+        model, report = source_class.from_pretrained(
+            source,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # so that they are reported, and refused by check_report
+            **options,
+        )
     finally:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
+    return model.eval(), report
+
+
+def check_report(report: dict, kind: str, source: str | Path) -> None:
+    """Raise ValueError for the first key of a checkpoint that is missing, unexpected or of another
+    shape: transformers fills gaps at random and drops what is too much. kind: its model_type."""
+    constants = BACKBONES[kind].CONSTANTS if kind in BACKBONES else CONSTANTS_OF_OTHERS
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         keys = sorted(map(str, report.get(problem, ())))
-        keys = [key for key in keys if not key.endswith(backbone.CONSTANTS)]
+        keys = [key for key in keys if not key.endswith(constants)]
         if keys:
             raise ValueError(
-                f"{directory} does not fit its config.json: {len(keys)} "
-                f"{problem.replace('_', ' ')}, the first is {keys[0]}"
+                f"{source} does not fit its config.json: {len(keys)} "
+                f"{problem.replace('_', ' ')}, the first is {keys[0]}; fetch or write it again "
+                "(from a model with a method: method.merge() before save_pretrained)"
             )
-    return model.eval()
 
 
 def load_tokenizer(directory: Path):
