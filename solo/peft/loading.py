@@ -108,11 +108,10 @@ def _check_whole(model: PeftModel, source: str, resized: bool) -> None:
     """Raise ValueError unless every tensor of the adapter's file has a place in the model, and none
     of the adapter is left without: peft fills gaps at random and drops what is too much.
 
-    A file may hold the backbone's embeddings, which are the adapter's own only where they were
-    `resized`.
+    An adapter may train tensors of the backbone (a LoRA with bias="all"), and a file may hold more
+    of them (embeddings), which are the adapter's own only where they were `resized`.
     """
     given, backbone = load_peft_weights(source, device="cpu"), model.state_dict().keys()
     own = get_peft_model_state_dict(model, save_embedding_layers=resized)
-    if not resized:
-        given = {name: tensor for name, tensor in given.items() if name not in backbone}
+    given = {name: t for name, t in given.items() if name in own or name not in backbone}
     check_names_and_shapes(given, own, f"the adapter in {source}")

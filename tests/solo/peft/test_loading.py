@@ -119,6 +119,18 @@ def test_what_a_method_learned_is_not_dropped(model, ids, tmp_path, name, text):
         torch.testing.assert_close(loaded, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_a_lora_that_trains_biases_of_the_backbone(base, ids, tmp_path, bias):
+    trained = adapted(base, lora(bias=bias))
+    trained.save_pretrained(tmp_path / "mine")
+    loaded = logits(solo.load(tmp_path / "mine"), ids)
+    bare = AutoModelForCausalLM.from_pretrained(base)
+    assert torch.equal(loaded, logits(PeftModel.from_pretrained(bare, tmp_path / "mine"), ids))
+    assert torch.equal(loaded, logits(trained, ids))
+    take_out(tmp_path / "mine" / "adapter_model.safetensors", "h.2.attn.c_attn.base_layer.bias")
+    refused("lacks tensor '.*h.2.attn.c_attn.base_layer.bias' .1 in all", tmp_path / "mine")
+
+
 def test_an_adapter_with_more_tokens_needs_their_embeddings(base, ids, tmp_path):
     """They are in its file; the tokenizer beside it says how many there are."""
     tokenizer = byte_level_tokenizer()
