@@ -9,12 +9,14 @@ from peft import (
     PeftConfig,
     PeftModel,
     PeftModelForCausalLM,
+    TaskType,
     get_peft_model_state_dict,
     load_peft_weights,
 )
 from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.tokenization_utils_base import TOKENIZER_CONFIG_FILE
 from transformers.utils import CONFIG_NAME, cached_file, find_adapter_config_file
 
@@ -29,8 +31,9 @@ def load_export(source: str, backbone: str | None = None) -> PreTrainedModel | P
     """The model of a folder or of a name on the hub, in eval mode and in fp32, as runs compute.
 
     Of an adapter it is peft's model around its backbone: `backbone`, or that which it names. Raises
-    ValueError, in one line, if there is neither an adapter nor a model, or no such backbone, and
-    for the first tensor of a file that is missing, unexpected or of another shape.
+    ValueError, in one line, if there is neither an adapter nor a model, or no such backbone, for
+    an adapter of no causal language model, and for the first tensor of a file that is missing,
+    unexpected or of another shape.
     """
     folder = Path(source)
     if folder.is_dir():
@@ -61,6 +64,7 @@ def load_export(source: str, backbone: str | None = None) -> PreTrainedModel | P
     if config is None:
         check_report(report, model.config.model_type, source)
         return model
+    _check_causal(config, source)
     place = backbone or config.base_model_name_or_path
     check(bool(place), f"{source} names no backbone; name the folder of one with backbone=DIR")
     with _in_one_line(
@@ -86,6 +90,17 @@ def _in_one_line(problem: str) -> Iterator[None]:
     # KeyError, TypeError: peft's, where a field of its configuration is unknown or of another kind
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(f"{problem} ({' '.join(str(error).split())})") from error
+
+
+def _check_causal(config: PeftConfig, source: str) -> None:
+    """Raise ValueError for an adapter of a model with another head than a language model's."""
+    made_for = (config.auto_mapping or {}).get("base_model_class")  # only without a task_type
+    causal = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+    if config.task_type not in (None, TaskType.CAUSAL_LM) or made_for not in (None, *causal):
+        raise ValueError(
+            f"{source} is an adapter for {config.task_type or made_for}, and that is not a causal "
+            "language model; load the model that it was made for, and use PeftModel.from_pretrained"
+        )
 
 
 def _fit_vocabulary(model: PreTrainedModel, source: str) -> bool:

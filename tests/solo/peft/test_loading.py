@@ -6,6 +6,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
+    GPT2ForSequenceClassification,
 )
 
 import solo
@@ -140,6 +141,25 @@ def test_an_adapter_with_more_tokens_needs_their_embeddings(base, ids, tmp_path)
         tokenizer.save_pretrained(tmp_path / folder)
     assert torch.equal(logits(solo.load(tmp_path / "mine"), ids), logits(trained, ids))
     refused("the adapter in .*without lacks tensor '.*lm_head.weight'", tmp_path / "without")
+
+
+@pytest.mark.parametrize("task", [None, "SEQ_CLS"])
+def test_an_adapter_of_a_classifier_is_none_of_a_language_model(base, tmp_path, task):
+    GPT2ForSequenceClassification(make_model().config).save_pretrained(tmp_path / "classifier")
+    model = GPT2ForSequenceClassification.from_pretrained(tmp_path / "classifier")
+    get_peft_model(model, SoloConfig(r=4, task_type=task)).save_pretrained(tmp_path / "mine")
+    text = f"for {task or 'GPT2ForSequenceClassification'}, and that is not a causal language model"
+    refused(text + "; load .* use PeftModel.from_pretrained", tmp_path / "mine")
+    refused(text, tmp_path / "mine", base)
+
+
+@pytest.mark.parametrize("task", [None, "SEQ_2_SEQ_LM"])
+def test_an_adapter_of_t5_is_none_of_a_language_model(tmp_path, task):
+    make("t5").save_pretrained(tmp_path / "t5")
+    model = get_peft_model(make("t5"), SoloConfig(r=4, task_type=task))
+    model.save_pretrained(tmp_path / "mine")
+    text = f"for {task or 'T5ForConditionalGeneration'}, and that is not a causal language model"
+    refused(text, tmp_path / "mine", str(tmp_path / "t5"))
 
 
 def test_an_adapter_of_a_model_that_was_never_saved(tmp_path, base, ids):
