@@ -4,10 +4,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoModelForCausalLM,
-    GPT2ForSequenceClassification,
-)
+from transformers import AutoModelForCausalLM, GPT2ForSequenceClassification
 
 import solo
 from solo.adapters import make_config

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -104,6 +105,21 @@ def test_one_line_gives_the_model(config, tmp_path):
         loaded = solo.load(source, **options)
         assert isinstance(loaded, PeftModel) and not loaded.training
         torch.testing.assert_close(logits(loaded), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("activation", ["gelu_pytorch_tanh", "gelu_new"])
+def test_solo_is_the_run_to_the_bit_in_the_same_activation(config, tmp_path, activation):
+    """A run computes gelu_new, transformers' default for a GPT-2, as the other one: one kernel."""
+    file = Path(config.model.path) / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"activation_function": activation}))
+    run = trained(config, "solo", {"rank": 4, "sparsity": 0.4})
+    loaded = solo.load(export.export_run(run, tmp_path / "out", None))
+    assert loaded.config.activation_function == activation
+    expected = logits(own_model(run))
+    if activation == "gelu_new":
+        torch.testing.assert_close(logits(loaded), expected, rtol=1e-5, atol=1e-5)
+        loaded = solo.load(run.directory)
+    assert torch.equal(logits(loaded), expected)
 
 
 def test_solo_and_loras_counts_are_the_runs(config, tmp_path):
