@@ -97,6 +97,13 @@ def train_a_little(model, attached, ids, steps: int = 4) -> None:
     model.eval()
 
 
+def leave_gradients(model, attached, ids) -> None:
+    """As a loop does that ends without zero_grad."""
+    if attached.parameters:
+        model(ids).logits.sum().backward()
+        assert any(p.grad is not None for p in attached.parameters.values())
+
+
 @every_method
 def test_output_at_step_0(model, ids, options, record_property):
     before = logits(model, ids)
@@ -197,15 +204,21 @@ def test_beam_search_is_the_slow_one(model, ids, options):
 @every_method
 def test_detaching_restores_the_backbone(model, ids, options):
     model.transformer.wpe.weight.requires_grad_(False)
+    bias = model.transformer.ln_f.bias
+    bias.grad = torch.ones_like(bias)  # of a training before: it takes no part in this one
     before = logits(model, ids)
     names = {name: p.requires_grad for name, p in model.named_parameters()}
     config = model.config.to_dict()
     attached = attach(model, options)
     assert not model.training
+    assert all(p.grad is None for p in attached.parameters.values())
     train_a_little(model, attached, ids)
+    leave_gradients(model, attached, ids)
     attached.detach()
     assert torch.equal(logits(model, ids), before)
     assert {name: p.requires_grad for name, p in model.named_parameters()} == names
+    assert all(p.grad is None for p in model.parameters() if p is not bias)
+    assert torch.equal(bias.grad, torch.ones_like(bias))
     assert model.config.to_dict() == config and not hooks_of(model)
     if attached.parameters:
         with pytest.raises(ValueError, match="is not attached to its model any more"):
@@ -220,6 +233,7 @@ def test_merged_model_gives_the_same_logits(model, ids, options, record_property
     attached = attach(model, options)
     train_a_little(model, attached, ids)
     adapted = logits(model, ids)
+    leave_gradients(model, attached, ids)
     try:
         attached.merge()
     except ValueError as error:
@@ -230,7 +244,7 @@ def test_merged_model_gives_the_same_logits(model, ids, options, record_property
     torch.testing.assert_close(logits(model, ids), adapted, rtol=1e-4, atol=1e-4)
     merged = dict(model.named_parameters())
     assert list(merged) == list(names) and all(p.requires_grad for p in merged.values())
-    assert not hooks_of(model)
+    assert all(p.grad is None for p in merged.values()) and not hooks_of(model)
     changed = any(not torch.equal(merged[name], before) for name, before in names.items())
     assert changed == bool(attached.parameters)
 
