@@ -75,7 +75,7 @@ def place_in(name: str, shape) -> str:
     try:
         method.check_backbone(shape, method.Config())
     except ValueError:
-        return "targets" if hasattr(method.Config, "targets") else "no"
+        return "targets" if method.has_targets(shape) else "no"
     return "yes"
 
 

@@ -104,6 +104,11 @@ class Method:
         shape: its transformers config. Whether the sizes fit is seen when it is attached.
         """
 
+    @classmethod
+    def has_targets(cls, shape) -> bool:
+        """Whether the method takes targets, and such a backbone has some that it can adapt."""
+        return hasattr(cls.Config, "targets")
+
     @staticmethod
     def n_params(shape, config) -> int:
         """The number of trained parameters in closed form; `shape` is a transformers config."""

@@ -41,7 +41,12 @@ class LnTuning(PeftMethod):
     kind = "LN_TUNING"
 
     @classmethod
+    def has_targets(cls, shape) -> bool:
+        return any(backbone_of(shape).norm_sizes(shape).values())
+
+    @classmethod
     def check_backbone(cls, shape, config: Config) -> None:
+        check(cls.has_targets(shape), "the norms of this backbone have no weights")
         backbone = backbone_of(shape)
         unknown = [name for name in config.targets if name not in backbone.NORMS]
         check(

@@ -263,6 +263,26 @@ def test_the_line_names_method_architecture_and_what_works_there():
         check_backbone("bitfit", bitfit, shape)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "text"),
+    [
+        ("ln_tuning", {"targets": ["final_layer_norm"]}, "the norms of this backbone have no weig"),
+        ("bitfit", {}, "this backbone has no biases"),
+    ],
+)
+def test_what_a_backbone_has_nothing_for_is_refused(name, options, text):
+    """An OPT may have neither biases nor norms with weights."""
+    model = make_backbone("opt", enable_bias=False, layer_norm_elementwise_affine=False)
+    method, config = make_config({"name": name} | options)
+    with pytest.raises(ValueError, match=f"type opt: {text}") as caught:
+        check_backbone(name, config, model.config)
+    assert name not in str(caught.value).split("these do: ")[1]
+    assert place_in(name, model.config) == "no"
+    with pytest.raises(ValueError, match=text):
+        method.attach(model, config, 1)
+    assert not hasattr(model, "adapter") and all(p.requires_grad for p in model.parameters())
+
+
 def test_lora_counts_the_narrower_values_of_grouped_heads():
     """By hand, Llama-3.2-1B: 16 blocks of 2,048, 32 query and 8 key heads of 64; r = 8 on q, v."""
     shape = LlamaConfig(
