@@ -49,10 +49,11 @@ def search_batch(
     best = _Best(len(prompts), max_new_tokens, length_penalty, like=sums)
     contexts = torch.arange(len(prompts), device=hidden.device)  # (N,), their places in the batch
     rows = _live_rows(sums)
+    at_once = max(1, HEAD_ENTRIES // model.config.vocab_size)  # peft's own heads tell no size
 
     for length in range(1, max_new_tokens + 1):
         live = hidden.flatten(0, 1)[rows], history.flatten(0, 1)[rows]
-        log_p, tokens = _top_log_p(head, *live, no_repeat_ngram, beam, precision)
+        log_p, tokens = _top_log_p(head, *live, at_once, no_repeat_ngram, beam, precision)
         sums, parents, tokens = _best_candidates(sums, rows, log_p, tokens)  # (N, beam) each
         history = torch.cat([_follow(history, parents), tokens[:, :, None]], dim=2)
         ended = torch.isin(tokens, ends)  # (N, beam)
@@ -112,15 +113,17 @@ def _prefill(model: PreTrainedModel, prompts: list[list[int]], beam: int):
     return hidden.expand(-1, beam, -1), cache, last
 
 
-def _top_log_p(head: nn.Module, hidden: Tensor, history: Tensor, n: int, beam: int, dtype):
+def _top_log_p(
+    head: nn.Module, hidden: Tensor, history: Tensor, at_once: int, n: int, beam: int, dtype
+):
     """The `beam` largest log-probabilities of each row (all, of a smaller vocabulary), by token.
 
-    hidden (R, width), history (R, length). Returns values and tokens, (R, top) each, tokens rising.
+    hidden (R, width), history (R, length); the logits of `at_once` rows are held at a time. Returns
+    values and tokens, (R, top) each, tokens rising.
     """
-    rows = max(1, HEAD_ENTRIES // head.out_features)
     values, tokens = [], []
-    for some, past in zip(hidden.split(rows), history.split(rows), strict=True):
-        logits = head(some)  # (rows, V)
+    for some, past in zip(hidden.split(at_once), history.split(at_once), strict=True):
+        logits = head(some)  # (at_once, V)
         _ban_repeats(logits, past, n)
         value, token = _largest(torch.log_softmax(logits, dim=-1, dtype=dtype), beam)
         values.append(value)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from peft import PromptTuningConfig, get_peft_model
+from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
 from solo.adapters import make_config
 from solo.decoding.rules import BeamConfig, beam_search
@@ -28,6 +28,31 @@ def test_a_model_of_pefts_is_searched_as_the_one_inside(architecture):
     assert beam_search(model, prompts, config, ()) == [
         reference_beam_search(model, p, 3, 0.8, 4, 6, ()) for p in prompts
     ]
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_with_tokens_of_its_own_is_searched_as_by_generate(tied):
+    """peft puts a layer of its own around embeddings and, where it is tied, the head."""
+    model = tiny("gpt2", 5) if tied else tiny("llama", 5)
+    assert model.config.tie_word_embeddings == tied
+    config = LoraConfig(r=2, trainable_token_indices=[3, 5, 8], task_type="CAUSAL_LM")
+    before = model(torch.arange(VOCAB)[None]).logits
+    model = get_peft_model(model, config).double().eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "trainable_tokens" in name:
+                parameter += 1.0
+    assert not torch.allclose(model(torch.arange(VOCAB)[None]).logits, before)
+    prompts = random_prompts(5, VOCAB, count=4)
+    for ours, prompt in zip(
+        beam_search(model, prompts, BeamConfig(1, 0.8, 0, 14), (0, 7)), prompts, strict=True
+    ):
+        ids = torch.tensor([prompt])
+        options = {"do_sample": False, "max_new_tokens": 14, "pad_token_id": 0}
+        theirs = model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), eos_token_id=[0, 7], **options
+        )
+        assert ours == theirs[0, len(prompt) :].tolist()
 
 
 def test_what_peft_puts_before_the_input_is_refused():
