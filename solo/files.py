@@ -103,8 +103,18 @@ def check_regular(path: Path) -> None:
 
 
 def check_empty(path: Path) -> None:
-    """Raise ValueError unless `path` is free, or an empty folder: an output that is a folder."""
+    """Raise ValueError unless `path` is free, or an empty folder: an output that is a folder.
+
+    Nor may it be a link, whose place a folder cannot take, or lie below what is no folder.
+    """
     path = Path(path)
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link; name the folder itself, or another output")
+    for parent in path.absolute().parents:
+        if os.path.lexists(parent) and not parent.is_dir():
+            raise ValueError(
+                f"{parent} is no folder, and {path} lies below it; name another output"
+            )
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise ValueError(f"{path} is there already; name another output")
 

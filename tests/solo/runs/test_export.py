@@ -196,6 +196,40 @@ def test_an_export_replaces_nothing(config, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".tmp")]
 
 
+@pytest.mark.parametrize(
+    ("out", "text"),
+    [
+        ("link", "link is a link; name the folder itself, or another output"),
+        ("dangling", "dangling is a link; name the folder itself"),
+        ("file", "file is there already; name another output"),
+        ("file/x", "file is no folder, and .*file/x lies below it; name another output"),
+        ("file/x/y", "file is no folder, and .*file/x/y lies below it"),
+        ("dangling/x", "dangling is no folder, and .*dangling/x lies below it"),
+    ],
+)
+def test_where_no_folder_can_be_is_said_before_any_work(config, tmp_path, monkeypatch, out, text):
+    run = trained(config, "solo", {"rank": 4})
+
+    def work(*arguments):
+        raise AssertionError("the backbone was loaded")
+
+    monkeypatch.setattr(export, "load_backbone", work)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "link").symlink_to("empty")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    with pytest.raises(ValueError, match=text):
+        export.export_run(run, tmp_path / out, None)
+
+
+def test_a_link_on_the_way_to_an_export_is_followed(config, tmp_path):
+    run = trained(config, "solo", {"rank": 4})
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    export.export_run(run, tmp_path / "link" / "out", None)
+    assert solo.load(tmp_path / "folder" / "out").peft_config["default"].r == 4
+
+
 def test_a_run_with_the_former_name_of_the_file_is_read(config):
     run = trained(config, "solo", {"rank": 4})
     expected = logits(own_model(run))
