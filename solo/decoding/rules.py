@@ -17,7 +17,7 @@ from log_softmax (the original takes log(softmax(x)), which is -inf below 1e-45)
 the better-ranked parent beam, then the lower token id, comes first (unspecified there).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -169,24 +169,33 @@ def without_peft(model: PreTrainedModel) -> PreTrainedModel:
     return model.get_base_model()
 
 
-def check_prompts(model: PreTrainedModel, prompts: list[list[int]], config: BeamConfig) -> None:
-    """Raise ValueError, as beam_search does, for prompts that cannot be decoded."""
+def check_prompts(
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    config: BeamConfig,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Raise ValueError, as beam_search does, for prompts that cannot be decoded.
+
+    names: what to call each of them; by default by its number, from 0.
+    """
     if model.training:
         raise ValueError("the model is in training mode: call model.eval() before decoding")
     positions = positions_of(model)
     room = positions - config.max_new_tokens
     vocab = model.config.vocab_size
-    for i, prompt in enumerate(prompts):
+    names = [f"prompt {i}" for i in range(len(prompts))] if names is None else names
+    for name, prompt in zip(names, prompts, strict=True):
         if not prompt:
-            raise ValueError(f"prompt {i} is empty: give at least the separator token")
+            raise ValueError(f"{name} is empty: give at least the separator token")
         if len(prompt) > room:
             raise ValueError(
-                f"prompt {i} has {len(prompt)} tokens; with max_new_tokens="
+                f"{name} has {len(prompt)} tokens; with max_new_tokens="
                 f"{config.max_new_tokens} the model's {positions} positions leave "
                 f"room for {room}: shorten the prompt or lower max_new_tokens"
             )
         if not 0 <= min(prompt) <= max(prompt) < vocab:
             raise ValueError(
-                f"prompt {i} holds token ids from {min(prompt)} to {max(prompt)}, the model knows "
+                f"{name} holds token ids from {min(prompt)} to {max(prompt)}, the model knows "
                 f"0 to {vocab - 1}: use the tokenizer that belongs to the model"
             )

@@ -63,8 +63,8 @@ def load_data(config: RunConfig, model, tokenizer) -> tuple[list, list]:
 
     Raises ValueError, too, for a test set that could not be decoded after the training.
     """
-    contexts = [c for _, c in data.read_prompts(config.data.test_path, config.data.name)]
-    _check_prompts(config, model, contexts, tokenizer)
+    prompts = data.read_prompts(config.data.test_path, config.data.name)
+    _check_prompts(config, model, prompts, tokenizer)
     n_positions, vocab_size = positions_of(model), model.config.vocab_size
     return tuple(
         data.load_examples(path, tokenizer, n_positions, config.data.name, vocab_size)
@@ -72,12 +72,12 @@ def load_data(config: RunConfig, model, tokenizer) -> tuple[list, list]:
     )
 
 
-def _check_prompts(config: RunConfig, model, contexts: list[str], tokenizer) -> None:
-    try:
-        rules.check_prompts(model, data.encode_prompts(contexts, tokenizer), config.decode)
-    except ValueError as error:
-        place = f"{config.data.test_path} (a prompt for each MR, from 0)"
-        raise ValueError(f"{place}: {error}") from error
+def _check_prompts(config: RunConfig, model, prompts: list[tuple[str, str]], tokenizer) -> None:
+    """Raise ValueError for the first of `prompts`, (MR, context), that cannot be decoded."""
+    shown = [mr if len(mr) <= 60 else f"{mr[:57]}..." for mr, _ in prompts]
+    names = [f"{config.data.test_path}: the MR {mr!r}" for mr in shown]
+    encoded = data.encode_prompts([context for _, context in prompts], tokenizer)
+    rules.check_prompts(model, encoded, config.decode, names)
 
 
 def finish(run: Run, method, backbone: dict, examples: list, tokenizer) -> dict:
@@ -162,8 +162,8 @@ def decode_file(
     """
     prompts = data.read_prompts(config.data.test_path, config.data.name)
     model, tokenizer, _ = load_model(config.model, adapter_dir)
+    _check_prompts(config, model, prompts, tokenizer)
     contexts = [context for _, context in prompts]
-    _check_prompts(config, model, contexts, tokenizer)
     texts = generate(model, tokenizer, contexts, config.decode, on_progress, begun)
     return [(mr, text) for (mr, _), text in zip(prompts, texts, strict=True)]
 

@@ -1,6 +1,7 @@
 """What no memory holds is refused in one line, from the backbone's config alone."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,10 @@ def test_a_search_that_no_memory_or_backbone_holds(config, monkeypatch, change, 
 def test_a_prompt_that_leaves_no_room_is_refused_before_the_training(config, monkeypatch):
     monkeypatch.setattr(stages, "train", None)  # nothing is trained
     run = make_run(changed(config, decode={"max_new_tokens": 397}))
-    with pytest.raises(ValueError, match="tokens; with max_new_tokens=397 the model's 400 posit"):
+    mr = stages.data.read_prompts(run.config.data.test_path)[0][0]
+    line = f"{run.config.data.test_path}: the MR '{mr[:57]}"
+    told = r".* has \d+ tokens; with max_new_tokens=397 the model's 400 posit"
+    with pytest.raises(ValueError, match=re.escape(line) + told):
         stages.train_run(run, lambda *progress: None)
 
 
