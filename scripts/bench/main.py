@@ -52,6 +52,7 @@ from solo.cli.terminal import show
 from solo.cli.timing import LENGTHS, TARGETS
 from solo.datasets import data
 from solo.datasets.data import Example
+from solo.decoding.rules import BeamConfig
 from solo.runs import record
 
 # In the order of their worth.
@@ -179,6 +180,7 @@ def decode_part(args, prompts: list[list[int]]) -> dict[str, list[dict]]:
     if args.device == "cpu":
         counts["ours"] = 64
     else:
+        counts["generate"] = 2 * BeamConfig().contexts(torch.device(args.device))  # two whole calls
         models = {"GPT-2 S": fresh(S), "GPT-2 M": fresh(M)} | models
     counts = {name: max(2, round(args.share * count)) for name, count in counts.items()}
     for name, model in models.items():

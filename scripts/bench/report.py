@@ -66,7 +66,11 @@ TITLES = {
     ),
     "sweep": "The ten Solo rows of Table 2 on GPT-2 S; a step is one step of each.",
     "small": "standin12, 12 x 192; `slower`: than the same method's runs together.",
-    "decode": "Test contexts, beam 10, at most 64 tokens, fp32. `same`: share of our outputs.",
+    "decode": (
+        "Test contexts, beam 10, at most 64 tokens, fp32. `batch`: contexts a call. `slower`: by "
+        "the time of a context, so a smaller batch than ours counts too. `same`: share of our "
+        "outputs."
+    ),
     "growth": "Seconds per step and peak memory; every point in a process of its own.",
     "profile": "Where a fast step's time goes: operations by the time spent in them alone.",
 }

@@ -4,13 +4,16 @@ import json
 import mmap
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import GPT2Config
 
+from scripts.bench import decode as bench_decode
 from scripts.bench import growth as bench_growth
+from scripts.bench import main as bench
 from scripts.bench import report as bench_report
 from scripts.bench.peers import peft_trainer
 from scripts.bench.train import (
@@ -158,3 +161,26 @@ def test_a_slower_commit_is_seen(tmp_path):
     ]
     elsewhere = {"train": found | {"found": slow, "hardware": {"cpu": "B"}}}
     assert bench_report.compared(elsewhere, before) == bench_report.compared(before, before) == []
+
+
+@pytest.mark.parametrize(("device", "of_ours", "of_generate"), [("cpu", 16, 14), ("cuda", 64, 64)])
+def test_generate_gets_as_many_contexts_a_call_as_ours(monkeypatch, device, of_ours, of_generate):
+    """On an accelerator, where a call takes about the same time whatever its size."""
+    sizes = []
+
+    def decoder(model, config, end_ids, *size):
+        sizes.extend(size)
+        return lambda prompts: [[0]] * len(prompts)
+
+    for name in ("our_decoder", "generate_decoder"):
+        monkeypatch.setattr(bench_decode, name, decoder)
+    model = Namespace(device=torch.device(device))
+    model.eval = lambda: model
+    for name in ("fresh", "toy_model"):
+        monkeypatch.setattr(bench, name, lambda *shape: model)
+    args = Namespace(device=device, share=1.0, rounds=1, lora_nlg=None)
+    found = bench.decode_part(args, [[1]] * 630)
+    assert set(sizes) == {of_generate}
+    for ours_row, generate_row in found.values():
+        assert (ours_row["batch_size"], generate_row["batch_size"]) == (of_ours, of_generate)
+        assert generate_row["contexts"] >= of_generate and ours_row["contexts"] >= of_ours
