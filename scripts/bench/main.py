@@ -216,6 +216,7 @@ def whole_runs(args, examples: list[Example], limits: dict[str, float], **recipe
     """
     many = (examples * (46_733 // len(examples) + 1))[:46_733]
     train, valid, found = many[:42_061], many[42_061:], []
+    valid = valid[: max(1, round(args.share * len(valid)))]
     for name, limit in limits.items():
         shape, precision, limit = {"S": S, "M": M}[name], args.precisions[-1], limit * args.share
         result = whole_run(fresh(shape), train, valid, precision, limit, **recipe)

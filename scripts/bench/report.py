@@ -6,6 +6,7 @@ from scripts.bench.growth import picture
 from solo import files
 from solo.cli.file_figures import spread
 
+EPOCHS = 5  # of a whole run, the recipe's
 SLOWER = 0.9  # of the figure before: less is told; on one day, runs of one commit differ by less
 
 
@@ -56,7 +57,11 @@ COMPARED = (
     "slower for both. `slower`: less than nine tenths of the figure before."
 )
 TITLES = {
-    "whole": "Five epochs of E2E, batch 4, recording and validation included.",
+    "whole": (
+        "Five epochs of E2E, batch 4, recording of the steps' graphs included. A run that was cut "
+        "off is estimated to its end, with the validations (one an epoch) that it did not reach by "
+        "the time of one, where one was timed apart."
+    ),
     "compiled": "The same with compiled blocks (`train.compile=true`), compilation included.",
     "train": (
         "Batch 4, Solo r=128 s=0.4 unless said. `slower`: how many times longer than ours in the "
@@ -146,17 +151,40 @@ def _train(found: list[dict]) -> str:
 
 
 def _whole(found: list[dict]) -> str:
-    rows = [
-        [f"GPT-2 {one['backbone']}", f"{one['steps']} of {one['of']}", f"{one['seconds']:.0f}",
-         f"{one['estimated_whole']:.0f}", f"{one['first_step']:.1f}",
-         f"{one['device_gib']:.2f}" if one.get("device_gib") else ""]
-        for one in found
-    ]  # fmt: skip
-    head = ["backbone", "steps", "seconds", "whole run, seconds", "first step, s", "device, GiB"]
-    notes = [
-        f"\n\nGPT-2 {one['backbone']}: {note}" for one in found for note in one.get("notes", ())
-    ]
+    rows, notes = [], []
+    for one in found:
+        name, validation = f"GPT-2 {one['backbone']}", one.get("validation_seconds")
+        seen, needed = _validations(one)
+        rows.append(
+            [name, f"{one['steps']} of {one['of']}", f"{one['seconds']:.0f}",
+             f"{one['estimated_whole']:.0f}", f"{seen} of {needed}",
+             f"{validation:.1f}" if validation else "", f"{one['first_step']:.1f}",
+             f"{one['device_gib']:.2f}" if one.get("device_gib") else ""]
+        )  # fmt: skip
+        told = [*one.get("notes", ())]
+        if seen < needed and not validation:
+            # Such an estimate went on at the mean of the later half of what the run had done.
+            told.append(
+                "the validations left are in the estimate as a part of its later steps' mean."
+                if seen
+                else "validation not included, since the run was cut off before the first one."
+            )
+        notes += [f"\n\n{name}: {note}" for note in told]
+    head = ["backbone", "steps", "seconds", "whole run, seconds", "validations", "one, s",
+            "first step, s", "device, GiB"]  # fmt: skip
     return _table(head, rows) + "".join(notes)
+
+
+def _validations(one: dict) -> tuple[int, int]:
+    """(how many a run made before it was cut off, how many a whole one makes).
+
+    An older file has only the steps, of which one after an epoch's end tells that it was validated.
+    """
+    if "validations" in one:
+        return one["validations"], one["validations_of"]
+    if one["steps"] == one["of"]:
+        return EPOCHS, EPOCHS
+    return (one["steps"] - 1) // (one["of"] // EPOCHS), EPOCHS
 
 
 def _decode(found: dict[str, list[dict]]) -> str:

@@ -4,12 +4,14 @@ A program takes batches of examples, makes one step for each, and gives back the
 step; all programs of a round get the same batches. The peers' are in scripts/bench/peers.py.
 """
 
+import math
 import statistics
 import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -22,6 +24,8 @@ from solo.cli.timing import random_backbone
 from solo.datasets.data import Example
 from solo.run_files import LOG
 from solo.training.batches import epoch_batches
+from solo.training.loss import validation_losses
+from solo.training.processes import make_accelerator
 from solo.training.recipe import TrainConfig
 from solo.training.together import Run, train_runs
 
@@ -246,37 +250,49 @@ def fresh(shape: GPT2Config) -> GPT2LMHeadModel:
 
 
 class _OutOfTime(Exception):
-    pass
+    """Of a run that is cut off: the seconds that it took, and those of a validation after them."""
 
 
 def whole_run(model, examples, valid_examples, precision, limit: float, **recipe) -> dict:
     """Train Solo for the recipe's five epochs, at most `limit` seconds: what it took or would.
 
-    recipe: of TrainConfig. notes: why a fast way was not taken, where one was not.
+    recipe: of TrainConfig. A run that is cut off makes one validation more, outside its seconds;
+    those that it did not reach are in estimated_whole by that one's time. validations: how many it
+    made itself, out of validations_of. notes: why a fast way was not taken, where one was not.
     """
     method, adapter = make_config(SOLO)
     attached = method.attach(model, adapter, SEED)
     config = TrainConfig(precision=precision, **recipe)
+    per_epoch = math.ceil(len(examples) / config.batch_size)
     total, times = config.total_steps(len(examples)), [time.perf_counter()]
 
     def tick(done, total, info):
-        if "part" not in info:  # of a validation, which counts examples
-            times.append(time.perf_counter())
-        if times[-1] - times[0] > limit:
-            raise _OutOfTime
+        if "part" in info:  # of a validation, which counts examples
+            return
+        times.append(time.perf_counter())
+        if times[-1] - times[0] > limit and done < total:
+            stopped = clock(model)  # here the weights are still prepared as the run has them
+            validation_losses(model, valid_examples, config, make_accelerator())
+            raise _OutOfTime(stopped - times[0], clock(model) - stopped)
 
     with tempfile.TemporaryDirectory() as folder:
         run = Run(attached, config, Path(folder), SEED, "bench")
         try:
             train_runs(model, [run], examples, valid_examples, tick)
-        except _OutOfTime:
-            pass
-        notes = [line["note"] for line in files.read_lines(Path(folder, LOG)) if "note" in line]
-    spent, done = clock(model) - times[0], len(times) - 1
-    half = times[done // 2 :]
-    rest = (total - done) * (half[-1] - half[0]) / max(1, len(half) - 1)
+            spent, validation = clock(model) - times[0], 0.0
+        except _OutOfTime as stop:
+            spent, validation = stop.args
+        lines = files.read_lines(Path(folder, LOG))
+    notes = [line["note"] for line in lines if "note" in line]
+    done, seen = len(times) - 1, sum("valid_loss" in line for line in lines)
+    needed = math.ceil(total / per_epoch)  # one after each epoch
+    # The time up to an epoch's first step has the validation before it, and does not count.
+    steps = [b - a for n, (a, b) in enumerate(pairwise(times)) if n % per_epoch or n == 0]
+    later = steps[len(steps) // 2 :]
+    rest = (total - done) * sum(later) / len(later) + (needed - seen) * validation
     on_cpu = model.device.type == "cpu"
     device_gib = None if on_cpu else torch.accelerator.max_memory_allocated() / 2**30
     return {"steps": done, "of": total, "seconds": spent, "estimated_whole": spent + rest,
+            "validations": seen, "validations_of": needed, "validation_seconds": validation or None,
             "first_step": times[1] - times[0], "device_gib": device_gib,
             "notes": notes}  # fmt: skip

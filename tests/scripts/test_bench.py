@@ -15,6 +15,7 @@ from scripts.bench import decode as bench_decode
 from scripts.bench import growth as bench_growth
 from scripts.bench import main as bench
 from scripts.bench import report as bench_report
+from scripts.bench import train as bench_train
 from scripts.bench.peers import peft_trainer
 from scripts.bench.train import (
     batches_of,
@@ -116,6 +117,51 @@ def test_a_whole_run_or_its_estimate(limit, whole):
     assert found["of"] == 5 * 12 and found["steps"] == (60 if whole else 1)
     assert found["estimated_whole"] >= found["seconds"] > 0
     assert (found["estimated_whole"] == found["seconds"]) == whole
+
+
+@pytest.mark.parametrize("limit", [0.5, 11.5, 30.5, 45.5, 99.5, 200.0])
+def test_an_estimate_has_the_validations_that_a_run_did_not_reach(monkeypatch, limit):
+    """60 steps of a second and 5 validations of ten, wherever the run is cut off."""
+    now = [0.0]
+
+    def advancing(function, seconds):
+        def call(*args):
+            now[0] += seconds
+            return function(*args)
+
+        return call
+
+    share_of, validation_losses = training.share_of, training.validation_losses
+    monkeypatch.setattr(training, "share_of", advancing(share_of, 1.0))
+    for module in (training, bench_train):
+        monkeypatch.setattr(module, "validation_losses", advancing(validation_losses, 10.0))
+    monkeypatch.setattr(bench_train, "time", Namespace(perf_counter=lambda: now[0]))
+    found = whole_run(fresh(TINY), EXAMPLES * 4, EXAMPLES[:2], "fp32", limit)
+    reached = {0.5: (1, 0), 11.5: (12, 0), 30.5: (21, 1), 45.5: (26, 2)}
+    steps, seen = reached.get(limit, (60, 5))  # 99.5 passes at the last step: nothing is cut off
+    assert (found["steps"], found["validations"], found["validations_of"]) == (steps, seen, 5)
+    assert found["seconds"] == steps + 10 * seen and found["estimated_whole"] == 60 + 50
+    assert found["validation_seconds"] == (10 if limit in reached else None)
+
+
+def test_the_page_says_which_estimates_have_no_validation_in_them():
+    """A file of before validations were timed: of 52,580 steps an epoch is 10,516."""
+    context = {"data": "E2E", "seconds": 3.0, "commit": "abcdef123", "versions": {"torch": "2"}}
+    context["hardware"] = {"cpu": "Some CPU", "threads": 2, "gpu": "G"}
+    one = {"of": 52580, "seconds": 60.0, "estimated_whole": 145.0, "first_step": 0.9}
+    old = [
+        one | {"backbone": name, "steps": steps, "device_gib": 2.3}
+        for name, steps in (("S", 21426), ("M", 10516), ("L", 52580))
+    ]
+    new = one | {"backbone": "XL", "steps": 4243, "validations": 0, "validations_of": 5}
+    new |= {"validation_seconds": 1.25, "device_gib": 2.3}
+    text = bench_report.page({"whole": context | {"found": [*old, new]}})
+    assert "| GPT-2 S | 21426 of 52580 | 60 | 145 | 2 of 5 |  | 0.9 |" in text
+    assert "| GPT-2 M | 10516 of 52580 | 60 | 145 | 0 of 5 |  | 0.9 |" in text
+    assert "| GPT-2 L | 52580 of 52580 | 60 | 145 | 5 of 5 |  | 0.9 |" in text
+    assert "| GPT-2 XL | 4243 of 52580 | 60 | 145 | 0 of 5 | 1.2 | 0.9 |" in text
+    assert text.count("validation not included") == 1
+    assert "\n\nGPT-2 M: validation not included" in text
 
 
 def test_it_starts_where_only_torch_and_its_kin_are_installed():
