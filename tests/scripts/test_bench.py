@@ -164,6 +164,55 @@ def test_the_page_says_which_estimates_have_no_validation_in_them():
     assert "\n\nGPT-2 M: validation not included" in text
 
 
+def test_a_kernel_counts_once_in_a_devices_profile():
+    """Not for the operation that launched it too, nor for an annotation around it."""
+    cpu, cuda = torch.autograd.DeviceType.CPU, torch.autograd.DeviceType.CUDA
+
+    def event(key, device_type, own, on_device, annotation=False):
+        return Namespace(
+            key=key, device_type=device_type, is_user_annotation=annotation,
+            self_cpu_time_total=own, self_device_time_total=on_device,
+        )  # fmt: skip
+
+    events = [
+        event("aten::mm", cpu, 2.0, 30.0),
+        event("gemm", cuda, 0.0, 30.0),
+        event("aten::add", cpu, 6.0, 10.0),
+        event("add_kernel", cuda, 0.0, 10.0),
+        event("Optimizer.step#AdamW.step", cpu, 0.0, 0.0, True),
+        event("Optimizer.step#AdamW.step", cuda, 0.0, 10.0, True),
+    ]
+    assert bench.shares(events, "cuda") == [["gemm", 0.75], ["add_kernel", 0.25]]
+    assert bench.shares(events, "cpu")[:2] == [["aten::add", 0.75], ["aten::mm", 0.25]]
+
+
+def test_a_profile_begins_when_every_shape_has_been_there(monkeypatch):
+    seen, started, share_of = [], [], training.share_of
+
+    def record(batch, processes):
+        seen.append(batch)
+        return share_of(batch, processes)
+
+    class Profile:
+        def start(self):
+            started.append(len(seen))
+
+        def stop(self):
+            pass
+
+        def key_averages(self):
+            return [Namespace(key="aten::mm", self_cpu_time_total=1.0)]
+
+    monkeypatch.setattr(training, "share_of", record)
+    monkeypatch.setattr(bench, "fresh", lambda shape: fresh(TINY))
+    monkeypatch.setattr(torch.profiler, "profile", lambda **options: Profile())
+    args = Namespace(device="cpu", steps=3, precisions=("fp32",))
+    assert bench.profile(args, EXAMPLES) == [["aten::mm", 1.0]]
+    [start] = started
+    assert len(seen[start:]) == 3
+    assert all(batch in seen[:start] for batch in seen[start:])
+
+
 def test_it_starts_where_only_torch_and_its_kin_are_installed():
     """A machine with a GPU may be lent with these alone."""
     missing = ("hydra", "omegaconf", "datasets", "evaluate", "nltk", "pycocoevalcap", "matplotlib")
