@@ -31,7 +31,10 @@ from scripts.bench.decode import TOY, bench_decode, toy_model
 from scripts.bench.growth import M, S
 from scripts.bench.peers import lora_recipe, peft_trainer
 from scripts.bench.train import (
+    FLOOR,
     LORA,
+    LORA_FLOOR,
+    OF_LORA,
     SOLO,
     batches_of,
     clock,
@@ -102,24 +105,26 @@ def train_part(args, examples: list[Example]) -> list[dict]:
             plain = ours(model, [SOLO], precision, packed=False)
             programs["ours, plain path", precision] = plain
             programs["ours", precision] = ours(model, [SOLO], precision)
-            programs["products alone", precision] = products(shape, precision, args.device, FIRST)
+            programs[FLOOR, precision] = products(shape, precision, args.device, FIRST)
             if name == "S":
+                programs[LORA_FLOOR, precision] = products(shape, precision, args.device, 0)
                 lora = ours(model, [LORA], precision)
                 programs["ours, lora", precision] = lora
                 programs["peft + Trainer", precision] = peft_trainer(fresh(shape), precision)
         if args.lora_nlg and name == "S":
             programs["LoRA's recipe", "fp32"] = lora_recipe(args.lora_nlg, shape)
         report = bar(f"train {name}", args.rounds * len(programs))
-        few = {"LoRA's recipe": 2}
+        few = {"LoRA's recipe": 2}  # of which one is timed: it pads every example to 512 tokens
         timed = compare(programs, examples, args.rounds, args.steps, few=few, on_progress=report)
         by_key = {(t.name, t.precision): t for t in timed}
         fast = by_key["ours", args.precisions[-1]]
-        flops = model_flops(shape, batches_of(examples, 4), FIRST) / len(examples)
-        mean = sum(len(example.ids) for example in examples) / len(examples)
+        tokens = sum(len(example.ids) for example in examples)
         for one in timed:
-            floor = by_key.get(("products alone", one.precision))
+            lora = one.name in OF_LORA
+            floor = by_key[LORA_FLOOR if lora else FLOOR, one.precision]
             entry = row(one, fast, floor) | {"backbone": name}
-            rate = flops / mean * entry["tokens_per_s"][0]
+            flops = model_flops(shape, batches_of(examples, 4), 0 if lora else FIRST)
+            rate = flops / tokens * entry["tokens_per_s"][0]
             entry["mfu"] = rate / peak_flops(args.device, one.precision)
             found.append(entry)
     return found
@@ -151,7 +156,7 @@ def small_part(args) -> list[dict]:
     shape, precision = GPT2Config.from_pretrained(SMALL), args.precisions[-1]
     examples, _, _ = real_data(SMALL, shape.vocab_size)
     model, programs, found = fresh(shape), {}, []
-    programs["products alone", precision] = products(shape, precision, args.device, FIRST)
+    programs[FLOOR, precision] = products(shape, precision, args.device, FIRST)
     for name, one in (("Solo", SOLO), ("LoRA", LORA)):
         for n_runs in (1, TOGETHER):
             programs[_runs(n_runs, name), precision] = ours(model, [one] * n_runs, precision)
@@ -160,7 +165,7 @@ def small_part(args) -> list[dict]:
     for name in ("Solo", "LoRA"):
         floor, alone, together = (
             next(t for t in timed if t.name == wanted)
-            for wanted in ("products alone", _runs(1, name), _runs(TOGETHER, name))
+            for wanted in (FLOOR, _runs(1, name), _runs(TOGETHER, name))
         )
         together.tokens_per_s = [TOGETHER * rate for rate in together.tokens_per_s]  # of all
         floor = floor if name == "Solo" else None  # LoRA's gradients go through every block

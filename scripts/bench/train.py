@@ -32,6 +32,9 @@ from solo.training.together import Run, train_runs
 SOLO = {"name": "solo", "rank": 128, "sparsity": 0.4}
 LORA = {"name": "lora", "rank": 8}
 SEED = 1
+# The floors of a table, and its programs that train LoRA, whose gradients go down to block 0.
+FLOOR, LORA_FLOOR = "products alone", "products alone, LoRA"
+OF_LORA = (LORA_FLOOR, "ours, lora", "peft + Trainer", "LoRA's recipe")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 Batches = list[list[Example]]
 Program = Callable[[Batches], list[float]]
@@ -205,21 +208,24 @@ def compare(
     """Run every program in turn, `rounds` times over, `steps` steps each on the round's batches.
 
     The first half of the steps warms up (packing, compilation, new shapes) and is not counted.
-    few: fewer steps for slow programs, by name. programs: by (name, precision).
+    few: fewer steps, by name, for slow programs whose step takes the same time whatever is in the
+    batch; their tokens are those of the batches that the others were timed on. programs: by (name,
+    precision).
     """
     found = {key: Timed(*key, [], []) for key in programs}
     done = 0
     for turn in range(rounds):
         start = turn * steps * size % max(1, len(examples) - steps * size)
         batches = batches_of(examples[start : start + steps * size], size)
+        timed = batches[len(batches) // 2 :]
+        tokens = sum(count(batch)[0] for batch in timed) / len(timed)  # of a step
         for key, program in programs.items():
             mine = batches[: (few or {}).get(key[0], steps)]
             half = len(mine) // 2
             times = program(mine)
-            spent = times[-1] - times[half - 1]
-            tokens = sum(count(batch)[0] for batch in mine[half:])
-            found[key].seconds.append(spent / (len(mine) - half))
-            found[key].tokens_per_s.append(tokens / spent)
+            seconds = (times[-1] - times[half - 1]) / (len(mine) - half)
+            found[key].seconds.append(seconds)
+            found[key].tokens_per_s.append(tokens / seconds)
             done += 1
             on_progress(done, rounds * len(programs))
     return list(found.values())

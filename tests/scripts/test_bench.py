@@ -81,6 +81,56 @@ def test_flops_by_hand():
     assert model_flops(TINY, [EXAMPLES[:2]], 2) == forward + backward + head
 
 
+def test_slow_programs_are_compared_on_the_same_tokens():
+    """A program of few steps, all alike, is slower by the seconds of a step, whatever its batch."""
+
+    def every(seconds):
+        return lambda batches: [seconds * (k + 1) for k in range(len(batches))]
+
+    programs = {("ours", "fp32"): every(1.0), ("slow", "fp32"): every(7.0)}
+    fast, slow = compare(programs, EXAMPLES, rounds=2, steps=4, size=2, few={"slow": 2})
+    assert slow.seconds == [7.0, 7.0]
+    assert row(slow, fast, None)["slower"] == pytest.approx([7.0] * 3)
+
+
+def test_a_program_that_trains_lora_is_held_against_loras_products(monkeypatch):
+    """Gradients through every block, in floor and flops; Solo's from FIRST up."""
+    monkeypatch.setattr(bench, "S", TINY)
+    monkeypatch.setattr(bench, "peak_flops", lambda device, precision: 1e9)
+    floors = []
+
+    def slower_by_blocks(shape, precision, device, first):
+        floors.append(first)
+        return lambda batches: [(5.0 - first) * (k + 1) for k in range(len(batches))]
+
+    monkeypatch.setattr(bench, "products", slower_by_blocks)
+    args = Namespace(device="cpu", precisions=("fp32",), rounds=1, steps=2, lora_nlg=None)
+    found = {entry["program"]: entry for entry in bench.train_part(args, EXAMPLES)}
+    assert sorted(floors) == [0, bench.FIRST]
+    tokens, batches = sum(len(e.ids) for e in EXAMPLES), batches_of(EXAMPLES, 4)
+    for name, first in (("ours", 2), ("ours, lora", 0), ("peft + Trainer", 0)):
+        entry, floor = found[name], 5.0 - first
+        assert entry["of_floor"][0] == pytest.approx(floor / entry["s_per_step"][0])
+        flops = model_flops(TINY, batches, first) / tokens * entry["tokens_per_s"][0]
+        assert entry["mfu"] == pytest.approx(flops / 1e9)
+
+
+def test_a_floor_that_is_not_loras_is_not_shown_of_it():
+    context = {"data": "E2E", "seconds": 3.0, "commit": "abcdef123", "versions": {"torch": "2"}}
+    context["hardware"] = {"cpu": "Some CPU", "threads": 2, "gpu": None}
+    one = {"precision": "fp32", "s_per_step": [0.5] * 3, "tokens_per_s": [400.0] * 3}
+    one |= {"slower": [1.0] * 3, "of_floor": [0.8] * 3, "mfu": 0.7, "backbone": "S"}
+    names = ("ours", "products alone", "ours, lora", "peft + Trainer", "LoRA's recipe")
+    old = [one | {"program": name} for name in names]
+    for more in ([], [one | {"program": "products alone, LoRA"}]):
+        text = bench_report.page({"train": context | {"found": [*old, *more]}})
+        for name in names:
+            figures = "0.80 | 0.70" if more or name in names[:2] else " | "
+            assert f"| {name}, S | fp32 | 500.0 | 400 | 1.00 | {figures} |" in text
+        told = bench_report._figures([*old, *more])
+        assert (("ours, lora, fp32, S", "of the floor") in told) == bool(more)
+
+
 def test_the_report_shows_every_part(tmp_path):
     context = {"data": "E2E", "seconds": 3.0, "commit": "abcdef123", "versions": {"torch": "2"}}
     context["hardware"] = {"cpu": "Some CPU", "threads": 2, "gpu": None}
