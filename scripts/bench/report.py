@@ -17,7 +17,7 @@ def write(path: Path) -> None:
     files.write_text(path.with_suffix(".md"), page(found))
     if "growth" in found:
         entry, image = found["growth"]["found"], path.with_name(f"{path.stem}_growth.png")
-        title = f"Solo r=128, GPT-2 S, batch 4, {entry['precision']}: {_hardware(found)}"
+        title = f"Solo r=128, GPT-2 S, batch 4, {entry['precision']}: {_hardware(found['growth'])}"
         picture(entry["growth"], title, image)
 
 
@@ -36,12 +36,15 @@ def page(found: dict, before: dict | None = None) -> str:
         "growth": _growth,
         "profile": _profile,
     }
-    parts = [f"# Speed on {_hardware(found)}\n\n{NOTE}"]
+    machines = list(dict.fromkeys(map(_hardware, found.values())))
+    parts = [f"# Speed on {' and '.join(machines)}\n\n{NOTE}"]
     for name, writer in writers.items():
         if name in found:
             entry = found[name]
             context = f"{TITLES[name]} Data: {entry['data']}; commit {str(entry['commit'])[:7]}, "
             context += f"torch {entry['versions']['torch']}, measured in {entry['seconds']:.0f} s."
+            if len(machines) > 1:  # parts may be measured anew one by one, each where there is time
+                context = f"{context[:-1]}, on {_hardware(entry)}."
             parts.append(f"## {name.capitalize()}\n\n{context}\n\n{writer(entry['found'])}")
     if rows := compared(found, before or {}):
         head = ["program", "figure", "before", "now", "now / before", ""]
@@ -123,8 +126,8 @@ def _commits(before: dict) -> str:
     return ", ".join(sorted({str(part["commit"])[:7] for part in before.values()}))
 
 
-def _hardware(found: dict) -> str:
-    hardware = next(iter(found.values()))["hardware"]
+def _hardware(part: dict) -> str:
+    hardware = part["hardware"]
     return hardware["gpu"] or f"{hardware['cpu']}, {hardware['threads']} threads"
 
 

@@ -161,6 +161,29 @@ def test_the_report_shows_every_part(tmp_path):
     assert (tmp_path / "cpu_growth.png").stat().st_size > 1000
 
 
+def test_a_part_from_another_machine_says_so(tmp_path, monkeypatch):
+    """Parts of one file may have been measured on several."""
+    context = {"data": "E2E", "seconds": 3.0, "commit": "abcdef123", "versions": {"torch": "2"}}
+    first, second = ({"cpu": "C", "threads": 16, "gpu": gpu} for gpu in ("First GPU", "Second GPU"))
+    growth = {"precision": "bf16", "growth": {}, "memory": []}
+    found = {"train": context | {"found": [], "hardware": first}}
+    assert "on First GPU" not in bench_report.page(found).split("## Train")[1]
+    found |= {"sweep": context | {"found": [], "hardware": second}}
+    found |= {"growth": context | {"found": growth, "hardware": second}}
+    text = bench_report.page(found)
+    assert text.startswith("# Speed on First GPU and Second GPU\n")
+    of = {part.split("\n")[0]: part for part in text.split("\n## ")[1:]}
+    assert "measured in 3 s, on First GPU." in of["Train"]
+    for name in ("Sweep", "Growth"):
+        assert "measured in 3 s, on Second GPU." in of[name] and "First" not in of[name]
+    titles = []
+    monkeypatch.setattr(bench_report, "picture", lambda growth, title, image: titles.append(title))
+    path = tmp_path / "cuda.json"
+    path.write_text(json.dumps(found))
+    bench_report.write(path)
+    assert titles[0].endswith("bf16: Second GPU")
+
+
 @pytest.mark.parametrize(("limit", "whole"), [(60.0, True), (0.0, False)])
 def test_a_whole_run_or_its_estimate(limit, whole):
     found = whole_run(fresh(TINY), EXAMPLES * 4, EXAMPLES[:2], "fp32", limit)
