@@ -64,7 +64,8 @@ TITLES = {
     "whole": (
         "Five epochs of E2E, batch 4, recording of the steps' graphs included. A run that was cut "
         "off is estimated to its end, with the validations (one an epoch) that it did not reach by "
-        "the time of one, where one was timed apart."
+        "the time of one, where one was timed apart. Allocated is the most that tensors held on "
+        "the device, reserved what torch kept for them; the driver's own part comes on top."
     ),
     "compiled": "The same with compiled blocks (`train.compile=true`), compilation included.",
     "train": (
@@ -83,7 +84,10 @@ TITLES = {
         "the time of a context, so a smaller batch than ours counts too. `same`: share of our "
         "outputs."
     ),
-    "growth": "Seconds per step and peak memory; every point in a process of its own.",
+    "growth": (
+        "Seconds per step and peak memory (on a device what tensors held); on a CPU every point in "
+        "a process of its own."
+    ),
     "profile": "Where a fast step's time goes: operations by the time spent in them alone.",
 }
 
@@ -172,7 +176,8 @@ def _whole(found: list[dict]) -> str:
             [name, f"{one['steps']} of {one['of']}", f"{one['seconds']:.0f}",
              f"{one['estimated_whole']:.0f}", f"{seen} of {needed}",
              f"{validation:.1f}" if validation else "", f"{one['first_step']:.1f}",
-             f"{one['device_gib']:.2f}" if one.get("device_gib") else ""]
+             *(f"{one[key]:.2f}" if one.get(key) else ""
+               for key in ("device_gib", "device_reserved_gib"))]
         )  # fmt: skip
         told = [*one.get("notes", ())]
         if seen < needed and not validation:
@@ -184,7 +189,7 @@ def _whole(found: list[dict]) -> str:
             )
         notes += [f"\n\n{name}: {note}" for note in told]
     head = ["backbone", "steps", "seconds", "whole run, seconds", "validations", "one, s",
-            "first step, s", "device, GiB"]  # fmt: skip
+            "first step, s", "allocated, GiB", "reserved, GiB"]  # fmt: skip
     return _table(head, rows) + "".join(notes)
 
 

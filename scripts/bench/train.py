@@ -4,6 +4,7 @@ A program takes batches of examples, makes one step for each, and gives back the
 step; all programs of a round get the same batches. The peers' are in scripts/bench/peers.py.
 """
 
+import gc
 import math
 import statistics
 import tempfile
@@ -255,6 +256,26 @@ def fresh(shape: GPT2Config) -> GPT2LMHeadModel:
     return random_backbone(shape)
 
 
+def forget_device_peak(device: torch.device) -> None:
+    """Count the most memory of an accelerator from here on, without an earlier run's leavings."""
+    if device.type != "cpu":
+        gc.collect()
+        torch.accelerator.empty_cache()
+        torch.accelerator.reset_peak_memory_stats()
+
+
+def device_peaks(device: torch.device) -> dict[str, float | None]:
+    """The most of an accelerator's memory in GiB: what tensors held, and what torch kept for them.
+
+    The driver's own part, some hundred MiB, comes on top. None on a CPU.
+    """
+    on_cpu, of = device.type == "cpu", torch.accelerator
+    return {
+        "device_gib": None if on_cpu else of.max_memory_allocated() / 2**30,
+        "device_reserved_gib": None if on_cpu else of.max_memory_reserved() / 2**30,
+    }
+
+
 class _OutOfTime(Exception):
     """Of a run that is cut off: the seconds that it took, and those of a validation after them."""
 
@@ -266,6 +287,7 @@ def whole_run(model, examples, valid_examples, precision, limit: float, **recipe
     those that it did not reach are in estimated_whole by that one's time. validations: how many it
     made itself, out of validations_of. notes: why a fast way was not taken, where one was not.
     """
+    forget_device_peak(model.device)
     method, adapter = make_config(SOLO)
     attached = method.attach(model, adapter, SEED)
     config = TrainConfig(precision=precision, **recipe)
@@ -296,9 +318,7 @@ def whole_run(model, examples, valid_examples, precision, limit: float, **recipe
     steps = [b - a for n, (a, b) in enumerate(pairwise(times)) if n % per_epoch or n == 0]
     later = steps[len(steps) // 2 :]
     rest = (total - done) * sum(later) / len(later) + (needed - seen) * validation
-    on_cpu = model.device.type == "cpu"
-    device_gib = None if on_cpu else torch.accelerator.max_memory_allocated() / 2**30
     return {"steps": done, "of": total, "seconds": spent, "estimated_whole": spent + rest,
             "validations": seen, "validations_of": needed, "validation_seconds": validation or None,
-            "first_step": times[1] - times[0], "device_gib": device_gib,
-            "notes": notes}  # fmt: skip
+            "first_step": times[1] - times[0], "notes": notes,
+            **device_peaks(model.device)}  # fmt: skip

@@ -217,6 +217,29 @@ def test_an_estimate_has_the_validations_that_a_run_did_not_reach(monkeypatch, l
     assert found["validation_seconds"] == (10 if limit in reached else None)
 
 
+def test_a_runs_peak_on_a_device_is_its_own(monkeypatch):
+    """Counted from its start on, not from the run before it in the same process."""
+    stats = {"allocated": 9 * 2**30, "reserved": 10 * 2**30}  # of an earlier, larger run
+    device, run = torch.device("cuda"), bench_train.train_runs
+    for name in stats:
+        monkeypatch.setattr(torch.accelerator, f"max_memory_{name}", lambda n=name: stats[n])
+    left = []  # of what torch keeps for a next one
+    monkeypatch.setattr(torch.accelerator, "empty_cache", lambda: left.append("nothing"))
+    monkeypatch.setattr(torch.accelerator, "reset_peak_memory_stats", stats.clear)
+
+    def train(*args):
+        now = {"allocated": 2 * 2**30, "reserved": (3 if left else 10) * 2**30}
+        stats.update({name: max(stats.get(name, 0), value) for name, value in now.items()})
+        return run(*args)
+
+    for name in ("forget_device_peak", "device_peaks"):  # the model itself stays on the CPU
+        function = getattr(bench_train, name)
+        monkeypatch.setattr(bench_train, name, lambda cpu, f=function: f(device))
+    monkeypatch.setattr(bench_train, "train_runs", train)
+    found = whole_run(fresh(TINY), EXAMPLES, EXAMPLES[:2], "fp32", 60.0)
+    assert (found["device_gib"], found["device_reserved_gib"]) == (2.0, 3.0)
+
+
 def test_the_page_says_which_estimates_have_no_validation_in_them():
     """A file of before validations were timed: of 52,580 steps an epoch is 10,516."""
     context = {"data": "E2E", "seconds": 3.0, "commit": "abcdef123", "versions": {"torch": "2"}}
