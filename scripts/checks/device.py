@@ -25,7 +25,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from accelerate import PartialState
 from torch import nn
+from transformers import PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -188,10 +190,19 @@ def compiled_lines(world: World, report) -> None:
             )
 
 
-def training(world: World, name: str, options: dict = SOLO, stop: int | None = None) -> list[float]:
-    """The losses of a training of STEPS steps, one a step; killed at `stop`."""
+def training(
+    world: World,
+    name: str,
+    options: dict = SOLO,
+    stop: int | None = None,
+    model: PreTrainedModel | None = None,
+) -> list[float]:
+    """The losses of a training of STEPS steps, one a step; killed at `stop`.
+
+    model: trained in place; a copy of the world's if none is given.
+    """
     method, config = make_config(options)
-    model = copy.deepcopy(world.model)
+    model = model or copy.deepcopy(world.model)
     attached = method.attach(model, config, 1)
 
     def kill(done: int, total: int, info: dict) -> None:
@@ -210,6 +221,23 @@ RECIPE = {
 }  # fmt: skip
 
 
+def cpu_losses(world: World) -> list[float]:
+    """The losses of that training on the CPU, whatever accelerator there is.
+
+    For a process of its own, since accelerate chooses the device once: here, before the training
+    asks for it. Raises RuntimeError where the training went elsewhere all the same.
+    """
+    PartialState(cpu=True)
+    model = copy.deepcopy(world.model)
+    found = training(world, "cpu", model=model)
+    if model.device.type != "cpu":
+        raise RuntimeError(
+            f"the CPU's losses come from {model.device}: no device can be held against them; "
+            "unset ACCELERATE_TORCH_DEVICE, or hide the accelerator"
+        )
+    return found
+
+
 def losses(where: Path) -> list[float]:
     return [line["loss"] for line in files.read_lines(where / LOG) if "loss" in line]
 
@@ -221,7 +249,9 @@ def training_lines(world: World, report) -> None:
         whole["losses"] = training(world, "whole")
         environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
         command = [sys.executable, __file__, "--cpu-losses"]
-        out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        out = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if out.returncode:
+            return f"no losses of the CPU: {(out.stderr.splitlines() or ['no message'])[-1]}"
         return furthest(whole["losses"], json.loads(out.stdout.splitlines()[-1]))
 
     def gone_on() -> str | None:
@@ -334,7 +364,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
         if args.cpu_losses:
-            print(json.dumps(training(world, "cpu")))
+            print(json.dumps(cpu_losses(world)))
             return 0
         lines: list[Line] = []
         report = make_report(lines, args.out, record.environment())

@@ -3,9 +3,12 @@ tells a device that computes something else."""
 
 import json
 import sys
+from argparse import Namespace
 
 import pytest
 import torch
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
 
 from scripts.bench import first_day
 from scripts.bench.first_day import Part
@@ -108,6 +111,40 @@ def test_other_outputs_and_losses_are_told(world, monkeypatch):
     assert device.furthest([1.0, 2.0], [1.0, 2.0005]) is None
     assert "at step 2" in device.furthest([1.0, 2.0], [1.0, 2.1])
     assert device.furthest([1.0], [1.0, 2.0]) == "1 losses instead of 2"
+
+
+@pytest.fixture
+def accelerate_elsewhere(monkeypatch):
+    """accelerate as where it finds an accelerator that no variable hides (MPS, XPU)."""
+    monkeypatch.setattr(PartialState, "default_device", torch.device("meta"))
+    AcceleratorState._reset_state(True)
+    yield
+    AcceleratorState._reset_state(True)
+
+
+def test_the_cpus_losses_come_from_the_cpu(world, accelerate_elsewhere, monkeypatch):
+    monkeypatch.setattr(device, "STEPS", 2)
+    monkeypatch.setattr(device, "RECIPE", device.RECIPE | {"max_steps": 2, "warmup_steps": 0})
+    found = device.cpu_losses(world)
+    assert len(found) == 2 and min(found) > 0
+
+
+def test_losses_from_elsewhere_are_not_taken_for_the_cpus(world, accelerate_elsewhere, monkeypatch):
+    def training(world, name, model):
+        model.to("meta")
+        return [1.0]
+
+    monkeypatch.setattr(device, "training", training)
+    with pytest.raises(RuntimeError, match="the CPU's losses come from meta"):
+        device.cpu_losses(world)
+
+
+def test_why_the_cpu_gave_no_losses_is_told(world, monkeypatch):
+    checks, failed = [], Namespace(returncode=1, stdout="", stderr="Trace\nRuntimeError: from mps")
+    monkeypatch.setattr(device, "training", lambda *args, **options: [1.0])
+    monkeypatch.setattr(device.subprocess, "run", lambda *args, **options: failed)
+    device.training_lines(world, lambda path, check: checks.append(check))
+    assert checks[0]() == "no losses of the CPU: RuntimeError: from mps"
 
 
 def test_a_path_that_fails_is_a_line_and_the_rest_goes_on(tmp_path):
