@@ -84,11 +84,11 @@ def own_overrides(tables: Iterable[str]) -> dict[str, list[str]]:
     return own
 
 
-def row_settings(names: Iterable[str]) -> dict[str, dict]:
+def row_settings(names: Iterable[str], overrides: Sequence[str] = ()) -> dict[str, dict]:
     """{row: {"model": {...}, "data": ..., "adapter": ..., "train": ..., "decode": ...}}: what the
-    experiment files ask of these rows. Raises ValueError for an unknown row.
+    experiment files, and overrides, ask of these rows. Raises ValueError for an unknown row.
     """
-    return {name: _row_settings(name) for name in names}
+    return {name: _row_settings(name, tuple(overrides)) for name in names}
 
 
 def own_settings(table: str) -> dict[str, dict]:

@@ -15,10 +15,11 @@ from eval.tables.packed import lacks_scores, score_again
 from eval.tables.report import page_of, write_figures, write_table
 from eval.tables.study import Kind, groups_of
 from solo import files
+from solo.cli.command import say
 from solo.cli.compose import check_unread, key_of
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.rows import OF_ONE_RUN, compose_row, reported_tables
-from solo.cli.study_list import ADAPTER, kind_of_entry, read_list, recipe_of_entry
+from solo.cli.study_list import ADAPTER, kinds_of, read_list, recipe_of_entry
 from solo.cli.tables import table_of
 from solo.datasets.download import check_file
 from solo.run_files import CONFIG, ENVIRONMENT
@@ -111,6 +112,7 @@ def pack(folder: Path, here: RunConfig) -> None:
 def definition(name: str) -> dict:
     """What a table's definition has, with the row to compare with, the claims and the rates."""
     listed, reported = read_list(name), reported_tables()
+    kinds = kinds_of(listed)
     labels = {row["row"]: row["label"] for table in reported.values() if "rows" in table
               for row in table["rows"]}  # fmt: skip
     rows = {}
@@ -118,29 +120,28 @@ def definition(name: str) -> dict:
         row = entry["row"]
         rows.setdefault(row, {"row": row, "label": entry["label"] or labels[row]})
     claims = [
-        [claim["question"], *(kind_of_entry(listed["names"][claim[side]]) for side in "ab")]
-        for claim in listed["claims"]
+        [claim["question"], *(kinds[claim[side]] for side in "ab")] for claim in listed["claims"]
     ]
     head = {"title": listed["title"], "against": listed["against"], "claims": claims}
     head |= {"metrics": listed["metrics"]} if listed["metrics"] else {}
-    head |= dict(zip(("rates", "at_edge"), _chosen_rates(listed), strict=True))
+    head |= dict(zip(("rates", "at_edge"), _chosen_rates(listed, kinds), strict=True))
     head["recipes"] = {
-        kind_of_entry(entry): recipe_of_entry(entry, listed["overrides"])
-        for entry in listed["names"].values()
+        kinds[name]: recipe_of_entry(entry, listed["overrides"])
+        for name, entry in listed["names"].items()
     }
-    head["outputs"] = [kind_of_entry(listed["names"][name]) for name in listed["outputs"]]
+    head["outputs"] = [kinds[name] for name in listed["outputs"]]
     return head | {"rows": [*rows.values()]}
 
 
-def _chosen_rates(listed: dict) -> tuple[dict[Kind, float], set[Kind]]:
+def _chosen_rates(listed: dict, kinds: dict[str, Kind]) -> tuple[dict[Kind, float], set[Kind]]:
     """({kind: the rate that a study's sweeps chose}, the kinds where that is at an edge)."""
     chosen, at_edge = {}, set()
-    for name, entry in listed["names"].items():
+    for name, kind in kinds.items():
         of_sweep = listed["rates_of"].get(name, name)
         path = files.ROOT / listed["home"] / "rates" / f"{of_sweep}.json"
         if not path.is_file():
             continue
-        values, kind = files.read_json(path, ["best", "valid_losses"]), kind_of_entry(entry)
+        values = files.read_json(path, ["best", "valid_losses"])
         chosen[kind], tried = values["best"], [lr for lr, _ in values["valid_losses"]]
         at_edge |= {kind} if values["best"] in (min(tried), max(tried)) else set()
     return chosen, at_edge
@@ -178,6 +179,8 @@ def score(name: str) -> tuple[str, Path]:
     for folder in folders:
         _score_packed(folder, Path(references.references))
     table = table_of(name, home / "runs", definition(name))
+    for line in claims_without_runs(listed, table):
+        say(line)
     write_figures(table, home)
     _write_pictures(table, home)
     if page := outputs_page(table):
@@ -186,6 +189,18 @@ def score(name: str) -> tuple[str, Path]:
         beside = table_of(name, home / NEIGHBOURS, definition(name))
         files.write_output(home / f"{NEIGHBOURS}.md", neighbours.markdown(table, beside))
     return write_table(table, home), page_of(table, home)
+
+
+def claims_without_runs(listed: dict, table: Table) -> list[str]:
+    """A line for each claim of a study's list that its page has to leave out."""
+    there, kinds, lines = {group.kind for group in groups_of(table)}, kinds_of(listed), []
+    for claim in listed["claims"]:
+        missing = [claim[side] for side in "ab" if kinds[claim[side]] not in there]
+        if missing:
+            names = " and ".join(dict.fromkeys(missing))
+            where = f"no run in {listed['home']}/runs is of {names}"
+            lines.append(f"the claim {claim['question']!r} is left out: {where}")
+    return lines
 
 
 def _write_pictures(table: Table, home: Path) -> None:

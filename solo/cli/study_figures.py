@@ -19,7 +19,7 @@ from eval.tables.runs import Run
 from eval.tables.study import Group, alike, groups_of, head_of, names_right, seed_spreads
 from solo.cli.rows import reported_tables
 from solo.cli.studies import NEIGHBOURS, definition
-from solo.cli.study_list import kind_of_entry, read_list
+from solo.cli.study_list import kinds_of, read_list
 from solo.cli.tables import table_of
 from solo.files import ROOT, read_json
 from solo.run_files import ENVIRONMENT, SCORES
@@ -38,12 +38,13 @@ def study_table(study: str = STUDY, *shown: str) -> str:
     BORROWED behind it is of another method's sweep.
     """
     groups, listed = groups_of(_table(study)), read_list(study)
-    borrowed = {kind_of_entry(listed["names"][name]) for name in listed["rates_of"]}
+    kind_of_name = kinds_of(listed)
+    borrowed = {kind_of_name[name] for name in listed["rates_of"]}
     if chosen := [word for word in shown if word.startswith(IN_GROUPS)]:
         shown = [word for word in shown if word not in chosen]
         letters = chosen[0].removeprefix(IN_GROUPS).split(",")
         names = chain.from_iterable(listed["groups"][letter]["names"] for letter in letters)
-        kinds = {kind_of_entry(listed["names"][name]) for name in names}
+        kinds = {kind_of_name[name] for name in names}
         groups = [group for group in groups if group.kind in kinds]
     runs = [run for group in groups for run in group.runs]
     names = [*map(_metric, shown)] or [name for name in ALL if name != "chrF"]
@@ -290,7 +291,7 @@ def _study_and_name(name: str) -> tuple[str, str]:
 def _group(name: str) -> Group:
     """The runs of a name of a study. ValueError unless there are some."""
     study, member = _study_and_name(name)
-    kind = kind_of_entry(read_list(study)["names"][member])
+    kind = kinds_of(read_list(study))[member]
     found = [group for group in groups_of(_table(study)) if group.kind == kind]
     if not found:
         raise ValueError(f"{_home(study)}/runs has no run of {member}; a quote needs one")

@@ -1,7 +1,8 @@
 """A study as configs/study/NAME.yaml lists it, checked before anything rests on it."""
 
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import yaml
@@ -10,10 +11,12 @@ from eval.records import word
 from eval.tables.study import Kind
 from solo import files
 from solo.cli.command import CONFIGS
+from solo.cli.compose import compose_values, key_of
 from solo.cli.rows import row_settings
 from solo.options import check, make
 
 ADAPTER, TRAIN = "adapter.", "train."
+EPOCHS = "train.epochs"
 HOME = re.compile(r"^home: *['\"]?([^\s'\"]+)", re.MULTILINE)
 
 
@@ -128,7 +131,7 @@ def _checked(values: dict) -> dict:
             other in listed["rates"],
             f"rates_of.{name} is {other!r}; rates are given for {', '.join(listed['rates'])}",
         )
-    _check_kinds(names)
+    _check_kinds(listed)
     return listed
 
 
@@ -148,11 +151,11 @@ def _check_rates(name: str, rates: object) -> None:
     )
 
 
-def _check_kinds(names: dict[str, dict]) -> None:
+def _check_kinds(listed: dict) -> None:
     """Refuse two names that the page could not tell apart."""
-    kinds: dict[Kind, str] = {}
-    for name, entry in names.items():
-        other = kinds.setdefault(kind_of_entry(entry), name)
+    names: dict[Kind, str] = {}
+    for name, kind in kinds_of(listed).items():
+        other = names.setdefault(kind, name)
         check(
             other == name,
             f"names.{other} and names.{name} have the same row and differ in no option of the "
@@ -167,20 +170,52 @@ def recipe_of_entry(entry: dict, common: list[str]) -> dict[str, object]:
     return {k.removeprefix(TRAIN): value for k, value in own.items() if k.startswith(TRAIN)}
 
 
-def kind_of_entry(entry: dict) -> Kind:
-    """The row of a name, its variant if its method has any, its epochs, and what else of the
-    adapter it changes."""
-    row = entry["row"]
-    own = dict(map(_parts, entry["overrides"]))
-    variant = own.get("adapter.variant", row_settings([row])[row]["adapter"].get("variant"))
-    others = sorted(
-        f"{key.removeprefix(ADAPTER)}={word(value)}"
-        for key, value in own.items()
-        if key.startswith(ADAPTER) and key != "adapter.variant"
-    )
-    return Kind(row, variant, own.get("train.epochs", 1), tuple(others))
+def kinds_of(listed: dict) -> dict[str, Kind]:
+    """{name: what its runs are}: the row, the variant if its method has any, the epochs, and what
+    else of the adapter is otherwise than the row has it.
+
+    It equals `eval.tables.study.kind_of` of a run with the name's whole configuration.
+    """
+    common = listed["overrides"]
+    return {
+        name: _kind(entry["row"], [*common, *entry["overrides"]])
+        for name, entry in listed["names"].items()
+    }
+
+
+def _kind(row: str, overrides: Sequence[str]) -> Kind:
+    given, adapter = dict(map(_parts, overrides)), row_settings([row])[row]["adapter"]
+    own = {k.removeprefix(ADAPTER): value for k, value in given.items() if k.startswith(ADAPTER)}
+    if any(type(value) is not type(adapter.get(key)) for key, value in own.items()):
+        # The run may have it otherwise, 1 as 1.0; to compose tells, but takes a tenth of a second.
+        options = [o for o in overrides if key_of(o).partition(".")[0] == "adapter"]
+        composed = row_settings([row], options)[row]["adapter"]
+        own = {key: composed[key] for key in own}
+    variant = own.pop("variant", adapter.get("variant"))
+    others = (f"{k}={word(v)}" for k, v in own.items() if k not in adapter or v != adapter[k])
+    epochs = given.get(EPOCHS) or _epochs(row, overrides)
+    return Kind(row, variant, epochs, tuple(sorted(others)))
+
+
+def _epochs(row: str, overrides: Sequence[str]) -> int:
+    """The epochs of a row's recipe, or of the one that the overrides choose (train=NAME).
+
+    Almost every row leaves them to the recipe, and then one composition does for all rows.
+    """
+    recipes = tuple(override for override in overrides if key_of(override) == "train")
+    of_row = row_settings([row])[row]["train"]["epochs"]
+    if not recipes:
+        return of_row
+    if of_row == _epochs_of_recipe():
+        return _epochs_of_recipe(recipes)
+    return row_settings([row], recipes)[row]["train"]["epochs"]
+
+
+@functools.cache
+def _epochs_of_recipe(recipes: tuple[str, ...] = ()) -> int:
+    return compose_values(recipes)["train"]["epochs"]
 
 
 def _parts(override: str) -> tuple[str, object]:
-    key, _, value = override.partition("=")
-    return key, yaml.load(value, files.LOADER)
+    _, _, value = override.partition("=")
+    return key_of(override), yaml.load(value, files.LOADER)

@@ -18,9 +18,9 @@ from eval.tables import figures, neighbours, study
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
 from eval.tables.study import _others, groups_of
-from solo.cli.studies import definition, outputs_page
+from solo.cli.studies import claims_without_runs, definition, outputs_page
 from solo.cli.study_figures import BORROWED
-from solo.cli.study_list import kind_of_entry, read_list
+from solo.cli.study_list import kinds_of, read_list
 from solo.cli.tables import table_of
 from tests.eval.made_runs import DECODED, keep_statistics, make_run
 
@@ -287,13 +287,26 @@ def test_runs_with_another_option_of_the_method_are_apart_and_claims_name_them(t
     make(tmp_path, "a", "solo", ROUGE)
     make(tmp_path, "b", "solo", ROUGE + 0.1, adapter={"dropout": 0.01})
     groups = groups_of(study_table(tmp_path))
-    names = read_list("standin12")["names"]
-    kinds = [kind_of_entry(names[name]) for name in ("solo", "solo_drop")]
+    of_names = kinds_of(read_list("standin12"))
+    kinds = [of_names[name] for name in ("solo", "solo_drop")]
     assert [group.kind for group in groups] == kinds
     labels = [group.label for group in groups]
     assert labels == ["Solo (r=128, s=0.4)", "Solo (r=128, s=0.4), dropout=0.01"]
     [claim] = [claim for claim in definition("standin12")["claims"] if claim[1] == kinds[1]]
     assert claim[2] == kinds[0]
+
+
+def test_a_claim_that_no_run_answers_is_told(tmp_path):
+    for name in ("lora", "solo"):
+        make(tmp_path, name, name, ROUGE)
+    listed = read_list("standin12")
+    listed["claims"] = [
+        {"question": "Is it?", "a": "solo", "b": "lora"},
+        {"question": "And then?", "a": "solo_5", "b": "lora"},
+    ]
+    assert claims_without_runs(listed, study_table(tmp_path)) == [
+        "the claim 'And then?' is left out: no run in results/standin12/runs is of solo_5"
+    ]
 
 
 def test_whole_runs_beside_the_chosen_rate(tmp_path):

@@ -301,6 +301,10 @@ def test_several_processes_do_what_one_does(at_hand, monkeypatch, capsys, togeth
     for path in at_hand.glob("2/runs/*/adapter.safetensors"):
         path.unlink()  # weights may stay where they were made, and the data, whose checksum is kept
     check_scored(at_hand / "2", found[1][0])
+    lost = (
+        f"the claim 'Does sparsity help?' is left out: no run in {at_hand}/2/runs is of solo_dense"
+    )
+    assert lost in capsys.readouterr().err
 
 
 def check_scored(home: Path, outputs: dict[str, bytes]) -> None:

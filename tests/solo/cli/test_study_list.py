@@ -1,10 +1,14 @@
 """A study's list is checked as a whole before anything is trained for it."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 
+from eval.tables.study import kind_of
 from solo.cli import study_list
+from solo.cli.compose import compose_values
+from solo.cli.rows import row_settings
 from solo.files import to_yaml
 
 MINE = {
@@ -107,3 +111,32 @@ def test_what_does_not_fit_together_is_one_line_with_the_place(configs, place, v
     with pytest.raises(ValueError, match=f"study/mine.yaml: {words}") as caught:
         read(configs, values)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("common", "epochs"),
+    [
+        ([], 5),  # the recipe's
+        (["train.epochs=2"], 2),
+        (["train=standin"], 1),
+        (["train.epochs=3", "train=standin"], 3),
+        (["adapter.rank=64", "adapter.dropout=1"], 5),
+    ],
+)
+def test_a_name_is_of_the_kind_of_its_runs(configs, common, epochs):
+    """Whoever sets an option: the name, the study for all of them, or the recipe."""
+    names = MINE["names"] | {
+        "long": {"row": "table1/solo_s", "overrides": ["train.epochs=7"]},
+        "as_it_is": {"row": "table2/solo_s_r128", "overrides": ["adapter.rank=128"]},
+        "devcode": {"row": "table1/solo_s", "overrides": ["adapter.variant=devcode"]},
+    }
+    if "train=standin" in common:
+        names["demo"] = {"row": "demo/lora"}  # a row with a recipe of its own
+    kinds = study_list.kinds_of(read(configs, MINE | {"names": names, "overrides": common}))
+    for name, entry in names.items():
+        row = entry["row"]
+        values = compose_values([f"experiment={row}", *common, *entry.get("overrides", [])])
+        run = SimpleNamespace(variant=values["adapter"].get("variant"), options=values)
+        assert kinds[name] == kind_of(row, run, row_settings([row])[row]["adapter"])
+    assert {kinds[name].epochs for name in ("lora", "solo", "devcode")} == {epochs}
+    assert kinds["long"].epochs == 7
