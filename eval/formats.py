@@ -11,6 +11,7 @@ from pathlib import Path
 
 from solo.rows import (
     BREAK,
+    EXACT,
     OUTPUT,
     REFERENCE,
     SOURCE,
@@ -48,8 +49,7 @@ def _repaired(text: str) -> str:
 
 
 def _columns(header: list[str], names: tuple[str, ...]) -> tuple[list[int], list[int]]:
-    exact = "ref" if names is REFERENCE else "output"
-    return columns_named(header, SOURCE, "mr"), columns_named(header, names, exact)
+    return columns_named(header, SOURCE, "mr"), columns_named(header, names, EXACT[names])
 
 
 def _read_table(
@@ -67,8 +67,8 @@ def _read_table(
         notes.append(f"{path} has no header: its two columns were read as MR and text")
     else:
         raise ValueError(
-            f"{path}: the header {header} must name one column of MRs (its name begins with one "
-            f"of: {', '.join(SOURCE)}) and one of texts ({', '.join(names)})"
+            f"{path}: the header {header} must name one column of MRs (its name begins with a "
+            f"word of: {', '.join(SOURCE)}) and one of texts ({', '.join(names)})"
         )
     broken = [number for number, fields in table.rows if BREAK.search(fields[text])]
     if broken:

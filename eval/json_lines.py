@@ -1,8 +1,8 @@
 """JSON Lines for the scorer: an object a line, of which it takes the MR and the text or texts.
 
 They are known by what they hold, whatever the file is called, so that none is scored as plain text.
-A field is chosen by the beginning of its name, as a table's columns are; names that only JSON has
-come after those. Other fields may hold anything. JSON of another form is refused.
+A field is chosen by the first word of its name, as a table's columns are; of JSON more names are
+known. Other fields may hold anything. JSON of another form is refused.
 """
 
 import json
@@ -10,14 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from solo.rows import IN_JSON, OUTPUT, REFERENCE, SOURCE, columns_named, one_line, without_mark
+from solo.rows import EXACT, IN_JSON, OUTPUT, REFERENCE, SOURCE, keys_named, one_line, without_mark
 
-FIELDS = {  # beginnings of names, the first group that fits decides
-    SOURCE: (SOURCE, IN_JSON[SOURCE]),
-    OUTPUT: (("out", "sys"), ("pred", "hyp", "generat", "text", "completion"), ("ref",)),
-    REFERENCE: (REFERENCE, IN_JSON[REFERENCE]),
-}
-EXACT = {SOURCE: "mr", OUTPUT: "output", REFERENCE: "ref"}  # taken of several that fit
 REMEDY = "write one object a line (JSON Lines), such as {}"
 EXAMPLES = {OUTPUT: '{"mr": "...", "output": "..."}', REFERENCE: '{"mr": "...", "ref": "..."}'}
 
@@ -101,14 +95,17 @@ def _fields(place: str, keys: list[str], names: tuple[str, ...]) -> tuple[str | 
     """(the MRs' field, if there is one; the texts')."""
     chosen = []
     for wanted in (SOURCE, names):
-        found = (columns_named(keys, group, EXACT[wanted]) for group in FIELDS[wanted])
-        places = next(filter(None, found), [])
-        if len(places) > 1 or (wanted is names and not places):
-            known = ", ".join(word for group in FIELDS[wanted] for word in group)
-            what = "texts" if wanted is names else "MRs"
+        places = keys_named(keys, wanted)
+        what = "texts" if wanted is names else "MRs"
+        if len(places) > 1:
             raise ValueError(
-                f"{place}: of the fields {keys} {'several' if places else 'none'} can be the "
-                f"{what}; name one so that it begins with one of: {known}"
+                f"{place}: of the fields {[keys[place] for place in places]} several can be the "
+                f"{what}; call one of them {EXACT[wanted]}, or the others otherwise"
+            )
+        if wanted is names and not places:
+            raise ValueError(
+                f"{place}: of the fields {keys} none can be the {what}; begin the name of one "
+                f"with a word of: {', '.join(dict.fromkeys(wanted + IN_JSON[wanted]))}"
             )
         chosen.append(keys[places[0]] if places else None)
     return chosen[0], chosen[1]

@@ -17,14 +17,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-# Beginnings of column names, lower-cased, that the official script recognises.
+# First words of column names, in small letters, one or several of what they name. The official
+# script takes any name that begins with their letters, a `dataset` for dialogue acts (da).
 SOURCE = ("mr", "src", "source", "meaning", "da", "dial act", "dialogue act")
-OUTPUT = ("out", "ref", "sys")
-REFERENCE = ("trg", "tgt", "target", "ref", "human")
-IN_JSON = {  # further beginnings of keys, for objects that have none of those
+OUTPUT = ("out", "output", "ref", "reference", "sys", "system output")
+REFERENCE = ("trg", "tgt", "target", "ref", "reference", "human")
+IN_JSON = {  # further ones of a JSON object's keys
     SOURCE: ("input", "context", "prompt"),
+    OUTPUT: ("pred", "prediction", "predicted", "hyp", "hypothesis", "hypotheses", "generated",
+             "generation", "text", "completion"),
     REFERENCE: ("completion", "text", "output"),
-}
+}  # fmt: skip
+EXACT = {SOURCE: "mr", OUTPUT: "output", REFERENCE: "ref"}  # taken of several that fit
+# Last words of names of what is told about a text, none of which is the text.
+ABOUT = ("id", "ids", "idx", "index", "no", "number", "num", "n", "count", "length", "len",
+         "tokens", "rating", "ratings", "score", "scores", "rank", "type", "lang", "language",
+         "file", "path", "url", "date", "time")  # fmt: skip
 
 SLOT = re.compile(r"\s*([^,\[\]]+)\[([^\[\]]*)\]\s*(?:,|$)")  # of E2E's MRs: name[X], eatType[pub]
 TABLES = (".csv", ".tsv", ".jsonl")  # suffixes, in small letters
@@ -153,7 +161,7 @@ def _read_objects(path: Path, lines: list[str]) -> Table:
                 f"{path}, line {number}: the keys are {list(fields)}, those of the first line "
                 f"{columns}; every line must have the same"
             )
-        read = keys_named(columns, SOURCE, "mr"), keys_named(columns, REFERENCE, "ref")
+        read = keys_named(columns, SOURCE), keys_named(columns, REFERENCE)
         for name in (columns[places[0]] for places in read if len(places) == 1):
             if not isinstance(fields[name], str):  # the others may hold anything
                 raise ValueError(f"{path}, line {number}: {name!r} must be a text; {OBJECT}")
@@ -175,20 +183,32 @@ def csv_text(rows: Iterable[Iterable]) -> str:
     return file.getvalue()
 
 
-def columns_named(names: list[str], beginnings: tuple[str, ...], exact: str = "") -> list[int]:
-    """The places of the columns whose names begin with one of `beginnings`, whatever their case.
+def columns_named(names: list[str], words: tuple[str, ...], exact: str = "") -> list[int]:
+    """The places of the columns whose names begin with one of `words`, whatever their case, and
+    tell of nothing but a text: `ref`, `refs`, `ref_2` and `ref text`, not `refusal` or `ref_id`.
 
     Of several, the one whose whole name is `exact`, if there is one.
     """
-    plain = [re.sub("[_.-]", " ", name).strip().lower() for name in names]
-    places = [place for place, name in enumerate(plain) if name.startswith(beginnings)]
+    apart = [re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name) for name in names]  # refText
+    plain = [re.sub("[_.-]", " ", name).strip().lower() for name in apart]
+    begins = re.compile(rf"({'|'.join(map(re.escape, words))})s?(?![^\W\d_])")
+    places = [
+        place
+        for place, name in enumerate(plain)
+        if begins.match(name) and name.split()[-1] not in ABOUT
+    ]
     whole = [place for place in places if plain[place] == exact]
     return whole if len(whole) == 1 else places
 
 
-def keys_named(names: list[str], beginnings: tuple[str, ...], exact: str = "") -> list[int]:
-    """The same of a JSON object's keys, of which more names are known: SOURCE's or REFERENCE's."""
-    return columns_named(names, beginnings, exact) or columns_named(names, IN_JSON[beginnings])
+def keys_named(names: list[str], words: tuple[str, ...]) -> list[int]:
+    """The same of a JSON object's keys, of which more names are known: SOURCE's, OUTPUT's, for
+    which a reference is taken only where no other key fits, or REFERENCE's."""
+    places = columns_named(names, words + IN_JSON[words], EXACT[words])
+    if words is OUTPUT:
+        references = columns_named(names, ("ref", "reference"))
+        return [place for place in places if place not in references] or places
+    return places
 
 
 @dataclass

@@ -76,9 +76,12 @@ def read_table(path: Path) -> dict[str, list]:
     if not table or not table.rows:
         raise _no_rows(path)
     columns = {"line": [number for number, _ in table.rows]}
-    named = rows.keys_named if Path(path).suffix.lower() == ".jsonl" else rows.columns_named
-    for name, beginnings in (("mr", rows.SOURCE), ("ref", rows.REFERENCE)):
-        places = named(table.columns, beginnings, name)
+    objects = Path(path).suffix.lower() == ".jsonl"
+    for name, words in (("mr", rows.SOURCE), ("ref", rows.REFERENCE)):
+        if objects:
+            places = rows.keys_named(table.columns, words)
+        else:
+            places = rows.columns_named(table.columns, words, name)
         if len(places) > 1:
             clashing = ", ".join(table.columns[place] for place in places)
             what = "MRs" if name == "mr" else "texts"

@@ -46,6 +46,50 @@ def test_an_output_goes_before_a_reference_in_the_same_line(read):
     assert read(REFS, lines("output", ref="not this")).hypotheses == [*TEXTS.values()]
 
 
+def test_a_field_is_chosen_by_whole_words(read):
+    """Those that only begin with the letters of one, or tell about a text, are others."""
+    others = {"dataset": "x", "date": "x", "system": "x", "human_rating": 3, "reference_id": "r1",
+              "refusal": False, "output_length": 4, "sourceId": 5}  # fmt: skip
+    data = read(REFS, lines("prediction", **others))
+    assert dict(zip(data.sources, data.hypotheses, strict=True)) == TEXTS
+    refs = "".join(
+        json.dumps({"prompt": mr, "reference_text": text} | others) + "\n"
+        for mr, text in TEXTS.items()
+    )
+    data = read(refs, lines("predictedText", mr="inputs", **others), refs_name="refs.jsonl")
+    assert dict(zip(data.sources, data.hypotheses, strict=True)) == TEXTS
+    assert data.references == [[text] for text in TEXTS.values()]
+
+
+@pytest.mark.parametrize(
+    ("given", "exact", "what"),
+    [
+        (["sys_out", "prediction"], "output", "texts"),
+        (["source", "prompt"], "mr", "MRs"),
+        (["generated_text", "completion"], "output", "texts"),
+    ],
+)
+def test_of_two_fields_that_fit_neither_is_taken_without_a_word(read, given, exact, what):
+    text = {"output": "x"} if what == "MRs" else {"mr": "a"}
+    row = text | dict.fromkeys(given, "a")
+    with pytest.raises(ValueError) as caught:
+        read("mr,ref\na,x\n", json.dumps(row))
+    assert str(caught.value).endswith(
+        f"line 1: of the fields {given} several can be the {what}; call one of them {exact}, or "
+        "the others otherwise"
+    )
+    data = read("mr,ref\na,x\n", json.dumps(row | {exact: "a"}))
+    assert (data.sources, len(data.hypotheses)) == (["a"], 1)
+
+
+def test_an_output_is_no_reference_without_a_word(read):
+    row = {"mr": "a", "target": "x", "output": "y"}
+    with pytest.raises(ValueError, match=r"\['target', 'output'\] several can be the texts; call"):
+        read(json.dumps(row), lines("output"), refs_name="refs.jsonl")
+    data = read(REFS, lines("prediction", reference="not this"))
+    assert data.hypotheses == [*TEXTS.values()]
+
+
 def test_references_may_be_several_a_line(read):
     objects = [{"mr": "a", "refs": ["one two three four five", "one two three four"]},
                {"mr": "b", "refs": "six seven eight nine"}]  # fmt: skip
@@ -76,7 +120,7 @@ def test_the_scores_are_those_of_the_same_table(tmp_path):
         ('{\n"mr": "a"\n}\n', "line 1: this is no JSON object"),
         ('{"mr": "a", "output": "x"}\nno\n', "line 2: this is no JSON object"),
         ('{"mr": "a", "words": "x"}\n', r"of the fields \['mr', 'words'\] none can be the texts; .*"
-         "begins with one of: out, sys, pred, hyp, generat, text"),
+         "with a word of: out, output, ref, reference, sys, system output, pred, prediction"),
         ('{"mr": "a", "out1": "x", "out2": "y"}\n', "several can be the texts"),
         ('{"mr": "a", "output": 3}\n', "line 1: 'output' must be a text, the MR a text; write"),
         ('{"mr": "a", "output": ["x"]}\n', "'output' must be a text"),
@@ -143,7 +187,11 @@ def test_the_matching_file_of_references_is_named(tmp_path, capsys, refs, hyps, 
 
 
 def test_the_headers_that_it_takes_are_named(read):
-    with pytest.raises(ValueError, match=r"of: mr, src, source, .*one of texts \(out, ref, sys\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"of: mr, src, source, .*one of texts \(out, output, ref, "
+        r"reference, sys, system output\)",
+    ):
         read(REFS, "MR\tguess\na\tx\n", hyps_name="h.tsv")
 
 

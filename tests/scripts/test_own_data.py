@@ -101,9 +101,10 @@ def test_the_three_kinds_of_file_are_read_alike(tmp_path):
 def test_prompts_and_completions_train_as_they_score(tmp_path):
     """Names that only JSON has, beside keys that only begin like them."""
     row = {"prompt_id": 1, "mr": "a", "text": "b", "date": 2024}
+    others = {"dataset": "football", "reference_id": 7, "human_rating": 5, "human_score": "high"}
     for keys in (("prompt", "completion"), ("input", "output"), ("context", "text")):
         path = tmp_path / f"{keys[0]}.jsonl"
-        path.write_text(json.dumps({keys[0]: "a", keys[1]: "b", "n": 1}) + "\n")
+        path.write_text(json.dumps({keys[0]: "a", keys[1]: "b", "n": 1} | others) + "\n")
         (tmp_path / "hyps.jsonl").write_text('{"mr": "a", "output": "b"}\n')
         assert read_pairs(path, "own") == [("a", "b")]
         [data] = load(path, [tmp_path / "hyps.jsonl"])
@@ -129,9 +130,18 @@ def test_prompts_and_completions_train_as_they_score(tmp_path):
         ('{"mr": "a", "ref": " "}', "a.jsonl, line 1: the text is empty; write one, or leave"),
         ('{"mr": " ", "ref": "b"}', "a.jsonl, line 1: the MR is empty; write what the text is to"),
         (
-            '{"source": "a", "ref": "b", "date": 1}',
-            "the columns source, date can all be that of the MRs; call one of them mr, or the",
+            '{"source": "a", "ref": "b", "meaning": 1}',
+            "the columns source, meaning can all be that of the MRs; call one of them mr, or the",
         ),
+        (
+            '{"source": "a", "ref": "b", "prompt": "c"}',
+            "the columns source, prompt can all be that of the MRs; call one of them mr, or the",
+        ),
+        (
+            '{"mr": "a", "target": "b", "text": "c"}',
+            "the columns target, text can all be that of the texts; call one of them ref, or the",
+        ),
+        ('{"dataset": "a", "ref": "b"}', r"has columns \['dataset', 'ref'\]; it needs one of MRs"),
         ('{"name": "a", "ref": "b"}', r"has columns \['name', 'ref'\]; it needs one of MRs"),
     ],
 )

@@ -39,6 +39,7 @@ def test_a_path_is_a_path(tmp_path, name):
         ("a.CSV", 'MR,Ref\n"name[A], food[B]",A .\n'),
         ("a.csv", 'no,source,human ref\n1,"name[A], food[B]",A .\n'),
         ("a.csv", 'mr,ref,ref_2,orig_mr\n"name[A], food[B]",A .,x,y\n'),
+        ("a.csv", 'dataset,meaning,human_rating,target 1\nx,"name[A], food[B]",3,A .\n'),
         ("a.tsv", "mr\tref\r\nname[A], food[B]\tA .\r\n"),
         ("a.TSV", 'mr,ref\n"name[A], food[B]",A .\n'),
         ("a.txt", "\ufeffname : A | food : B||A .\n"),
