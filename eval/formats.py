@@ -6,6 +6,7 @@ per line and a blank line between segments. Hypotheses: a table, JSON Lines, or 
 per line. The rules of tables and plain text are those of the official script (readers.py).
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,8 +29,14 @@ from .json_lines import is_json, read_objects
 
 FORMATS = ("auto", "table", "lora", "webnlg", "jsonl", "text")
 
-# Pound signs and accents of a file that went through a wrong encoding; repaired in tables.
-_REPAIRS = (("Ł", "£"), ("Â£", "£"), ("Ã©", "é"), ("ã©", "é"))
+# E2E's pound signs, which stand beside a figure, and its accent, which "café" alone has, in a table
+# that went through a wrong encoding. The official script takes any Ł for a pound, that of Łódź too.
+_LETTER = r"[^\W\d_]"
+_REPAIRS = (
+    (re.compile(r"(?:Ł|Â£)(?=\s?-?\s?\d)"), "£"),
+    (re.compile(rf"(\d[\s.]{{0,3}})(?:Ł|Â£)(?!{_LETTER})"), r"\1£"),
+    (re.compile(r"(?<=caf)[Ãã]©", re.IGNORECASE), "é"),
+)
 
 
 @dataclass
@@ -42,9 +49,11 @@ class Rows:
     categories: dict[str, str] = field(default_factory=dict)
 
 
-def _repaired(text: str) -> str:
-    for wrong, right in _REPAIRS:
-        text = text.replace(wrong, right)
+def repaired(text: str) -> str:
+    """A text of a table with E2E's signs put right."""
+    if not text.isascii():
+        for wrong, right in _REPAIRS:
+            text = wrong.sub(right, text)
     return text
 
 
@@ -55,7 +64,7 @@ def _columns(header: list[str], names: tuple[str, ...]) -> tuple[list[int], list
 def _read_table(
     path: Path, lines: list[str], names: tuple[str, ...], notes: list[str], repair: bool = True
 ) -> Rows:
-    repaired = _repaired if repair else str
+    put_right = repaired if repair else str
     table = read_table(path, lines, True, notes)
     header, rows = table.columns, [fields for _, fields in table.rows]
     sources, texts = _columns(header, names)
@@ -77,8 +86,8 @@ def _read_table(
             f"in the official script ({len(broken)} such texts); put a space there instead"
         )
     return Rows(
-        [one_line(repaired(fields[source])) for fields in rows],
-        [BREAK.sub("", repaired(fields[text])) for fields in rows],
+        [one_line(put_right(fields[source])) for fields in rows],
+        [BREAK.sub("", put_right(fields[text])) for fields in rows],
     )
 
 
@@ -88,7 +97,7 @@ def _read_lora(path: Path, lines: list[str]) -> Rows:
         if not line.strip():
             continue
         # repaired as in tables, so that contexts keep matching
-        context, separator, completion = one_line(_repaired(line.strip())).partition("||")
+        context, separator, completion = one_line(repaired(line.strip())).partition("||")
         if not separator:
             raise ValueError(f"{path}, line {number}: no '||' between context and completion")
         rows.sources.append(context.strip())
@@ -161,10 +170,10 @@ def read_references(path: Path, kind: str, notes: list[str]) -> Rows | list[list
         objects = read_objects(path, lines, REFERENCE)
         pairs = list(zip(objects.sources, objects.texts, strict=True))
         if not any(objects.sources):
-            return [[_repaired(text) for text in texts] for texts in objects.texts]
+            return [[repaired(text) for text in texts] for texts in objects.texts]
         return Rows(
-            [_repaired(source) for source, texts in pairs for _ in texts],
-            [_repaired(text) for _, texts in pairs for text in texts],
+            [repaired(source) for source, texts in pairs for _ in texts],
+            [repaired(text) for _, texts in pairs for text in texts],
         )
     kind = _guess_format(path, lines) if kind == "auto" else kind
     if kind == "table":
@@ -184,7 +193,7 @@ def read_hypotheses(path: Path, notes: list[str], repair: bool = True) -> Rows:
     lines = read_lines(path)
     if is_json(path, lines):
         objects = read_objects(path, lines, OUTPUT)
-        put_right = _repaired if repair else str
+        put_right = repaired if repair else str
         rows = Rows(
             [put_right(source) for source in objects.sources],
             [put_right(text) for [text] in objects.texts],

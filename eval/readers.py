@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .advice import other_references
-from .formats import Rows, read_hypotheses, read_references
+from .formats import Rows, read_hypotheses, read_references, repaired
 
 
 @dataclass
@@ -95,7 +95,8 @@ def check_sources(sources: Sequence[str], references_path: Path, own: bool = Fal
     loaded = read_references(Path(references_path), "auto", notes)
     if isinstance(loaded, Rows):
         names = (Path("the test set"), Path(references_path))
-        rows = Rows(list(sources), [""] * len(sources))
+        put_right = str if loaded.categories else repaired  # as the references' own were
+        rows = Rows([put_right(source) for source in sources], [""] * len(sources))
         _by_source(rows, loaded, names, partial=False, notes=notes)
     elif own or len(loaded) != len(sources):
         what = "plain text without MRs" if own else f"references for {len(loaded)} segments"

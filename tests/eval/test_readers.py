@@ -1,10 +1,12 @@
 """Readers: formats, order, repairs and every error text."""
 
+import json
 import re
 
 import pytest
 
-from eval.readers import load
+from eval.formats import repaired
+from eval.readers import check_sources, load
 
 REFS = 'mr,ref\n"a[1], b[2]",one\n"a[1], b[2]",two\nc[3],three\n"a[1], b[2]",four\n'
 LORA = "a : 1 | b : 2||one . \na : 1 | b : 2||two . \nc : 3||three . \na : 1 | b : 2||four . \n"
@@ -49,6 +51,66 @@ def test_table_without_its_name_ending(read):
 def test_encoding_repairs(read):
     data = read(REFS.replace("three", "Ł5"), "MR\toutput\nc[3]\tÂ£5 cafÃ©\na[1], b[2]\tcafã©\n")
     assert data.hypotheses == ["£5 café", "café"] and data.references[0] == ["£5"]
+
+
+OFFICIAL = (("Ł", "£"), ("Â£", "£"), ("Ã©", "é"), ("ã©", "é"))  # of measure_scores.py
+
+
+@pytest.mark.parametrize("variable", ["E2E_DATA_DIR", "E2E_CLEAN_DIR", "E2E_SYSTEMS_DIR"])
+def test_every_file_of_e2e_is_repaired_as_the_official_script_repairs_it(real, variable):
+    """As it is, and with each of its pound signs and accents gone through a wrong encoding: of one
+    text of the training set's, with its slip `a £and up`, none could tell."""
+
+    def official(text: str) -> str:
+        for wrong, right in OFFICIAL:
+            text = text.replace(wrong, right)
+        return text
+
+    files = [p for p in real(variable).rglob("*") if p.suffix in (".csv", ".tsv", ".txt")]
+    lines = {line for file in files for line in file.read_text(encoding="utf-8").splitlines()}
+    odd = {line for line in lines if not line.isascii() and not re.search("a £ ?and up", line)}
+    assert odd
+    assert all(repaired(line) == line for line in lines)
+    for wrong, right in [("", ""), *OFFICIAL]:
+        for line in {line.replace(right, wrong) for line in odd}:
+            assert repaired(line) == official(line)
+
+
+@pytest.mark.parametrize("name", ["refs.csv", "refs.tsv", "refs.jsonl", "test.txt", "refs.txt"])
+@pytest.mark.parametrize("hyps", ["hyps.csv", "hyps.jsonl", "hyps.txt"])
+def test_letters_that_are_no_broken_signs_stay(tmp_path, name, hyps):
+    """Łódź is a town, on every way in which MRs and texts are read."""
+    rows = [("home : Łódź | away : 2 Łany", "Łódź beat Łany 2 Ã 1 ."), ("home : Ł. Noê", "Ł. ã !")]
+    mrs, texts = zip(*rows, strict=True)
+
+    def write(name: str, head: tuple[str, str]):
+        separator = "\t" if name.endswith(".tsv") else ","
+        table = [f'"{mr}"{separator}"{text}"' for mr, text in rows]
+        written = {
+            "refs.txt": [f"{text}\n" for text in texts],
+            "hyps.txt": texts,
+            "test.txt": [f"{mr}||{text}" for mr, text in rows],
+        }.get(name, [separator.join(head), *table])
+        if name.endswith(".jsonl"):
+            written = [json.dumps(dict(zip(head, row, strict=True))) for row in rows]
+        (tmp_path / name).write_text("\n".join(written) + "\n", encoding="utf-8")
+        return tmp_path / name
+
+    references = write(name, ("mr", "ref"))
+    [data] = load(references, [write(hyps, ("mr", "output"))])
+    assert data.hypotheses == [text for [text] in data.references] == [*texts]
+    if name != "refs.txt":
+        assert data.sources == [*mrs]
+        check_sources(mrs, references, own=True)
+
+
+def test_mrs_with_broken_signs_are_those_of_their_own_table(tmp_path):
+    """Training reads them as they are, the scorer with the signs put right."""
+    mr = "name : CafÃ© Ł5 | price : Â£20-25"
+    (tmp_path / "own.csv").write_text(f"mr,ref\n{mr},text\n", encoding="utf-8")
+    check_sources([mr], tmp_path / "own.csv", own=True)
+    with pytest.raises(ValueError, match="no references for the MR 'name : X'"):
+        check_sources(["name : X"], tmp_path / "own.csv", own=True)
 
 
 def test_plain_hypotheses_take_a_table_by_runs(read):
