@@ -5,6 +5,7 @@ be folded into the weights becomes a whole model. The folder's README.md is a mo
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -18,6 +19,21 @@ from solo.files import read_json
 from solo.options import check
 from solo.run_files import SCORES
 from solo.runs.export import export_run
+from solo.runs.run import Run
+
+
+def scores_of(run: Run) -> dict | None:
+    """What the card tells: the scores of the configured decoding, None without.
+
+    To export needs no data: where the test file, whose checksum is part of a decoding's name, is
+    not there, the one decoding counts that was scored.
+    """
+    try:
+        decodings = [replace(run, planned=True).decoding]
+    except FileNotFoundError:
+        decodings = sorted(run.directory.glob("decode/*/"))
+    scored = [place / SCORES for place in decodings if (place / SCORES).exists()]
+    return read_json(scored[0]) if len(scored) == 1 else None
 
 
 @command
@@ -25,8 +41,7 @@ def main(cfg: DictConfig) -> None:
     check(cfg.run is not None and cfg.out is not None, "name both: run=DIR out=DIR")
     refuse(cfg, "mr", "force", "decode.output")
     run = run_of(cfg)
-    scores = run.decoding / SCORES
-    print(export_run(run, Path(cfg.out), read_json(scores) if scores.exists() else None))
+    print(export_run(run, Path(cfg.out), scores_of(run)))
     ending([cfg.out], f"what loads it is in {cfg.out}/README.md")
 
 

@@ -1,5 +1,9 @@
 """scripts/export.py as a user types it."""
 
+from pathlib import Path
+
+import pytest
+
 import solo
 from solo.files import write_json
 from solo.runs.run import open_run
@@ -24,3 +28,19 @@ def test_a_run_leaves_with_its_scores(config, tmp_path, run_script):  # noqa: F8
     )
     neither = run_script("scripts/export.py", f"run={run.directory}")
     assert neither.code == 1 and "error: name both: run=DIR out=DIR" in neither.err
+
+
+@pytest.mark.parametrize(
+    ("n_scored", "said"), [(0, "It was not scored."), (1, "| 0.1000 |"), (2, "It was not scored.")]
+)
+def test_a_run_leaves_without_its_data(config, tmp_path, run_script, n_scored, said):  # noqa: F811
+    """With the scores of its one decoding; of several none can tell which was configured."""
+    run = trained(config, "solo", {"rank": 4})
+    for number in range(1, n_scored + 1):
+        decoding = run.directory / "decode" / f"0a1b2c3{number}"
+        decoding.mkdir(parents=True)
+        write_json(decoding / "metrics.json", {"BLEU": number / 10, "signature": "nrefs:1"})
+    Path(config.data.test_path).unlink()
+    done = run_script("scripts/export.py", f"run={run.directory}", f"out={tmp_path}/out")
+    assert (done.code, done.out.strip()) == (0, f"{tmp_path}/out"), done.err
+    assert said in (tmp_path / "out" / "README.md").read_text("utf-8")
