@@ -27,7 +27,7 @@ from solo.run_files import CONFIG, ENVIRONMENT, PREDICTIONS, STATISTICS
 from . import records
 from .command import Parser, at_least, check_folder, command, ending, program
 from .formats import read_hypotheses
-from .metrics import ALL
+from .metrics import ALL, SETS
 from .metrics.statistics import Statistics, read, save, scores, usable
 from .readers import loose_key
 from .score import score_files
@@ -67,12 +67,18 @@ class Difference:
     p: float
 
 
-def outputs(run: Path, references: Path | None = None) -> Outputs:
+def outputs(
+    run: Path,
+    references: Path | None = None,
+    partial: bool | None = None,
+    metrics: str | None = None,
+) -> Outputs:
     """Statistics of a run, packed or not, or of a file of hypotheses if `references` are given.
 
     A run's references are those of its configuration. The statistics of a run directory by them are
     written beside its predictions, where that is possible, and read from there the next time, if
-    neither file has changed.
+    neither file has changed. partial, metrics: see :func:`eval.score.score_files`; with either the
+    run is scored anew, and nothing is written.
     Raises FileNotFoundError or ValueError, and what scoring raises.
     """
     run = decoding_of(run)
@@ -84,7 +90,8 @@ def outputs(run: Path, references: Path | None = None) -> Outputs:
         raise FileNotFoundError(f"{predictions} does not exist; decode this run first")
     own = references is None
     references = references_of(run) if own else references
-    if own and not references.exists() and records.is_packed(run):
+    as_evaluated = not partial and metrics is None
+    if own and not references.exists() and records.is_packed(run) and as_evaluated:
         left = records.read(run, ENVIRONMENT)["evaluate"]["inputs"][PREDICTIONS]
         if left == records.sha256(predictions) and (scored := kept(run)):
             return scored  # its data lie elsewhere here, and are not needed
@@ -92,13 +99,13 @@ def outputs(run: Path, references: Path | None = None) -> Outputs:
         raise FileNotFoundError(f"{references} does not exist; run `make data`, or set --refs")
     sums = [records.sha256(path) for path in (predictions, references)]
     inputs = dict(zip(("predictions", "references"), sums, strict=True))
-    scored = _read_statistics(run, inputs) if is_run else None
+    scored = _read_statistics(run, inputs) if is_run and as_evaluated else None
     if scored is None:
-        (result,) = score_files(references, [predictions])
+        (result,) = score_files(references, [predictions], partial=partial, metrics=metrics)
         for note in result.scores["details"]["notes"] if not is_run else ():
             print(f"note: {note}", file=sys.stderr)
         scored = result.statistics, result.sources
-        if run.is_dir() and own:
+        if run.is_dir() and own and as_evaluated:
             with suppress(OSError):  # it is there to save time
                 save(run / STATISTICS, *scored, inputs)
     return Outputs(str(run), *scored, inputs["references"])
@@ -284,6 +291,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("a", type=Path, help="run directory, packed run, or file of hypotheses")
     parser.add_argument("b", type=Path, help="the other one")
     parser.add_argument("--refs", type=Path, help="references (default: those of each run)")
+    parser.add_argument("--metrics", choices=SETS, help="default: by the references")
+    parser.add_argument("--partial", action="store_true", help="both may lack the same MRs")
     parser.add_argument("--samples", type=at_least(1), default=SAMPLES, help=f"default: {SAMPLES}")
     parser.add_argument("--seed", type=at_least(0), default=SEED, help=f"default: {SEED}")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers here")
@@ -293,7 +302,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_folder("json", options.json)
         inputs = [options.a, options.b, *([options.refs] if options.refs else [])]
         check_output(options.json, inputs, options.force)
-    sides = [outputs(path, options.refs) for path in (options.a, options.b)]
+    how = options.refs, options.partial, options.metrics
+    sides = [outputs(path, *how) for path in (options.a, options.b)]
     differences = compare(*sides, options.samples, options.seed)
     if options.json:
         content = {"a": str(options.a), "b": str(options.b), "samples": options.samples}
@@ -307,7 +317,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     following = f"{program('samples')} {options.a} {options.b}{refs}"
     of_runs = all(records.is_packed(p) or p.is_dir() for p in (options.a, options.b))
     at_hand = options.refs or (of_runs and references_of(options.a).exists())
-    of_runs &= bool(at_hand) and not records.hidden(sides[0].sources)
+    of_runs &= not options.partial and bool(at_hand) and not records.hidden(sides[0].sources)
     ending(filter(None, [options.json]), *([following] if of_runs else []))
     return 0
 

@@ -42,7 +42,7 @@ def loose_key(source: str) -> str:
 
 
 def _by_source(
-    hypotheses: Rows, rows: Rows, names: tuple[Path, Path], partial: bool, notes: list[str]
+    hypotheses: Rows, rows: Rows, names: tuple[Path, Path], partial: bool | None, notes: list[str]
 ) -> list[list[str]]:
     """References in the order of the hypotheses' MRs; an MR may come twice."""
     groups = dict(_group(rows, consecutive=False))
@@ -71,10 +71,11 @@ def _by_source(
     if missing and partial:
         notes.append(f"{names[0]}: {len(scored)} of {len(groups)} MRs are scored")
     elif missing:
+        remedy = "" if partial is None else "; the option --partial scores the others alone"
         raise ValueError(
             f"{names[0]} has {len(wanted)} hypotheses for {len(scored)} MRs, but {names[1]} has "
             f"references for {len(groups)} MRs; the first MR without a hypothesis is "
-            f"{missing[0]!r}; the option --partial scores the others alone{_stray_quote(notes)}"
+            f"{missing[0]!r}{remedy}{_stray_quote(notes)}"
         )
     return [groups[source] for source in wanted]
 
@@ -97,7 +98,7 @@ def check_sources(sources: Sequence[str], references_path: Path, own: bool = Fal
         names = (Path("the test set"), Path(references_path))
         put_right = str if loaded.categories else repaired  # as the references' own were
         rows = Rows([put_right(source) for source in sources], [""] * len(sources))
-        _by_source(rows, loaded, names, partial=False, notes=notes)
+        _by_source(rows, loaded, names, partial=None, notes=notes)
     elif own or len(loaded) != len(sources):
         what = "plain text without MRs" if own else f"references for {len(loaded)} segments"
         raise ValueError(
@@ -110,14 +111,15 @@ def load(
     references_path: Path,
     hypotheses_paths: Sequence[Path],
     kind: str = "auto",
-    partial: bool = False,
+    partial: bool | None = False,
     failures: dict[Path, Exception] | None = None,
 ) -> list[Data]:
     """Read the references once and every file of hypotheses, and pair them.
 
     With MRs (or contexts) on both sides the references follow the hypotheses' order, both must
     cover the same MRs, and an MR that comes twice is scored twice; with `partial` hypotheses may
-    lack MRs, which the official script allows without a word. Otherwise the order counts: a table
+    lack MRs, which the official script allows without a word (None: they may not, and the error
+    advises no option that the caller does not have). Otherwise the order counts: a table
     is grouped by runs of the same MR, LoRA's lines by context in order of first appearance.
 
     Raises FileNotFoundError, or ValueError naming file, line or MR. With `failures` one of a file
@@ -141,7 +143,7 @@ def _pair(
     references_path: Path,
     loaded: Rows | list[list[str]],
     hypotheses_path: Path,
-    partial: bool,
+    partial: bool | None,
     notes: list[str],
 ) -> Data:
     of_source = loaded.categories if isinstance(loaded, Rows) else {}

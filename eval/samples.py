@@ -50,7 +50,7 @@ def markdown(
     sides = [compare.outputs(path, references) for path in (a, b)]
     references = references or compare.references_of(a)
     predictions = [records.predictions_of(compare.decoding_of(path)) for path in (a, b)]
-    loaded = load(references, predictions)
+    loaded = load(references, predictions, partial=None)
     texts = [_ordered(sides[0].sources, data.sources, data.hypotheses) for data in loaded]
     first = _ordered(sides[0].sources, loaded[0].sources, loaded[0].references)
     statistics = [sides[0].statistics, compare.in_order(*sides)]
@@ -83,7 +83,7 @@ def side_by_side(decodings: Sequence[tuple[str, Path]], references: Path, count:
     decodings: (label, decoding) of each run, all of the MRs in `references`. Raises what scoring
     raises.
     """
-    loaded = load(references, [records.predictions_of(path) for _, path in decodings])
+    loaded = load(references, [records.predictions_of(path) for _, path in decodings], partial=None)
     labels = [label for label, _ in decodings]
     sources = loaded[0].sources
     texts = [_ordered(sources, data.sources, data.hypotheses) for data in loaded]

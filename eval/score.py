@@ -48,7 +48,7 @@ def score_files(
     refs_path: Path,
     hyps_paths: Sequence[Path],
     refs_format: str = "auto",
-    partial: bool = False,
+    partial: bool | None = False,
     by_segment: bool = False,
     report: Report = lambda done, total: None,
     failures: dict[Path, Exception] | None = None,
@@ -278,6 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     following = []
     if len(names) > 1 and not options.partial and options.refs_format == "auto":
         words = [names[0], names[1], "--refs", str(options.refs)]
+        words += ["--metrics", options.metrics] if options.metrics else []
         following.append(f"{program('compare')} {shlex.join(words)}")
     ending(filter(None, (options.json, options.segments)), *following)
     return 2 if failures else 0

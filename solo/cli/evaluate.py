@@ -55,7 +55,9 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
             entries = [held.enter_context(run.stage("evaluate")) for run, _ in unscored]
             predictions = [run.decoding / PREDICTIONS for run, _ in unscored]
             with progress_bar("score", "segment", SOON) as report:
-                results = score_files(references, predictions, report=report, metrics=metrics)
+                results = score_files(
+                    references, predictions, partial=None, report=report, metrics=metrics
+                )
             for (run, inputs), entry, result in zip(unscored, entries, results, strict=True):
                 write_json(run.decoding / SCORES, result.scores)
                 sums = {

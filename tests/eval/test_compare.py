@@ -19,6 +19,7 @@ from eval.compare import (
 )
 from eval.metrics import METRICS
 from eval.metrics.statistics import scores
+from eval.score import main as score_main
 from eval.score import score_systems
 
 WORDS = "the cheap pub near river serves good food Blue Wok Zizzi is a".split()
@@ -179,6 +180,36 @@ def test_hypotheses_as_json_are_compared_with_references_given(tmp_path, capsys)
         path.write_text("".join(json.dumps({"mr": m, "out": t}) + "\n" for m, t in ROWS[:2]))
     arguments = [*map(str, paths), "--refs", str(tmp_path / "refs.csv"), "--samples", "20"]
     assert main(arguments) == 0, capsys.readouterr().err
+
+
+def test_outputs_that_lack_some_of_the_mrs(tmp_path, capsys):
+    """An error that names the option, which the command has; of a run, too, scored or not."""
+    (tmp_path / "refs.csv").write_text(REFERENCES)
+    a, b = make_runs(tmp_path, {"A": ROWS[:1], "B": ROWS[:1]})
+    files = [str(path / "decode/aa/predictions.tsv") for path in (a, b)]
+    refs = ["--refs", str(tmp_path / "refs.csv")]
+    for given in ([*files, *refs], [str(a), str(b)]):
+        assert main([*given, "--samples", "20"]) == 2
+        assert "; the option --partial scores the others alone\n" in capsys.readouterr().err
+        assert main([*given, "--samples", "20", "--partial"]) == 0
+        said = capsys.readouterr()
+        assert "1 MRs, 20 samples" in said.out and "eval.samples" not in said.err
+    assert not (a / "decode/aa/statistics.json").exists()
+    assert samples.main([str(a), str(b)]) == 2
+    assert "--partial" not in capsys.readouterr().err  # it has no such option
+
+
+def test_the_command_that_scoring_suggests_compares_by_the_same_metrics(tmp_path, capsys):
+    texts = [text for _, text in ROWS]
+    for name, lines in (("refs.txt", texts), ("a.txt", texts), ("b.txt", texts[::-1])):
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    files = [str(tmp_path / name) for name in ("a.txt", "b.txt")]
+    scored = ["--refs", str(tmp_path / "refs.txt"), "--hyps", *files, "--metrics", "webnlg"]
+    assert score_main(scored) == 0
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("next: ")]
+    words = line.split("eval.compare ")[1].split()
+    assert main([*words, "--samples", "20"]) == 0
+    assert "| chrF all |" in capsys.readouterr().out
 
 
 def test_errors(tmp_path, capsys):

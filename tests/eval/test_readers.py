@@ -113,6 +113,12 @@ def test_mrs_with_broken_signs_are_those_of_their_own_table(tmp_path):
         check_sources(["name : X"], tmp_path / "own.csv", own=True)
 
 
+def test_before_training_no_option_of_the_scorer_is_advised(tmp_path):
+    (tmp_path / "refs.csv").write_text(REFS)
+    with pytest.raises(ValueError, match="the first MR without a hypothesis is 'c.3.'$"):
+        check_sources(["a[1], b[2]"], tmp_path / "refs.csv")
+
+
 def test_plain_hypotheses_take_a_table_by_runs(read):
     groups = [["one", "two"], ["three"], ["four"]]  # as the official script
     assert read(REFS, "A\nC\n\n", hyps_name="h.txt").references == groups

@@ -17,7 +17,8 @@ def test_a_run_without_a_metric_is_scored_anew(config, monkeypatch):  # noqa: F8
     stages.train_run(run, quiet)
     stages.decode_run(run, quiet)
 
-    def score_files(references, paths, metrics, report):
+    def score_files(references, paths, partial, metrics, report):
+        assert partial is None  # no command that scores runs has the option
         assert metrics == "e2e"
         calls.append(paths)
         scores = dict.fromkeys(METRICS, 0.5)
