@@ -261,6 +261,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not results:
         return 2
     systems = [result.scores for result in results]
+    names = [str(path) for path in options.hyps if path not in failures]
+    for name, scores in zip(names, systems, strict=True):
+        # As typed, which tells A/o.txt from B/o.txt; a run's own file has the name alone.
+        scores["details"] |= {"hypotheses": name}
     if options.json:
         text = json.dumps(systems if several else systems[0], indent=2, ensure_ascii=False)
         write_output(options.json, text + "\n")
@@ -268,7 +272,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_output(options.segments, _segments(results[0].segments))
     for note in dict.fromkeys(note for scores in systems for note in scores["details"]["notes"]):
         print(f"note: {note}", file=sys.stderr)
-    names = [str(path) for path in options.hyps if path not in failures]
     if options.latex:
         print(_latex(names, systems))
     elif options.table or several:

@@ -105,7 +105,7 @@ def test_outputs(capsys, tmp_path, monkeypatch):
     assert head.split("\t") == ["File", *SCORES]
     assert first.split("\t") == [str(hyps), *figures] != second.split("\t")
     found = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
-    assert [scores["details"]["hypotheses"] for scores in found] == ["my_hyps.tsv", "b.tsv"]
+    assert [scores["details"]["hypotheses"] for scores in found] == [str(hyps), str(other)]
     assert f"{found[1]['chrF']:.4f}" == second.split("\t")[-1]
 
     monkeypatch.chdir(tmp_path)
