@@ -11,6 +11,7 @@ Expected of e2e (rows, distinct MRs): train 42,061 and 4,862, valid 4,672 and 54
 and 630. Of e2e_clean: train 33,525 and 12,568, valid 4,299 and 1,484, test 4,693 and 1,847.
 """
 
+import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -81,7 +82,13 @@ def main() -> None:
     print(f"{directory}: checksums right; rows and distinct MRs per file:")
     for name, (rows, mrs) in counts.items():
         print(f"  {name:24} {rows:7,} {mrs:7,}")
-    ending([shown(directory)], NEXT[args.data])
+    following = NEXT[args.data]
+    if args.dir:
+        place = f"data.dir={args.dir}"
+        following = (
+            f"{following.replace('make plan', 'python scripts/plan.py')} {shlex.quote(place)}"
+        )
+    ending([shown(directory)], following)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Reads run directories only. Writes TABLE.md, TABLE.tex and TABLE.csv. One table 
 a line each, and the run directories that had to be left out: with exit code 1, if one is damaged.
 """
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -32,7 +33,13 @@ def main() -> None:
             else:
                 print(f"{shown(out_dir)}/{PLAIN.get(name, name)}.md: {summary(table)}")
         damaged = tell_left_out(left_out)
-        ending(pages, "make figures")
+        elsewhere = [
+            f"--{key}={shlex.quote(str(folder))}"
+            for key, folder in (("runs", args.runs), ("out", args.out))
+            if folder
+        ]
+        words = ["python scripts/figures.py", *([args.table] if args.table else []), *elsewhere]
+        ending(pages, " ".join(words) if elsewhere else "make figures")
         sys.exit(1 if damaged else 0)
 
 

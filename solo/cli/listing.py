@@ -17,7 +17,7 @@ from solo.cli.command import say
 from solo.cli.terminal import aligned, width
 from solo.files import write_output
 from solo.options import check
-from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY
+from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY, PREDICTIONS
 from solo.runs import naming
 from solo.runs.config import DecodeConfig, RunConfig, from_values
 from solo.runs.identity import NO_EFFECT, NO_EFFECT_ON_OUTPUTS
@@ -72,6 +72,7 @@ def row_of(directory: Path, decoding: Path) -> dict[str, Any]:
         "valid_loss": last.get("valid_loss"),
         **{name: scores[name] * ALL[name].scale for name in ALL if name in scores},
         **options_of(config),
+        "references": _references(stages),
         "directory": shown(decoding),
     }
 
@@ -100,6 +101,12 @@ def _stages(place: Path) -> dict:
         return records.read(place, ENVIRONMENT)
     except FileNotFoundError:
         return {}
+
+
+def _references(stages: dict) -> str | None:
+    """The checksum of what a run was scored against."""
+    inputs = stages.get("evaluate", {}).get("inputs", {})
+    return next((sum_ for name, sum_ in inputs.items() if name != PREDICTIONS), None)
 
 
 def options_of(config: RunConfig) -> dict[str, Any]:
@@ -198,7 +205,9 @@ def summary(runs: Sequence[Run]) -> tuple[str, list[str], str]:
 
 
 def comparable(frame: pd.DataFrame) -> list[str]:
-    """The first two scored runs of one data set, as `eval.compare` takes them; [] without two.
+    """The first two runs that were scored against one file, as `eval.compare` takes them; else [].
+
+    Two data sets of one's own have the same name.
 
     A run with one decoding is named by its training.
     """
@@ -206,7 +215,8 @@ def comparable(frame: pd.DataFrame) -> list[str]:
     trainings = done["directory"].map(lambda place: place.split("/decode/")[0])
     single = ~trainings.duplicated(keep=False)
     named = done["directory"].where(~single, trainings)
-    groups = [list(names[:2]) for _, names in named.groupby(done["data"], sort=False)]
+    alike = named.groupby([done["data"], done["references"]], sort=False, dropna=False)
+    groups = [list(names[:2]) for _, names in alike]
     return next((names for names in groups if len(names) == 2), [])
 
 

@@ -89,10 +89,17 @@ def test_a_score_that_a_table_would_not_take_is_not_listed(tmp_path, run_script)
 
 
 def test_decodings_of_one_training_are_told_apart(tmp_path, run_script):
-    """Each has the settings that it was made with; the runs to compare are of one data set."""
-    names = {"a": "table1/lora_s", "b": "webnlg/lora_s", "c": "table1/lora_s"}
+    """Each has the settings that it was made with; the runs to compare are of one data set, and of
+    two that have one name they were scored against one file."""
+    names = {
+        "a": "table1/lora_s",
+        "b": "webnlg/lora_s",
+        "bb": "table1/lora_s",
+        "c": "table1/lora_s",
+    }
     for name, row in names.items():
-        directory = make_run(tmp_path, name, row=row, mrs=2)
+        other = "another file's" if name == "bb" else None
+        directory = make_run(tmp_path, name, row=row, mrs=2, references=other)
         config = compose_config([f"experiment={row}"])
         values = to_values(config) | {"decode": to_values(config)["decode"] | {"beam": 10}}
         (directory / "config.yaml").write_text(json.dumps(values))
@@ -102,7 +109,7 @@ def test_decodings_of_one_training_are_told_apart(tmp_path, run_script):
     identity["decode"]["beam"] = 7
     (again / "identity.json").write_text(json.dumps(identity))
     frame, unread = read_folder(tmp_path)
-    assert not unread and list(frame["decode.beam"]) == [10, 7, 10, 10]
+    assert not unread and list(frame["decode.beam"]) == [10, 7, 10, 10, 10]
     assert "beam=7" in frame["settings"][1] and "beam" not in frame["settings"][0]
     result = run_script("scripts/runs.py", tmp_path)
     first, second = (str(tmp_path / "a" / "decode" / name) for name in (DECODED[7:], "ffff"))

@@ -44,7 +44,8 @@ def test_all_tables_at_once(tmp_path, command):
     ]
     line = f"{tmp_path}/runs/half: left out, unfinished: no environment.json\n"
     assert errors.startswith(line) and errors.count("left out") == 1  # once, not once a table
-    assert errors.splitlines()[-1] == "next: make figures"
+    places = f"--runs={tmp_path}/runs --out={out}"
+    assert errors.splitlines()[-1] == f"next: python scripts/figures.py {places}"
     names = {path.name for path in out.iterdir()}
     stems = [f"table{number}" for number in range(1, 7)] + ["extra", "family", "webnlg"]
     made = {f"{stem}.{suffix}" for stem in stems for suffix in ("md", "csv", "tex")}
@@ -54,7 +55,8 @@ def test_all_tables_at_once(tmp_path, command):
 def test_one_table_is_printed(tmp_path, command):
     make_run(tmp_path / "runs", "a")
     code, output, errors = command(tables, "table6")
-    assert (code, errors) == (0, f"made: {tmp_path}/out/table6.md\nnext: make figures\n")
+    following = f"python scripts/figures.py table6 --runs={tmp_path}/runs --out={tmp_path}/out"
+    assert (code, errors) == (0, f"made: {tmp_path}/out/table6.md\nnext: {following}\n")
     assert output.rstrip() == (tmp_path / "out/table6.md").read_text().rstrip()
     assert [path.name for path in (tmp_path / "out").glob("*.md")] == ["table6.md"]
 

@@ -223,6 +223,7 @@ def test_script_writes_and_counts(tmp_path):
     assert done.returncode == 0, done.stderr
     assert re.search(r"trainset\.csv +3,000 +\d+\n", done.stdout)
     assert re.search(r"testset_w_refs\.csv +\d+ +60\n", done.stdout)
+    assert done.stderr.endswith(f"next: python scripts/reproduce.py demo data.dir={tmp_path}\n")
 
 
 def test_the_demo_replaces_its_own_files_and_no_others(tmp_path):
