@@ -202,13 +202,13 @@ def columns_named(names: list[str], words: tuple[str, ...], exact: str = "") -> 
 
 
 def keys_named(names: list[str], words: tuple[str, ...]) -> list[int]:
-    """The same of a JSON object's keys, of which more names are known: SOURCE's, OUTPUT's, for
-    which a reference is taken only where no other key fits, or REFERENCE's."""
+    """The same of a JSON object's keys, of which more names are known: SOURCE's, OUTPUT's or
+    REFERENCE's. An object may have both an output and a reference: each gives way to the other
+    where that is looked for."""
     places = columns_named(names, words + IN_JSON[words], EXACT[words])
-    if words is OUTPUT:
-        references = columns_named(names, ("ref", "reference"))
-        return [place for place in places if place not in references] or places
-    return places
+    others = {OUTPUT: ("ref", "reference"), REFERENCE: ("output",)}.get(words)
+    last = columns_named(names, others) if others else []
+    return [place for place in places if place not in last] or places
 
 
 @dataclass

@@ -33,7 +33,16 @@ NEIGHBOURS = "neighbours"  # of a study's home: whole runs at the rates beside t
 SPLITS = ("train", "valid", "test")
 N_OUTPUTS = 10  # of each run, in outputs.md
 # What tells the runs of a list apart, or where they are found.
-OF_THE_LIST = {"seed", "train.lr", "train.epochs", "runs_dir", "output_dir", "adapter", "together"}
+OF_THE_LIST = {
+    "seed",
+    "train",
+    "train.lr",
+    "train.epochs",
+    "runs_dir",
+    "output_dir",
+    "adapter",
+    "together",
+}
 LIST_REMEDY = "a study takes it from configs/study/{}.yaml; copy that to a study of your own"
 
 

@@ -82,10 +82,12 @@ def test_of_two_fields_that_fit_neither_is_taken_without_a_word(read, given, exa
     assert (data.sources, len(data.hypotheses)) == (["a"], 1)
 
 
-def test_an_output_is_no_reference_without_a_word(read):
-    row = {"mr": "a", "target": "x", "output": "y"}
-    with pytest.raises(ValueError, match=r"\['target', 'output'\] several can be the texts; call"):
-        read(json.dumps(row), lines("output"), refs_name="refs.jsonl")
+def test_one_file_may_have_outputs_and_references(read):
+    rows = [{"mr": mr, "target": text, "output": "not this"} for mr, text in TEXTS.items()]
+    both = "".join(json.dumps(row) + "\n" for row in rows)
+    data = read(both, both, "refs.jsonl", "hyps.jsonl")
+    assert data.references == [[text] for text in TEXTS.values()]
+    assert data.hypotheses == ["not this"] * len(TEXTS)
     data = read(REFS, lines("prediction", reference="not this"))
     assert data.hypotheses == [*TEXTS.values()]
 

@@ -96,7 +96,16 @@ def test_a_list_that_does_not_resolve(name, overrides, text):
 
 @pytest.mark.parametrize(
     "override",
-    ["seed=7", "train.lr=1", "train.epochs=2", "runs_dir=x", "row=x", "+adapter.rank=8", "run=x"],
+    [
+        "seed=7",
+        "train=standin",
+        "train.lr=1",
+        "train.epochs=2",
+        "runs_dir=x",
+        "row=x",
+        "+adapter.rank=8",
+        "run=x",
+    ],
 )
 def test_what_the_list_says_is_no_override(override):
     with pytest.raises(ValueError, match=f"{re.escape(override)} does not belong here; a study"):
