@@ -24,10 +24,19 @@ def load_run(directory: Path, backbone: str | None = None) -> PreTrainedModel:
     """The model of a trained run, in eval mode: peft's where peft has a form for the method.
 
     Otherwise the backbone with the method attached. backbone: where it is, if not at the
-    configuration's model.path. Raises what open_run and load_adapter raise.
+    configuration's model.path. Raises FileNotFoundError if there is none, and what open_run and
+    load_adapter raise.
     """
     run = open_run(directory)
-    return _in_peft(run, *_attached(run, backbone))
+    place, revision = backbone or run.config.model.path, run.config.model.revision
+    try:
+        found = resolve(place, revision)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"the backbone of {directory} is not to be had from {place} (the working directory is "
+            f"{Path.cwd()}); name its folder with backbone=DIR"
+        ) from error
+    return _in_peft(run, _attached(run, found), found)
 
 
 def export_run(run: Run, out: Path, scores: dict | None, backbone: str | None = None) -> Path:
@@ -39,8 +48,8 @@ def export_run(run: Run, out: Path, scores: dict | None, backbone: str | None = 
     """
     check(run.config.method != "none", f"{run.directory} trained nothing; export another run")
     check_empty(out)
-    method, place = _attached(run, backbone)
-    tokenizer = load_tokenizer(place)
+    place = resolve(backbone or run.config.model.path, run.config.model.revision)
+    method, tokenizer = _attached(run, place), load_tokenizer(place)
     from solo.peft.convert import has_form
 
     check(
@@ -62,14 +71,13 @@ def export_run(run: Run, out: Path, scores: dict | None, backbone: str | None = 
     return _write(model, tokenizer, whole, model_card(run, scores, whole, out.name), out)
 
 
-def _attached(run: Run, backbone: str | None) -> tuple[Method, Path]:
-    """(the run's method at work, the folder of its backbone)."""
-    place = resolve(backbone or run.config.model.path, run.config.model.revision)
+def _attached(run: Run, place: Path) -> Method:
+    """The run's method at work in the backbone that is in the folder `place`."""
     check_same_model(run.identity["model"], str(place), None)
     model = load_backbone(place)
     method = checkpoint.load_adapter(run.directory, model, fingerprint(model))
     method.model = model
-    return method, place
+    return method
 
 
 def _in_peft(run: Run, method: Method, place: Path) -> PreTrainedModel:

@@ -238,6 +238,18 @@ def test_a_run_with_the_former_name_of_the_file_is_read(config):
     assert torch.equal(logits(solo.load(run.directory)), expected)
 
 
+def test_a_run_whose_backbone_is_elsewhere_says_how_to_name_it(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    run = trained(config, "lora", {"rank": 2})
+    ids = torch.tensor([[1, 2, 3]])
+    with torch.no_grad():
+        expected = solo.load(run.directory)(ids).logits
+        elsewhere = Path(config.model.path).rename(tmp_path / "elsewhere")
+        with pytest.raises(FileNotFoundError, match=r"is not to be had from .* with backbone=DIR"):
+            solo.load(run.directory)
+        assert torch.equal(solo.load(run.directory, str(elsewhere))(ids).logits, expected)
+
+
 def test_what_is_no_model_is_refused_in_one_line(config, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ValueError, match="nowhere' is no folder with a run, an adapter or a") as e:
