@@ -274,3 +274,34 @@ def test_what_one_rounding_does_to_a_run_is_no_fault_of_the_fast_path(precision)
     for steepness in (wild, tame):
         assert "its loss" in told(steepness, factor=1.05)
     assert torch.equal(parameter, before)
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_rounding_that_only_one_direction_shows_is_seen(precision, direction):
+    """A gradient of one number is 1 on this side of a bend and 3 on the other, where the fast way
+    computes it; a single move of the parameter may go to the wrong side."""
+    limits, same = LIMITS[precision], partial(without_dropout, torch.nn.Identity())
+    parameter = torch.nn.Parameter(torch.ones(1))
+
+    def way(more):
+        def loss(batches):
+            beyond = direction * (parameter * (1 + more * direction) - 1) - limits.rounding / 2
+            return 1e3 + direction * (parameter + 2 * beyond.relu() * direction)
+
+        return loss
+
+    plain, rounded, wrong = way(0.0), way(limits.rounding), lambda batches: 9 * way(0.0)(batches)
+    assert difference(rounded, plain, [], [parameter], limits, same) is None
+    assert difference(wrong, plain, [], [parameter], limits, same)
+
+
+@pytest.mark.parametrize(("slope", "right"), [(1e-9, True), (1e-5, False)])
+def test_a_last_digit_of_all_gradients_where_another_way_has_zero_is_no_fault(slope, right):
+    large, small = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
+    same = partial(without_dropout, torch.nn.Identity())
+    told = difference(
+        lambda batches: large + slope * small, lambda batches: large + 0 * small, [],
+        [large, small], LIMITS["fp32"], same,
+    )  # fmt: skip
+    assert (told is None) == right
