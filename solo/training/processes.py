@@ -20,11 +20,16 @@ def make_accelerator() -> Accelerator:
 
     All else is the recipe's to decide. accelerate reads variables of the environment, which its
     launcher sets from a configuration file that nobody may remember (mixed precision, accumulation,
-    sharding), and prefers some to arguments; so they go, but for what keeps a launch on CPUs.
+    sharding), and prefers some to arguments; so they go, but for what keeps a launch on CPUs. That
+    one is set where several processes find no accelerator, since without it each would take itself
+    for the only one.
     """
-    kept = "ACCELERATE_USE_CPU" if "LOCAL_RANK" in os.environ else None
-    for name in [n for n in os.environ if n.startswith("ACCELERATE_") and n != kept]:
-        del os.environ[name]
+    launched, on_cpus = "LOCAL_RANK" in os.environ, "ACCELERATE_USE_CPU"
+    for name in [n for n in os.environ if n.startswith("ACCELERATE_")]:
+        if not (launched and name == on_cpus):
+            del os.environ[name]
+    if launched and not torch.accelerator.is_available():
+        os.environ[on_cpus] = "true"
     return Accelerator(
         mixed_precision="no", gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1)
     )

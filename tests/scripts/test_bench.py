@@ -13,7 +13,7 @@ from transformers import GPT2Config
 
 from scripts.bench import decode as bench_decode
 from scripts.bench import growth as bench_growth
-from scripts.bench import main as bench
+from scripts.bench import parts as bench
 from scripts.bench import report as bench_report
 from scripts.bench import train as bench_train
 from scripts.bench.peers import peft_trainer
@@ -30,6 +30,7 @@ from scripts.bench.train import (
 )
 from solo.datasets.data import Example
 from solo.training import loop as training
+from solo.training.loss import RECORDED_CHECKS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = GPT2Config(n_layer=4, n_embd=16, n_head=2, vocab_size=64, n_positions=32)
@@ -113,6 +114,36 @@ def test_a_program_that_trains_lora_is_held_against_loras_products(monkeypatch):
         assert entry["of_floor"][0] == pytest.approx(floor / entry["s_per_step"][0])
         flops = model_flops(TINY, batches, first) / tokens * entry["tokens_per_s"][0]
         assert entry["mfu"] == pytest.approx(flops / 1e9)
+
+
+def test_compiled_steps_are_timed_after_their_check(monkeypatch):
+    """Those that are checked go both ways; each method is held against its own products."""
+    made = []
+
+    def program(seconds):
+        def steps(batches):
+            made.append(len(batches))
+            return [seconds * (k + 1) for k in range(len(batches))]
+
+        return steps
+
+    def ours(model, options, precision, **recipe):
+        return program({"solo": 4.0, "lora": 8.0}[options[0]["name"]] / (2 if recipe else 1))
+
+    monkeypatch.setattr(bench, "S", TINY)
+    monkeypatch.setattr(bench, "ours", ours)
+    monkeypatch.setattr(bench, "products", lambda *shape: program(1.0 if shape[-1] else 2.0))
+    args = Namespace(device="cpu", precisions=("fp32", "bf16"), rounds=1, steps=2)
+    found = bench.compiled_part(args, EXAMPLES * 20)
+    assert set(made) == {18} and 18 // 2 > RECORDED_CHECKS
+    told = [(one["program"], one["slower"][0], one["of_floor"][0]) for one in found]
+    assert told == [
+        ("Solo", 1, 0.25), ("Solo, compiled", 0.5, 0.5), ("products alone, Solo", 0.25, 1),
+        ("LoRA", 1, 0.25), ("LoRA, compiled", 0.5, 0.5), ("products alone, LoRA", 0.25, 1),
+    ]  # fmt: skip
+    one = {"data": "E2E", "seconds": 3.0, "commit": "abcdef123", "versions": {"torch": "2"}}
+    one |= {"hardware": {"cpu": "Some CPU", "threads": 2, "gpu": None}, "found": found}
+    assert "| LoRA, compiled | bf16 | 4000.0 |" in bench_report.page({"compiled": one})
 
 
 def test_a_floor_that_is_not_loras_is_not_shown_of_it():
@@ -311,8 +342,9 @@ def test_a_profile_begins_when_every_shape_has_been_there(monkeypatch):
 
 def test_it_starts_where_only_torch_and_its_kin_are_installed():
     """A machine with a GPU may be lent with these alone."""
+    modules = "scripts.bench.main, scripts.bench.first_day, scripts.checks.device"
     missing = ("hydra", "omegaconf", "datasets", "evaluate", "nltk", "pycocoevalcap", "matplotlib")
-    code = f"import sys; sys.modules |= dict.fromkeys({missing}); import scripts.bench"
+    code = f"import sys; sys.modules |= dict.fromkeys({missing}); import {modules}"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
