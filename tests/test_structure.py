@@ -10,10 +10,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from eval.tables.lines import load_reported
 from solo.adapters import METHODS, make_config
 from solo.cli.compose import without_entry_options
-from solo.cli.rows import SETTINGS, row_settings
+from solo.cli.rows import SETTINGS, reported_tables, row_settings
 from solo.runs.config import from_values
 from solo.runs.run import make_run
 from solo.training.recipe import TrainConfig
@@ -156,7 +155,7 @@ def test_every_experiment_composes_and_fills_a_known_row(experiments):
     n_rows = Counter(name.split("/")[0] for name in experiments)
     assert n_rows == N_ROWS | {"family": n_rows["family"]}
     assert all(cfg["row"] == name for name, cfg in experiments.items())
-    tables = {key: table for key, table in load_reported().items() if "rows" in table}
+    tables = {key: table for key, table in reported_tables().items() if "rows" in table}
     assert tables.pop("demo-family")["rows"] == tables["family"]["rows"]
     assert tables.pop("demo-e2e")["rows"] == tables["demo"]["rows"]
     known = [row["row"] for table in tables.values() for row in table["rows"]]

@@ -7,12 +7,13 @@ import pytest
 
 from eval.tables import figures, report, style
 from eval.tables.labels import place
-from eval.tables.lines import lines_of, load_reported
+from eval.tables.lines import lines_of
 from solo.cli import tables
+from solo.cli.rows import reported_tables
 from solo.cli.tables import table_of
 from tests.eval.made_runs import make_run
 
-FAMILY = load_reported()["family"]
+FAMILY = reported_tables()["family"]
 ROWS = [row["row"] for row in FAMILY["rows"]]
 
 

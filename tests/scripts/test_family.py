@@ -11,7 +11,7 @@ from solo.cli.command import CONFIGS
 from solo.cli.counts import row_counts
 from solo.cli.rows import compose_rows, own_overrides, reported_tables, row_settings
 
-ROWS = [row["row"] for row in load_reported()["family"]["rows"]]
+ROWS = [row["row"] for row in reported_tables()["family"]["rows"]]
 HUB = "openai-community/gpt2"
 
 
@@ -40,7 +40,7 @@ def test_nothing_but_the_adapter_differs():
 
 
 def test_rows_that_the_papers_tables_have_too_are_their_runs():
-    tables = [value for value in load_reported().values() if "rows" in value]
+    tables = [value for value in reported_tables().values() if "rows" in value]
     settings = row_settings({row["row"] for table in tables for row in table["rows"]})
     same = {
         row: {other for other, theirs in settings.items() if theirs == of_row}

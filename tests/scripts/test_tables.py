@@ -2,8 +2,8 @@
 
 import pytest
 
-from eval.tables.lines import load_reported
 from scripts import figures, tables
+from solo.cli.rows import reported_tables
 from tests.eval.made_runs import DECODED, make_run
 
 
@@ -30,7 +30,7 @@ def test_all_tables_at_once(tmp_path, command):
     (tmp_path / "runs" / "half").mkdir()
     code, output, errors = command(tables)
     assert code == 0
-    out, n = tmp_path / "out", len(load_reported()["family"]["rows"])
+    out, n = tmp_path / "out", len(reported_tables()["family"]["rows"])
     assert output.splitlines() == [
         f"{out}/table1.md: 5 rows, 1 of 7 lines filled, 0 runs apart",
         f"{out}/table2.md: 11 rows, 1 of 21 lines filled, 0 runs apart",
