@@ -14,7 +14,8 @@ It is not the search of transformers' `generate()`:
 Deviations from the original, none of which can change which hypothesis wins: a context stops as
 soon as no live beam can still win (the original always runs `max_new_tokens` steps); log p comes
 from log_softmax (the original takes log(softmax(x)), which is -inf below 1e-45); among equal sums
-the better-ranked parent beam, then the lower token id, comes first (unspecified there).
+the better-ranked parent beam, then the lower token id, comes first (unspecified there). Only where
+more candidates have the very same sum than there are places left, torch.topk chooses among them.
 """
 
 from collections.abc import Callable, Sequence

@@ -159,6 +159,17 @@ def test_an_mr_that_comes_twice_is_paired_in_order(tmp_path, capsys):
         assert block in page and page.count(f": {text}\n") >= 2
 
 
+@pytest.mark.parametrize(("n", "told"), [(29, True), (30, False)])
+def test_few_mrs_are_told_of(tmp_path, capsys, n, told):
+    rows = [f"m{i},{text} ." for i, text in enumerate(["the pub is cheap"] * n)]
+    (tmp_path / "refs.csv").write_text("\n".join(["mr,ref", *rows]))
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(f"the pub is {name}\n" * n)
+    files = [str(tmp_path / name) for name in ("a", "b", "refs.csv")]
+    assert main([*files[:2], "--refs", files[2], "--samples", "10"]) == 0
+    assert ("with fewer than 30 MRs the bootstrap" in capsys.readouterr().err) == told
+
+
 def test_runs_scored_against_different_references_are_not_compared(tmp_path, capsys):
     (tmp_path / "refs.csv").write_text(REFERENCES)
     a, b = make_runs(tmp_path, {"A": ROWS[:2], "B": ROWS[:2]})
