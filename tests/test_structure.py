@@ -39,11 +39,11 @@ FORBIDDEN = [
     *[
         (f"solo/{room}/", tuple(f"solo.{other}" for other in others.split()))
         for room, others in {
-            "backbones": "adapters datasets training decoding runs standin",
-            "datasets": "adapters backbones training decoding runs standin",
-            "adapters": "datasets training decoding runs standin",
-            "training": "decoding runs standin",
-            "decoding": "adapters datasets training runs standin",
+            "backbones": "adapters datasets training decoding peft runs standin",
+            "datasets": "adapters backbones training decoding peft runs standin",
+            "adapters": "datasets training decoding peft runs standin",
+            "training": "decoding peft runs standin",
+            "decoding": "adapters datasets training peft runs standin",
             "peft": "datasets training decoding runs standin",
             "runs": "standin",
         }.items()
