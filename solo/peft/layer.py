@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from solo.adapters.base import check
 from solo.adapters.solo import Outputs, SoloConnections
+from solo.tensors import tensors_sha256
 
 PLACE = "around_blocks"  # the layer's name in the module that holds the list of blocks
 CONTAINER = "solo_connections"  # peft finds by this prefix what belongs to the method
+DRAWN = "drawn"  # a buffer's name, see `Connections`
 
 
 def names_of_rows(names: Sequence[str], repeats: int, batch: int) -> list[str]:
@@ -27,6 +29,36 @@ def names_of_rows(names: Sequence[str], repeats: int, batch: int) -> list[str]:
         f"adapter_names has {len(rows)} names for a batch of {batch}; give one for each",
     )
     return rows
+
+
+class Connections(SoloConnections):
+    """The connections of an adapter that know which masks they were drawn with.
+
+    `drawn` is the checksum of all that is drawn again from the seed, (32,) bytes. It is saved with
+    the values, so that those of other masks are never put among these; a file of an earlier version
+    has none, and is taken as it is.
+    """
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.drawn_sha256 = tensors_sha256(self.drawn_again())
+        digest = torch.tensor(list(bytes.fromhex(self.drawn_sha256)), dtype=torch.uint8)
+        self.register_buffer(DRAWN, digest)
+
+    def drawn_again(self) -> dict[str, Tensor]:
+        """The tensors that no file holds, by name."""
+        saved = self.state_dict()
+        return {name: tensor for name, tensor in self.named_buffers() if name not in saved}
+
+    def _load_from_state_dict(self, state_dict, prefix, *arguments) -> None:
+        """Before anything of the adapter changes. ValueError for values of other masks."""
+        own = state_dict.setdefault(prefix + DRAWN, self.drawn)
+        check(
+            torch.equal(own.cpu(), self.drawn.cpu()),
+            f"the values of {prefix.rstrip('.')} were saved with other masks than this model has; "
+            "make it with the seed and mask_seed that are in their adapter_config.json",
+        )
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
 class SoloLayer(nn.Module, BaseTunerLayer):
@@ -126,8 +158,12 @@ class SoloLayer(nn.Module, BaseTunerLayer):
         if adapter_name not in self.solo_connections:
             return
         connections = self.solo_connections[adapter_name]
-        if not any(p.is_meta for p in connections.parameters()):
-            connections.to(device or next(self.around[1].parameters()).device)
+        if any(p.is_meta for p in connections.parameters()):
+            return
+        if device is None:  # that of the first block, or of the first that is not kept elsewhere
+            devices = (p.device for p in self.around[1].parameters() if not p.is_meta)
+            device = next(devices, torch.device("cpu"))
+        connections.to(device)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         raise ValueError(NO_MERGE)
@@ -143,8 +179,9 @@ NO_MERGE = (
 
 
 def _add(connections: SoloConnections, i: int, x: Tensor, y: Tensor, rows: Tensor | None):
-    """y plus connection i of x, in the given rows or all; computed in the adapter's own type."""
-    x = x.to(y.device, connections.e.dtype)
+    """y plus connection i of x, in the given rows or all; computed in the adapter's own type and on
+    its device, for blocks may be on several."""
+    x = x.to(connections.e.device, connections.e.dtype)
     if rows is None:
-        return y + connections(x, i).to(y.dtype)
-    return y.index_add(0, rows, connections(x[rows], i).to(y.dtype))
+        return y + connections(x, i).to(y.device, y.dtype)
+    return y.index_add(0, rows, connections(x[rows.to(x.device)], i).to(y.device, y.dtype))

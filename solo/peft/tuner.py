@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 
 from solo.adapters.base import MODULE_NAME, check
-from solo.adapters.solo import SoloConnections, connections
+from solo.adapters.solo import connections
 from solo.peft.blocks import find_blocks, text_config
 from solo.peft.config import SoloConfig
-from solo.peft.layer import CONTAINER, NO_MERGE, PLACE, SoloLayer, names_of_rows
-from solo.tensors import check_names_and_shapes, tensors_sha256
+from solo.peft.layer import CONTAINER, DRAWN, NO_MERGE, PLACE, Connections, SoloLayer, names_of_rows
+from solo.tensors import check_names_and_shapes
 
 
 class SoloModel(BaseTuner):
@@ -165,12 +165,16 @@ class SoloModel(BaseTuner):
         remapped = super()._remap_adapter_state_dict_for_load(
             model, config, adapter_name, state_dict
         )
+        expected = _tensors(model, adapter_name)
+        for key, own in expected.items():
+            if key.endswith(f".{DRAWN}"):  # a file of an earlier version has none
+                remapped.setdefault(key, own)
         given = {key: tensor for key, tensor in remapped.items() if f".{CONTAINER}." in key}
-        check_names_and_shapes(given, _tensors(model, adapter_name), "the file of the adapter")
+        check_names_and_shapes(given, expected, "the file of the adapter")
         return remapped
 
 
-def prepared(model: nn.Module, config: SoloConfig) -> tuple[SoloConfig, SoloConnections]:
+def prepared(model: nn.Module, config: SoloConfig) -> tuple[SoloConfig, Connections]:
     """(configuration, connections) of an adapter for a model, which is only read.
 
     Raises ValueError if the model has no list of blocks or nothing of modules_to_save, if the
@@ -197,11 +201,9 @@ def prepared(model: nn.Module, config: SoloConfig) -> tuple[SoloConfig, SoloConn
     except ValueError as error:
         raise ValueError(f"SoloConfig: {str(error).replace('adapter.', '')}") from None
     with torch.device("cpu"):  # the same draws everywhere
-        made = SoloConnections(backbone["hidden_size"], ends, options, config.seed)
-    saved = made.state_dict()
-    drawn = tensors_sha256({name: b for name, b in made.named_buffers() if name not in saved})
-    config.check_drawn(drawn)
-    return config.attached(backbone | {"drawn_sha256": drawn}), made
+        made = Connections(backbone["hidden_size"], ends, options, config.seed)
+    config.check_drawn(made.drawn_sha256)
+    return config.attached(backbone | {"drawn_sha256": made.drawn_sha256}), made
 
 
 def check_mixable(module: AuxiliaryTrainingWrapper) -> None:
@@ -222,7 +224,7 @@ def _name_rows(names, repeats: int, module: AuxiliaryTrainingWrapper, args, kwar
     return args, kwargs
 
 
-def check_name(adapter: str, path: str, connections: SoloConnections) -> None:
+def check_name(adapter: str, path: str, connections: Connections) -> None:
     """Raise ValueError for a name by which peft, saving another adapter, would drop tensors of it:
     it knows the adapters of a model by parts of their tensors' names."""
     parts = {"base_model", "model", PLACE, CONTAINER, *path.split(".")}

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate import dispatch_model
 from peft import (
     AutoPeftModelForCausalLM,
     PeftConfig,
@@ -18,34 +19,20 @@ from peft import (
     get_peft_model,
     get_peft_model_state_dict,
     inject_adapter_in_model,
+    load_peft_weights,
+    set_peft_model_state_dict,
 )
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     BertConfig,
-    GenerationConfig,
 )
 
 from solo.peft import SoloConfig
 from tests.conftest import make_model
-from tests.solo.peft.tiny import FITTING
-
-SMALL = {"r": 4, "sparsity": 0.4, "lambda_init": 0.5, "task_type": "CAUSAL_LM"}
-OTHER = {"r": 7, "span": 2, "lambda_init": 0.9, "seed": 1, "task_type": "CAUSAL_LM"}
-
-
-@pytest.fixture
-def adapted(model):
-    return get_peft_model(model, SoloConfig(**SMALL)).eval()
-
-
-@pytest.fixture
-def two(adapted):
-    """With a second adapter, of another rank and span."""
-    adapted.add_adapter("other", SoloConfig(**OTHER))
-    return adapted.eval()
+from tests.solo.peft.tiny import FITTING, OTHER, SMALL
 
 
 def test_saved_files_hold_the_adapter_alone(two, tmp_path):
@@ -55,6 +42,7 @@ def test_saved_files_hold_the_adapter_alone(two, tmp_path):
     }  # fmt: skip
     for place, name in ((tmp_path, "default"), (tmp_path / "other", "other")):
         tensors = load_file(place / "adapter_model.safetensors")
+        digest = tensors.pop("base_model.model.transformer.around_blocks.solo_connections.drawn")
         layer = two.get_base_model().transformer.around_blocks.solo_connections[name]
         assert len(tensors) == 5
         assert sum(t.numel() for t in tensors.values()) == sum(
@@ -62,6 +50,7 @@ def test_saved_files_hold_the_adapter_alone(two, tmp_path):
         )
         saved = json.loads((place / "adapter_config.json").read_text())
         assert saved["peft_type"] == "SOLO" and saved["r"] == two.peft_config[name].r
+        assert bytes(digest.tolist()).hex() == saved["backbone"]["drawn_sha256"]
 
 
 @pytest.mark.parametrize("low_cpu_mem_usage", [False, True])
@@ -158,6 +147,52 @@ def test_lambda_is_in_its_bounds_whether_it_is_trained_or_not(ids, tmp_path):
     assert torch.equal(loaded(ids).logits, logits) and (connections.lambda_ == 0).all()
 
 
+def values(model) -> dict:
+    return {name: t.clone() for name, t in get_peft_model_state_dict(model).items()}
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        lambda model, folder: model.load_adapter(folder, "default"),
+        lambda model, folder: set_peft_model_state_dict(model, load_peft_weights(str(folder))),
+        lambda model, folder: model.load_state_dict(torch.load(folder / "whole.pt")),
+        lambda model, folder: PeftModel.from_pretrained(
+            make_model(), folder, config=SoloConfig(**SMALL | {"seed": 7})
+        ),
+    ],
+)
+def test_values_do_not_go_among_other_masks(adapted, tmp_path, load):
+    """Whichever way they come; and where the masks are the same, they are loaded."""
+    adapted.save_pretrained(tmp_path)
+    torch.save(adapted.state_dict(), tmp_path / "whole.pt")
+    for options in ({"seed": 7}, {"mask_seed": 7}):
+        other = get_peft_model(make_model(), SoloConfig(**SMALL | options))
+        before = values(other)
+        with pytest.raises(ValueError, match="were saved with other masks than this model has"):
+            load(other, tmp_path)
+        assert all(torch.equal(t, before[name]) for name, t in values(other).items())
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_files_of_earlier_versions_are_loaded(adapted, ids, tmp_path, whole):
+    """They have no checksum beside their values."""
+    with torch.no_grad():
+        for parameter in adapted.base_model.parameters():
+            parameter += 0.1 * parameter.requires_grad
+    adapted.save_pretrained(tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    tensors = adapted.state_dict() if whole else load_file(file)
+    tensors = {name: t for name, t in tensors.items() if not name.endswith(".drawn")}
+    if whole:
+        model = get_peft_model(make_model(), SoloConfig(**SMALL)).eval()
+        model.load_state_dict(tensors)
+    else:
+        save_file(tensors, file, {"format": "pt"})
+        model = PeftModel.from_pretrained(make_model(), tmp_path)
+    assert torch.equal(model(ids).logits, adapted(ids).logits)
+
+
 def test_add_swap_and_delete(two, ids):
     status = two.get_model_status()
     assert status.available_adapters == ["default", "other"]
@@ -237,109 +272,6 @@ def test_merging_is_refused_with_the_reason(adapted):
     assert not adapted.supports_lora_conversion()
 
 
-def test_one_batch_with_several_adapters(two, ids):
-    names = ["other", "__base__", "default"]
-    mixed = two(ids, adapter_names=names).logits
-    for i, name in enumerate(names):
-        if name == "__base__":
-            expected = make_model()(ids).logits[i]
-        else:
-            two.set_adapter(name)
-            expected = two(ids).logits[i]
-        torch.testing.assert_close(mixed[i], expected)
-    two.set_adapter("default")
-    assert torch.equal(two(ids).logits, two(ids, adapter_names=["default"] * 3).logits)
-
-
-def test_one_batch_with_saved_modules_of_several_adapters(model, ids):
-    """Each row goes through its own adapter's modules_to_save, not through the active one's."""
-    saving = {"modules_to_save": ["lm_head"]}
-    mixed = get_peft_model(model, SoloConfig(**SMALL, **saving))
-    mixed.add_adapter("other", SoloConfig(**OTHER, **saving))
-    mixed.add_adapter("without", SoloConfig(**OTHER))
-    with torch.no_grad():
-        for name, parameter in mixed.named_parameters():
-            if "modules_to_save" in name:
-                parameter.normal_()
-    mixed.eval()
-    names = ["other", "__base__", "without"]
-    alone = []
-    for i, name in enumerate(names):
-        if name == "__base__":
-            with mixed.disable_adapter():
-                alone.append(mixed(ids).logits[i])
-        else:
-            mixed.set_adapter(name)
-            alone.append(mixed(ids).logits[i])
-    for active in ("without", "default"):
-        mixed.set_adapter(active)
-        torch.testing.assert_close(mixed(ids, adapter_names=names).logits, torch.stack(alone))
-    options = {"num_beams": 2, "max_new_tokens": 4, "min_new_tokens": 4, "do_sample": False}
-    texts = mixed.generate(input_ids=ids, adapter_names=names, **options)
-    mixed.set_adapter("other")
-    assert torch.equal(texts[0], mixed.generate(input_ids=ids, **options)[0])
-
-
-def test_saved_modules_that_cannot_be_mixed_are_refused(model, ids):
-    mixed = get_peft_model(model, SoloConfig(**SMALL, modules_to_save=["ln_f"])).eval()
-    wanted = mixed(ids).logits
-    with pytest.raises(ValueError, match="cannot mix what modules_to_save keeps of a LayerNorm"):
-        mixed(ids, adapter_names=["default"] * 3)
-    assert torch.equal(mixed(ids).logits, wanted)  # nothing of it stays
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"num_beams": 3, "do_sample": False},
-        {"do_sample": False},
-        {"num_beams": 2, "num_return_sequences": 2, "do_sample": False},
-    ],
-)
-def test_generation_with_several_adapters(two, ids, options):
-    names = ["other", "__base__", "default"]
-    options = {"max_new_tokens": 6, "min_new_tokens": 6, **options}
-    mask = torch.ones_like(ids)
-    mixed = two.generate(input_ids=ids, attention_mask=mask, adapter_names=names, **options)
-    each = options.get("num_return_sequences", 1)
-    for i, name in enumerate(names):
-        if name == "__base__":
-            alone = make_model().generate(input_ids=ids, attention_mask=mask, **options)
-        else:
-            two.set_adapter(name)
-            alone = two.generate(input_ids=ids, attention_mask=mask, **options)
-        rows = slice(i * each, (i + 1) * each)
-        assert torch.equal(mixed[rows], alone[rows])
-
-
-def test_beams_of_the_generation_config_count_too(two, ids):
-    two.generation_config.update(num_beams=2, max_new_tokens=4, min_new_tokens=4)
-    names, mask = ["other", "default", "default"], torch.ones_like(ids)
-    mixed = two.generate(input_ids=ids, attention_mask=mask, adapter_names=names)
-    assert torch.equal(mixed[1:], two.generate(input_ids=ids, attention_mask=mask)[1:])
-    config = GenerationConfig(num_beams=3, max_new_tokens=4, min_new_tokens=4)
-    mixed = two.generate(ids, config, attention_mask=mask, adapter_names=names)
-    assert torch.equal(mixed[1:], two.generate(ids, config, attention_mask=mask)[1:])
-
-
-@pytest.mark.parametrize(
-    ("names", "text"),
-    [
-        (["default"], "adapter_names has 1 names for a batch of 3; give one for each"),
-        (["default", "nope", "no"], "adapter_names has unknown adapters: no, nope"),
-    ],
-)
-def test_bad_adapter_names(two, ids, names, text):
-    with pytest.raises(ValueError, match=text):
-        two(ids, adapter_names=names)
-    assert two(ids).logits.shape[0] == 3  # and nothing of it stays
-
-
-def test_adapter_names_are_for_inference(two, ids):
-    with pytest.raises(ValueError, match="adapter_names is for inference; call model.eval"):
-        two.train()(ids, adapter_names=["default"] * 3)
-
-
 def test_copies_and_pickles_are_models_of_their_own(two, ids):
     for other in (copy.deepcopy(two), pickle.loads(pickle.dumps(two))):
         expected = two(ids).logits
@@ -349,6 +281,17 @@ def test_copies_and_pickles_are_models_of_their_own(two, ids):
         assert torch.equal(two(ids).logits, expected)
         assert not torch.equal(other(ids).logits, expected)
         assert torch.equal(other.unload()(ids).logits, make_model()(ids).logits)
+
+
+@pytest.mark.parametrize("kept", [(0,), (2,), range(6)])
+def test_blocks_that_are_kept_on_disk(model, ids, tmp_path, kept):
+    """As device_map="auto" does with a model that is too large; the adapter is not kept there."""
+    expected = get_peft_model(make_model(), SoloConfig(**SMALL)).eval()(ids).logits
+    places = dict.fromkeys(("transformer.wte", "transformer.wpe", "transformer.ln_f"), "cpu")
+    places |= {f"transformer.h.{i}": "disk" if i in kept else "cpu" for i in range(6)}
+    model = dispatch_model(model, places | {"lm_head": "cpu"}, offload_dir=tmp_path)
+    adapted = get_peft_model(model, SoloConfig(**SMALL)).eval()
+    assert torch.equal(adapted(ids).logits, expected)
 
 
 @pytest.mark.parametrize("autocast", [True, False])

@@ -80,6 +80,8 @@ FITTING = {  # model_type: (class of the model, options of its config, path of i
     ),
     "vit": ("ViTForImageClassification", LIKE_BERT | {"image_size": 8, "patch_size": 4}, None),
 }  # fmt: skip
+SMALL = {"r": 4, "sparsity": 0.4, "lambda_init": 0.5, "task_type": "CAUSAL_LM"}
+OTHER = {"r": 7, "span": 2, "lambda_init": 0.9, "seed": 1, "task_type": "CAUSAL_LM"}
 NOT_CAUSAL = ("t5", "bart", "bert", "vit")
 
 
