@@ -16,6 +16,10 @@ from solo.backbones import backbone_of
 from solo.options import check
 
 MODULE_NAME = "adapter"  # under this name a method's module becomes part of the model
+OTHER_DRAWS = (
+    "the masks or frozen matrices of this run come out otherwise here; use the version of torch in "
+    "its environment.json and, where they are computed from the backbone, the same processor"
+)
 
 
 class Hook(NamedTuple):

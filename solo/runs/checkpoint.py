@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from solo.adapters import make_config
-from solo.adapters.base import Method
+from solo.adapters.base import OTHER_DRAWS, Method
 from solo.files import file_sha256, read_json, write_json
 from solo.runs import record
 from solo.tensors import copy_strictly, save_tensors, tensors_sha256
@@ -88,10 +88,7 @@ def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
     attached = method.attach(model, config, saved["seed"])
     try:
         if tensors_sha256(attached.fixed) != saved["fixed_sha256"]:
-            raise ValueError(
-                f"the masks or frozen matrices of {directory} cannot be drawn again with this "
-                "version of torch; use the version in its environment.json"
-            )
+            raise ValueError(f"{directory}: {OTHER_DRAWS}")
         _replay(attached, saved.get("events", []), _description(directory))
         copy_strictly(load_file(directory / WEIGHTS), attached.parameters, directory / WEIGHTS)
     except ValueError:

@@ -14,8 +14,8 @@ from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from solo.adapters.base import Method, check
-from solo.tensors import copy_strictly, save_tensors
+from solo.adapters.base import OTHER_DRAWS, Method, check
+from solo.tensors import copy_strictly, save_tensors, tensors_sha256
 from solo.training.progress import Diverged
 from solo.training.recipe import follow
 
@@ -130,8 +130,8 @@ def resume(
 ) -> dict:
     """Load the state at `path`, if there is one; returns its counters, or those of a new run.
 
-    Raises ValueError for a damaged state, and for one of another identity or of another number of
-    processes.
+    Raises ValueError for a damaged state, and for one of another identity, of another number of
+    processes, or of other drawn tensors (Method.fixed).
     """
     start = {"step": 0, "loss_sum": 0.0, "loss_count": 0, "given_up": []}
     if not path.exists():
@@ -147,6 +147,8 @@ def resume(
         f"{path} was written by {counters.get('processes')} processes, these are "
         f"{processes.num_processes}; start as many as before, or move the file away to begin again",
     )
+    drawn = counters.get("fixed_sha256")  # None: a state of an earlier version
+    check(drawn in (None, tensors_sha256(attached.fixed)), f"{path}: {OTHER_DRAWS}")
     load_state(path, attached, optimizer, processes.process_index)
     if attached.events:
         follow(optimizer, attached, counters["step"])
@@ -164,7 +166,11 @@ def save(
     """Write what `resume` loads: all processes call this, the main one writes."""
     random = random_states(processes)
     if processes.is_main_process:
-        known = {"identity": identity, "processes": processes.num_processes}
+        known = {
+            "identity": identity,
+            "processes": processes.num_processes,
+            "fixed_sha256": tensors_sha256(attached.fixed),
+        }
         save_state(path, attached, optimizer, known | counters, random)
 
 

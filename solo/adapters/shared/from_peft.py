@@ -11,6 +11,8 @@ they are not here.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -42,9 +44,10 @@ class PeftMethod(Method):
     settings: peft's that have one value; seed_option: peft's that takes the seed. changes_weights:
     peft changes the backbone's own weights, which `detach` must put back.
 
-    `module` is peft's tuner. Everything is drawn on the CPU from the seed; the global generator is
-    left as it was. Attaching raises RuntimeError without peft, and ValueError where peft refuses
-    the options.
+    `module` is peft's tuner, and `fixed` the buffers that it added: what a kind of peft's keeps
+    frozen as parameters, a class has to put there itself. Everything is drawn on the CPU from the
+    seed; the global generator is left as it was. Attaching raises RuntimeError without peft, and
+    ValueError where peft refuses the options.
     """
 
     kind: str
@@ -63,7 +66,7 @@ class PeftMethod(Method):
         layers, parameters = dict(model.named_modules()), list(model.parameters())
         self.copies = {p: p.detach().clone() for p in parameters} if self.changes_weights else {}
         buffers = {name for name, _ in model.named_buffers()}  # other objects after a move
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with torch.random.fork_rng(devices=[]), one_thread(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of layers that it handles
             torch.default_generator.manual_seed(seed)
             try:
@@ -160,6 +163,18 @@ class PeftFactors(PeftMethod):
     def n_params(shape, config) -> int:
         """r (n_in + n_out) per target and block."""
         return count_low_rank(shape, config.targets, config.rank)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within: sums and decompositions of a matrix come out the same whatever number of threads
+    torch has outside."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _peft(kind: str, options: dict):

@@ -21,6 +21,7 @@ from solo.training.loss import summed_loss
 from solo.training.processes import make_accelerator
 from solo.training.recipe import TrainConfig, after_step, make_optimizer, set_step
 from solo.training.state import STATE, resume, save
+from tests.conftest import make_model
 from tests.solo.decoding.reference_beam import reference_beam_search
 
 # Options worth a case of their own; a method that is not named runs with its defaults.
@@ -264,6 +265,22 @@ def test_same_seed_same_start(model, options):
         own = [*first.module.parameters(), *first.module.buffers()]
         named = [t for d in (first.parameters, first.fixed, first.state) for t in d.values()]
         assert {id(tensor) for tensor in own} <= {id(tensor) for tensor in named}
+
+
+@every_method
+def test_what_is_drawn_comes_from_the_seed(model, options):
+    """What is neither one number throughout nor computed from the backbone: drawn anew with another
+    seed. A method that does not hand its seed on has the same draws in every run."""
+    backbones = [copy.deepcopy(model), make_model(seed=1)]
+    first, reseeded, elsewhere = (
+        attach(backbone, options, seed)
+        for backbone, seed in ((model, 1), (backbones[0], 2), (backbones[1], 1))
+    )
+    for kind in ("parameters", "fixed"):
+        for name, tensor in getattr(first, kind).items():
+            others = (getattr(other, kind)[name] for other in (reseeded, elsewhere))
+            even = tensor.unique().numel() == 1
+            assert even or not all(torch.equal(tensor, other) for other in others), name
 
 
 @every_method

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from solo.adapters import make_config
 from solo.adapters.shared.from_peft import PeftMethod
@@ -225,6 +225,24 @@ def test_pissa_starts_at_the_principal_part(model):
     torch.testing.assert_close(frozen, weight - principal, rtol=1e-4, atol=1e-4)
     attached.detach()
     assert torch.equal(model.transformer.h[0].mlp.c_fc.weight, weight)
+
+
+def test_pissa_is_the_same_with_any_number_of_threads():
+    """LAPACK divides a decomposition among the threads, and what it gives depends on how."""
+    config = GPT2Config(n_layer=1, n_embd=256, n_head=2, vocab_size=10, n_positions=4)
+    torch.manual_seed(0)
+    bare, threads = GPT2LMHeadModel(config).eval(), torch.get_num_threads()
+    frozen = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            model = copy.deepcopy(bare)
+            attach(model, "pissa", rank=3)
+            assert torch.get_num_threads() == count
+            frozen.append(model.transformer.h[0].attn.c_attn.base_layer.weight)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*frozen)
 
 
 def test_veras_matrices_come_from_the_seed_and_are_shared(model):

@@ -69,10 +69,6 @@ def logits(model):
     return model(torch.arange(40).view(4, 10)).logits
 
 
-def test_eleven_methods_come_from_peft():
-    assert len(FROM_PEFT) == 11
-
-
 @pytest.mark.parametrize(("name", "options"), ADAPTERS, ids=str)
 def test_exported_and_read_back(config, tmp_path, name, options):
     run = trained(config, name, options)

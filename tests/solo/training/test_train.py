@@ -253,6 +253,20 @@ def test_state_of_another_configuration(tmp_path):
         run(tmp_path, identity="b")
 
 
+def test_state_of_other_masks(tmp_path, monkeypatch):
+    """As another version of torch might draw them: the parameters would fit all the same."""
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, stop_at=3, save_every=2)
+    state = (tmp_path / STATE).read_bytes()
+    original = torch.randperm
+    monkeypatch.setattr(
+        torch, "randperm", lambda *args, **options: original(*args, **options).flip(0)
+    )
+    with pytest.raises(ValueError, match="masks or frozen matrices of this run come out otherwise"):
+        run(tmp_path)
+    assert (tmp_path / STATE).read_bytes() == state
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
