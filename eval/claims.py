@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compare import SAMPLES, SEED, Outputs, draws, in_order, interval_and_p
+from .compare import SAMPLES, SEED, Outputs, drawn_scores, in_order, interval_and_p
 from .metrics import ALL
 from .metrics.statistics import scores
 
@@ -86,14 +86,13 @@ def hierarchical(
     names = [name for name in ALL if all(name in run.statistics for run in runs)]
     if not names:
         raise ValueError("these runs have no metric in common; score them again")
-    rows = [in_order(runs[0], run) for run in runs]
-    sides = [{name: of_run[name] for name in names} for of_run in rows]
-    size, random = len(runs[0].sources), np.random.default_rng([seed, 1])
-    whole = _means(sides, np.ones((1, size)))
-    parts = [_means(sides, weights) for weights in draws(size, samples, seed)]
-    claims = {}
+    runs = [in_order(runs[0], run) for run in runs]
+    one = np.ones((1, len(runs[0].sources)))
+    whole = _means([scores(run.statistics, one) for run in runs], names)
+    means = _means([drawn_scores(run, samples, seed) for run in runs], names)
+    random, claims = np.random.default_rng([seed, 1]), {}
     for name in names:
-        drawn = np.concatenate([np.subtract(*part[name]) for part in parts])
+        drawn = np.subtract(*means[name])
         if name in spreads:
             moved = random.standard_t(spreads[name].freedom, len(drawn))
             drawn = drawn + moved * spreads[name].deviation / np.sqrt(len(a))
@@ -101,16 +100,15 @@ def hierarchical(
     return claims
 
 
-def _means(sides: list, weights: np.ndarray) -> dict[str, list[np.ndarray]]:
+def _means(by_run: Sequence[Mapping], names: Sequence[str]) -> dict[str, list[np.ndarray]]:
     """By metric, the mean score of a's runs and of b's in each sample, two arrays [samples].
 
-    The first half of `sides` are a's.
+    by_run: the scores [samples] of each run by metric; the first half are a's.
     """
-    by_run = [scores(side, weights) for side in sides]
-    n = len(sides) // 2
+    n = len(by_run) // 2
     return {
         name: [np.mean([of[name] for of in half], 0) for half in (by_run[:n], by_run[n:])]
-        for name in by_run[0]
+        for name in names
     }
 
 

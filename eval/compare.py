@@ -16,7 +16,7 @@ import sys
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ _AT_ONCE = 1000  # samples scored together: their weights take 5 MB
 _KEPT = 2 * 10**7  # weights that are kept, two bytes each
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Outputs:
     """A system's segment statistics and the MRs that they belong to, in the same order.
 
@@ -176,8 +176,8 @@ def _read_statistics(run: Path, inputs: dict[str, str]) -> tuple[Statistics, lis
     return usable(records.read(run, STATISTICS) | {"sources": sources}, inputs)
 
 
-def in_order(a: Outputs, b: Outputs) -> Statistics:
-    """b's statistics in the order of a's MRs, as `places` pairs them.
+def in_order(a: Outputs, b: Outputs) -> Outputs:
+    """b with its MRs in the order of a's, as `places` pairs them; itself, if they are.
 
     Raises ValueError if the MRs are not the same, or were scored against different references.
     """
@@ -187,7 +187,10 @@ def in_order(a: Outputs, b: Outputs) -> Statistics:
             f"({a.references[:12]} and {b.references[:12]}); name those of both with --refs"
         )
     order = places(a, b)
-    return {name: rows[order] for name, rows in b.statistics.items()}
+    if order == list(range(len(order))):
+        return b
+    statistics = {name: rows[order] for name, rows in b.statistics.items()}
+    return replace(b, statistics=statistics, sources=[b.sources[i] for i in order])
 
 
 def places(a: Outputs, b: Outputs) -> list[int]:
@@ -196,6 +199,8 @@ def places(a: Outputs, b: Outputs) -> list[int]:
     As in scoring, quotes and repeated spaces do not count. Raises ValueError if the MRs are not
     the same.
     """
+    if a.sources == b.sources:
+        return list(range(len(a.sources)))
     ours, theirs = ([loose_key(source) for source in of.sources] for of in (a, b))
     if ours == theirs:
         return list(range(len(ours)))
@@ -233,6 +238,13 @@ def _draws(size: int, samples: int, seed: int) -> Iterator[np.ndarray]:
         yield random.multinomial(size, np.full(size, 1 / size), size=number)
 
 
+@functools.lru_cache(128)  # a study compares each of its runs several times
+def drawn_scores(of: Outputs, samples: int, seed: int) -> dict[str, np.ndarray]:
+    """The scores of each resample of a system's MRs, by metric, [samples]. They are shared."""
+    parts = [scores(of.statistics, weights) for weights in draws(len(of.sources), samples, seed)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in of.statistics}
+
+
 def compare(
     a: Outputs, b: Outputs, samples: int = SAMPLES, seed: int = SEED
 ) -> dict[str, Difference]:
@@ -245,18 +257,13 @@ def compare(
     common = [name for name in ALL if name in a.statistics and name in b.statistics]
     if not common:
         raise ValueError(f"{a.name} and {b.name} have no metric in common; score them again")
-    sides = [{name: of[name] for name in common} for of in (a.statistics, in_order(a, b))]
-    size = len(a.sources)
-    whole = [scores(side, np.ones((1, size))) for side in sides]
-    drawn: dict[str, list] = {name: [] for name in common}
-    for weights in draws(size, samples, seed):
-        first, second = (scores(side, weights) for side in sides)
-        for name in common:
-            drawn[name].append(first[name] - second[name])
+    sides = [a, in_order(a, b)]
+    whole = [scores(side.statistics, np.ones((1, len(side.sources)))) for side in sides]
+    first, second = (drawn_scores(side, samples, seed) for side in sides)
     differences = {}
     for name in common:
         scored = (float(side[name][0]) for side in whole)
-        differences[name] = Difference(*scored, *interval_and_p(np.concatenate(drawn[name])))
+        differences[name] = Difference(*scored, *interval_and_p(first[name] - second[name]))
     return differences
 
 

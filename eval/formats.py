@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from solo.rows import (
-    BREAK,
     EXACT,
     OUTPUT,
     REFERENCE,
     SOURCE,
     columns_named,
+    has_break,
     is_table,
     one_line,
     read_lines,
@@ -79,7 +79,7 @@ def _read_table(
             f"{path}: the header {header} must name one column of MRs (its name begins with a "
             f"word of: {', '.join(SOURCE)}) and one of texts ({', '.join(names)})"
         )
-    broken = [number for number, fields in table.rows if BREAK.search(fields[text])]
+    broken = [number for number, fields in table.rows if has_break(fields[text])]
     if broken:
         notes.append(
             f"{path}, line {broken[0]}: the words around a line break inside a text are glued, as "
@@ -87,7 +87,7 @@ def _read_table(
         )
     return Rows(
         [one_line(put_right(fields[source])) for fields in rows],
-        [BREAK.sub("", put_right(fields[text])) for fields in rows],
+        [one_line(put_right(fields[text]), "") for fields in rows],
     )
 
 

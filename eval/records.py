@@ -100,7 +100,7 @@ def read(run: Path, name: str):
     return _load(run / name)
 
 
-@once_read(4)  # a run's parts are read one after another, and a whole study fills the memory
+@once_read(128)  # a megabyte each; what reads a study reads each of its runs many times
 def _packed(path: Path):
     return _load(path)
 

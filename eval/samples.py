@@ -53,7 +53,7 @@ def markdown(
     loaded = load(references, predictions, partial=None)
     texts = [_ordered(sides[0].sources, data.sources, data.hypotheses) for data in loaded]
     first = _ordered(sides[0].sources, loaded[0].sources, loaded[0].references)
-    statistics = [sides[0].statistics, compare.in_order(*sides)]
+    statistics = [sides[0].statistics, compare.in_order(*sides).statistics]
     metric = _metric(statistics)
     alone = [
         metric.scale * metric.from_sums(rows, np.ones(len(rows)))

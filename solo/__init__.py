@@ -3,8 +3,13 @@
 import sys
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from solo.run_files import IDENTITY
+
+if TYPE_CHECKING:
+    import peft
+    import transformers
 
 __version__ = "0.1.0"
 
@@ -17,11 +22,13 @@ def _interrupted(kind: type, error: BaseException, trace) -> None:
         sys.__excepthook__(kind, error, trace)
 
 
-if Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parents[1] / "scripts":
+if Path(*sys.argv[:1]).resolve().parent == Path(__file__).resolve().parents[1] / "scripts":
     sys.excepthook = _interrupted
 
 
-def load(source, backbone: str | None = None):
+def load(
+    source: str | Path, backbone: str | None = None
+) -> "transformers.PreTrainedModel | peft.PeftModel":
     """A model of transformers, ready for use, from what this project writes.
 
     source: the directory of a trained run, a folder that scripts/export.py or peft's

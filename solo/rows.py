@@ -80,9 +80,14 @@ def without_mark(lines: list[str]) -> list[str]:
     return [line.removeprefix("\ufeff") for line in lines[:1]] + lines[1:]
 
 
-def one_line(text: str) -> str:
-    """`text` with a space for each line break of any kind."""
-    return text if text.isprintable() else BREAK.sub(" ", text)  # breaks are not printable
+def has_break(text: str) -> bool:
+    """Whether there is a line break of any kind, none of which is printable."""
+    return not text.isprintable() and BREAK.search(text) is not None
+
+
+def one_line(text: str, instead: str = " ") -> str:
+    """`text` with a space, or what else is given, for each line break and the space around it."""
+    return BREAK.sub(instead, text) if has_break(text) else text
 
 
 def is_table(path: Path) -> bool:
@@ -93,7 +98,8 @@ def is_table(path: Path) -> bool:
 def read_table(path: Path, lines: list[str], strip: bool, notes: list[str]) -> Table:
     """Lines as a CSV or TSV; the first one decides about the separator, and names the columns.
 
-    Of a file named .jsonl: an object a line, its keys the columns, MRs and references texts.
+    Of a file named .jsonl: an object a line, its keys the columns, MRs and references texts; one
+    with a list of references makes a row for each.
 
     strip: the space around each line first, as the official script does; an empty field whose tab
     was lost so is put back, with a note; and a quote may stay open. Raises ValueError with the line
@@ -162,10 +168,16 @@ def _read_objects(path: Path, lines: list[str]) -> Table:
                 f"{columns}; every line must have the same"
             )
         read = keys_named(columns, SOURCE), keys_named(columns, REFERENCE)
-        for name in (columns[places[0]] for places in read if len(places) == 1):
-            if not isinstance(fields[name], str):  # the others may hold anything
-                raise ValueError(f"{path}, line {number}: {name!r} must be a text; {OBJECT}")
-        rows.append((number, [str(fields[name]) for name in columns]))
+        source, text = (columns[p[0]] if len(p) == 1 else None for p in read)
+        texts = fields.get(text)
+        several = texts if isinstance(texts, list) and texts else [texts]
+        for name, values in ((source, [fields.get(source)]), (text, several)):
+            if name and not all(isinstance(value, str) for value in values):
+                kinds = "a text or a list of texts" if name == text else "a text"
+                raise ValueError(f"{path}, line {number}: {name!r} must be {kinds}; {OBJECT}")
+        for each in several:  # the other fields may hold anything
+            own = {text: each} if text else {}
+            rows.append((number, [str((fields | own)[name]) for name in columns]))
     if not rows:
         raise ValueError(f"{path} is empty")
     return Table(columns, rows)

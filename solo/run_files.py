@@ -5,5 +5,6 @@ The scorer shares this file with the rest: training writes these files, eval/rec
 
 CONFIG, IDENTITY, ENVIRONMENT = "config.yaml", "identity.json", "environment.json"
 ROWS, LOG = "rows.json", "train_log.jsonl"
+ADAPTER = "adapter.json"  # how to build again what its weights belong to
 FOUND = "found.jsonl"  # by a decoding that is under way
 PREDICTIONS, SCORES, STATISTICS = "predictions.tsv", "metrics.json", "statistics.json"

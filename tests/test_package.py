@@ -97,6 +97,19 @@ def test_the_scorer_works_without_torch(bin_of_fresh, tmp_path):
     assert usage.startswith("usage: e2e-compare") and "python -m" not in usage
 
 
+@pytest.mark.parametrize("name", ["score", "compare"])
+@pytest.mark.parametrize("missing", ["numpy", "sacrebleu", "tqdm"])
+def test_a_command_without_its_extra_says_what_to_install(name, missing):
+    code = f"import sys; sys.modules[{missing!r}] = None; from eval.entry import {name} as main; "
+    command = [sys.executable, "-c", f"{code}sys.argv = ['e2e-{name}', '--help']; sys.exit(main())"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: {missing} is not installed, which scoring needs: "
+        "pip install 'solo-connection[score]'\n"
+    )
+
+
 def test_evaluate_loads_the_metric_from_the_package_and_from_the_checkout(bin_of_fresh, tmp_path):
     """From a folder that is neither; references in both forms."""
     firsts = [group[0] for group in REFERENCES]
@@ -113,11 +126,11 @@ def test_evaluate_loads_the_metric_from_the_package_and_from_the_checkout(bin_of
 
 
 def test_the_wheel_asks_for_packages_that_this_project_pins(wheel):
-    """Four for the library; what an extra names, requirements.txt pins."""
+    """Five for the library; what an extra names, requirements.txt pins."""
     wheels = importlib.metadata.distributions(path=[str(wheel)])
     needed = next(iter(wheels)).requires
     core = {re.match(r"[\w-]+", line)[0] for line in needed if "extra ==" not in line}
-    assert core == {"torch", "transformers", "safetensors", "peft"}
+    assert core == {"torch", "transformers", "safetensors", "peft", "accelerate"}
     pins = "".join(path.read_text() for path in ROOT.glob("requirements*.txt")).replace("_", "-")
     pinned = {name.lower() for name in re.findall(r"^([\w-]+)==", pins, re.MULTILINE)}
     named = {re.match(r"[\w-]+", line)[0].lower() for line in needed}

@@ -128,7 +128,7 @@ def test_a_launch_line_works(file, script, arguments, parsed):
         assert studies.read_list(study) and file == f"configs/study/{study}.yaml"
         if args.what == "run":
             assert Path(args.study) == studies.STUDIES / study / "study.json"
-        if args.what == "write":
+        if args.what == "write" and args.overrides:  # tests/scripts/test_studies.py resolves each
             assert studies.resolve(study, args.overrides).jobs
 
 

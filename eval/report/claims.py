@@ -139,7 +139,7 @@ def _better(pair: Sequence[list[Run]], lines: list[Line], without: str) -> Verdi
     a, b = alike(*pair)
     if not a or not b:
         return Verdict(OPEN, note=without)
-    sides = [[compare.kept(run.decoding) for run in runs] for runs in (a, b)]
+    sides = [[run.outputs for run in runs] for runs in (a, b)]
     if None in [*sides[0], *sides[1]]:
         return Verdict(OPEN, note="its runs have no statistics; score them again")
     try:  # with the draws of a study's own table, so that its intervals are the same

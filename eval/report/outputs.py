@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import compare, records
+from .. import records
 from ..formats import read_hypotheses, read_references
 from ..metrics import ALL
 from ..metrics.slot_errors import marks, read_mr
@@ -94,7 +94,7 @@ def sets_of(
             found[test] = Set(f"set{len(found) + 1}", title, sources, _references(references(run)))
         if set(sources) != set(found[test].sources):
             continue  # a part of the MRs
-        kept = compare.kept(run.decoding)
+        kept = run.outputs
         statistics = _in_order(kept.statistics, kept.sources, found[test]) if kept else None
         several = sum(len(other.runs) for other in table.lines if other.label == line.label) > 1
         label = f"{line.label}{f', seed {run.seed}' if several else ''} ({line.backbone})"

@@ -51,17 +51,21 @@ def _check_scores(decoding: Path, scored: dict, scores: dict[str, float]) -> lis
     ValueError for another number of predictions than recorded, and for scores that are not those
     of the record or, in a packed run or one without that record, of the segments' statistics.
     """
-    predictions = records.predictions_of(decoding)
-    number = len(read_hypotheses(predictions, []).texts)
-    recorded = scored["decode"]["n_predictions"]
-    if number != recorded:
-        raise ValueError(f"{predictions.name} has {number} outputs, {ENVIRONMENT} says {recorded}")
+    predictions, outputs = records.predictions_of(decoding), None
     sha256 = scored["evaluate"].get("sha256")
-    if sha256 and not records.is_packed(decoding):
+    by_record = sha256 and not records.is_packed(decoding)
+    if not by_record:
+        outputs = kept(decoding)
+    read = outputs.sources if outputs else read_hypotheses(predictions, []).texts
+    recorded = scored["decode"]["n_predictions"]
+    if len(read) != recorded:
+        raise ValueError(
+            f"{predictions.name} has {len(read)} outputs, {ENVIRONMENT} says {recorded}"
+        )
+    if by_record:
         if sha256 != records.sha256(decoding / SCORES):
             raise ValueError(f"{SCORES} was changed since it was written; evaluate it again")
         return []
-    outputs = kept(decoding)
     if outputs is None:
         return [f"scores without their {STATISTICS}"]
     if words := records.contradiction(scores, outputs.statistics):

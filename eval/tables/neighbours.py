@@ -45,6 +45,6 @@ def _line(label: str, run: Run, chosen: Run, metrics: list[Metric]) -> str:
 
 
 def _to(chosen: Run, run: Run, metric: Metric) -> str:
-    sides = [compare.kept(one.decoding) for one in (run, chosen)]
+    sides = [one.outputs for one in (run, chosen)]
     found = None if None in sides else compare.compare(*sides).get(metric.name)
     return difference(found, metric)

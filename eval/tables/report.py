@@ -108,7 +108,7 @@ def _claims(table: Table, first: str, second: str) -> str:
         names = f"{a.name} against {b.name}"
         marks = dict.fromkeys([*a.marks, *b.marks])
         note = f"Not a reproduction ({'; '.join(marks)}): " if marks else ""
-        sides = [compare.kept(run.decoding) for run in (a, b)]
+        sides = [run.outputs for run in (a, b)]
         if None in sides:
             command = f"python -m eval.compare {shown(a.decoding)} {shown(b.decoding)}"
             lines += [f"{note}{names}: no statistics kept; `{command}` computes them", ""]

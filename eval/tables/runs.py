@@ -12,11 +12,13 @@ decoding, or a packed run, one JSON for both (eval/records.py).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY, LOG
 
 from .. import records
+from ..compare import Outputs, kept
 from ..records import rate, read_checked, seed, text, text_or_none, whole, word
 from .checks import check_adapter, checked_scores
 
@@ -75,6 +77,11 @@ class Run:
     options: dict
     data_name: str
     backbone: str
+
+    @cached_property
+    def outputs(self) -> Outputs | None:
+        """The statistics of its predictions, None where evaluation left none."""
+        return kept(self.decoding)
 
 
 def read_runs(

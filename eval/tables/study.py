@@ -16,7 +16,6 @@ from ..claims import Claim, Spread, hierarchical, holm, seed_spread
 from ..formats import read_hypotheses
 from ..metrics import ALL
 from ..metrics.metric import Metric
-from ..metrics.statistics import scores
 from ..records import lambdas_of, last_values, word
 from .lines import Table, metrics_of, rows_of
 from .render import MISSING, left_out_section, percent, row_of
@@ -199,11 +198,10 @@ def intervals(group: list[Run]) -> dict[str, tuple[float, float]]:
 
     The seeds meet the same resampled MRs.
     """
-    sides = [compare.kept(run.decoding) for run in group]
+    sides = [run.outputs for run in group]
     if None in sides or any(side.sources != sides[0].sources for side in sides):
         return {}
-    weights = np.concatenate([*compare.draws(len(sides[0].sources), SAMPLES, SEED)])
-    drawn = [scores(side.statistics, weights) for side in sides]
+    drawn = [compare.drawn_scores(side, SAMPLES, SEED) for side in sides]
     common = [name for name in drawn[0] if all(name in of_seed for of_seed in drawn)]
     means = {name: np.mean([of_seed[name] for of_seed in drawn], 0) for name in common}
     return {name: tuple(np.percentile(means[name], [2.5, 97.5])) for name in common}
@@ -220,7 +218,7 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
     for group in groups:
         for run in group.runs if group.kind.row != against else []:
             other = baseline.get((run.seed, run.weights, group.kind.epochs))
-            sides = [compare.kept(r.decoding) for r in (run, other) if r]
+            sides = [r.outputs for r in (run, other) if r]
             if len(sides) < 2 or None in sides:
                 continue
             differences = compare.compare(*sides)
@@ -247,7 +245,7 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
     for question, *kinds in claims:
         chosen = [by_kind[kind] for kind in kinds if kind in by_kind]
         runs = alike(*(group.runs for group in chosen)) if len(chosen) == 2 else []
-        sides = [[compare.kept(run.decoding) for run in side] for side in runs]
+        sides = [[run.outputs for run in side] for side in runs]
         if sides and sides[0] and None not in [*sides[0], *sides[1]]:
             seeds = ", ".join(str(run.seed) for run in runs[0])
             heads.append([question, " - ".join(group.label for group in chosen), seeds])

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from importlib import import_module
+from typing import Any
 
 from solo.adapters.base import Method
 from solo.options import make
@@ -79,7 +80,7 @@ def place_in(name: str, shape) -> str:
     return "yes"
 
 
-def make_config(options: dict):
+def make_config(options: dict) -> tuple[type[Method], Any]:
     """(class, checked Config) of `{"name": METHOD, option: value, ...}`.
 
     Raises ValueError for an unknown method, for an option that the method lacks or a value of

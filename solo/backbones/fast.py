@@ -259,6 +259,7 @@ def attention(
     the answer for each token is. `batches.pack` gives both. Returns (K, T, H, D), as transformers
     wants it.
     """
+    _check_known(rest)
     K, H, T, D = query.shape
     examples, longest = places.shape
     q, k, v = (
@@ -299,6 +300,7 @@ def causal_attention(
     Shapes as in `attention`. Without a mask, which transformers would make in every step, asking
     the device whether rows hold several examples: that waits for it, and no CUDA graph can.
     """
+    _check_known(rest)
     mask, length = None, query.shape[2]
     if sliding_window is not None and sliding_window < length:
         every = torch.ones(length, length, dtype=torch.bool, device=query.device)
@@ -313,6 +315,13 @@ def causal_attention(
         enable_gqa=key.shape[1] < query.shape[1],
     )
     return out.transpose(1, 2), None
+
+
+def _check_known(rest: dict) -> None:
+    """ValueError for what would change the attention of an architecture that asks for it."""
+    for name in ("softcap", "s_aux"):
+        if rest.get(name) is not None:
+            raise ValueError(f"attention with {name} is none that is computed here")
 
 
 AttentionInterface.register(BY_EXAMPLE, attention)

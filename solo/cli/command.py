@@ -5,6 +5,7 @@ import atexit
 import ctypes
 import errno
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -205,8 +206,10 @@ def check_writable(path: Path) -> None:
 
 
 def quoted(text: str) -> str:
-    """`text` as a quoted string of Hydra's override grammar."""
-    return "'" + text.replace("'", r"\'") + "'"
+    """`text` as a quoted string of Hydra's override grammar, where backslashes before a quote are
+    written twice."""
+    doubled = re.sub(r"(\\+)(?='|\Z)", r"\1\1", text)
+    return "'" + doubled.replace("'", r"\'") + "'"
 
 
 def check_experiments(names: list[str]) -> None:

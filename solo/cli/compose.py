@@ -140,7 +140,8 @@ def _as_typed(argument: str, here: Path, sweeping: bool) -> str:
     key, _, value = argument.partition("=")
     bare = key.lstrip("+")
     if bare == "mr" and value[:1] not in ("", "'", '"'):
-        return f"{key}={quoted(value)}"
+        plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # no reference to another option
+        return f"{key}={quoted(plain)}"
     if bare not in READ | WRITTEN or value in ("", "null") or "${" in value:
         return argument
     paths = [value]

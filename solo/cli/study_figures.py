@@ -16,7 +16,7 @@ from eval.metrics import ALL
 from eval.tables import render
 from eval.tables.lines import Table
 from eval.tables.runs import Run
-from eval.tables.study import Group, alike, groups_of, head_of, names_right, seed_spreads
+from eval.tables.study import Group, Kind, alike, groups_of, head_of, names_right, seed_spreads
 from solo.cli.rows import reported_tables
 from solo.cli.studies import NEIGHBOURS, definition
 from solo.cli.study_list import kinds_of, read_list
@@ -37,8 +37,7 @@ def study_table(study: str = STUDY, *shown: str) -> str:
     groups=a,b among them: only the methods of these groups of the study's list. A rate with
     BORROWED behind it is of another method's sweep.
     """
-    groups, listed = groups_of(_table(study)), read_list(study)
-    kind_of_name = kinds_of(listed)
+    groups, (listed, kind_of_name) = groups_of(_table(study)), _list(study)
     borrowed = {kind_of_name[name] for name in listed["rates_of"]}
     if chosen := [word for word in shown if word.startswith(IN_GROUPS)]:
         shown = [word for word in shown if word not in chosen]
@@ -146,7 +145,7 @@ def _difference(first: str, second: str, name: str) -> tuple[float, float, float
     study, _ = _study_and_name(first)
     ends = _interval_claimed(study, [group.label for group in groups], name)
     if ends is None:
-        sides = [[compare.kept(run.decoding) for run in side] for side in runs]
+        sides = [[run.outputs for run in side] for side in runs]
         found = hierarchical(*sides, _spreads(study), samples=2000)[name]
         ends = ALL[name].scale * found.low, ALL[name].scale * found.high
     return a - b, *ends, len(runs[0])
@@ -157,7 +156,7 @@ def beside(method: str, rate: str, metric: str = "BLEU") -> str:
     with the interval over the test MRs."""
     found = _at_rate(method, rate)[0]
     [chosen] = [run for run in _group(method).runs if run.seed == found.seed]
-    sides = [compare.kept(run.decoding) for run in (found, chosen)]
+    sides = [run.outputs for run in (found, chosen)]
     value, scale = compare.compare(*sides)[_metric(metric)], ALL[_metric(metric)].scale
     ends = f"{value.low * scale:.1f} to {value.high * scale:.1f}"
     return f"{(value.a - value.b) * scale:.1f} ({ends})"
@@ -176,7 +175,7 @@ def _at_rate(method: str, rate: str) -> list[Run]:
 
 def study_claims(study: str = STUDY) -> str:
     """A study's questions: the paper's difference in BLEU, those in BLEU and slot errors here."""
-    names, bleu, errors = read_list(study)["names"], ALL["BLEU"], ALL["SER"].head
+    names, bleu, errors = _list(study)[0]["names"], ALL["BLEU"], ALL["SER"].head
     paper = {row["row"]: row.get("paper", {}) for table in reported_tables().values()
              if "rows" in table for row in table["rows"]}  # fmt: skip
 
@@ -185,7 +184,7 @@ def study_claims(study: str = STUDY) -> str:
 
     head = ["question", "difference of", "BLEU in the paper", "BLEU here, 95 % interval"]
     lines = [render.row_of([*head, f"{errors} here", "seeds"]), "|---|---|---:|---:|---:|---:|"]
-    for claim in read_list(study)["claims"]:
+    for claim in _list(study)[0]["claims"]:
         sides = [claim["a"], claim["b"]]
         rows = [names[side]["row"] for side in sides]
         printed = [paper[row].get("BLEU") for row in rows]
@@ -241,7 +240,7 @@ def brevity(method: str, what: str) -> str:
     counts them, or BLEU without its penalty for short outputs (what: precision)."""
     values = []
     for run in _group(method).runs:
-        counts = compare.kept(run.decoding).statistics["BLEU"]
+        counts = run.outputs.statistics["BLEU"]
         length, closest = counts[:, 0].sum(), counts[:, 1].sum()  # eval/metrics/bleu.py
         penalty = min(1.0, math.exp(1 - closest / length))
         values.append(
@@ -273,7 +272,14 @@ def _home(study: str) -> Path:
     return ROOT / "results" / study
 
 
-@functools.cache  # a page asks for it dozens of times
+@functools.cache  # a page asks for it dozens of times, as for the next
+def _list(study: str) -> tuple[dict, dict[str, Kind]]:
+    """A study's list, and of which kind the runs of each of its names are."""
+    listed = read_list(study)
+    return listed, kinds_of(listed)
+
+
+@functools.cache
 def _table(study: str, folder: str = "runs") -> Table:
     return table_of(study, _home(study) / folder, definition(study))
 
@@ -291,7 +297,7 @@ def _study_and_name(name: str) -> tuple[str, str]:
 def _group(name: str) -> Group:
     """The runs of a name of a study. ValueError unless there are some."""
     study, member = _study_and_name(name)
-    kind = kinds_of(read_list(study))[member]
+    kind = _list(study)[1][member]
     found = [group for group in groups_of(_table(study)) if group.kind == kind]
     if not found:
         raise ValueError(f"{_home(study)}/runs has no run of {member}; a quote needs one")

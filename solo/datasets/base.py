@@ -46,6 +46,7 @@ class Source:
     references: the split whose own completions, grouped by MR, are the references.
     metrics: the set of metrics that scores it, by its name in eval/metrics.
     remedy: how its published files are had, for whoever lacks one.
+    note: of a file, what its owner should know of how it is read, in words; None: nothing.
     """
 
     read: Callable[[Path], Mapping[str, Sequence]]
@@ -55,6 +56,7 @@ class Source:
     references: str = "test"
     metrics: str = "e2e"
     remedy: str = E2E_REMEDY
+    note: Callable[[Path], str | None] = lambda path: None
 
 
 def read_text(path: Path) -> dict[str, list]:
@@ -69,13 +71,42 @@ def read_text(path: Path) -> dict[str, list]:
 def read_table(path: Path) -> dict[str, list]:
     """A CSV, TSV or JSON Lines as the columns `line`, `mr` and, if it has texts, `ref`.
 
-    Which columns of the file these are is decided as for references (solo/rows.py).
+    Which columns of the file these are is decided as for references (solo/rows.py). An object of
+    JSON Lines may have a list of texts, each of which makes a row.
     """
+    table = _table(path)
+    columns = {"line": [number for number, _ in table.rows]}
+    for name, place in _places(path, table).items():
+        columns[name] = [fields[place] for _, fields in table.rows]
+    return columns
+
+
+def columns_read(path: Path) -> str | None:
+    """Which columns of a table are read, in words, unless they are called mr and ref."""
+    table = _table(path)
+    names = {name: table.columns[place] for name, place in _places(path, table).items()}
+    if all(name == column.strip().lower() for name, column in names.items()):
+        return None
+    texts = f", the texts its {names['ref']!r}" if "ref" in names else ""
+    return f"the MRs of {path} are its column {names['mr']!r}{texts}"
+
+
+def _table(path: Path) -> rows.Table:
     lines = _lines(path)
+    if Path(path).suffix.lower() == ".json":
+        raise ValueError(f"{path} is no table; {rows.OBJECT}, and call the file .jsonl")
+    head = next((line.strip() for line in rows.without_mark(lines) if line.strip()), "")
+    if ";" in head and not {",", "\t", "{"} & {*head}:
+        raise ValueError(f"{path} has the one column {head!r}; separate columns by commas or tabs")
     table = rows.read_table(path, lines, False, []) if lines else None
     if not table or not table.rows:
         raise _no_rows(path)
-    columns = {"line": [number for number, _ in table.rows]}
+    return table
+
+
+def _places(path: Path, table: rows.Table) -> dict[str, int]:
+    """The places of the columns of MRs, mr, and of texts, ref; the latter may be missing."""
+    found = {}
     objects = Path(path).suffix.lower() == ".jsonl"
     for name, words in (("mr", rows.SOURCE), ("ref", rows.REFERENCE)):
         if objects:
@@ -85,23 +116,19 @@ def read_table(path: Path) -> dict[str, list]:
         if len(places) > 1:
             clashing = ", ".join(table.columns[place] for place in places)
             what = "MRs" if name == "mr" else "texts"
+            several = "; of several texts for an MR each has a row of its own, with the MR again"
             raise ValueError(
                 f"{path}: by their names the columns {clashing} can all be that of the {what}; "
-                f"call one of them {name}, or the others otherwise"
-            )
-        if name == "mr" and len(table.columns) == 1 and ";" in table.columns[0]:
-            raise ValueError(
-                f"{path} has the one column {table.columns[0]!r}; separate columns by commas or "
-                "tabs"
+                f"call one of them {name}, or the others otherwise{several * (name == 'ref')}"
             )
         if name == "mr" and not places:
             raise ValueError(
                 f"{path} has columns {table.columns}; it needs one of MRs (such as mr) and, to "
                 "train on, one of texts (such as ref)"
             )
-        for place in places:
-            columns[name] = [fields[place] for _, fields in table.rows]
-    return columns
+        if places:
+            [found[name]] = places
+    return found
 
 
 def _lines(path: Path) -> list[str]:

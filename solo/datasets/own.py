@@ -4,7 +4,7 @@ The columns are found by their names (solo/rows.py); the model reads an MR as th
 one line. docs/own_data.md is the guide.
 """
 
-from solo.datasets.base import Row, Source, read_table
+from solo.datasets.base import Row, Source, columns_read, read_table
 from solo.rows import one_line
 
 
@@ -23,5 +23,6 @@ SOURCE = Source(
     read_table,
     parse,
     suffixes=(".csv", ".tsv", ".jsonl"),
+    note=columns_read,
     remedy="set data.train_path, data.valid_path, data.test_path to files of your own",
 )

@@ -100,7 +100,8 @@ class SoloConfig(PeftConfig):
         """Raise ValueError if the masks drawn now are not those that the saved adapter had."""
         check(
             self._saved.get("drawn_sha256", checksum) == checksum,
-            f"the masks of this adapter cannot be drawn again with torch {torch.__version__}; use "
+            "the masks of this adapter come out otherwise with these options and torch "
+            f"{torch.__version__}; take r, sparsity, seed and mask_seed as they were saved, and "
             "the version that it was trained with",
         )
 

@@ -22,6 +22,7 @@ from transformers.utils import CONFIG_NAME, cached_file, find_adapter_config_fil
 
 from solo.adapters.base import check
 from solo.backbones.loading import check_report, load_with_report
+from solo.run_files import ADAPTER
 from solo.tensors import check_names_and_shapes
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -38,6 +39,11 @@ def load_export(source: str, backbone: str | None = None) -> PreTrainedModel | P
     folder = Path(source)
     if folder.is_dir():
         files = {path.name for path in folder.iterdir()}
+        check(
+            ADAPTER not in files,
+            f"{source} holds an adapter that save_adapter wrote; solo.runs.checkpoint.load_adapter "
+            "reads it",
+        )
         check(
             bool(files & {CONFIG_NAME, ADAPTER_CONFIG}),
             f"{source} holds neither a run nor an adapter nor a model (no {CONFIG_NAME}, no "

@@ -12,16 +12,17 @@ from safetensors.torch import load_file
 from solo.adapters import make_config
 from solo.adapters.base import OTHER_DRAWS, Method
 from solo.files import file_sha256, read_json, write_json
+from solo.run_files import ADAPTER
 from solo.runs import record
 from solo.tensors import copy_strictly, save_tensors, tensors_sha256
 
-WEIGHTS, CONFIG = "adapter.safetensors", "adapter.json"
+WEIGHTS, CONFIG = "adapter.safetensors", ADAPTER
 FORMER = "adapter_config.json"  # the name of the second one in older runs, which is peft's
 KEYS = ("method", "options", "seed", "backbone_sha256", "fixed_sha256", "weights_sha256")
 
 
 def save_adapter(
-    directory: Path, name: str, config, attached: Method, seed: int, backbone_sha256: str
+    directory: str | Path, name: str, config, attached: Method, seed: int, backbone_sha256: str
 ) -> None:
     """Write the two adapter files; the JSON comes last and holds the weights' checksum."""
     directory = Path(directory)
@@ -64,7 +65,7 @@ def read_saved(directory: Path) -> dict:
     return saved
 
 
-def load_adapter(directory: Path, model, backbone_sha256: str) -> Method:
+def load_adapter(directory: str | Path, model, backbone_sha256: str) -> Method:
     """Attach the adapter saved in `directory` to `model`, strictly.
 
     Raises ValueError if it was trained on another backbone, if its weights are not those that were

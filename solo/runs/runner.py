@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from solo.datasets import source_of
 from solo.errors import in_words
 from solo.files import read_json, write_json
 from solo.options import check
@@ -81,6 +82,7 @@ def run_all(
             say(f"   {run.directory.name}")
             if run.directory in broken:
                 raise broken[run.directory]
+            _tell_columns(run, say)
             advance(run, report, "decoded" if until == "done" else until)
             _warn(run, say)
             for row in dict.fromkeys(member.config.row for member in members):
@@ -136,6 +138,15 @@ def advance(run: Run, report: Report, until: str) -> None:
     if until == "decoded":
         with report(f"decode {run.config.label}", "MR") as on_progress:
             stages.decode_run(run, on_progress)
+
+
+def _tell_columns(run: Run, say: Say) -> None:
+    """A line for each file of a run to be trained of which not all is plain; see Source.note."""
+    if not checkpoint.trained(run.directory):
+        of_data = run.config.data
+        for path in dict.fromkeys([of_data.train_path, of_data.valid_path, of_data.test_path]):
+            if note := source_of(path, of_data.name).note(path):
+                say(f"note: {note}")
 
 
 def _warn(run: Run, say: Say) -> None:

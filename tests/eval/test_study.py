@@ -106,10 +106,11 @@ def test_the_table_by_hand(tmp_path):
 
 def test_the_committed_table_is_that_of_the_committed_runs(tmp_path):
     home = ROOT / "results" / "standin12"
-    write_table(study_table(home / "runs"), tmp_path)
+    table = study_table(home / "runs")
+    write_table(table, tmp_path)
     for name in ("table.md", "table.csv"):
         assert (tmp_path / name).read_text() == (home / name).read_text()
-    page = outputs_page(study_table(home / "runs"))
+    page = outputs_page(table)
     assert page == (home / "outputs.md").read_text()
     kept = [path.read_text(encoding="utf-8") for path in (home / "runs").glob("*.tsv")]
     parts = [part.split("\n") for part in page.split("**name : ")[1:]]

@@ -9,6 +9,7 @@ import pytest
 
 from eval.readers import check_sources, load
 from solo.backbones.loading import load_tokenizer
+from solo.datasets import own
 from solo.datasets.data import read_pairs, read_rows
 from solo.standin.pretrain import new_model
 
@@ -121,7 +122,8 @@ def test_prompts_and_completions_train_as_they_score(tmp_path):
         ('{"mr": "a", "ref": "b"}\n{"mr": \n', "a.jsonl, line 2: this is no JSON .Expecting value"),
         ("[" * 100_000, "a.jsonl, line 1: this is no JSON"),
         ('["a", "b"]', "a.jsonl, line 1: it is no object; write an object a line, such as"),
-        ('{"mr": "a", "ref": ["b"]}', "a.jsonl, line 1: 'ref' must be a text; write an object"),
+        ('{"mr": "a", "ref": []}', "a.jsonl, line 1: 'ref' must be a text or a list of texts; w"),
+        ('{"mr": "a", "ref": ["b", 3]}', "a.jsonl, line 1: 'ref' must be a text or a list of t"),
         (
             '{"mr": {"name": "X"}, "ref": "b"}',
             "a.jsonl, line 1: 'mr' must be a text; write an object",
@@ -150,6 +152,39 @@ def test_bad_json_lines(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_rows(path, "own")
+
+
+def test_a_list_of_texts_trains_and_scores_as_a_row_for_each(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"mr": "a", "ref": ["b", "c"], "n": [1]}\n{"mr": "d", "ref": "e", "n": 2}\n')
+    assert read_pairs(path, "own") == [("a", "b"), ("a", "c"), ("d", "e")]
+    (tmp_path / "hyps.jsonl").write_text('{"mr": "a", "output": "b"}\n{"mr": "d", "output": "e"}\n')
+    [data] = load(path, [tmp_path / "hyps.jsonl"])
+    assert (data.sources, data.references) == (["a", "d"], [["b", "c"], ["e"]])
+
+
+def test_json_that_is_no_json_lines(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('[\n  {"mr": "a", "ref": "b"}\n]\n')
+    with pytest.raises(ValueError, match="a.json is no table; write an object a line, .* .jsonl"):
+        read_rows(path, "own")
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("mr,ref\na,b\n", None),
+        ("MR,Ref,source\na,b,crowd\n", None),
+        ("source,facts,text\ncrowd,a,b\n", "the MRs of .*a.csv are its column 'source'$"),
+        ("id,Meaning,ref_text\n1,a,b\n", "are its column 'Meaning', the texts its 'ref_text'$"),
+    ],
+)
+def test_columns_with_other_names_are_told(tmp_path, text, note):
+    """A column that is taken for that of the MRs may hold something else."""
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    said = own.SOURCE.note(path)
+    assert said is None if note is None else re.search(note, said)
 
 
 def test_no_texts_and_no_file(tmp_path, run_script):

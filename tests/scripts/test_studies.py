@@ -1,5 +1,6 @@
 """A list of configs/study becomes a study that any machine can work off, with its data or not."""
 
+import functools
 import itertools
 import json
 import lzma
@@ -19,16 +20,22 @@ from scripts import study as command
 from solo.cli import studies, working
 from solo.cli.command import CONFIGS
 from solo.files import ROOT, read_json
-from solo.runs.study import read_study
+from solo.runs.study import Study, read_study
 from solo.standin.demo_data import write_demo_data
 
 NAME = "standin12"
 
 
+@functools.cache
+def resolved(name: str) -> tuple[dict, Study]:
+    """A list and its study, as a machine that has it carried along gets it."""
+    listed = studies.read_list(name)
+    return listed, studies.resolve(name, ["train.log_every=9"], carried=True)
+
+
 def test_a_list_becomes_a_study_that_any_machine_can_read():
     """Paths below the checkout alone, the rates of the list, shorter sweeps, all seeds."""
-    study = studies.resolve(NAME, ["train.log_every=9"], carried=True)
-    listed = studies.read_list(NAME)
+    listed, study = resolved(NAME)
     assert study.carried and study.home == Path("results/standin12")
     assert [(job.name, job.config.seed, job.neighbour) for job in study.jobs] == [
         (name, seed, side)
@@ -66,11 +73,11 @@ LISTS = sorted(path.stem for path in (CONFIGS / "study").glob("*.yaml"))
 def test_every_list_resolves_and_its_rates_go_by_factors_of_about_three(name):
     """The protocol: grids wide enough that the best is inside, none finer for one method. A claim
     is about names that the groups run."""
-    listed = studies.read_list(name)
+    listed, study = resolved(name)
     for member, rates in listed["rates"].items():
         steps = [b / a for a, b in itertools.pairwise(rates)]
         assert len(rates) >= 3 and all(2.9 < step < 3.4 for step in steps), (member, rates)
-    run = {job.name for job in studies.resolve(name, [], carried=True).jobs}
+    run = {job.name for job in study.jobs}
     assert {claim[side] for claim in listed["claims"] for side in "ab"} <= run
     assert run <= listed["names"].keys()
     assert [listed["names"][member]["row"] for member in run].count(listed["against"]) >= 1

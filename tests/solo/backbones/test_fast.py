@@ -109,6 +109,17 @@ def test_gradients_of_a_fast_step_are_those_of_the_plain_one(model, options):
     torch.testing.assert_close(gradients(collate([examples])), plain)
 
 
+@pytest.mark.parametrize("name", ["softcap", "s_aux"])
+@pytest.mark.parametrize("function", [fast.attention, fast.causal_attention])
+def test_attention_of_another_kind_is_refused(function, name):
+    """It would be left out without a word; so a run goes the plain way."""
+    q = torch.ones(1, 2, 3, 4)
+    places = {"places": torch.tensor([[0, 1, 2]]), "origin": torch.tensor([0, 1, 2])}
+    assert function(None, q, q, q, None, dropout=0.0, **places)[0].shape == (1, 3, 2, 4)
+    with pytest.raises(ValueError, match=f"attention with {name} is none that is computed here"):
+        function(None, q, q, q, None, **places, **{name: 30.0})
+
+
 def test_weights_that_are_trained_stay_as_they_are(model):
     method, config = make_config({"name": "full"})
     method.attach(model, config, 1)

@@ -134,6 +134,16 @@ def test_a_path_is_taken_as_it_is_typed_in_every_folder(tmp_path, monkeypatch, n
     assert compose_values(again[1:2])["run"] == name  # from the checkout: as it stands there
 
 
+@pytest.mark.parametrize(
+    "mr",
+    ["name : X | Type : pub", "a ${oc.env:HOME} b", "it's ${x}", r"a \${x} \\${x}", r"5 $ \ ", "a\\",
+     r"x\'\\'", "[a, b]", "{a: b}", "1", "null", "a=b,c", "${"],
+)  # fmt: skip
+def test_an_mr_is_taken_as_it_is_typed(mr):
+    """No sign in it is one of Hydra's, and none refers to another option."""
+    assert compose_values(in_checkout([f"mr={mr}"], sweeping=False))["mr"] == mr
+
+
 def test_several_paths_of_a_sweep(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("x", "y", "a,b"):

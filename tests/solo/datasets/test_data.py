@@ -115,6 +115,7 @@ def test_collate_pads_to_the_longest_and_marks_targets():
         ("a.txt", " ||A pub .\n", "a.txt, line 1: the MR is empty; write it as 'name : "),
         ("a.txt", "", "a.txt has no rows; fill it, or if it is a published one fetch it again"),
         ("a.csv", "mr;ref\nname[X];A .\n", "has the one column 'mr;ref'; separate columns by com"),
+        ("a.csv", "mr;ref\nname[X];A, so .\n", "has the one column 'mr;ref'; separate columns by"),
         ("a.txt", "mr,ref\nname[X],A pub .\n", r"a.txt, line 1: no '\|\|' between .* in 'mr,ref'"),
         ("a.csv", "\n", "a.csv is empty"),
         ("a.csv", "mr,ref\n", "a.csv has no rows"),
@@ -123,7 +124,8 @@ def test_collate_pads_to_the_longest_and_marks_targets():
         (
             "a.csv",
             "mr,ref 1,ref 2\nname[X],A .,B .\n",
-            "the columns ref 1, ref 2 can all be that of the texts; call one of them ref",
+            "the columns ref 1, ref 2 can all be that of the texts; call one of them ref, or the "
+            "others otherwise; of several texts for an MR each has a row of its own",
         ),
         (
             "a.csv",

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, GPT2ForSequenceClassification
 import solo
 from solo.adapters import make_config
 from solo.peft import SoloConfig
+from solo.runs.checkpoint import save_adapter
 from tests.architectures import byte_level_tokenizer
 from tests.conftest import make_model
 from tests.solo.peft.tiny import inputs, make
@@ -157,6 +158,13 @@ def test_an_adapter_of_t5_is_none_of_a_language_model(tmp_path, task):
     model.save_pretrained(tmp_path / "mine")
     text = f"for {task or 'T5ForConditionalGeneration'}, and that is not a causal language model"
     refused(text, tmp_path / "mine", str(tmp_path / "t5"))
+
+
+def test_what_save_adapter_wrote_is_read_by_load_adapter(tmp_path, model):
+    method, config = make_config({"name": "lora", "rank": 2})
+    attached = method.attach(model, config, 1)
+    save_adapter(str(tmp_path), "lora", config, attached, 1, "0" * 64)
+    refused("that save_adapter wrote; solo.runs.checkpoint.load_adapter reads it", tmp_path)
 
 
 def test_an_adapter_of_a_model_that_was_never_saved(tmp_path, base, ids):
