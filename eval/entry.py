@@ -16,9 +16,8 @@ def _main(name: str) -> int:
     try:
         module = import_module(f".{name}", __package__)
     except ModuleNotFoundError as error:
-        remedy = "pip install 'solo-connection[score]'"
-        print(
-            f"error: {error.name} is not installed, which scoring needs: {remedy}", file=sys.stderr
-        )
+        package = error.name.partition(".")[0]
+        words = f"error: {package} is not installed, which scoring needs"
+        print(f"{words}: pip install 'solo-connection[score]'", file=sys.stderr)
         return 2
     return module.main()

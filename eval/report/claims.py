@@ -54,7 +54,7 @@ class Judged:
 
 
 def judge(tables: Sequence[Scores], reported: dict, counts: dict[str, int]) -> list[Judged]:
-    """All claims. reported: eval/tables/paper.yaml; counts: exact trainable parameters by row."""
+    """All claims. reported: eval/tables/paper.yaml; counts: trainable parameters by row."""
     rows = {
         row["row"]: row
         for table in reported.values()

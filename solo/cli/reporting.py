@@ -90,11 +90,11 @@ def _concerned(name: str, runs_dir: Path) -> bool:
 
 
 def _counts(path: Path) -> dict[str, int]:
-    """Exact trainable parameters by row, none without the file."""
+    """Trainable parameters by row, lambdas included as in the tables; none without the file."""
     if not path.is_file():
         return {}
     with open(path, encoding="utf-8", newline="") as file:
-        return {row["row"]: int(row["exact"]) for row in csv.DictReader(file)}
+        return {row["row"]: int(row["with_lambdas"]) for row in csv.DictReader(file)}
 
 
 def references_of(run: Run) -> Path | None:
