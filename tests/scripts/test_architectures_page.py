@@ -1,5 +1,7 @@
 """docs/architectures.md says what the code does, and shows the tests of every architecture."""
 
+import ast
+
 from scripts import architectures
 from tests.architectures import ARCHITECTURES
 
@@ -16,5 +18,16 @@ def test_the_page_at_hand_has_every_promise_on_every_architecture():
         table = page.split(f"### {title}\n\n`{file}`\n\n")[1].split("\n\n")[0]
         head, _, *lines = [line.strip("| ").split(" | ") for line in table.splitlines()]
         assert [name for name, *_ in lines] == list(ARCHITECTURES), file
+        tests = (
+            node
+            for node in ast.parse((architectures.ROOT / file).read_text()).body
+            if isinstance(node, ast.FunctionDef) and node.name != architectures.ALONE
+        )
+        named = {
+            test.name.removeprefix("test_").replace("_", " ")
+            for test in tests
+            if "architecture" in {argument.arg for argument in test.args.args}
+        }
+        assert set(head[1:]) == named, f"{file}: run python scripts/architectures.py"
         for name, *cells in lines:
             assert all(cells) and len(cells) == len(head) - 1, name

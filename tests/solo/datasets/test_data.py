@@ -329,17 +329,14 @@ def test_a_files_suffix_decides_where_it_is_another_data_sets(monkeypatch):
     mine = Source(read_text, parse_triple, suffixes=(".csv",))
     monkeypatch.setitem(DATASETS, "mine", mine)
     assert source_of("x.csv", "mine") is mine and source_of("x.csv") is raw
-    with pytest.raises(
-        ValueError, match="data.name is 'e2f'; known: e2e, e2e_raw, e2e_clean, own, webnlg, mine"
-    ):
+    with pytest.raises(ValueError, match="data.name is 'e2f'; known: e2e, e2e_raw, .*, mine$"):
         source_of("x.txt", "e2f")
 
 
 def test_configs_say_what_the_data_sets_say():
     folder = Path(__file__).resolve().parents[3] / "configs" / "data"
     paths = sorted(folder.glob("*.yaml"))
-    known = ["demo", "e2e", "e2e_clean", "e2e_raw", "own", "webnlg"]
-    assert [path.stem for path in paths] == known
+    assert {path.stem for path in paths} == {"demo", *DATASETS}
     for path in paths:
         options = yaml.safe_load(path.read_text())
         source = DATASETS[options["name"]]
