@@ -136,8 +136,8 @@ def test_a_path_is_taken_as_it_is_typed_in_every_folder(tmp_path, monkeypatch, n
 
 @pytest.mark.parametrize(
     "mr",
-    ["name : X | Type : pub", "a ${oc.env:HOME} b", "it's ${x}", r"a \${x} \\${x}", r"5 $ \ ", "a\\",
-     r"x\'\\'", "[a, b]", "{a: b}", "1", "null", "a=b,c", "${"],
+    ["name : X | Type : pub", "a ${oc.env:HOME} b", "it's ${x}", r"a \${x} \\${x}", r"5 $ \ ",
+     "a\\", r"x\'\\'", "[a, b]", "{a: b}", "1", "null", "a=b,c", "${"],
 )  # fmt: skip
 def test_an_mr_is_taken_as_it_is_typed(mr):
     """No sign in it is one of Hydra's, and none refers to another option."""
