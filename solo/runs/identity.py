@@ -197,6 +197,11 @@ def default_values(method: str | None) -> dict[str, Any]:
     return table | {"adapter": table["adapter"].get(method, {})}
 
 
+def has_defaults(method: str) -> bool:
+    """Whether the table knows a method. The names of its runs are others as soon as it does."""
+    return method in _table()["adapter"]
+
+
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, Mapping):

@@ -13,6 +13,7 @@ from solo.errors import in_words
 from solo.files import read_json, write_json
 from solo.options import check
 from solo.runs import checkpoint, record, stages, together
+from solo.runs.identity import has_defaults
 from solo.runs.run import DIVERGED, STATES, Run
 from solo.training.progress import Diverged
 from solo.training.together import Unfit
@@ -82,7 +83,7 @@ def run_all(
             say(f"   {run.directory.name}")
             if run.directory in broken:
                 raise broken[run.directory]
-            _tell_columns(run, say)
+            _tell(run, say)
             advance(run, report, "decoded" if until == "done" else until)
             _warn(run, say)
             for row in dict.fromkeys(member.config.row for member in members):
@@ -140,13 +141,20 @@ def advance(run: Run, report: Report, until: str) -> None:
             stages.decode_run(run, on_progress)
 
 
-def _tell_columns(run: Run, say: Say) -> None:
-    """A line for each file of a run to be trained of which not all is plain; see Source.note."""
-    if not checkpoint.trained(run.directory):
-        of_data = run.config.data
-        for path in dict.fromkeys([of_data.train_path, of_data.valid_path, of_data.test_path]):
-            if note := source_of(path, of_data.name).note(path):
-                say(f"note: {note}")
+def _tell(run: Run, say: Say) -> None:
+    """Before a training: a line if its run will have another name, and one for each of its files of
+    which not all is plain (Source.note)."""
+    if checkpoint.trained(run.directory):
+        return
+    if not has_defaults(run.config.method):
+        say(
+            f"note: {run.config.method} has no defaults in solo/runs/defaults.json yet, and its "
+            "runs get another name then and train again; run `make methods` first"
+        )
+    of_data = run.config.data
+    for path in dict.fromkeys([of_data.train_path, of_data.valid_path, of_data.test_path]):
+        if note := source_of(path, of_data.name).note(path):
+            say(f"note: {note}")
 
 
 def _warn(run: Run, say: Say) -> None:

@@ -3,13 +3,14 @@
 import json
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from solo.adapters import make_config
-from solo.runs import checkpoint, record, stages, together
+from solo.runs import checkpoint, identity, record, stages, together
 from solo.runs.run import STATES, make_run
 from solo.runs.runner import DIVERGED, run_all
 from solo.runs.together import groups, sharing
@@ -189,6 +190,27 @@ def killed(step, label, unit="step"):
 
 def _interrupted(directory):
     raise KeyboardInterrupt
+
+
+def test_what_may_surprise_is_told_before_the_training(config, monkeypatch):
+    """A column that is taken for that of the MRs, a name that will change; not of what is done."""
+    rows = [line.split("||") for line in Path(config.data.train_path).read_text().splitlines()]
+    own = Path(config.data.train_path).with_suffix(".jsonl")
+    lines = [json.dumps({"source": mr.strip(), "ref": ref.strip()}) for mr, ref in rows]
+    own.write_text("\n".join(lines) + "\n")
+    run = of(changed(config, data={"name": "own", "train_path": str(own)}), "lora", 1e-2, rank=2)
+    table, said = identity._table() | {"adapter": {}}, []
+    monkeypatch.setattr(identity, "_table", lambda: table)
+    assert run_all([run], silent, "trained", say=said.append).failures == []
+    notes = [line for line in said if line.startswith("note: ")]
+    assert notes == [
+        "note: lora has no defaults in solo/runs/defaults.json yet, and its runs get another name "
+        "then and train again; run `make methods` first",
+        f"note: the MRs of {own} are its column 'source', the texts its 'ref'",
+    ]
+    said.clear()
+    assert run_all([run], nothing, "trained", say=said.append).failures == []
+    assert not any(line.startswith("note: ") for line in said)
 
 
 def test_rows_with_the_same_settings_share_a_run(config):
