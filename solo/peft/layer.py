@@ -61,6 +61,16 @@ class Connections(SoloConnections):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
 
+class Passing(Outputs):
+    """What belongs to a forward pass, and so to its thread: outputs by (adapter, connection), and in
+    a batch of several adapters which example is whose."""
+
+    def __init__(self):
+        super().__init__()
+        self.adapter_names: Sequence[str] | None = None
+        self.repeats = 1
+
+
 class SoloLayer(nn.Module, BaseTunerLayer):
     """Every adapter's connections, beside the list of blocks that they go around.
 
@@ -74,9 +84,7 @@ class SoloLayer(nn.Module, BaseTunerLayer):
         super().__init__()
         self.solo_connections = nn.ModuleDict()
         self.around = (owner, blocks)  # in a tuple: they are no children of this layer
-        self.adapter_names: Sequence[str] | None = None  # of each example, see `_work`
-        self.repeats = 1
-        self.outputs = Outputs()  # by (adapter, connection)
+        self.passing = Passing()
         self.handles = []
         owner.add_module(PLACE, self)
 
@@ -112,12 +120,14 @@ class SoloLayer(nn.Module, BaseTunerLayer):
             self.handles.append(owner.register_forward_pre_hook(self._before_blocks))
 
     def _before_blocks(self, owner: nn.Module, args: tuple) -> None:
-        self.outputs.of.clear()
+        self.passing.of.clear()
         if torch.compiler.is_exporting():  # which takes no change of a parameter
             return
-        for adapter in self.solo_connections.values():
-            if adapter.lambda_ is not None:  # also one that is not trained any more
-                adapter.project()
+        bounded = [a for a in self.solo_connections.values() if a.config.lambda_bounded]
+        for adapter in bounded:  # also one that is not trained any more
+            adapter.project()
+        if bounded and owner.training and not torch.compiler.is_compiling():
+            _check_whole(owner, *self.around[1])
 
     def _after_block(self, number: int, block: nn.Module, args: tuple, output):
         check(
@@ -131,25 +141,25 @@ class SoloLayer(nn.Module, BaseTunerLayer):
             connections = self.solo_connections[name]
             for i, (start, end) in enumerate(connections.ends):
                 if end == number:
-                    if (name, i) not in self.outputs.of:
+                    if (name, i) not in self.passing.of:
                         raise RuntimeError(
                             f"block {start} did not run before block {end} in this forward pass; "
                             "set layerdrop to 0, and checkpoint with gradient_checkpointing_enable"
                         )
-                    y = _add(connections, i, self.outputs.of.pop((name, i)), y, rows)
+                    y = _add(connections, i, self.passing.of.pop((name, i)), y, rows)
         for name, _ in work:
             for i, (start, _) in enumerate(self.solo_connections[name].ends):
                 if start == number:
-                    self.outputs.of[name, i] = y
+                    self.passing.of[name, i] = y
         return (y, *output[1:]) if isinstance(output, tuple) else y
 
     def _work(self, batch: int, device) -> list[tuple[str, Tensor | None]]:
         """(adapter, the rows of the batch that it works on; None for all) of those at work."""
         if self.disable_adapters:
             return []
-        if self.adapter_names is None:
+        if self.passing.adapter_names is None:
             return [(name, None) for name in self.active_adapters if name in self.solo_connections]
-        names = names_of_rows(self.adapter_names, self.repeats, batch)
+        names = names_of_rows(self.passing.adapter_names, self.passing.repeats, batch)
         rows = {name: [i for i, of in enumerate(names) if of == name] for name in names}
         rows.pop("__base__", None)
         return [(name, torch.tensor(of, device=device)) for name, of in rows.items()]
@@ -170,6 +180,17 @@ class SoloLayer(nn.Module, BaseTunerLayer):
 
     def unmerge(self) -> None:
         raise ValueError(NO_MERGE)
+
+
+def _check_whole(*modules: nn.Module) -> None:
+    """ValueError under fully_shard, which hands out a copy of lambda: the kept one, which the
+    optimizer changes, would leave its bounds."""
+    sharded = (base.__name__ for module in modules for base in type(module).__mro__)
+    check(
+        "FSDPModule" not in sharded,
+        "fully_shard keeps lambda from coming back to [0, 1] after a step; train with "
+        "DistributedDataParallel, or set lambda_bounded=False",
+    )
 
 
 NO_MERGE = (

@@ -109,12 +109,12 @@ class SoloModel(BaseTuner):
         name_rows = partial(_name_rows, names, repeats)
         handles = [m.register_forward_pre_hook(name_rows, with_kwargs=True) for m in saved]
         for layer in layers:
-            layer.adapter_names, layer.repeats = names, repeats
+            layer.passing.adapter_names, layer.passing.repeats = names, repeats
         try:
             yield
         finally:
             for layer in layers:
-                layer.adapter_names = None
+                layer.passing.adapter_names = None
             for handle in handles:
                 handle.remove()
 

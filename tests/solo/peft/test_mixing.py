@@ -1,5 +1,7 @@
 """Several adapters in one batch: each row as its own adapter alone computes it."""
 
+import threading
+
 import pytest
 import torch
 from peft import get_peft_model
@@ -106,6 +108,25 @@ def test_bad_adapter_names(two, ids, names, text):
     with pytest.raises(ValueError, match=text):
         two(ids, adapter_names=names)
     assert two(ids).logits.shape[0] == 3  # and nothing of it stays
+
+
+def test_threads_have_names_of_their_own(two, ids):
+    """Both are within their forward pass when either goes on."""
+    together, found = threading.Barrier(2, timeout=30), {}
+    expected = {name: two(ids, adapter_names=[name] * 3).logits for name in ("default", "other")}
+    block = two.get_base_model().transformer.h[0]
+    block.register_forward_hook(lambda *args: (together.wait(), None)[1])
+
+    @torch.no_grad()
+    def forward(name):
+        found[name] = two(ids, adapter_names=[name] * 3).logits
+
+    threads = [threading.Thread(target=forward, args=(name,)) for name in expected]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 def test_adapter_names_are_for_inference(two, ids):

@@ -4,9 +4,11 @@ from functools import partial
 
 import pytest
 import torch
+import torch.distributed as dist
 import torch.utils.checkpoint
 from datasets import Dataset
 from peft import PeftModel, get_peft_model, prepare_model_for_kbit_training
+from torch.distributed.fsdp import fully_shard
 from transformers import Trainer, TrainingArguments
 
 from solo.peft import SoloConfig
@@ -172,6 +174,25 @@ def test_a_skipped_block_is_an_error_and_leaves_nothing_behind(ids):
             model(ids)  # what block 2 left is not taken for the next pass's
         blocks[number - 1] = block
     assert torch.equal(model(ids).logits, expected)
+
+
+@pytest.mark.parametrize("bounded", [True, False])
+def test_a_sharded_lambda_is_refused_where_it_has_bounds(model, ids, tmp_path, bounded):
+    """fully_shard would keep one that no projection reaches. In a group of one process."""
+    adapted = get_peft_model(model, SoloConfig(r=4, lambda_bounded=bounded))
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        for block in model.transformer.h:
+            fully_shard(block)
+        fully_shard(adapted)
+        adapted.eval()(ids)
+        if bounded:
+            with pytest.raises(ValueError, match="fully_shard keeps lambda from .* lambda_bounded=F"):
+                adapted.train()(ids)
+        else:
+            adapted.train()(ids).logits.sum().backward()
+    finally:
+        dist.destroy_process_group()
 
 
 def test_data_parallel_is_refused(model, ids):
