@@ -35,9 +35,7 @@ def described(configs: Path) -> str:
     for name, method in METHODS.items():
         if lacking := [part for part in PARTS if not hasattr(method, part)]:
             raise ValueError(f"the class of adapter={name} lacks {', '.join(lacking)}")
-        options = yaml.safe_load((configs / f"adapter/{name}.yaml").read_text())
-        options.pop("defaults")  # Hydra's: the schema that types the options
-        _, config = make_config(options)
+        _, config = make_config(_options(configs / f"adapter/{name}.yaml"))
         count = method.n_params(SHAPES["openai-community/gpt2"], config)
         cells = (name, method.trains, method.where, method.count, f"{count:,}", method.source)
         rows.append(f"| {' | '.join(cells)} |\n".replace("|  |", "| |"))
@@ -50,6 +48,18 @@ def described(configs: Path) -> str:
         f"{', '.join(inside)} act inside attention and train alone, on padded batches."
     )
     return f"{HEAD}{''.join(rows)}\n{''.join(sentences)}\n{fill(note, 100)}\n"
+
+
+def _options(path: Path) -> dict:
+    """A method's options with their defaults, as its file has them. ValueError without one."""
+    name = path.stem
+    if not path.is_file():
+        raise ValueError(f"{path} is missing; write the options of {name} there, as lora.yaml does")
+    options = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(options, dict) or "defaults" not in options:
+        raise ValueError(f"{path} has no line 'defaults: [{name}_schema, _self_]'; begin with it")
+    del options["defaults"]  # Hydra's: the schema that types the options
+    return options
 
 
 def first_sentence(method: type[Method]) -> str:

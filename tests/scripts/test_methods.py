@@ -115,6 +115,22 @@ def cells(page: Path, name: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, "lora.yaml is missing; write the options of lora there"),
+        ("name: lora\n", r"has no line 'defaults: \[lora_schema, _self_\]'; begin with it"),
+        ("", r"has no line 'defaults: \[lora_schema, _self_\]'; begin with it"),
+    ],
+)
+def test_a_method_without_its_file_of_options(tmp_path, content, text):
+    shutil.copytree(CONFIGS / "adapter", tmp_path / "adapter")
+    file = tmp_path / "adapter/lora.yaml"
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(ValueError, match=text):
+        method_pages.described(tmp_path)
+
+
 def test_a_new_method_is_on_the_page(home):
     page = home / "docs/methods.md"
     row = ["shift", "a vector", "the embeddings", "d", "768", "this test"]
