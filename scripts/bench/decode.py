@@ -21,7 +21,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from scripts.bench.peers import SEQ_LEN, lora_modules
 from scripts.bench.train import fresh
-from solo.backbones.fast import frozen_products
+from solo.backbones.products import frozen_products
 from solo.decoding.rules import BeamConfig, beam_search
 
 TOY = {"n_layer": 4, "n_embd": 256, "n_head": 4}  # even so LoRA's search takes 8 s a context

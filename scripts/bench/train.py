@@ -20,7 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
 from solo.adapters import make_config
-from solo.backbones.fast import Packed, can_pack
+from solo.backbones.products import Packed, can_pack
 from solo.cli.timing import random_backbone
 from solo.datasets.data import Example
 from solo.run_files import LOG

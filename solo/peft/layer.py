@@ -62,8 +62,8 @@ class Connections(SoloConnections):
 
 
 class Passing(Outputs):
-    """What belongs to a forward pass, and so to its thread: outputs by (adapter, connection), and in
-    a batch of several adapters which example is whose."""
+    """What belongs to a forward pass, and so to its thread: outputs by (adapter, connection), and
+    which example of a batch of several adapters is whose."""
 
     def __init__(self):
         super().__init__()

@@ -9,7 +9,7 @@ import torch
 from accelerate.utils import broadcast_object_list
 
 from solo.backbones import loading, positions_of
-from solo.backbones.fast import frozen_products
+from solo.backbones.products import frozen_products
 from solo.datasets import data
 from solo.decoding import rules
 from solo.decoding.found import add_found, read_found

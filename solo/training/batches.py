@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from solo.backbones import head_of, trunk_of
-from solo.backbones.fast import BY_EXAMPLE, CAUSAL, attention_of
+from solo.backbones.attention import BY_EXAMPLE, CAUSAL, attention_of
 from solo.datasets.data import Example
 
 IGNORED = -100  # torch's cross_entropy leaves such labels out
@@ -55,7 +55,7 @@ class PackedBatch(NamedTuple):
     """All examples of a run's batch behind one another in one row: hardly any padding, what a CPU
     likes.
 
-    Attention is computed for each example apart (solo/backbones/fast.py).
+    Attention is computed for each example apart (solo/backbones/attention.py).
     """
 
     input_ids: Tensor  # (K, T), zeros after a batch's end

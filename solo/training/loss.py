@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from solo.backbones import backbone_of
-from solo.backbones.fast import cast_once, frozen_products
 from solo.backbones.gelu import fast_gelu
+from solo.backbones.products import cast_once, frozen_products
 from solo.datasets.data import Example
 from solo.training.batches import IGNORED, Batch, PackedBatch, collate, pack, pad, to_device
 from solo.training.checked import LIMITS, Loss, checked, same_draws, without_dropout

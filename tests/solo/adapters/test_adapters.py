@@ -11,8 +11,8 @@ from transformers import GPT2LMHeadModel
 
 from solo.adapters import METHODS, make_config
 from solo.adapters.base import stack
-from solo.backbones.fast import frozen_products
 from solo.backbones.loading import fingerprint
+from solo.backbones.products import frozen_products
 from solo.datasets.data import Example
 from solo.decoding.rules import BeamConfig, beam_search
 from solo.runs import checkpoint

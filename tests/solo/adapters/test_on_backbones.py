@@ -12,8 +12,8 @@ from transformers import CONFIG_MAPPING, LlamaConfig
 
 from solo.adapters import METHODS, check_backbone, make_config, place_in
 from solo.backbones import BACKBONES, backbone_of, blocks_of, projection_of
-from solo.backbones.fast import frozen_products
 from solo.backbones.loading import fingerprint
+from solo.backbones.products import frozen_products
 from solo.datasets.data import Example
 from solo.runs import checkpoint
 from solo.training.batches import collate, pack, pad

@@ -15,8 +15,9 @@ from solo.backbones import (
     trunk_of,
     window_of,
 )
-from solo.backbones.fast import attention, can_pack, frozen_products
+from solo.backbones.attention import attention
 from solo.backbones.loading import load_backbone
+from solo.backbones.products import can_pack, frozen_products
 from solo.datasets.data import Example
 from solo.training.batches import collate, pack, pad
 from solo.training.loss import summed_loss

@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from transformers import GPT2LMHeadModel
 
 from solo.adapters import make_config
-from solo.backbones import blocks_of, fast, without_dropout
-from solo.backbones.fast import can_pack, frozen_products
+from solo.backbones import blocks_of, products, without_dropout
+from solo.backbones.attention import attention, causal_attention
 from solo.backbones.gelu import fast_gelu, gelu
+from solo.backbones.products import Packed, can_pack, frozen_products
 from solo.datasets.data import Example
 from solo.training import loss as loss_module
 from solo.training.batches import IGNORED, collate, pack
@@ -110,7 +111,7 @@ def test_gradients_of_a_fast_step_are_those_of_the_plain_one(model, options):
 
 
 @pytest.mark.parametrize("name", ["softcap", "s_aux"])
-@pytest.mark.parametrize("function", [fast.attention, fast.causal_attention])
+@pytest.mark.parametrize("function", [attention, causal_attention])
 def test_attention_of_another_kind_is_refused(function, name):
     """It would be left out without a word; so a run goes the plain way."""
     q = torch.ones(1, 2, 3, 4)
@@ -132,15 +133,15 @@ def test_packed_products_that_are_wrong_are_not_used(model, monkeypatch, broken)
     """A version of torch whose private kernel computes something else, or refuses."""
     ids = torch.arange(12)[None]
     expected = model(ids).logits
-    right = fast.Packed.times
+    right = Packed.times
 
     def times(self, x, bias):
         if broken == "none":
             raise RuntimeError("could not create a primitive")
         return right(self, x, bias).roll(1, -1)
 
-    monkeypatch.setattr(fast.Packed, "times", times)
-    monkeypatch.setattr(fast, "_COMPARED", {})
+    monkeypatch.setattr(Packed, "times", times)
+    monkeypatch.setattr(products, "_COMPARED", {})
     with (
         torch.no_grad(),
         pytest.warns(RuntimeWarning, match="multiplies wrongly with packed"),

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from transformers.activations import NewGELUActivation
 
 from solo.adapters import make_config
-from solo.backbones import fast, gelu
+from solo.backbones import attention, gelu, products
 from solo.training import loss as loss_module
 from solo.training.checked import LIMITS, checked, difference, same_draws, without_dropout
 from solo.training.loss import training_loss
@@ -38,7 +38,7 @@ class WrongGradient(torch.autograd.Function):
         return gradient / 2
 
 
-RIGHT, RIGHT_GELU = fast.attention, gelu.gelu
+RIGHT, RIGHT_GELU = attention.attention, gelu.gelu
 
 
 def shifted_gelu(x):
@@ -50,8 +50,8 @@ def other_products(packed, x, bias):
     return 2 * RIGHT_TIMES(packed, x, bias)
 
 
-RIGHT_TIMES = fast.Packed.times
-ATTENTION = fast.AttentionInterface._global_mapping
+RIGHT_TIMES = products.Packed.times
+ATTENTION = attention.AttentionInterface._global_mapping
 
 
 def broken_gradient(logits, targets, smoothing):
@@ -67,11 +67,11 @@ def fails(*args, **options):
 @pytest.mark.parametrize(
     ("where", "key", "broken", "told"),
     [
-        (ATTENTION, fast.BY_EXAMPLE, wrong_attention, "differs"),
+        (ATTENTION, attention.BY_EXAMPLE, wrong_attention, "differs"),
         (loss_module, "cross_entropy", broken_gradient, "a gradient"),
         (loss_module, "cross_entropy", fails, "RuntimeError: no such kernel)"),
         (gelu, "gelu", shifted_gelu, "differs"),
-        (fast.Packed, "times", other_products, "differs"),
+        (products.Packed, "times", other_products, "differs"),
     ],
     ids=["another-loss", "another-gradient", "an-error", "another-gelu", "other-products"],
 )
@@ -81,9 +81,9 @@ def test_a_fast_path_that_is_wrong_is_not_taken(
 ):
     if broken is other_products:
         dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-        if not fast.can_pack(torch.device("cpu"), dtype):
+        if not products.can_pack(torch.device("cpu"), dtype):
             pytest.skip("no packed products on this processor")
-        monkeypatch.setattr(fast, "_is_right", lambda *args: True)  # its own check comes first
+        monkeypatch.setattr(products, "_is_right", lambda *args: True)  # its own check comes first
     monkeypatch.setattr(gelu, "GELUTanh", NewGELUActivation)  # which the tests' model has
     options = {"name": "lora", "rank": 2, "dropout": 0.0}
     recipe = {"max_steps": 3, "warmup_steps": 0, "precision": precision}
@@ -179,7 +179,7 @@ def test_one_compilation_serves_all_blocks_and_sizes(tmp_path, monkeypatch, opti
     assert not graphs
     got, _ = run(tmp_path / "compiled", options, compile=True, **recipe)
     assert not read(tmp_path / "compiled", "note") and 1 <= len(graphs) <= 2
-    if fast.can_pack(
+    if products.can_pack(
         torch.device("cpu"), getattr(torch, {"fp32": "float32", "bf16": "bfloat16"}[precision])
     ):
         assert "packed_product" in graphs[0].print_readable(print_output=False)

@@ -13,7 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from solo.adapters import make_config
 from solo.adapters.base import Method
-from solo.backbones import fast
+from solo.backbones.attention import causal_attention
+from solo.backbones.products import cast_once
 from solo.standin import pretrain
 from solo.training import recorded as module
 from solo.training.batches import collate, pad
@@ -135,7 +136,7 @@ def test_attention_without_a_mask_is_transformers_attention(window):
     seen = place[:, None] >= place
     if window is not None:
         seen &= place[:, None] - place < window
-    found, _ = fast.causal_attention(None, query, key, value, None, 0.3, sliding_window=window)
+    found, _ = causal_attention(None, query, key, value, None, 0.3, sliding_window=window)
     k, v = (x.repeat_interleave(2, dim=1) for x in (key, value))
     scores = (query @ k.transpose(-1, -2) * 0.3).masked_fill(~seen, float("-inf"))
     torch.testing.assert_close(found, (scores.softmax(-1) @ v).transpose(1, 2))
@@ -160,7 +161,7 @@ def test_weights_that_are_cast_once_give_autocasts_bits():
     for once in (False, True):
         with autocast(model, TrainConfig(precision="bf16")):
             if once:
-                with fast.cast_once(model, torch.bfloat16):
+                with cast_once(model, torch.bfloat16):
                     losses.append(summed_loss(model, batch, 1, 0.1))
             else:
                 losses.append(summed_loss(model, batch, 1, 0.1))
