@@ -1,14 +1,14 @@
 """Is one method better than another, over seeds and test MRs? Two levels of chance in one interval.
 
-A paired bootstrap over MRs (eval/compare.py) speaks of one pair of runs; another seed gives another
-pair. Here a sample draws the MRs, the same ones for all runs, and its difference is the mean of the
-differences seed by seed, since runs of one seed see the data in the same order. Two or three seeds
-are too few to be drawn in their turn: no draw goes beyond the extremes. So seeds are not drawn; a
-sample moves the difference by Student's t times the standard error that `seed_spread` gives, which
-has seen every method of a study that was run with several seeds, and takes all to be moved alike.
-It serves methods with one run too, as far as a seed moves these as it moves the others. What
-chance does to the outputs for single MRs is in both parts, which by itself makes an interval a
-little too wide; of methods whose seeds differ more than the others' it is too narrow.
+A paired bootstrap over MRs (eval/bootstrap.py) speaks of one pair of runs; another seed gives
+another pair. Here a sample draws the MRs, the same ones for all runs, and its difference is the
+mean of the differences seed by seed, since runs of one seed see the data in the same order. Two or
+three seeds are too few to be drawn in their turn: no draw goes beyond the extremes. So seeds are
+not drawn; a sample moves the difference by Student's t times the standard error that `seed_spread`
+gives, which has seen every method of a study that was run with several seeds, and takes all to be
+moved alike. It serves methods with one run too, as far as a seed moves these as it moves the
+others. What chance does to the outputs for single MRs is in both parts, which by itself makes an
+interval a little too wide; of methods whose seeds differ more than the others' it is too narrow.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .compare import SAMPLES, SEED, Outputs, drawn_scores, in_order, interval_and_p
+from .bootstrap import SAMPLES, SEED, Outputs, drawn_scores, in_order, interval_and_p
 from .metrics import ALL
 from .metrics.statistics import scores
 

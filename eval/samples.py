@@ -15,7 +15,7 @@ import numpy as np
 
 from solo.files import check_output, write_output
 
-from . import compare, records
+from . import bootstrap, compare, records
 from .command import Parser, command, ending, program
 from .formats import read_hypotheses
 from .metrics import ALL
@@ -53,7 +53,7 @@ def markdown(
     loaded = load(references, predictions, partial=None)
     texts = [_ordered(sides[0].sources, data.sources, data.hypotheses) for data in loaded]
     first = _ordered(sides[0].sources, loaded[0].sources, loaded[0].references)
-    statistics = [sides[0].statistics, compare.in_order(*sides).statistics]
+    statistics = [sides[0].statistics, bootstrap.in_order(*sides).statistics]
     metric = _metric(statistics)
     alone = [
         metric.scale * metric.from_sums(rows, np.ones(len(rows)))
@@ -119,8 +119,8 @@ def outputs(decodings: Sequence[tuple[str, Path]], count: int) -> list[str]:
 
 def _ordered(wanted: Sequence[str], sources: Sequence[str], values: Sequence) -> list:
     """Values of MRs in the order of the wanted ones; an MR may come twice."""
-    sides = (compare.Outputs("A", {}, list(of)) for of in (wanted, sources))
-    return [values[i] for i in compare.places(*sides)]
+    sides = (bootstrap.Outputs("A", {}, list(of)) for of in (wanted, sources))
+    return [values[i] for i in bootstrap.places(*sides)]
 
 
 def _faults(source: str, text: str) -> str:

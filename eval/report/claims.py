@@ -10,13 +10,13 @@ from pathlib import Path
 
 from solo.files import read_yaml
 
-from .. import compare
+from .. import bootstrap
 from ..claims import Spread, hierarchical, seed_spread
 from ..metrics import METRICS
 from ..records import lambdas_of, last_values
 from ..tables.figures import PAPER_LAMBDA
+from ..tables.groups import alike
 from ..tables.runs import Run
-from ..tables.study import alike
 from .scores import Line, Scores
 
 LISTED = Path(__file__).parent / "claims.yaml"
@@ -172,7 +172,7 @@ def _seed_spread(lines: Sequence[Line]) -> dict[str, Spread]:
     return {BLEU.name: found} if found else {}
 
 
-def _alone(outputs: compare.Outputs) -> compare.Outputs:
+def _alone(outputs: bootstrap.Outputs) -> bootstrap.Outputs:
     """With the statistics of BLEU alone. Raises KeyError without."""
     return replace(outputs, statistics={BLEU.name: outputs.statistics[BLEU.name]})
 

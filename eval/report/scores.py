@@ -10,6 +10,7 @@ from ..latex import escaped, tabular, tex_row
 from ..metrics import ALL, SETS
 from ..metrics.metric import Metric
 from ..tables import render, study
+from ..tables.groups import groups_of
 from ..tables.lines import Table, lines_of, metrics_of, rows_of
 from ..tables.params import as_number
 from ..tables.report import is_plain, is_study
@@ -169,7 +170,7 @@ def _demo_lines(table: Table) -> list[Line]:
 
 def _study_lines(table: Table) -> list[Line]:
     rows = {row["row"]: row for row in table.definition["rows"]}
-    groups = study.groups_of(table)
+    groups = groups_of(table)
     return [_line_of(table, rows[group.kind[0]], group.label, group.runs) for group in groups]
 
 

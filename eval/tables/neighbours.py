@@ -2,13 +2,14 @@
 
 from collections import defaultdict
 
-from .. import compare
+from .. import bootstrap
 from ..metrics.metric import Metric
 from ..records import last_values
+from .groups import groups_of
 from .lines import Table, metrics_of
 from .render import MISSING, left_out_section, row_of
 from .runs import Run
-from .study import difference, groups_of
+from .study import difference
 
 NOTE = """\
 Every number is of a stand-in backbone; none is a reproduction. A sweep of short runs chose the rate
@@ -46,5 +47,5 @@ def _line(label: str, run: Run, chosen: Run, metrics: list[Metric]) -> str:
 
 def _to(chosen: Run, run: Run, metric: Metric) -> str:
     sides = [one.outputs for one in (run, chosen)]
-    found = None if None in sides else compare.compare(*sides).get(metric.name)
+    found = None if None in sides else bootstrap.compare(*sides).get(metric.name)
     return difference(found, metric)

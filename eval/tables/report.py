@@ -5,8 +5,9 @@ from pathlib import Path
 
 from solo.files import check_output, write_output
 
-from .. import compare, samples
+from .. import bootstrap, compare, samples
 from . import figures, render, study, style
+from .groups import Kind, groups_of
 from .lines import FAMILY, Table, lines_of, plain_rows, rows_of
 from .runs import Run, shown
 
@@ -121,7 +122,7 @@ def _claims(table: Table, first: str, second: str) -> str:
             ]
             over = f"seed {a.seed}, paired bootstrap over the test MRs of these two runs alone"
             lines += [f"{note}{names}, {over} (another seed moves it further):", ""]
-            lines += [compare.markdown(compare.compare(*sides), labels), ""]
+            lines += [compare.markdown(bootstrap.compare(*sides), labels), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
@@ -162,10 +163,10 @@ def write_figures(table: Table, out_dir: Path, force: bool = True) -> list[Path]
     return paths
 
 
-def _curves_of_study(table: Table) -> dict[study.Kind, figures.Curve]:
+def _curves_of_study(table: Table) -> dict[Kind, figures.Curve]:
     """The run of the lowest seed of every group of a study, with a look of its own."""
     curves = {}
-    for group in study.groups_of(table):
+    for group in groups_of(table):
         run = min(group.runs, key=lambda run: run.seed)
         curves.setdefault(group.kind, figures.Curve(group.label, group.label, run))
     return curves

@@ -18,7 +18,8 @@ from pathlib import Path
 from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY, LOG
 
 from .. import records
-from ..compare import Outputs, kept
+from ..bootstrap import Outputs
+from ..compare import kept
 from ..records import rate, read_checked, seed, text, text_or_none, whole, word
 from .checks import check_adapter, checked_scores
 

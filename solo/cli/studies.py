@@ -10,10 +10,10 @@ from eval import samples
 from eval.report import pictures
 from eval.report.scores import of_table
 from eval.tables import neighbours
+from eval.tables.groups import Kind, groups_of
 from eval.tables.lines import Table
 from eval.tables.packed import lacks_scores, score_again
 from eval.tables.report import page_of, write_figures, write_table
-from eval.tables.study import Kind, groups_of
 from solo import files
 from solo.cli.command import say
 from solo.cli.compose import check_unread, key_of

@@ -10,13 +10,14 @@ from itertools import chain
 from pathlib import Path
 from statistics import fmean, median, stdev
 
-from eval import compare, records
+from eval import bootstrap, records
 from eval.claims import Spread, hierarchical
 from eval.metrics import ALL
 from eval.tables import render
+from eval.tables.groups import Group, Kind, alike, groups_of, seed_spreads
 from eval.tables.lines import Table
 from eval.tables.runs import Run
-from eval.tables.study import Group, Kind, alike, groups_of, head_of, names_right, seed_spreads
+from eval.tables.study import head_of, names_right
 from solo.cli.rows import reported_tables
 from solo.cli.studies import NEIGHBOURS, definition
 from solo.cli.study_list import kinds_of, read_list
@@ -157,7 +158,7 @@ def beside(method: str, rate: str, metric: str = "BLEU") -> str:
     found = _at_rate(method, rate)[0]
     [chosen] = [run for run in _group(method).runs if run.seed == found.seed]
     sides = [run.outputs for run in (found, chosen)]
-    value, scale = compare.compare(*sides)[_metric(metric)], ALL[_metric(metric)].scale
+    value, scale = bootstrap.compare(*sides)[_metric(metric)], ALL[_metric(metric)].scale
     ends = f"{value.low * scale:.1f} to {value.high * scale:.1f}"
     return f"{(value.a - value.b) * scale:.1f} ({ends})"
 

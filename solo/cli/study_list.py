@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 import yaml
 
 from eval.records import word
-from eval.tables.study import Kind
+from eval.tables.groups import Kind
 from solo import files
 from solo.cli.command import CONFIGS
 from solo.cli.compose import compose_values, key_of
@@ -174,7 +174,7 @@ def kinds_of(listed: dict) -> dict[str, Kind]:
     """{name: what its runs are}: the row, the variant if its method has any, the epochs, and what
     else of the adapter is otherwise than the row has it.
 
-    It equals `eval.tables.study.kind_of` of a run with the name's whole configuration.
+    It equals `eval.tables.groups.kind_of` of a run with the name's whole configuration.
     """
     common = listed["overrides"]
     return {

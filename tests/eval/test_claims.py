@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from eval.bootstrap import Outputs, compare
 from eval.claims import Spread, hierarchical, holm, seed_spread
-from eval.compare import Outputs, compare
 from eval.metrics import METRICS
 
 SOURCES = [f"MR {i}" for i in range(40)]

@@ -8,15 +8,8 @@ import pytest
 import yaml
 
 from eval import samples
-from eval.compare import (
-    Outputs,
-    compare,
-    decoding_of,
-    main,
-    markdown,
-    outputs,
-    references_of,
-)
+from eval.bootstrap import Outputs, compare
+from eval.compare import decoding_of, main, markdown, outputs, references_of
 from eval.metrics import METRICS
 from eval.metrics.statistics import scores
 from eval.score import main as score_main

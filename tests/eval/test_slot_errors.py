@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.compare import Outputs, compare
+from eval.bootstrap import Outputs, compare
 from eval.metrics.slot_errors import KINDS, METRIC, errors, marks, read_mr, said
 from eval.metrics.texts import Texts
 from eval.readers import load, read_hypotheses

@@ -14,10 +14,11 @@ from eval.claims import Claim
 from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.metrics.statistics import save
-from eval.tables import figures, neighbours, study
+from eval.tables import figures, neighbours
+from eval.tables.groups import alike, groups_of
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
-from eval.tables.study import _others, groups_of
+from eval.tables.study import _others
 from solo.cli.studies import claims_without_runs, definition, outputs_page
 from solo.cli.study_figures import BORROWED
 from solo.cli.study_list import kinds_of, read_list
@@ -234,7 +235,7 @@ def test_whoever_shared_its_draws_is_another_seed(tmp_path):
             (path / "identity.json").write_text(json.dumps(identity))
     [group] = groups_of(study_table(tmp_path))
     assert group.label == "LoRA (r=8)" and [run.seed for run in group.runs] == [1, 1, 2]
-    one, other = study.alike(group.runs, group.runs[:2])
+    one, other = alike(group.runs, group.runs[:2])
     assert [run.seed for run in one] == [run.seed for run in other] == [1]
 
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from eval.tables.study import kind_of
+from eval.tables.groups import kind_of
 from solo.cli import study_list
 from solo.cli.compose import compose_values
 from solo.cli.rows import row_settings

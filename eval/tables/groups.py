@@ -1,0 +1,121 @@
+"""The runs of a study in groups that differ in their seed alone, and which of them belong together.
+
+Claims, quotes and pictures speak of groups; eval/tables/study.py shows them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ..claims import Spread, seed_spread
+from ..metrics import ALL
+from ..records import last_values, word
+from .lines import Table, rows_of
+from .runs import Run
+
+
+class Kind(NamedTuple):
+    """What a claim names. others: the adapter's options that are otherwise than the row has them,
+    its variant aside, as KEY=VALUE."""
+
+    row: str
+    variant: str | None
+    epochs: int
+    others: tuple[str, ...] = ()
+
+
+@dataclass
+class Group:
+    """Runs that differ in their seed alone."""
+
+    label: str
+    kind: Kind
+    runs: list[Run] = field(default_factory=list)
+
+
+def groups_of(table: Table) -> list[Group]:
+    """The groups in the table's order, a row's paper variant before its devcode.
+
+    Of several groups of one kind, which differ in rate, steps or the like, the first is the one
+    that claims and quotes speak of: trained as the study says, at the rate that it chose, else of
+    the most seeds.
+    """
+    groups: dict[str, Group] = {}
+    for row, filling in rows_of(table):
+        settings = table.settings[row["row"]]["adapter"]
+        kinds = {run.key: kind_of(row["row"], run, settings) for run in filling}
+        for run in sorted(filling, key=lambda run: (run.variant == "devcode", run.seed)):
+            kind = kinds[run.key]
+            label = row["label"] + (", devcode" if run.variant == "devcode" else "")
+            label += "".join(f", {option}" for option in kind.others)
+            label += f", {kind.epochs} epochs" if kind.epochs != 1 else ""
+            if len({other.group for other in filling if kinds[other.key] == kind}) > 1:
+                label += f", {_steps(run)} steps, lr {run.lr:g}"
+            groups.setdefault(run.group, Group(label, kind)).runs.append(run)
+    _tell_apart(list(groups.values()))
+    rates, recipes = (table.definition.get(key, {}) for key in ("rates", "recipes"))
+    found = list(groups.values())
+    places = {kind: place for place, kind in enumerate(dict.fromkeys(g.kind for g in found))}
+
+    def order(group: Group) -> tuple[int, bool, bool, int]:
+        run, recipe = group.runs[0], recipes.get(group.kind, {})
+        trained = run.options["train"]
+        other_recipe = any(trained.get(key, value) != value for key, value in recipe.items())
+        other_rate = run.lr != rates.get(group.kind, run.lr)
+        return places[group.kind], other_recipe, other_rate, -len(group.runs)
+
+    return sorted(found, key=order)
+
+
+def _tell_apart(groups: Sequence[Group]) -> None:
+    """Add to a label that several groups have in which options of training and decoding they
+    differ."""
+    by_label: dict[str, list[Group]] = {}
+    for group in groups:
+        by_label.setdefault(group.label, []).append(group)
+    for same in by_label.values():
+        options = [
+            {f"{part}.{key}": value for part in ("train", "decode")
+             for key, value in group.runs[0].options[part].items()}
+            for group in same
+        ]  # fmt: skip
+        for group, own in zip(same, options, strict=True):
+            differing = (key for key in own if any(o.get(key) != own[key] for o in options))
+            group.label += "".join(f", {key}={word(own[key])}" for key in differing)
+
+
+def kind_of(row: str, run: Run, settings: dict) -> Kind:
+    """The kind of a run that was made for a row; settings: of the row's adapter."""
+    others = {
+        key: value
+        for key, value in run.options["adapter"].items()
+        if key in settings and value != settings[key] and key != "variant"
+    }
+    words = tuple(sorted(f"{key}={word(value)}" for key, value in others.items()))
+    return Kind(row, run.variant, run.options["train"]["epochs"], words)
+
+
+def _steps(run: Run) -> str:
+    return f"{last_values(run.directory)['step']:,}"
+
+
+def alike(a: list[Run], b: list[Run]) -> tuple[list[Run], list[Run]]:
+    """The runs of the seeds that both have, by seed, one of each."""
+    by_seed = [{run.seed: run for run in runs} for runs in (a, b)]
+    seeds = sorted(by_seed[0].keys() & by_seed[1].keys())
+    return tuple([runs[seed] for seed in seeds] for runs in by_seed)
+
+
+def seed_spreads(groups: Sequence[Group]) -> dict[str, Spread]:
+    """How far a seed moves a difference of two groups, by metric, from the groups that have it."""
+    found = {
+        name: seed_spread(
+            [
+                {run.seed: run.scores[name] for run in group.runs}
+                for group in groups
+                if all(name in run.scores for run in group.runs)
+            ]
+        )
+        for name in ALL
+    }
+    return {name: spread for name, spread in found.items() if spread}
