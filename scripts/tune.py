@@ -29,7 +29,7 @@ from solo.cli.schema import OF_ENTRY_POINTS
 from solo.cli.terminal import show_line
 from solo.options import check
 from solo.runs.run import Run, make_run
-from solo.runs.runner import ended, run_all, without_diverged
+from solo.runs.runner import ended, run_all
 from solo.runs.together import sharing
 
 NONE = "no two finished runs in {} differ in their learning rate alone; train some: {}"
@@ -80,8 +80,7 @@ def main() -> None:
             folder = runs[0].directory.parent
             failures = run_all(
                 runs, progress_bar, "trained", share_passes=share_passes(), say=say
-            ).failures
-            failures = without_diverged(failures, runs)
+            ).unexpected
             trained, left_out = tuning.read_runs(run.directory for run in runs if ended(run))
         else:
             trained, left_out = tuning.read_trained(folder)

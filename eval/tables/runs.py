@@ -26,6 +26,7 @@ from .checks import check_adapter, checked_scores
 TEST_SETS = {  # by kind of data: the name of the published set, its test MRs
     "e2e": ("E2E", 630),
     "e2e_raw": ("E2E", 630),
+    "e2e_clean": ("the cleaned E2E", 1847),
     "webnlg": ("WebNLG", 1862),
 }
 ROOT = Path(__file__).resolve().parents[2]
@@ -148,7 +149,7 @@ def differences(run: Run, settings: dict, free: Sequence[str] = FREE) -> list[st
         for key, value in settings[group].items():
             if key in of_run and of_run[key] != value and f"{group}.{key}" not in free:
                 phrases.append(f"{group}.{key}={word(of_run[key])} (the row has {word(value)})")
-    published, _ = _test_set(settings["data"].get("name"))
+    published, _ = _test_set(settings["data"].get("name")) or ("the row", None)
     for split, sha256 in settings["data"]["sha256"].items():
         if sha256 and run.options["data"][split] != sha256:
             phrases.append(f"other {split} data than {published}'s")
@@ -249,8 +250,9 @@ def _name(directory: Path, decoding: Path) -> str:
     return f"{directory.name}/decode/{decoding.name}" if several else directory.name
 
 
-def _test_set(kind: object) -> tuple[str, int]:
-    return TEST_SETS.get(kind if isinstance(kind, str) else "e2e", TEST_SETS["e2e"])
+def _test_set(kind: object) -> tuple[str, int] | None:
+    """None where there is no published one; older runs do not say which theirs is: E2E's."""
+    return TEST_SETS.get(kind) if isinstance(kind, str) else TEST_SETS["e2e"]
 
 
 def _marks(train: dict, decode: dict, from_hub: bool, kind: object) -> list[str]:
@@ -259,8 +261,10 @@ def _marks(train: dict, decode: dict, from_hub: bool, kind: object) -> list[str]
         marks.append(backbone["stand_in"] or f"backbone of unknown origin ({backbone['path']})")
     if train["steps"] != train["planned_steps"]:
         marks.append(f"{train['steps']:,} of {train['planned_steps']:,} training steps")
-    published, n_mrs = _test_set(kind)
-    if decode["n_predictions"] != n_mrs:
+    published, n_mrs = _test_set(kind) or (None, None)
+    if published is None:
+        marks.append(f"{decode['n_predictions']} test MRs of no published test set ({kind})")
+    elif decode["n_predictions"] != n_mrs:
         marks.append(f"{decode['n_predictions']} test MRs, not {published}'s {n_mrs}")
     return marks
 

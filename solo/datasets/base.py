@@ -14,6 +14,10 @@ E2E_REMEDY = (
     "`python scripts/prepare_data.py e2e` downloads the E2E files (with E2E_DATA_DIR unset), "
     "`python scripts/prepare_data.py demo` writes the demo's, or put the file there yourself"
 )
+E2E_LICENCE = (
+    "the E2E NLG data (Novikova, Dušek and Rieser 2017, https://github.com/tuetschek/e2e-dataset) "
+    "or data of its form; the former are under CC BY-SA 4.0"
+)
 
 
 class Row(NamedTuple):
@@ -38,14 +42,14 @@ class Source:
 
     read: a file's columns, each a list with a value a row: `read_text`, `read_table`, or any
         function that gives such a dict. `line`: the rows' places in the file, where there are such.
-        ValueError for a file that is not of this kind.
+        FileNotFoundError without the file, ValueError for one that is not of this kind.
     parse: one row, {column: value}, as a Row; ValueError says what is wrong with it.
     suffixes: in small letters; where the data set is not named, a file with one of these is of
         this kind.
     splits: the published files by split; empty for data of one's own.
     references: the split whose own completions, grouped by MR, are the references.
     metrics: the set of metrics that scores it, by its name in eval/metrics.
-    remedy: how its published files are had, for whoever lacks one.
+    remedy: how its published files are had, for whoever lacks one. licence: of the data.
     note: of a file, what its owner should know of how it is read, in words; None: nothing.
     """
 
@@ -56,6 +60,7 @@ class Source:
     references: str = "test"
     metrics: str = "e2e"
     remedy: str = E2E_REMEDY
+    licence: str = E2E_LICENCE
     note: Callable[[Path], str | None] = lambda path: None
 
 
@@ -133,10 +138,7 @@ def _places(path: Path, table: rows.Table) -> dict[str, int]:
 
 def _lines(path: Path) -> list[str]:
     if not Path(path).is_file():
-        raise FileNotFoundError(
-            f"data file {path} not found; run `make data`, or set E2E_DATA_DIR to its folder "
-            "(of the cleaned E2E: `python scripts/prepare_data.py e2e_clean`, E2E_CLEAN_DIR)"
-        )
+        raise FileNotFoundError(f"{path} is missing")
     return rows.read_lines(path)
 
 

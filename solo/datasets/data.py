@@ -37,7 +37,10 @@ def read_rows(path: Path, name: str | None = None) -> list[Row]:
     another kind, or with a row that cannot be parsed.
     """
     source = source_of(path, name)
-    columns = source.read(path)
+    try:
+        columns = source.read(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; {source.remedy}") from None
     rows = []
     for i, values in enumerate(zip(*columns.values(), strict=True)):
         try:

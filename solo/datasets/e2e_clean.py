@@ -32,6 +32,8 @@ SOURCE = Source(
     suffixes=(".csv", ".tsv"),
     remedy="`python scripts/prepare_data.py e2e_clean` downloads the files (with E2E_CLEAN_DIR "
     "unset; --make makes them from E2E's), or put the file there yourself",
+    licence="the cleaned E2E NLG data (Dušek, Howcroft and Rieser 2019, https://github.com/tuetschek/"
+    "e2e-cleaning), whose repository names no licence; the E2E data are under CC BY-SA 4.0",
     splits={
         split: SourceFile(name, f"{URL}/{name}", sha256) for split, (name, sha256) in FILES.items()
     },

@@ -23,6 +23,7 @@ SOURCE = Source(
     read_table,
     parse,
     suffixes=(".csv", ".tsv", ".jsonl"),
+    licence="its own",
     note=columns_read,
     remedy="set data.train_path, data.valid_path, data.test_path to files of your own",
 )

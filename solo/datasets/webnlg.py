@@ -6,12 +6,10 @@ for each lexicalisation that is marked "good", files in the order of their paths
 the recipe's dev.json, entry by entry. A training or a validation set is a folder of files.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from solo.datasets.base import Row, Source, SourceFile
-from solo.files import ROOT
 from solo.rows import read_triples
 
 COMMIT = "1c777e2"
@@ -24,18 +22,11 @@ FILES = {  # path below the data's folder, checksum (of a folder: solo.rows.fold
     ),
 }
 URL = f"https://github.com/fuzihaofzh/webnlg-dataset/tree/{COMMIT}/webnlg_challenge_2017"
-REMEDY = (
-    "clone https://github.com/fuzihaofzh/webnlg-dataset and set WEBNLG_DATA_DIR to its folder "
-    "webnlg_challenge_2017"
-)
 
 
 def read(path: Path) -> dict[str, list]:
     """The entries' MRs and texts, a row for each text; where no entry has one, for each entry."""
-    try:
-        entries = read_triples(path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{error}; {REMEDY}") from None
+    entries = read_triples(path)
     pairs = [(entry.mr, text) for entry in entries for text in entry.texts]
     if not pairs:
         return {"mr": [entry.mr for entry in entries]}
@@ -48,11 +39,6 @@ def parse(row: Mapping[str, str]) -> Row:
     return Row(row["mr"], row["mr"], row.get("text"))
 
 
-def folder() -> Path:
-    """WEBNLG_DATA_DIR, or data/webnlg below the project's root."""
-    return Path(os.environ.get("WEBNLG_DATA_DIR") or ROOT / "data" / "webnlg")
-
-
 SOURCE = Source(
     read,
     parse,
@@ -61,5 +47,8 @@ SOURCE = Source(
         split: SourceFile(name, f"{URL}/{name}", sum_) for split, (name, sum_) in FILES.items()
     },
     metrics="webnlg",
-    remedy=REMEDY,
+    remedy="clone https://github.com/fuzihaofzh/webnlg-dataset and set WEBNLG_DATA_DIR to its "
+    "folder webnlg_challenge_2017",
+    licence="WebNLG 2017 (Gardent et al. 2017, https://github.com/fuzihaofzh/webnlg-dataset), "
+    "whose page names CC BY-NC-SA 4.0",
 )

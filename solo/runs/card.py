@@ -2,18 +2,12 @@
 
 from typing import Any
 
+from solo.datasets import DATASETS
 from solo.files import to_yaml
 from solo.runs import record
 from solo.runs.config import to_values
 from solo.runs.run import Run
 
-DATA_LICENCES = {  # by the data set's name here
-    **dict.fromkeys(
-        ("e2e", "e2e_raw"),
-        "the E2E NLG data (Novikova, Dušek and Rieser 2017, https://github.com/tuetschek/"
-        "e2e-dataset) or data of its form; the former are under CC BY-SA 4.0",
-    ),
-}
 PEFT = """\
 ```python
 import solo
@@ -63,7 +57,7 @@ def model_card(run: Run, scores: dict[str, Any] | None, whole: bool, folder: str
         f"```yaml\n{to_yaml(recipe)}```\n",
         "## Licences\n",
         "- the code that trained it: MIT",
-        f"- the training data: {DATA_LICENCES.get(config.data.name, 'its own')}",
+        f"- the training data: {DATASETS[config.data.name].licence}",
         f"- the backbone, {config.model.path}: its own",
     ]
     return "\n".join(parts) + "\n"

@@ -27,10 +27,11 @@ Evaluate = Callable[[Sequence[Run]], list[dict]]  # scores of decoded runs, by m
 @dataclass
 class Outcome:
     """scores: of each evaluated run's decoding directory; failures: a line for each run that
-    failed."""
+    failed; unexpected: those of them that are no divergence, which a sweep over rates expects."""
 
     scores: dict[Path, dict] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
 
 
 def distinct(runs: Iterable[Run]) -> dict[Path, list[Run]]:
@@ -69,6 +70,7 @@ def run_all(
     the end of the time that was allowed stop everything; the next call goes on from there.
     """
     check(until in STATES[2:], f"until={until!r}; known: {', '.join(STATES[2:])}")
+    check(until != "done" or evaluate is not None, "until='done' needs a function, evaluate")
     outcome = Outcome()
     shared = distinct(runs)
     first = [members[0] for members in shared.values()]
@@ -114,13 +116,8 @@ def ended(run: Run) -> bool:
     return bool(checkpoint.trained(run.directory)) or diverged(run)
 
 
-def without_diverged(failures: Sequence[str], runs: Sequence[Run]) -> list[str]:
-    """Of the failures of `runs` those that are no divergence, which a sweep over rates expects."""
-    expected = tuple(f"{run.config.label}: " for run in runs if diverged(run))
-    return [line for line in failures if not line.startswith(expected or ("\n",))]
-
-
 def diverged(run: Run) -> bool:
+    """Whether its loss or a parameter ceased to be finite."""
     return (run.directory / DIVERGED).exists()
 
 
@@ -216,4 +213,6 @@ def _evaluated(outcome: Outcome, runs: Sequence[Run], evaluate: Evaluate, on_don
 def _failed(outcome: Outcome, members: Sequence[Run], error: Exception, say: Say) -> None:
     for run in members:
         outcome.failures.append(f"{run.config.label}: {in_words(error)}")
+        if not diverged(run):
+            outcome.unexpected.append(outcome.failures[-1])
     say(f"error: {outcome.failures[-1]}")

@@ -18,7 +18,7 @@ from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import short_name
 from solo.runs.memory import check_memory
 from solo.runs.run import Run, make_run
-from solo.runs.runner import Report, Say, ended, run_all, without_diverged
+from solo.runs.runner import Report, Say, ended, run_all
 from solo.runs.together import as_trained, sharing
 
 
@@ -186,8 +186,7 @@ def sweep(
     wanted = {name: [make_run(config) for config in untried(study, name)] for name in names}
     runs = as_trained(list(chain.from_iterable(wanted.values())))
     runs = sharing(runs) if together else runs
-    failures = run_all(runs, report, "trained", share_passes=together, say=say).failures
-    failures = without_diverged(failures, runs)
+    failures = run_all(runs, report, "trained", share_passes=together, say=say).unexpected
     left = iter(runs)
     for name, members in wanted.items():
         losses: dict[float, list[float | None]] = {lr: [loss] for lr, loss in _losses(study, name)}

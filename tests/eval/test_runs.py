@@ -48,6 +48,23 @@ def test_what_counts_for_no_row(tmp_path, changes, mark):
 
 
 @pytest.mark.parametrize(
+    ("kind", "marks"),
+    [
+        ("e2e_raw", []),
+        ("e2e_clean", ["630 test MRs, not the cleaned E2E's 1847"]),
+        ("webnlg", ["630 test MRs, not WebNLG's 1862"]),
+        ("own", ["630 test MRs of no published test set (own)"]),
+    ],
+)
+def test_a_test_set_is_counted_by_its_own_kind(tmp_path, kind, marks):
+    path = make_run(tmp_path, "a")
+    for file in path.rglob("identity.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"test_kind": kind}))
+    [run], _ = read(tmp_path)
+    assert run.marks == marks
+
+
+@pytest.mark.parametrize(
     ("changes", "difference"),
     [
         ({"adapter": {"rank": 64}}, "adapter.rank=64 (the row has 128)"),

@@ -35,9 +35,9 @@ def write(path, *entries: str):
 
 def test_the_published_files(real):
     """Counts of the source's page; steps of LoRA's recipe: 5 epochs of batch 8 are 11,270."""
-    real("WEBNLG_DATA_DIR")
+    folder = real("WEBNLG_DATA_DIR")
     train, valid, test = (
-        list(zip(*webnlg.read(webnlg.folder() / name).values(), strict=True))
+        list(zip(*webnlg.read(folder / name).values(), strict=True))
         for name, _ in webnlg.FILES.values()
     )
     assert len(train) == 18025 and 5 * -(-len(train) // 8) == 11270
@@ -48,7 +48,7 @@ def test_the_published_files(real):
     assert len(valid) == 2258
     assert len(test) == 4928 and len({source for source, _ in test}) == 1862
     for split, (name, sha256) in webnlg.FILES.items():
-        assert check_file(webnlg.folder() / name, sha256) == sha256, split
+        assert check_file(folder / name, sha256) == sha256, split
 
 
 def test_rows_are_the_good_texts_in_the_order_of_the_paths(tmp_path):

@@ -121,6 +121,23 @@ def test_what_the_others_draw_after_a_divergence_does_not_depend_on_the_last_sta
     assert found[0] == found[1]
 
 
+def test_a_divergence_hides_no_other_failure_of_the_same_label(config, monkeypatch):
+    """Runs of one method, rate and seed that differ in their rank are called alike."""
+    bad, other = (of(config, "lora", 1e30, rank=rank, dropout=0.0) for rank in (2, 3))
+    assert bad.config.label == other.config.label
+
+    def train(run, on_progress, train_run=stages.train_run):
+        if run.directory == other.directory:
+            raise MemoryError
+        return train_run(run, on_progress)
+
+    monkeypatch.setattr(stages, "train_run", train)
+    outcome = run_all([bad, other], silent, "trained")
+    assert len(outcome.failures) == 2
+    [line] = outcome.unexpected
+    assert "too little memory" in line
+
+
 def test_divergence_in_the_last_step_leaves_nothing_finished(runs):
     short = {"max_steps": 1, "warmup_steps": 0}
     rates = (1e-3, 1e30, 1e-3)
