@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solo.adapters.base import check
 from solo.adapters.shared.from_peft import ADAPTER, PeftConfig, PeftMethod
 from solo.adapters.shared.layers import count_low_rank
+from solo.options import check
 
 AVERAGES = ("exp_avg_ipt", "exp_avg_unc")  # importance and its uncertainty, as peft names them
 

@@ -4,9 +4,10 @@ All of them: of the projections and of the norms, in every block and at the end.
 heads have none.)
 """
 
-from solo.adapters.base import NoOptions, check
+from solo.adapters.base import NoOptions
 from solo.adapters.shared.copies import TrainedCopies
 from solo.backbones import backbone_of
+from solo.options import check
 
 
 class BitFit(TrainedCopies):

@@ -7,8 +7,8 @@ the seed, the same in every block. They start standard normal, as in the paper.
 
 from dataclasses import dataclass
 
-from solo.adapters.base import check
 from solo.adapters.shared.from_peft import ADAPTER, PeftConfig, PeftMethod
+from solo.options import check
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ LoRA of rank r.
 
 from dataclasses import dataclass
 
-from solo.adapters.base import check
 from solo.adapters.shared.from_peft import PeftConfig, PeftFactors
+from solo.options import check
 
 
 @dataclass(frozen=True)

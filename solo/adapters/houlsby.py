@@ -14,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from solo.adapters.base import Hook, HookedMethod, check, generator
+from solo.adapters.base import Hook, HookedMethod, generator
 from solo.backbones import backbone_of, blocks_of, projection_of
+from solo.options import check
 
 STD = 0.01
 

@@ -7,9 +7,9 @@ GPT-2 peft scales all of the fused c_attn, the query too, and the input of mlp.c
 
 from dataclasses import dataclass
 
-from solo.adapters.base import check
 from solo.adapters.shared.from_peft import PeftConfig, PeftMethod
 from solo.adapters.shared.targets import target_shape
+from solo.options import check
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ ln_1 and ln_2 of every block and the last one, ln_f.
 
 from dataclasses import dataclass
 
-from solo.adapters.base import check
 from solo.adapters.shared.from_peft import ADAPTER, PeftMethod
 from solo.backbones import LAYOUTS, backbone_of
+from solo.options import check
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from solo.adapters.base import HookedMethod, check, generator
+from solo.adapters.base import HookedMethod, generator
 from solo.adapters.shared.layers import BlockUpdates, check_low_rank, count_low_rank
 from solo.adapters.shared.targets import check_has, check_targets
 from solo.backbones import blocks_of, matrix_of
+from solo.options import check
 
 MIDDLES = (None, "diagonal", "full")
 CONSTRAINTS = {None: MIDDLES, "o": (None, "diagonal"), "d": (None,), "n": (None,)}

@@ -8,8 +8,8 @@ on another (a few thousandths in the logits where singular values at the cut are
 
 from dataclasses import dataclass
 
-from solo.adapters.base import check
 from solo.adapters.shared.from_peft import PeftConfig, PeftFactors
+from solo.options import check
 
 
 @dataclass(frozen=True)

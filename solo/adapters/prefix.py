@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from solo.adapters.base import check, generator
+from solo.adapters.base import generator
 from solo.adapters.shared.prefixes import PrefixMethod
+from solo.options import check
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ given groups of any blocks; here a group is `group_size` neighbours. Start and d
 
 from dataclasses import dataclass
 
-from solo.adapters.base import check, generator
+from solo.adapters.base import generator
 from solo.adapters.shared.layers import Residuals, check_low_rank, residuals
+from solo.options import check
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from solo.adapters.base import Hook, HookedMethod, check, check_seed, generator
+from solo.adapters.base import Hook, HookedMethod, check_seed, generator
 from solo.backbones import blocks_of
+from solo.options import check
 
 CHOICES = {
     "variant": ("paper", "devcode"),

@@ -6,9 +6,9 @@ the k of the h vectors of one shared bank whose trained logits are largest.
 
 from dataclasses import dataclass
 
-from solo.adapters.base import check
 from solo.adapters.shared.from_peft import PeftConfig, PeftMethod
 from solo.adapters.shared.targets import target_shape
+from solo.options import check
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from solo.adapters.base import check
+from solo.options import check
 
 HELP = "name the list with SoloConfig(blocks='path.in.the.model')"
 

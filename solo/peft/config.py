@@ -6,8 +6,8 @@ import torch
 from peft import PeftConfig
 
 from solo.adapters import make_config
-from solo.adapters.base import check
 from solo.adapters.solo import Config
+from solo.options import check
 from solo.peft.gaps import peft_type
 
 

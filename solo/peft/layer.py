@@ -7,8 +7,8 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from solo.adapters.base import check
 from solo.adapters.solo import Outputs, SoloConnections
+from solo.options import check
 from solo.tensors import tensors_sha256
 
 PLACE = "around_blocks"  # the layer's name in the module that holds the list of blocks

@@ -20,8 +20,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.tokenization_utils_base import TOKENIZER_CONFIG_FILE
 from transformers.utils import CONFIG_NAME, cached_file, find_adapter_config_file
 
-from solo.adapters.base import check
 from solo.backbones.loading import check_report, load_with_report
+from solo.options import check
 from solo.run_files import ADAPTER
 from solo.tensors import check_names_and_shapes
 

@@ -11,8 +11,9 @@ from peft.utils import AuxiliaryTrainingWrapper
 from torch import Tensor, nn
 from transformers import GenerationConfig
 
-from solo.adapters.base import MODULE_NAME, check
+from solo.adapters.base import MODULE_NAME
 from solo.adapters.solo import connections
+from solo.options import check
 from solo.peft.blocks import find_blocks, text_config
 from solo.peft.config import SoloConfig
 from solo.peft.layer import CONTAINER, DRAWN, NO_MERGE, PLACE, Connections, SoloLayer, names_of_rows

@@ -20,9 +20,10 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
-from solo.adapters.base import Method, check
+from solo.adapters.base import Method
 from solo.backbones import loading as backbone
 from solo.backbones import without_dropout
+from solo.options import check
 from solo.runs import record
 from solo.standin import corpus, measures, names
 from solo.standin.chunked_loss import head_cross_entropy

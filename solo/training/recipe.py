@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from solo.adapters.base import Method, check
+from solo.adapters.base import Method
+from solo.options import check
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
-from solo.adapters.base import OTHER_DRAWS, Method, check
+from solo.adapters.base import OTHER_DRAWS, Method
+from solo.options import check
 from solo.tensors import copy_strictly, save_tensors, tensors_sha256
 from solo.training.progress import Diverged
 from solo.training.recipe import follow

@@ -11,8 +11,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from solo.adapters.base import check, stack
+from solo.adapters.base import stack
 from solo.datasets.data import Example
+from solo.options import check
 from solo.training.loop import Run, train, train_side_by_side
 from solo.training.processes import make_accelerator
 from solo.training.progress import Diverged, Progress

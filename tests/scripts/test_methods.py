@@ -24,7 +24,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from solo.adapters.base import Hook, HookedMethod, check
+from solo.adapters.base import Hook, HookedMethod
+from solo.options import check
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from solo.adapters.base import Hook, HookedMethod, check
+from solo.adapters.base import Hook, HookedMethod
 from solo.adapters.shared.targets import target_shape, whole_of
 from solo.backbones import backbone_of, blocks_of, join_parts, projection_of
+from solo.options import check
 
 
 def check_low_rank(config) -> None:

@@ -16,8 +16,9 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from solo.adapters.base import HookedMethod, check
+from solo.adapters.base import HookedMethod
 from solo.backbones import backbone_of, blocks_of, trunk_of
+from solo.options import check
 
 ATTENTION = "sdpa_behind_prefix"  # transformers' name for the function below
 

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from solo.adapters.base import Hook, HookedMethod, check, generator
+from solo.adapters.base import Hook, HookedMethod, generator
 from solo.adapters.shared.layers import (
     BlockUpdates,
     LowRank,
@@ -43,6 +43,7 @@ from solo.adapters.shared.layers import (
     residuals,
 )
 from solo.backbones import blocks_of
+from solo.options import check
 
 LEAST = {"merges": 1, "injections": 1, "lora_rank": 1, "max_span": 2, "interval": 1}
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from solo.adapters.base import check
 from solo.backbones import LAYOUTS, backbone_of
+from solo.options import check
 
 
 class ProjectionTargets:
