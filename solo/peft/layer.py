@@ -13,7 +13,7 @@ from solo.tensors import tensors_sha256
 
 PLACE = "around_blocks"  # the layer's name in the module that holds the list of blocks
 CONTAINER = "solo_connections"  # peft finds by this prefix what belongs to the method
-DRAWN = "drawn"  # a buffer's name, see `Connections`
+DRAWN = "_extra_state"  # torch's name for it in state dicts, see `Connections`
 
 
 def names_of_rows(names: Sequence[str], repeats: int, batch: int) -> list[str]:
@@ -34,31 +34,50 @@ def names_of_rows(names: Sequence[str], repeats: int, batch: int) -> list[str]:
 class Connections(SoloConnections):
     """The connections of an adapter that know which masks they were drawn with.
 
-    `drawn` is the checksum of all that is drawn again from the seed, (32,) bytes. It is saved with
-    the values, so that those of other masks are never put among these; a file of an earlier version
-    has none, and is taken as it is.
+    A state dict has, beside the values, the checksum of all that is drawn again from the seed, 32
+    bytes (torch's extra state), so that values of other masks are never put among these. A file of
+    an earlier version has none, and is taken as it is. `sharded`: fully_shard took lambda.
     """
+
+    drawn_sha256, sharded = "", False
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        self.drawn_sha256 = tensors_sha256(self.drawn_again())
-        digest = torch.tensor(list(bytes.fromhex(self.drawn_sha256)), dtype=torch.uint8)
-        self.register_buffer(DRAWN, digest)
-
-    def drawn_again(self) -> dict[str, Tensor]:
-        """The tensors that no file holds, by name."""
         saved = self.state_dict()
-        return {name: tensor for name, tensor in self.named_buffers() if name not in saved}
+        drawn = {name: tensor for name, tensor in self.named_buffers() if name not in saved}
+        self.drawn_sha256 = tensors_sha256(drawn)
+
+    def __setattr__(self, name: str, value) -> None:
+        """fully_shard puts a shard in lambda's place, and for each forward pass a whole copy."""
+        super().__setattr__(name, value)
+        if name == "lambda_" and is_shard(value):
+            self.sharded = True
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(list(bytes.fromhex(self.drawn_sha256)), dtype=torch.uint8)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """ValueError for the checksum of other masks."""
+        check(
+            torch.equal(state.cpu(), self.get_extra_state()),
+            "these values were saved with other masks than this adapter has; make it with the seed "
+            "and mask_seed that are in their adapter_config.json",
+        )
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if is_shard(self.e):  # accelerate wants nothing but shards then
+            del destination[prefix + DRAWN]
 
     def _load_from_state_dict(self, state_dict, prefix, *arguments) -> None:
-        """Before anything of the adapter changes. ValueError for values of other masks."""
-        own = state_dict.setdefault(prefix + DRAWN, self.drawn)
-        check(
-            torch.equal(own.cpu(), self.drawn.cpu()),
-            f"the values of {prefix.rstrip('.')} were saved with other masks than this model has; "
-            "make it with the seed and mask_seed that are in their adapter_config.json",
-        )
+        """The check comes before anything of the adapter changes; torch's comes after that."""
+        self.set_extra_state(state_dict.setdefault(prefix + DRAWN, self.get_extra_state()))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def is_shard(value) -> bool:
+    """Whether a tensor is one process's part of a parameter (torch's DTensor)."""
+    return type(value).__name__ == "DTensor"
 
 
 class Passing(Outputs):
@@ -123,11 +142,17 @@ class SoloLayer(nn.Module, BaseTunerLayer):
         self.passing.of.clear()
         if torch.compiler.is_exporting():  # which takes no change of a parameter
             return
-        bounded = [a for a in self.solo_connections.values() if a.config.lambda_bounded]
-        for adapter in bounded:  # also one that is not trained any more
-            adapter.project()
-        if bounded and owner.training and not torch.compiler.is_compiling():
-            _check_whole(owner, *self.around[1])
+        for adapter in self.solo_connections.values():
+            of = adapter.lambda_
+            if of is None or not adapter.config.lambda_bounded:
+                continue
+            trained = owner.training and of.requires_grad
+            check(
+                not trained or not adapter.sharded or is_shard(of),
+                "fully_shard keeps lambda from coming back to [0, 1] after a step; train with "
+                "DistributedDataParallel, or set lambda_bounded=False",
+            )
+            adapter.project()  # also of one that is not trained any more
 
     def _after_block(self, number: int, block: nn.Module, args: tuple, output):
         check(
@@ -180,17 +205,6 @@ class SoloLayer(nn.Module, BaseTunerLayer):
 
     def unmerge(self) -> None:
         raise ValueError(NO_MERGE)
-
-
-def _check_whole(*modules: nn.Module) -> None:
-    """ValueError under fully_shard, which hands out a copy of lambda: the kept one, which the
-    optimizer changes, would leave its bounds."""
-    sharded = (base.__name__ for module in modules for base in type(module).__mro__)
-    check(
-        "FSDPModule" not in sharded,
-        "fully_shard keeps lambda from coming back to [0, 1] after a step; train with "
-        "DistributedDataParallel, or set lambda_bounded=False",
-    )
 
 
 NO_MERGE = (

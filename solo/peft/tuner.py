@@ -1,5 +1,6 @@
 """Solo Connection as a method of peft: what get_peft_model puts around a model."""
 
+import threading
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
@@ -107,7 +108,7 @@ class SoloModel(BaseTuner):
         saved = [m for m in self.model.modules() if isinstance(m, AuxiliaryTrainingWrapper)]
         for module in saved:
             check_mixable(module)
-        name_rows = partial(_name_rows, names, repeats)
+        name_rows = partial(_name_rows, names, repeats, threading.get_ident())
         handles = [m.register_forward_pre_hook(name_rows, with_kwargs=True) for m in saved]
         for layer in layers:
             layer.passing.adapter_names, layer.passing.repeats = names, repeats
@@ -217,8 +218,11 @@ def check_mixable(module: AuxiliaryTrainingWrapper) -> None:
     )
 
 
-def _name_rows(names, repeats: int, module: AuxiliaryTrainingWrapper, args, kwargs):
-    """Before a saved module: which adapter's form of it each row of the batch goes through."""
+def _name_rows(names, repeats: int, thread: int, module: AuxiliaryTrainingWrapper, args, kwargs):
+    """Before a saved module: which adapter's form of it each row of the thread's batch goes
+    through."""
+    if threading.get_ident() != thread:
+        return None
     rows = names_of_rows(names, repeats, len(args[0]))
     known = module._adapters
     kwargs["adapter_names"] = [name if name in known else "__base__" for name in rows]

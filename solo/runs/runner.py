@@ -75,6 +75,8 @@ def run_all(
     shared = distinct(runs)
     first = [members[0] for members in shared.values()]
     broken = {}
+    for run in first:
+        _tell(run, say)
     if share_passes:
         broken = _train_groups([run for run in first if run.config.together], report, say)
     decoded = []
@@ -85,7 +87,6 @@ def run_all(
             say(f"   {run.directory.name}")
             if run.directory in broken:
                 raise broken[run.directory]
-            _tell(run, say)
             advance(run, report, "decoded" if until == "done" else until)
             _warn(run, say)
             for row in dict.fromkeys(member.config.row for member in members):

@@ -30,6 +30,7 @@ from transformers import (
     BertConfig,
 )
 
+import solo
 from solo.peft import SoloConfig
 from tests.conftest import make_model
 from tests.solo.peft.tiny import FITTING, OTHER, SMALL
@@ -42,7 +43,9 @@ def test_saved_files_hold_the_adapter_alone(two, tmp_path):
     }  # fmt: skip
     for place, name in ((tmp_path, "default"), (tmp_path / "other", "other")):
         tensors = load_file(place / "adapter_model.safetensors")
-        digest = tensors.pop("base_model.model.transformer.around_blocks.solo_connections.drawn")
+        digest = tensors.pop(
+            "base_model.model.transformer.around_blocks.solo_connections._extra_state"
+        )
         layer = two.get_base_model().transformer.around_blocks.solo_connections[name]
         assert len(tensors) == 5
         assert sum(t.numel() for t in tensors.values()) == sum(
@@ -169,7 +172,7 @@ def test_values_do_not_go_among_other_masks(adapted, tmp_path, load):
     for options in ({"seed": 7}, {"mask_seed": 7}):
         other = get_peft_model(make_model(), SoloConfig(**SMALL | options))
         before = values(other)
-        with pytest.raises(ValueError, match="were saved with other masks than this model has"):
+        with pytest.raises(ValueError, match="were saved with other masks than this adapter has"):
             load(other, tmp_path)
         assert all(torch.equal(t, before[name]) for name, t in values(other).items())
 
@@ -183,14 +186,40 @@ def test_files_of_earlier_versions_are_loaded(adapted, ids, tmp_path, whole):
     adapted.save_pretrained(tmp_path)
     file = tmp_path / "adapter_model.safetensors"
     tensors = adapted.state_dict() if whole else load_file(file)
-    tensors = {name: t for name, t in tensors.items() if not name.endswith(".drawn")}
+    tensors = {name: t for name, t in tensors.items() if not name.endswith("._extra_state")}
     if whole:
         model = get_peft_model(make_model(), SoloConfig(**SMALL)).eval()
         model.load_state_dict(tensors)
     else:
         save_file(tensors, file, {"format": "pt"})
         model = PeftModel.from_pretrained(make_model(), tmp_path)
+        make_model().save_pretrained(tmp_path / "base")
+        loaded = solo.load(tmp_path, str(tmp_path / "base"))
+        assert torch.equal(loaded(ids).logits, adapted(ids).logits)
+        other = make_model()
+        other.load_adapter(tmp_path)  # transformers' own
+        assert torch.equal(other(ids).logits, adapted(ids).logits)
     assert torch.equal(model(ids).logits, adapted(ids).logits)
+
+
+def test_transformers_own_loading_refuses_other_masks_too(adapted, tmp_path):
+    """With the options of one adapter beside the values of another."""
+    adapted.save_pretrained(tmp_path)
+    other = get_peft_model(make_model(), SoloConfig(**SMALL | {"seed": 7}))
+    save_file(get_peft_model_state_dict(other), tmp_path / "adapter_model.safetensors")
+    with pytest.raises((ValueError, RuntimeError), match="saved with other masks than this"):
+        make_model().load_adapter(tmp_path)
+
+
+def test_values_come_to_a_model_on_the_meta_device(adapted, ids):
+    expected, saved = adapted(ids).logits, adapted.state_dict()
+    connections = adapted.get_base_model().transformer.around_blocks.solo_connections["default"]
+    drawn = {name: tensor.clone() for name, tensor in connections.named_buffers()}
+    adapted.to("meta").load_state_dict(saved, assign=True)
+    for name, tensor in drawn.items():
+        module, _, last = name.rpartition(".")
+        setattr(connections.get_submodule(module), last, tensor)
+    assert torch.equal(adapted(ids).logits, expected)
 
 
 def test_add_swap_and_delete(two, ids):

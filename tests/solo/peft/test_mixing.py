@@ -129,6 +129,30 @@ def test_threads_have_names_of_their_own(two, ids):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_threads_have_saved_modules_of_their_own(model, ids):
+    """While one names adapters for its rows, the other goes through the active one."""
+    adapted = get_peft_model(model, SoloConfig(**SMALL, modules_to_save=["lm_head"])).eval()
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            parameter += "modules_to_save.default" in name
+    expected, found = adapted(ids).logits, []
+    inside, done = threading.Event(), threading.Event()
+
+    def wait(module, *_):
+        inside.set()
+        if threading.current_thread() is thread:
+            done.wait(30)
+
+    model.transformer.h[0].register_forward_pre_hook(wait)
+    thread = threading.Thread(target=lambda: adapted(ids, adapter_names=["__base__"] * len(ids)))
+    thread.start()
+    inside.wait(30)
+    found.append(adapted(ids).logits)
+    done.set()
+    thread.join()
+    assert torch.equal(found[0], expected)
+
+
 def test_adapter_names_are_for_inference(two, ids):
     with pytest.raises(ValueError, match="adapter_names is for inference; call model.eval"):
         two.train()(ids, adapter_names=["default"] * 3)

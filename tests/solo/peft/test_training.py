@@ -176,23 +176,42 @@ def test_a_skipped_block_is_an_error_and_leaves_nothing_behind(ids):
     assert torch.equal(model(ids).logits, expected)
 
 
-@pytest.mark.parametrize("bounded", [True, False])
-def test_a_sharded_lambda_is_refused_where_it_has_bounds(model, ids, tmp_path, bounded):
-    """fully_shard would keep one that no projection reaches. In a group of one process."""
-    adapted = get_peft_model(model, SoloConfig(r=4, lambda_bounded=bounded))
+@pytest.fixture
+def one_process(tmp_path):
+    """A group of one process."""
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
-    try:
-        for block in model.transformer.h:
-            fully_shard(block)
-        fully_shard(adapted)
-        adapted.eval()(ids)
-        if bounded:
-            with pytest.raises(ValueError, match="fully_shard keeps lambda from .*bounded=F"):
-                adapted.train()(ids)
-        else:
-            adapted.train()(ids).logits.sum().backward()
-    finally:
-        dist.destroy_process_group()
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    ("options", "sharded", "refused"),
+    [
+        ({}, ("blocks", "root"), True),
+        ({}, ("base",), True),
+        ({}, ("root",), True),
+        ({}, ("blocks",), False),  # which have no part of the adapter
+        ({"lambda_bounded": False}, ("blocks", "root"), False),
+        ({"homotopy": False}, ("blocks", "root"), False),
+    ],
+)
+def test_a_sharded_lambda_is_refused_where_it_has_bounds(
+    ids, one_process, options, sharded, refused
+):
+    """fully_shard would keep one that no projection reaches."""
+    adapted = get_peft_model(make_model(), SoloConfig(r=4, **options))
+    base = adapted.get_base_model()
+    parts = {"blocks": base.transformer.h, "base": [base], "root": [adapted]}
+    for part in sharded:
+        for module in parts[part]:
+            fully_shard(module)
+    adapted.eval()(ids)
+    if refused:
+        with pytest.raises(ValueError, match="fully_shard keeps lambda from .* lambda_bounded=F"):
+            adapted.train()(ids)
+    else:
+        adapted.train()(ids).logits.sum().backward()
+    assert not any("_extra_state" in key for key in adapted.state_dict()) or sharded == ("blocks",)
 
 
 def test_data_parallel_is_refused(model, ids):
