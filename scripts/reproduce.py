@@ -87,7 +87,7 @@ def main() -> None:
             failures = run_all(
                 runs, progress_bar, "done", evaluate_runs, share_passes, on_done=tell, say=say
             ).failures
-    left_out, made = 0, []
+    damaged, made = False, []
     try:
         with one_line_errors():
             for table in tables:
@@ -100,7 +100,7 @@ def main() -> None:
                 markdown = write_table(filled, out_dir, args.force)
                 drawn = write_figures(filled, pictures, args.force)
                 show(markdown) if len(tables) == 1 else print(f"{table}: {out_dir}")
-                left_out |= tell_left_out(filled.left_out)
+                damaged |= tell_left_out(filled.left_out)
                 made.append(shown(page_of(filled, out_dir)))
                 if drawn:
                     made.append(f"{len(drawn)} pictures in {shown(pictures)}")
@@ -110,7 +110,7 @@ def main() -> None:
     finally:
         if failures:
             say("\n  ".join(["failed rows:", *failures]))
-    sys.exit(1 if failures else left_out)
+    sys.exit(int(bool(failures) or damaged))
 
 
 if __name__ == "__main__":

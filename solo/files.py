@@ -1,7 +1,6 @@
 """Files: written atomically, read with one-line errors, known by their content.
 
-The scorer (eval/) shares this file, run_files.py and rows.py with the rest, and no more; PyYAML is
-all they need.
+The scorer (eval/) shares this file with the rest; PyYAML is all it needs.
 """
 
 import fcntl
@@ -193,14 +192,16 @@ def read_json(path: Path, keys: Iterable[str] = (), kind: type = dict):
         ) from error
 
 
-def read_lines(path: Path) -> list[dict]:
+def read_json_lines(path: Path) -> list[dict]:
     """The entries of a JSON-lines log; a missing or broken file is a one-line error."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is missing; run the stage that writes it")
     try:
         return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged ({error}); train this run again") from error
+        raise ValueError(
+            f"{path} is damaged ({error}); restore it, or repeat what wrote it"
+        ) from error
 
 
 def to_yaml(value) -> str:

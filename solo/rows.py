@@ -3,8 +3,8 @@
 The rules for lines and tables are those of the E2E challenge's official script (eval/readers.py);
 what it stops at and this reads gets a note. Triples are WebNLG's XML, in which a document type
 declaration is refused: it could define entities that grow without bound, or read other files. The
-path is opened as it is, and nothing is remembered of an earlier call. The scorer needs no more of
-solo/ than this file, which needs nothing but Python, files.py and run_files.py.
+path is opened as it is, and nothing is remembered of an earlier call. This file needs nothing but
+Python.
 """
 
 import csv

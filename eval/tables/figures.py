@@ -129,9 +129,9 @@ def _bars(axes, bars: list[tuple[str, style.Look, float]]) -> None:
         )  # fmt: skip
 
 
-def _thinned(points: list[tuple[float, float]], most: int = 100) -> list[tuple[float, float]]:
-    """At most about `most` points: means over as many neighbours as that takes."""
-    size = -(-len(points) // most)
+def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """A hundred points at most: means over as many neighbours as that takes."""
+    size = -(-len(points) // 100)
     parts = [points[i : i + size] for i in range(0, len(points), size or 1)]
     return [tuple(sum(values) / len(part) for values in zip(*part, strict=True)) for part in parts]
 

@@ -310,7 +310,7 @@ def whole_run(model, examples, valid_examples, precision, limit: float, **recipe
             spent, validation = clock(model) - times[0], 0.0
         except _OutOfTime as stop:
             spent, validation = stop.args
-        lines = files.read_lines(Path(folder, LOG))
+        lines = files.read_json_lines(Path(folder, LOG))
     notes = [line["note"] for line in lines if "note" in line]
     done, seen = len(times) - 1, sum("valid_loss" in line for line in lines)
     needed = math.ceil(total / per_epoch)  # one after each epoch

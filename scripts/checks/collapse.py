@@ -38,7 +38,7 @@ from solo.backbones import loading
 from solo.cli.command import ROOT, one_line_errors, plain_parser, progress_bar
 from solo.datasets.data import load_examples
 from solo.datasets.download import e2e_dir
-from solo.files import read_lines, write_output, write_text
+from solo.files import read_json_lines, write_output, write_text
 from solo.training.batches import batches_from
 from solo.training.loss import training_loss
 from solo.training.recipe import TrainConfig, learning_rate, make_optimizer, set_step
@@ -145,7 +145,7 @@ def summary(folder: Path) -> str:
     head = "| backbone | lambda | v starts | mask | LayerNorm | largest activation | outcome |"
     rows = [head, "|---|---|---|---|---|---:|---|"]
     for path in sorted(folder.glob("*.jsonl")):
-        lines, vocab_size = read_lines(path), GPT2Config.from_pretrained(STANDIN).vocab_size
+        lines, vocab_size = read_json_lines(path), GPT2Config.from_pretrained(STANDIN).vocab_size
         name, _, rest = path.stem.partition("-")
         case = "no" if rest.startswith("no-") else "yes"
         start, mask, norm = re.search(r"v-(\w+)-(.+)-(\w+)$", rest).groups()
@@ -169,7 +169,7 @@ def picture(folder: Path):
     handles = {}
     for axis, title, of_backbone in zip(axes, titles, paths.values(), strict=True):
         for path in of_backbone:
-            lines, (case, norm) = read_lines(path), names[path]
+            lines, (case, norm) = read_json_lines(path), names[path]
             steps = [line["step"] for line in lines]
             look = looks[case]
             [handles[f"{case}, {norm} LayerNorm"]] = axis.plot(

@@ -26,7 +26,7 @@ PANELS = {
 
 def curves(log: Path) -> dict[str, tuple[list[int], list[float]]]:
     """(tokens read, share) of every measure. Raises ValueError for a log without measures."""
-    entries = [entry for entry in files.read_lines(log) if "repeated_64" in entry]
+    entries = [entry for entry in files.read_json_lines(log) if "repeated_64" in entry]
     if not entries:
         raise ValueError(f"{log} has no measures; name a pretrain_log.jsonl")
     tokens = [entry["tokens"] for entry in entries]

@@ -241,7 +241,7 @@ def cpu_losses(world: World) -> list[float]:
 
 
 def losses(where: Path) -> list[float]:
-    return [line["loss"] for line in files.read_lines(where / LOG) if "loss" in line]
+    return [line["loss"] for line in files.read_json_lines(where / LOG) if "loss" in line]
 
 
 def training_lines(world: World, report) -> None:

@@ -53,7 +53,8 @@ class Method:
         examples may stand in one row.
     cannot_merge: why no weight of the backbone can hold what is trained; None where one can.
 
-    What an attached method has (and it may set the last four of the above for itself):
+    What an attached method has (it may set identity_at_start, start_tolerance, position_wise and
+    cannot_merge for itself, too):
 
     parameters: exactly what is trained, counted and saved, by name. Only after_step and replay may
         change which they are.
@@ -196,7 +197,7 @@ def _no_copy(memo: dict) -> None:
 
 
 def freeze(model: nn.Module) -> list[nn.Parameter]:
-    """Take the gradient from every parameter of the backbone; returns those that had one."""
+    """Set requires_grad to False on every parameter of the backbone; returns those that had it."""
     frozen = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(False)
@@ -204,7 +205,7 @@ def freeze(model: nn.Module) -> list[nn.Parameter]:
 
 
 def leave(model: nn.Module, mark: nn.Module, frozen: Sequence[nn.Parameter]) -> None:
-    """Take a method's mark from a model, and give back the gradients that `freeze` took.
+    """Take a method's mark from a model, and undo what `freeze` did.
 
     mark: the module that stands in the model as the method's. ValueError if it does not.
     """
@@ -213,11 +214,11 @@ def leave(model: nn.Module, mark: nn.Module, frozen: Sequence[nn.Parameter]) -> 
         "this method is not attached to its model any more",
     )
     delattr(model, MODULE_NAME)
-    thaw(frozen)
+    unfreeze(frozen)
 
 
-def thaw(frozen: Sequence[nn.Parameter]) -> None:
-    """Give back the gradients that `freeze` took."""
+def unfreeze(frozen: Sequence[nn.Parameter]) -> None:
+    """Undo what `freeze` did to the parameters that it returned."""
     for parameter in frozen:
         parameter.requires_grad_(True)
 

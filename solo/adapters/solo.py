@@ -38,14 +38,15 @@ CHOICES = {
 class Config:
     """Options of Solo Connection; None means: as the variant has it.
 
-    rank, sparsity: r, and the MASKED fraction s of W_e and W_d. span: the paper's label, m blocks.
-    start, stride, reach: first j, distance of the j, and m itself, where they should differ from
-    what span and variant imply. trainable_matrices: False freezes the random W_e and W_d (Table
-    5). homotopy: False leaves lambda out (Table 6, case 2). encoding: e is added (starts at 0) or
-    multiplied (starts at 1). vector_init: v. lambda_init, lambda_bounded: lambda's start, and
-    whether it is projected to [0, 1] after each step. bias, bias_init: biases of W_e and W_d.
-    mask: `random` zeroes a fraction s; `permutation` multiplies by the development code's
-    permutation of 0 ... n-1. mask_seed: the masks' own seed (None: the run's seed).
+    variant: paper or devcode, see above. rank, sparsity: r, and the MASKED fraction s of W_e and
+    W_d. span: the paper's label, m blocks. start, stride, reach: first j, distance of the j, and m
+    itself; without them start = stride = span + 1, and m = span (paper) or stride (devcode).
+    weight_init: of W_e and W_d. dropout: the rate, on x. trainable_matrices: False freezes the
+    random W_e and W_d (Table 5). homotopy: False leaves lambda out (Table 6, case 2). encoding: e
+    is added (starts at 0) or multiplied (starts at 1). vector_init: v. lambda_init, lambda_bounded:
+    lambda's start, and whether it is projected to [0, 1] after each step. bias, bias_init: biases
+    of W_e and W_d. mask: `random` zeroes a fraction s; `permutation` multiplies by the development
+    code's permutation of 0 ... n-1. mask_seed: the masks' own seed (None: the run's seed).
     """
 
     variant: str = "paper"

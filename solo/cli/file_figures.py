@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from solo.files import ROOT, read_json, read_lines
+from solo.files import ROOT, read_json, read_json_lines
 
 OF_ALL = {
     "count": len,
@@ -64,7 +64,7 @@ def shown(value, form: str) -> str:
 def read(file: str):
     """What a file holds, named from the repository's root; of .jsonl the list of its entries."""
     path = ROOT / file
-    return read_lines(path) if Path(file).suffix == ".jsonl" else read_json(path)
+    return read_json_lines(path) if Path(file).suffix == ".jsonl" else read_json(path)
 
 
 def found(content, place: Sequence[str]):

@@ -76,7 +76,7 @@ def logged(runs_dir: Path) -> dict[Key, Speed]:
 
 def _logged(run: Run, here: dict) -> tuple[Key, Speed]:
     backbone = record.stage_record(run.directory, "train")["backbone"]
-    lines = files.read_lines(run.directory / LOG)
+    lines = files.read_json_lines(run.directory / LOG)
     speed = statistics.median(e["tokens_per_s"] for e in lines if "tokens_per_s" in e)
     decoded, per_mr = record.stage_record(run.decoding, "decode"), None
     if decoded and decoded["hardware"] == here:

@@ -50,7 +50,7 @@ def _read(directory: Path) -> Trained:
     rest = files.config_hash(training | {"train": recipe, "seed": None, "shared_draws": None})
     if not entry:
         return Trained(rest, "", lr, int(training["seed"]), None)
-    losses = [e["valid_loss"] for e in files.read_lines(directory / LOG) if "valid_loss" in e]
+    losses = [e["valid_loss"] for e in files.read_json_lines(directory / LOG) if "valid_loss" in e]
     if not losses:
         raise ValueError(f"{LOG} has no validation loss")
     rows = directory / ROWS

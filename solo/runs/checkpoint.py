@@ -24,7 +24,11 @@ KEYS = ("method", "options", "seed", "backbone_sha256", "fixed_sha256", "weights
 def save_adapter(
     directory: str | Path, name: str, config, attached: Method, seed: int, backbone_sha256: str
 ) -> None:
-    """Write the two adapter files; the JSON comes last and holds the weights' checksum."""
+    """Write the two adapter files; the JSON comes last and holds the weights' checksum.
+
+    name, config, seed: what `attached` was made with. backbone_sha256: `fingerprint` of the bare
+    model. Raises OSError where they cannot be written.
+    """
     directory = Path(directory)
     save_tensors(directory / WEIGHTS, dict(attached.parameters), {"format": "pt"})
     write_json(
@@ -70,7 +74,8 @@ def load_adapter(directory: str | Path, model, backbone_sha256: str) -> Method:
 
     Raises ValueError if it was trained on another backbone, if its weights are not those that were
     saved, if the drawn tensors (masks, frozen matrices) come out otherwise on this machine, or for
-    the first missing, unexpected or misshapen tensor. The model is left as it was.
+    the first missing, unexpected or misshapen tensor; FileNotFoundError without the files. The
+    model is left as it was.
     """
     directory = Path(directory)
     saved = read_saved(directory)

@@ -39,7 +39,7 @@ def load_run(directory: Path, backbone: str | None = None) -> PreTrainedModel:
     return _in_peft(run, _attached(run, found), found)
 
 
-def export_run(run: Run, out: Path, scores: dict | None, backbone: str | None = None) -> Path:
+def export_run(run: Run, out: Path, scores: dict | None) -> Path:
     """Write a trained run as a folder for peft, or as a whole model where peft has no form for it.
 
     The folder has a model card with `scores`, those of a metrics.json. Raises ValueError if the
@@ -48,7 +48,7 @@ def export_run(run: Run, out: Path, scores: dict | None, backbone: str | None = 
     """
     check(run.config.method != "none", f"{run.directory} trained nothing; export another run")
     check_empty(out)
-    place = resolve(backbone or run.config.model.path, run.config.model.revision)
+    place = resolve(run.config.model.path, run.config.model.revision)
     method, tokenizer = _attached(run, place), load_tokenizer(place)
     from solo.peft.convert import has_form
 

@@ -148,11 +148,11 @@ def _tokenizer(out: Path, texts: list[Path], recipe: Recipe):
     that goes on finds it."""
     if not (out / "tokenizer.json").exists():
         place = out / f"{files.TEMPORARY}.tokenizer"
+        if recipe.grown_from:
+            tokenizer = backbone.load_tokenizer(Path(recipe.grown_from))
+        else:
+            tokenizer = corpus.train_tokenizer(texts, recipe.vocab_size)
         try:
-            if recipe.grown_from:
-                tokenizer = backbone.load_tokenizer(Path(recipe.grown_from))
-            else:
-                tokenizer = corpus.train_tokenizer(texts, recipe.vocab_size)
             tokenizer.save_pretrained(place)
         except Exception as error:  # tokenizers has no class for a full disk
             raise OSError(f"the tokenizer cannot be written to {place} ({error})") from error

@@ -57,7 +57,8 @@ def save_state(
     for name, parameter in attached.parameters.items():
         if not torch.isfinite(parameter).all():
             raise FloatingPointError(
-                f"{name} is not finite after step {counters['step']}; the state before is kept"
+                f"{name} is not finite after step {counters['step']}; the state before is kept: "
+                "lower train.lr"
             )
         tensors[f"parameter/{name}"] = parameter
         for key, value in optimizer.state.get(parameter, {}).items():

@@ -130,7 +130,7 @@ def test_damaged_json_is_named_and_never_to_be_deleted(tmp_path, content):
         files.read_json(tmp_path / "config.json", ["a", "b"])
     (tmp_path / "log.jsonl").write_bytes(b"{")
     with pytest.raises(ValueError, match="log.jsonl is damaged"):
-        files.read_lines(tmp_path / "log.jsonl")
+        files.read_json_lines(tmp_path / "log.jsonl")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from solo.adapters.base import MODULE_NAME, Method, check_free, freeze, leave, thaw
+from solo.adapters.base import MODULE_NAME, Method, check_free, freeze, leave, unfreeze
 
 
 class TrainedCopies(Method):
@@ -41,7 +41,7 @@ class TrainedCopies(Method):
     def _leave(self) -> None:
         leave(self.model, self.mark, ())
         freeze(self.model)  # what was trained, too
-        thaw(self.frozen)
+        unfreeze(self.frozen)
         for parameter in self.parameters.values():
             parameter.grad = None
 

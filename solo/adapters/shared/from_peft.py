@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from solo.adapters.base import MODULE_NAME, Method, check_free, freeze, leave, thaw
+from solo.adapters.base import MODULE_NAME, Method, check_free, freeze, leave, unfreeze
 from solo.adapters.shared.layers import check_low_rank, count_low_rank
 from solo.adapters.shared.targets import ProjectionTargets, check_has, target_shape
 from solo.backbones import backbone_of, matrix_of
@@ -73,7 +73,7 @@ class PeftMethod(Method):
                 tuner = tuner_class(model.cpu(), peft_config, ADAPTER)
             except BaseException:  # an interruption too: half of the layers are peft's by then
                 self._put_back(model, layers)
-                thaw(self.frozen)
+                unfreeze(self.frozen)
                 model.to(device).train(training)
                 raise
         self.mark = nn.Module()  # peft's layers sit where the originals were

@@ -141,7 +141,8 @@ class Connections(nn.Module):
     """Low-rank residual connections, and LoRA in the blocks that have lost theirs.
 
     residual: modules by the first block of their range, "0", "1", ...; end: its last block, by the
-    first. lora: updates of c_attn by block; to_inject: those that wait, one for each block or none.
+    first. lora: updates of query and value by block; to_inject: those that wait, one for each block
+    or none.
     """
 
     def __init__(self, residual: Sequence[LowRank], to_inject: Sequence[BlockUpdates] = ()):

@@ -240,7 +240,7 @@ def test_the_speed_is_that_of_steps(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain.measures, "lines_read", taking(300, measures.lines_read))
     once = recipe("one", log_every=3, measure_every=4, save_seconds=5.0)
     pretrain.make_backbone(once, tmp_path / "cache", lambda *progress: None)
-    lines = files.read_lines(tmp_path / "one" / pretrain.LOG)
+    lines = files.read_json_lines(tmp_path / "one" / pretrain.LOG)
     assert [line["tokens_per_s"] for line in lines if "tokens_per_s" in line] == [128, 128, 128]
     assert seconds[0] > 1000
 

@@ -1,4 +1,4 @@
-from solo.files import read_lines
+from solo.files import read_json_lines
 from solo.training.log import Log
 
 
@@ -10,7 +10,7 @@ def test_a_log_goes_on_after_a_line_that_was_cut_short(tmp_path):
         file.write(b'{"step": 4, "event": "\xc3')  # in the middle of a letter
     log.keep_until(2)
     kept = log.path.read_bytes()
-    assert read_lines(log.path) == [{"step": 1}, {"step": 2}]
+    assert read_json_lines(log.path) == [{"step": 1}, {"step": 2}]
     for damage in (b"null", b"[]", b"{}", b'{"step": "3"}', b"[" * 100_000):
         log.path.write_bytes(kept + damage + b"\n")
         log.keep_until(2)

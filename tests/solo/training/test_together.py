@@ -71,7 +71,7 @@ def test_runs_together_end_as_they_do_alone(tmp_path):
         assert losses[0] == pytest.approx(losses[1], rel=1e-3)
         steps, names = ([], []), ([], [])
         for kind, of, keys in zip(("together", "alone"), steps, names, strict=True):
-            for line in files.read_lines(tmp_path / kind / str(number) / LOG):
+            for line in files.read_json_lines(tmp_path / kind / str(number) / LOG):
                 of.append(line["step"])
                 keys.append(list(line))
         assert steps[0] == steps[1] and names[0] == names[1]

@@ -324,7 +324,9 @@ def test_a_warm_up_that_never_ends_is_told(tmp_path):
         RuntimeWarning, match="warmup_steps=12 is not below the run's 12 steps, and tr"
     ):
         run(tmp_path / "a", warmup_steps=12)
-    [note] = [line["note"] for line in files.read_lines(tmp_path / "a" / LOG) if "note" in line]
+    [note] = [
+        line["note"] for line in files.read_json_lines(tmp_path / "a" / LOG) if "note" in line
+    ]
     assert note.endswith("train.lr=0.02 is never reached; set it lower")
     run(tmp_path / "b", warmup_steps=11)
-    assert not [line for line in files.read_lines(tmp_path / "b" / LOG) if "note" in line]
+    assert not [line for line in files.read_json_lines(tmp_path / "b" / LOG) if "note" in line]
