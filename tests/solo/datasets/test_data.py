@@ -160,7 +160,9 @@ def test_mrs_that_differ_in_spaces_alone_are_told(tmp_path):
 
 
 def test_missing_file(tmp_path, tokenizer):
-    with pytest.raises(FileNotFoundError, match="nowhere.txt is missing; `python scripts/prep"):
+    with pytest.raises(
+        FileNotFoundError, match="is missing; .python scripts/prepare_data.py e2e. downl"
+    ):
         data.load_examples(tmp_path / "nowhere.txt", tokenizer, 192)
 
 
