@@ -54,7 +54,8 @@ class Connections(SoloConnections):
             self.sharded = True
 
     def get_extra_state(self) -> Tensor:
-        return torch.tensor(list(bytes.fromhex(self.drawn_sha256)), dtype=torch.uint8)
+        digest = list(bytes.fromhex(self.drawn_sha256))
+        return torch.tensor(digest, dtype=torch.uint8, device="cpu")  # not the context's: meta, say
 
     def set_extra_state(self, state: Tensor) -> None:
         """ValueError for the checksum of other masks."""

@@ -4,7 +4,7 @@ Tables, smoke runs, sweeps and studies are all lists of runs that are given to `
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,7 +76,8 @@ def run_all(
     first = [members[0] for members in shared.values()]
     broken = {}
     for run in first:
-        _tell(run, say)
+        with suppress(OSError, ValueError):  # its own training raises it, too
+            _tell(run, say)
     if share_passes:
         broken = _train_groups([run for run in first if run.config.together], report, say)
     decoded = []
