@@ -38,7 +38,10 @@ def command(main: Main) -> Main:
         except Exception as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            print(f"error: {in_words(error, SHOWS_WHERE)}", file=sys.stderr)
+            print(
+                f"error: {in_words(error, SHOWS_WHERE, 'score fewer texts in one call')}",
+                file=sys.stderr,
+            )
         return 2
 
     return started

@@ -20,13 +20,15 @@ REMEDIES = {  # of the system's errors
 OWN_ERRORS = (ValueError, OSError, RuntimeError, ArithmeticError)  # with a message for the user
 STRANGE = (RecursionError, NotImplementedError, ZeroDivisionError, UnicodeError, JSONDecodeError)
 SHOWS_WHERE = "; HYDRA_FULL_ERROR=1 in the environment shows where"
+LESS = "lower train.batch_size or decode.batch_size, or take less data"
 TOO_LARGE = ("out of memory", "can't allocate memory")  # what torch says, in lower case
 
 
-def in_words(error: BaseException, where: str = "") -> str:
+def in_words(error: BaseException, where: str = "", less: str = LESS) -> str:
     """An error as one line: what this project raises as it is, others with file, kind, remedy.
 
     where: SHOWS_WHERE if the caller keeps that promise; it follows an error that nobody foresaw.
+    less: what to do where the memory is too small.
     """
     text = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
@@ -34,7 +36,7 @@ def in_words(error: BaseException, where: str = "") -> str:
         remedy = REMEDIES.get(error.errno)
         return f"{place}{error.strerror}" + (f"; {remedy}" if remedy else "")
     if isinstance(error, MemoryError) or any(words in text.lower() for words in TOO_LARGE):
-        return "too little memory; lower train.batch_size or decode.batch_size, or take less data"
+        return f"too little memory; {less}"
     if isinstance(error, OWN_ERRORS) and not isinstance(error, STRANGE) and text:
         return text
     return f"{type(error).__name__}: {text}{where}"
