@@ -38,10 +38,8 @@ def command(main: Main) -> Main:
         except Exception as error:
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            print(
-                f"error: {in_words(error, SHOWS_WHERE, 'score fewer texts in one call')}",
-                file=sys.stderr,
-            )
+            words = in_words(error, SHOWS_WHERE, "score fewer texts in one call")
+            print(f"error: {words}", file=sys.stderr)
         return 2
 
     return started
