@@ -1,6 +1,7 @@
 """What a table still needs: which runs, how many steps, hours on this machine, disk."""
 
 import functools
+import statistics
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from pathlib import Path
 from huggingface_hub import try_to_load_from_cache
 
 from solo.adapters import METHODS
+from solo.backbones.loading import load_tokenizer
 from solo.backbones.shapes import is_hub_name, shape_of
 from solo.cli import timing
 from solo.cli.rows import Row
 from solo.datasets import source_of
+from solo.datasets.data import encode, read_pairs
 from solo.datasets.download import check_file, count_examples
 from solo.errors import in_words
 from solo.runs.config import ModelConfig, RunConfig, data_file
@@ -20,7 +23,9 @@ from solo.runs.run import STATES, Run, make_run
 
 WORDS = {"trained": "trained, not decoded", "decoded": "decoded, not scored"}
 E2E_COUNTS = {"train": 42_061, "valid": 4_672, "test": 630}  # examples; of the test set, MRs
-E2E_TOKENS = {"train": 53.3, "valid": 59.2}  # mean tokens of an example
+E2E_TOKENS = {"train": 53.3, "valid": 59.2}  # mean tokens of an example, by GPT-2's tokenizer
+SAMPLE = 500  # examples of a file whose tokens are counted
+CHARACTERS = 4  # a token, where no tokenizer is at hand: GPT-2's has 4.2 (E2E) or 3.5 (WebNLG)
 GB = 1e9
 
 
@@ -96,6 +101,24 @@ def n_examples(config: RunConfig, split: str) -> int | None:
     return E2E_COUNTS[split] if published else None
 
 
+def mean_tokens(config: RunConfig, split: str) -> float:
+    """Tokens of an example, by the run's tokenizer; of an absent E2E file, what it is known for."""
+    path = data_file(config, split)
+    if not path.exists():
+        return E2E_TOKENS[split]
+    return _mean_tokens(path, config.data.name, config.model.path, check_file(path, None))
+
+
+@functools.cache
+def _mean_tokens(path: Path, name: str, model_path: str, sha256: str) -> float:
+    pairs = read_pairs(path, name)
+    pairs = pairs[:: -(-len(pairs) // SAMPLE)]
+    if not Path(model_path).is_dir():  # a plan fetches nothing
+        return statistics.mean(len("".join(pair)) / CHARACTERS for pair in pairs)
+    examples = encode(pairs, load_tokenizer(Path(model_path)))
+    return statistics.mean(len(example.ids) for example in examples)
+
+
 def hours(line: Line, speed: timing.Speed) -> float | None:
     """Training, validation at twice the training's speed (it goes forward only), decoding."""
     config = line.rows[0].config
@@ -107,9 +130,9 @@ def hours(line: Line, speed: timing.Speed) -> float | None:
         examples, valid = n_examples(config, "train"), n_examples(config, "valid")
         if not examples or not valid:
             return None
-        tokens = line.steps * recipe.batch_size * E2E_TOKENS["train"]
+        tokens = line.steps * recipe.batch_size * mean_tokens(config, "train")
         epochs = line.steps * recipe.batch_size / examples
-        tokens += max(1, epochs) * valid * E2E_TOKENS["valid"] / 2
+        tokens += max(1, epochs) * valid * mean_tokens(config, "valid") / 2
         seconds += tokens / speed.tokens_per_s
     if line.state in STATES[:3]:
         contexts = n_examples(config, "test")

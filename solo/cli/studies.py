@@ -21,7 +21,9 @@ from solo.cli.evaluate import evaluate_runs
 from solo.cli.rows import OF_ONE_RUN, compose_row, reported_tables
 from solo.cli.study_list import ADAPTER, kinds_of, read_list, recipe_of_entry
 from solo.cli.tables import table_of
+from solo.datasets import source_of
 from solo.datasets.download import check_file
+from solo.rows import triple_files
 from solo.run_files import CONFIG, ENVIRONMENT
 from solo.runs import carry, record
 from solo.runs.config import RunConfig, data_file
@@ -52,13 +54,12 @@ def write(name: str, overrides: Sequence[str], carried: bool = False) -> tuple[P
     keys = set(map(key_of, overrides))
     of_list = OF_THE_LIST | {key for key in keys if key.startswith(ADAPTER)}
     check_unread(overrides, OF_ONE_RUN | of_list, LIST_REMEDY.format(name))
-    folder = STUDIES / name
-    study = resolve(name, overrides)
+    path, study = STUDIES / name / "study.json", resolve(name, overrides)
     if carried:
-        pack(folder, study.jobs[0].config)
-        study = resolve(name, overrides, carried)
-    write_study(folder / "study.json", study)
-    return folder / "study.json", len(study.jobs)
+        here, study = study, resolve(name, overrides, carried)
+        pack(here.configs(), study.configs())
+    write_study(path, study)
+    return path, len(study.jobs)
 
 
 def resolve(name: str, overrides: Sequence[str], carried: bool = False) -> Study:
@@ -69,7 +70,7 @@ def resolve(name: str, overrides: Sequence[str], carried: bool = False) -> Study
     """
     listed = read_list(name)
     common = [*listed["overrides"], f"runs_dir={listed['home']}/runs"]
-    common += [f"data.dir={STUDIES / name}/e2e"] if carried else []
+    common += [f"data.dir={STUDIES / name / carry.DATA}"] if carried else []
 
     @functools.cache
     def configuration(member: str) -> RunConfig:
@@ -105,16 +106,28 @@ def resolve(name: str, overrides: Sequence[str], carried: bool = False) -> Study
     return Study(Path(listed["home"]), jobs, sweeps, carried)
 
 
-def pack(folder: Path, here: RunConfig) -> None:
-    """Copy E2E's files, compressed, to where a study that carries its data reads them.
+def pack(here: Sequence[RunConfig], there: Sequence[RunConfig]) -> None:
+    """Copy the data of runs, compressed, to where they read it when a study carries it.
 
-    here: the configuration of a run on this machine.
+    here, there: the runs' configurations with the data of this machine, and with the carried one.
+    Raises ValueError, before anything is copied, for data that are not all below one data.dir.
     """
-    copies = {}
-    for split in SPLITS:
-        path = data_file(here, split)
-        check_file(path, here.data.sha256[split])
-        copies[folder / "e2e" / "lora_format" / f"{path.name}.xz"] = path
+    wanted = {
+        (data_file(one, split), data_file(other, split)): (one.data, split)
+        for one, other in zip(here, there, strict=True)
+        for split in SPLITS
+    }
+    copies: dict[Path, Path] = {}
+    for (path, target), (data, split) in wanted.items():
+        check_file(path, data.sha256.get(split), source_of(path, data.name).remedy)
+        for file in triple_files(path) if path.is_dir() else [path]:
+            packed = target / file.relative_to(path)
+            packed = packed.with_name(f"{packed.name}.xz")
+            if path == target or copies.setdefault(packed, file) != file:
+                raise ValueError(
+                    f"--carry packs the files of one data.dir; {path} is none of them; name a "
+                    "folder that has all of them (data.dir=DIR), and no file by itself"
+                )
     carry.pack(copies)
 
 

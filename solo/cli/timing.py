@@ -49,13 +49,14 @@ def _key(config: RunConfig, model_type: str, sizes: dict[str, int]) -> Key:
     shape = (*sizes.values(), model_type)
     search = config.decode
     beam = (search.beam, search.length_penalty, search.no_repeat_ngram, search.max_new_tokens)
-    return shape, config.method, config.train.batch_size, config.train.precision, beam
+    recipe = config.train
+    return shape, config.method, recipe.batch_size, recipe.precision, config.data.name, beam
 
 
 def describe(key: Key) -> str:
     """A key in words."""
-    (n_layer, n_embd, *_, model_type), name, batch, precision, _ = key
-    return f"{model_type} {n_layer} x {n_embd}, {name}, batch {batch}, {precision}"
+    (n_layer, n_embd, *_, model_type), name, batch, precision, data, _ = key
+    return f"{model_type} {n_layer} x {n_embd}, {name}, batch {batch}, {precision}, {data}"
 
 
 def logged(runs_dir: Path) -> dict[Key, Speed]:
@@ -137,7 +138,8 @@ def _tokens_per_s(model: PreTrainedModel, config: RunConfig) -> float:
 
 
 def _seconds_per_mr(model: PreTrainedModel, config: RunConfig) -> float:
-    """Seconds for one context of 37 tokens (E2E's mean) and the longest output."""
+    """Seconds for one context and the longest output. A context has 37 tokens, the mean of E2E's
+    test set: it is read once, so its length matters little beside that of the output."""
     search = config.decode
     prompts, times = [[k + 1] * 37 for k in range(search.contexts(model.device))], {}
     model.eval()

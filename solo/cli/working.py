@@ -238,7 +238,7 @@ def run(
 
     try:
         if study.carried:
-            carry.unpack(path.parent / "e2e")
+            carry.unpack(path.parent / carry.DATA)
         check_portions(study, chosen)
         if processes > 1:
             jobs = list(chain.from_iterable(chosen))

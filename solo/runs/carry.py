@@ -14,6 +14,7 @@ from pathlib import Path
 from solo.files import atomic
 from solo.runs.checkpoint import WEIGHTS
 
+DATA = "data"  # the folder beside a study's file where the data lies that it carries
 BUNDLE, MOST = 15 * 2**20, 4  # bytes of a .tar file; how many of them
 
 

@@ -44,6 +44,10 @@ class Study:
     sweeps: dict[str, list[RunConfig]]
     carried: bool
 
+    def configs(self) -> list[RunConfig]:
+        """The configurations of all runs, those of the sweeps last."""
+        return [job.config for job in self.jobs] + list(chain.from_iterable(self.sweeps.values()))
+
 
 def write_study(path: Path, study: Study) -> None:
     """Write a study as JSON."""

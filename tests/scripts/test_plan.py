@@ -1,15 +1,20 @@
 """What is left of a table: states, shared runs, figures by hand, nothing needed to be there."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import GPT2Config
 
 from solo import files
 from solo.adapters.base import Method
+from solo.backbones.loading import load_tokenizer
 from solo.cli import planning as plan
 from solo.cli import timing
 from solo.cli.compose import compose_config, expand
 from solo.cli.rows import compose_rows, row_names, split_launcher, tables_named
+from solo.datasets.data import encode, read_pairs
 from solo.runs import checkpoint, record
 from solo.runs.checkpoint import WEIGHTS
 from solo.runs.config import data_file
@@ -111,6 +116,22 @@ def test_hours_by_hand(tmp_path):
     assert plan.hours(line, timing.Speed(1000.0, 2.0, "")) == pytest.approx(0.35)
 
 
+@pytest.mark.parametrize("name", ["webnlg", "e2e"])
+def test_the_tokens_are_those_of_the_data_and_the_tokenizer(name, real):
+    """WebNLG's examples are half as long again as E2E's, and standin12 has fewer words."""
+    folder = real({"webnlg": "WEBNLG_DATA_DIR", "e2e": "E2E_DATA_DIR"}[name])
+    config = compose_config([f"data={name}", f"data.dir={folder}", "model=standin12"])
+    pairs = read_pairs(data_file(config, "valid"), name)
+    tokenizer = load_tokenizer(Path(config.model.path))
+    exact = sum(len(example.ids) for example in encode(pairs, tokenizer)) / len(pairs)
+    assert plan.mean_tokens(config, "valid") == pytest.approx(exact, rel=0.03)
+    away = replace(config, model=replace(config.model, path="openai-community/gpt2"))
+    by_gpt2 = {"webnlg": 79.0, "e2e": plan.E2E_TOKENS["valid"]}[name]
+    assert plan.mean_tokens(away, "valid") == pytest.approx(by_gpt2, rel=0.15)  # by characters
+    key = timing.key_of(config, GPT2Config())
+    assert (key == timing.key_of(compose_config(NOWHERE), GPT2Config())) == (name == "e2e")
+
+
 def test_a_machine_is_timed_with_random_weights():
     [row] = compose_rows(["table1/lora_s"], NOWHERE)
     shape = GPT2Config(n_layer=2, n_embd=16, n_head=2, vocab_size=50)
@@ -118,7 +139,7 @@ def test_a_machine_is_timed_with_random_weights():
     speed = timing.measure({key: row.config}, {key: shape})[key]
     assert 0 < speed.tokens_per_s < float("inf") and 0 < speed.seconds_per_mr < 60
     assert speed.source == "timed now, random weights"
-    assert timing.describe(key) == "gpt2 2 x 16, lora, batch 4, fp32"
+    assert timing.describe(key) == "gpt2 2 x 16, lora, batch 4, fp32, e2e"
 
 
 def test_speeds_of_earlier_runs_on_this_hardware(tmp_path, real):

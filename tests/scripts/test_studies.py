@@ -19,9 +19,15 @@ import torch
 from scripts import study as command
 from solo.cli import studies, working
 from solo.cli.command import CONFIGS
+from solo.datasets.data import read_pairs
 from solo.files import ROOT, read_json
+from solo.rows import folder_sha256
+from solo.runs import carry
+from solo.runs.config import data_file
 from solo.runs.study import Study, read_study
 from solo.standin.demo_data import write_demo_data
+from tests.solo.datasets.test_webnlg import entry
+from tests.solo.datasets.test_webnlg import write as webnlg_file
 
 NAME = "standin12"
 
@@ -47,7 +53,7 @@ def test_a_list_becomes_a_study_that_any_machine_can_read():
     for job in study.jobs:
         paths = [job.config.model.path, job.config.runs_dir, job.config.data.train_path]
         assert not any(Path(path).is_absolute() for path in paths)
-        assert job.config.data.train_path.startswith(f"data/study/{NAME}/e2e/")
+        assert job.config.data.train_path.startswith(f"data/study/{NAME}/data/")
         assert job.config.model.path == "data/backbones/standin12"
         assert job.config.train.log_every == 9 and job.config.train.precision == "bf16"
         assert job.config.row == listed["names"][job.name]["row"]
@@ -149,15 +155,38 @@ def test_a_study_is_written_with_its_data_where_that_is_wanted(at_hand, monkeypa
         command.main()
         study = read_study(folder / "study.json")
         assert capsys.readouterr().out == f"{folder / 'study.json'}: {len(study.jobs)} runs\n"
-        every = [job.config for job in study.jobs] + sum(study.sweeps.values(), [])
-        assert {config.train.max_steps for config in every} == {9}
-        assert study.carried == bool(carried) == (folder / "e2e").exists()
+        assert {config.train.max_steps for config in study.configs()} == {9}
+        assert study.carried == bool(carried) == (folder / "data").exists()
     for split in studies.SPLITS:
         path = at_hand / "data" / "lora_format" / f"{split}.txt"
-        packed = folder / "e2e" / "lora_format" / f"{split}.txt.xz"
+        packed = folder / "data" / "lora_format" / f"{split}.txt.xz"
         assert study.jobs[0].config.data.train_path == str(packed.parent / "train.txt")
         with lzma.open(packed) as file:
             assert file.read() == path.read_bytes()
+
+
+def test_data_in_folders_are_carried_too(at_hand, tmp_path):
+    """WebNLG's training set is a folder of XML files; it is read there as it is here."""
+    for split in ("train", "dev"):
+        webnlg_file(tmp_path / "xml" / split / "1triples" / "A.xml", entry("S", split))
+        webnlg_file(tmp_path / "xml" / split / "B.xml", entry("T", "one", "two"))
+    webnlg_file(tmp_path / "xml" / "test/testdata_with_lex.xml", entry("U", "three"))
+    sums = [f"data.sha256.{split}=null" for split in studies.SPLITS]
+    overrides = ["data=webnlg", f"data.dir={tmp_path / 'xml'}", *sums]
+    studies.read_list(NAME)["overrides"][2:] = overrides
+    studies.write(NAME, [], carried=True)
+    study = read_study(at_hand / "study" / NAME / "study.json")
+    carry.unpack(at_hand / "study" / NAME / carry.DATA)
+    config = study.jobs[0].config
+    there = [data_file(config, split) for split in studies.SPLITS]
+    here = [tmp_path / "xml" / name for name in ("train", "dev", "test/testdata_with_lex.xml")]
+    assert [read_pairs(path, "webnlg") for path in there] == [
+        read_pairs(path, "webnlg") for path in here
+    ]
+    assert folder_sha256(there[0]) == folder_sha256(here[0])
+    for alone in (f"data.test_path={here[2]}", f"data.train_path={here[0]}"):
+        with pytest.raises(ValueError, match="--carry packs the files of one data.dir; .* is none"):
+            studies.write(NAME, [alone], carried=True)
 
 
 @pytest.mark.parametrize(
