@@ -119,6 +119,11 @@ def _plain(path: Path, lines: list[str], notes: list[str]) -> list[str]:
 
     The official script keeps a byte order mark as a part of the first word, and so does this.
     """
+    if lines and without_mark(lines)[0] != lines[0]:
+        notes.append(
+            f"{path} begins with a byte order mark, which is a part of its first word, as in the "
+            "official script; save it as UTF-8 without one"
+        )
     stripped = [line.strip() for line in lines]
     texts = [one_line(line) for line in stripped]
     if texts != stripped:

@@ -15,7 +15,7 @@ import numpy as np
 from . import chrf, meteor
 from .apart import nltk_words
 from .metric import Corpus, Measured, Metric, Part
-from .mteval import matches
+from .mteval import matches, tokenize
 from .ter import edits
 from .texts import Texts
 
@@ -41,12 +41,23 @@ def measure_bleu(texts: Texts) -> list[Measured]:
         counted = matches(hypotheses, references, cache)
         empty = np.array([not text for text in hypotheses])  # mteval takes it for one word
         length = np.where(empty, 0, counted.length)
+        closest = _closest(length, counted.closest, references)
         totals = np.maximum(length[:, None] - np.arange(ORDER), 0)
         hits = np.where(empty[:, None], 0, counted.hits[:, :ORDER])
-        measured.append(
-            _measured("BLEU", np.column_stack([length, counted.closest, totals, hits]), bleu)
-        )
+        measured.append(_measured("BLEU", np.column_stack([length, closest, totals, hits]), bleu))
     return measured
+
+
+def _closest(
+    length: np.ndarray, of_mteval: np.ndarray, references: Sequence[Sequence[str]]
+) -> np.ndarray:
+    """The length of the closest reference, an empty one having none, in mteval one word."""
+    closest = of_mteval.copy()
+    for i, group in enumerate(references):
+        if not all(group):
+            lengths = [len(tokenize(text)) if text else 0 for text in group]
+            closest[i] = min(lengths, key=lambda words: (abs(words - length[i]), words))
+    return closest
 
 
 def bleu(sums: np.ndarray, segments: np.ndarray) -> np.ndarray:

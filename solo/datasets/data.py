@@ -71,16 +71,17 @@ def read_pairs(path: Path, name: str | None = None) -> list[tuple[str, str]]:
 def read_prompts(path: Path, name: str | None = None) -> list[tuple[str, str]]:
     """(MR as read, context) of a test file: each distinct MR once, in file order.
 
-    Raises what read_rows raises, and ValueError for two MRs that differ in their spaces alone.
+    Raises what read_rows raises, and ValueError for two MRs that differ in their spaces alone, or
+    by a tab, for which a file of predictions has a space.
     """
     prompts = list({row.mr: row.context for row in read_rows(path, name)}.items())
     first: dict[str, str] = {}
     for mr, context in prompts:
-        other = first.setdefault(context, mr)
+        other = first.setdefault(context.replace("\t", " "), mr)
         if other != mr:
             raise ValueError(
-                f"{path} has the MRs {other!r} and {mr!r}, which the model reads alike; write them "
-                "alike, so that they count as one"
+                f"{path} has the MRs {other!r} and {mr!r}, which the model or the scorer "
+                "reads alike; write them alike, so that they count as one"
             )
     return prompts
 

@@ -38,6 +38,17 @@ def test_quotes_mark_and_duplicates(read):
     assert data.references == [["one", "two", "four"], ["three"], ["three"]]
 
 
+def test_a_mark_before_plain_text_is_told(read):
+    """The official script has it in the first word; who is not told wonders about the score."""
+    data = read("one two\n", "\ufeffone two\n", "refs.txt", "hyps.txt")
+    assert data.hypotheses == ["\ufeffone two"]
+    assert [note for note in data.notes if "begins with a byte order mark, which is a" in note]
+    assert not any(
+        "byte order mark" in note
+        for note in read("one two\n", "one two\n", "refs.txt", "hyps.txt").notes
+    )
+
+
 def test_csv_hypotheses_in_other_columns(read):
     data = read(REFS, 'no,System output,MR\n1,"A, a","a[1], b[2]"\n2,C,c[3]\n', hyps_name="h.csv")
     assert data.hypotheses == ["A, a", "C"]

@@ -123,11 +123,12 @@ def test_tokens_are_those_of_lora_and_of_nltk():
 
 
 def test_bleu_and_chrf_are_sacrebleus():
-    """With what makes them GenerationEval's: 13a without smoothing, and epsilons; an empty output
-    and more than six references among them."""
+    """With what makes them GenerationEval's: 13a without smoothing, and epsilons; an empty output,
+    an empty reference and more than six references among them."""
     groups = [[f"the cat no {i} sat on the mat ." for i in range(8)], ["a dog , 3 . 5 ran off"]]
-    groups += [["x y z w v"], ["so it is , he said"]]
+    groups += [["x y z w v"], ["so it is , he said"], ["", "a b"]]
     hypotheses = ["the cat no 7 sat on a mat .", "a dog ran off , 3 . 5", "", "so it is he said"]
+    hypotheses += ["so"]  # as near to no word as to two; the shorter one counts
     texts = Texts([(hypotheses, groups)], False, None, None)
     [bleu], [chrf] = measure_bleu(texts), measure_chrf(texts)
     wide = [[(group * 6)[i] if i >= len(group) else group[i] for group in groups] for i in range(6)]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import os
 from pathlib import Path
 
@@ -154,9 +155,11 @@ def test_bad_files(tmp_path, tokenizer, name, text, message):
 
 
 def test_mrs_that_differ_in_spaces_alone_are_told(tmp_path):
-    path = write(tmp_path / "a.csv", 'mr,ref\nX leads Y,A .\n"X leads Y ",B .\n')
-    with pytest.raises(ValueError, match="MRs 'X leads Y' and 'X leads Y ', which the model reads"):
-        data.read_prompts(path, "own")
+    for other in ("X leads Y ", "X\tleads Y"):
+        path = write(tmp_path / "a.csv", f'mr,ref\nX leads Y,A .\n"{other}",B .\n')
+        message = f"MRs 'X leads Y' and {other!r}, which the model or the scorer reads alike"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            data.read_prompts(path, "own")
 
 
 def test_missing_file(tmp_path, tokenizer):
