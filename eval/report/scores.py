@@ -27,6 +27,7 @@ KINDS = {  # of a line: the words of its badge
 }
 METHODS = {"none": "none", "full": "full fine-tuning", "lora": "LoRA", "solo": "Solo"}
 SETS_OF_DATA = {"e2e": "E2E", "e2e_raw": "E2E", "e2e_clean": "E2E, cleaned", "webnlg": "WebNLG"}
+OWN = "own"  # stands for the table of runs that stand in no table
 HEAD = ("row", "kind", "method", "data", "backbone", "variant", "trainable", "lr", "seeds")
 
 
@@ -92,6 +93,22 @@ def of_table(table: Table) -> Scores:
     head = table.definition["title"], table.definition.get("note", "")
     stand_in = all(line.badge == STAND_IN for line in lines)
     return Scores(table.name, *head, stand_in, metrics, lines, table.left_out)
+
+
+def of_runs(name: str, title: str, labelled: Sequence[tuple[Run, str]]) -> Scores:
+    """A table of runs that stand in no other, each with its label; those that differ in their seed
+    alone are one line."""
+    groups: dict[str, list[Run]] = {}
+    for run, _ in labelled:
+        groups.setdefault(run.group, []).append(run)
+    labels = {run.key: label for run, label in labelled}
+    lines = [
+        _line_of(OWN, f"{OWN}/{runs[0].options['adapter']['name']}", labels[runs[0].key], runs)
+        for runs in groups.values()
+    ]
+    metrics = [metric for name, metric in ALL.items() if any(name in line.scores for line in lines)]
+    stand_in = all(line.badge == STAND_IN for line in lines)
+    return Scores(name, title, "", stand_in, metrics, lines)
 
 
 def of_csv(
@@ -162,23 +179,22 @@ def _plain_line(name: str, rows: dict, entry: dict, metrics: list[Metric]) -> Li
 
 def _demo_lines(table: Table) -> list[Line]:
     return [
-        _line_of(table, row, row["label"], [run])
+        _line_of(table.name, row["row"], row["label"], [run])
         for row, filling in rows_of(table)
         for run in filling
     ]
 
 
 def _study_lines(table: Table) -> list[Line]:
-    rows = {row["row"]: row for row in table.definition["rows"]}
     groups = groups_of(table)
-    return [_line_of(table, rows[group.kind[0]], group.label, group.runs) for group in groups]
+    return [_line_of(table.name, group.kind.row, group.label, group.runs) for group in groups]
 
 
-def _line_of(table: Table, row: dict, label: str, runs: list[Run]) -> Line:
+def _line_of(table: str, row: str, label: str, runs: list[Run]) -> Line:
     """A line of runs that differ in their seed alone."""
     intervals, scores = _intervals(runs), {}
     marks = list(dict.fromkeys(mark for run in runs for mark in run.marks))
-    kind = "ours" if not marks else "other"
+    kind = "other" if marks or table == OWN else "ours"  # one's own are of no row
     kind = "stand-in" if any(mark.startswith("stand-in") for mark in marks) else kind
     for name in ALL:
         values = [run.scores.get(name) for run in runs]
@@ -189,8 +205,8 @@ def _line_of(table: Table, row: dict, label: str, runs: list[Run]) -> Line:
             scores[name] = Score(text, mean * metric.scale, *intervals.get(name, (None, None)))
     first = runs[0]
     return Line(
-        row["row"], label, kind, _method(row["row"]), _data(table.name, runs, marks),
-        _backbone(row["row"], label, runs), first.variant or "",
+        row, label, kind, _method(row), _data(table, runs, marks),
+        _backbone(row, label, runs), first.variant or "",
         _trainable(str(first.n_params)), first.lr if first.n_params else None,
         ", ".join(str(run.seed) for run in runs), scores, marks, runs,
     )  # fmt: skip
@@ -206,7 +222,7 @@ def _intervals(runs: list[Run]) -> dict[str, tuple[float, float]]:
 
 def _method(row: str) -> str:
     table, _, name = row.partition("/")
-    method = name if table == "family" else name.partition("_")[0]
+    method = name if table in ("family", OWN) else name.partition("_")[0]
     return METHODS.get(method, method)
 
 

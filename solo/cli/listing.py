@@ -183,7 +183,8 @@ def summary(runs: Sequence[Run]) -> tuple[str, list[str], str]:
     """(scores of finished runs as a table, with what varied as columns; the paths to be told; the
     command that looks at these runs). One that cannot be read is told.
 
-    Where one number varied, a picture of the first score over it is made beside the runs.
+    Where one number varied, and nothing else but the seed, a picture of the first score over it is
+    made beside the runs.
     """
     pairs = {run.decoding: (run.directory, run.decoding) for run in runs}.values()
     frame, left_out = table_of(pairs)
@@ -195,7 +196,7 @@ def summary(runs: Sequence[Run]) -> tuple[str, list[str], str]:
     text, paths = rendered(frame, columns), [*frame["directory"]]
     score, folder = first_score(frame.columns), runs[0].directory.parent
     numeric = [c for c in ("lr", *columns) if frame[c].nunique() > 1 and _is_numeric(frame[c])]
-    if len(numeric) == 1:
+    if len(numeric) == 1 and {*columns} <= {*numeric}:
         [column] = numeric
         path = folder / f"{score.replace(' ', '_')}_over_{column}.png"
         figure = score_over(frame, score, column)

@@ -11,11 +11,12 @@ from eval.report import scores
 from eval.report.build import Material
 from eval.report.outputs import folder_of
 from eval.tables.report import PLAIN
-from eval.tables.runs import Run, claimed_rows, decodings_of
+from eval.tables.runs import Run, claimed_rows, decodings_of, read_run, reason, shown
 from solo.cli import studies
 from solo.cli.command import CONFIGS, RESULTS, ROOT, TABLES, quoted
 from solo.cli.compose import compose_config
-from solo.cli.listing import config_of
+from solo.cli.counts import doubt
+from solo.cli.listing import config_of, in_words
 from solo.cli.rows import reported_tables
 from solo.cli.study_list import read_list
 from solo.cli.tables import table_of
@@ -38,7 +39,8 @@ def gather(results: Path = RESULTS) -> Material:
                 tables.append(found)
         except (OSError, ValueError, KeyError, TypeError) as error:
             problems.append(f"{name}: left out, {' '.join(str(error).split())}")
-    problems += _unclaimed(results, tables)
+    others, unread = _others(results, tables)
+    tables, problems = tables + others, problems + unread
     e2e = e2e_dir()
     return Material(
         results, tables, reported_tables(), _counts(results / "tables/params.csv"), command_of,
@@ -64,24 +66,39 @@ def _table(name: str, results: Path) -> scores.Scores | None:
     return None
 
 
-def _unclaimed(results: Path, tables: list[scores.Scores]) -> list[str]:
-    """A line for each folder with scored runs that stand in no table, nor are told of there."""
-    shown = {run.directory for table in tables for line in table.lines for run in line.runs}
-    told = {re.split("[/:]", line)[0] for table in tables for line in table.left_out}
-    lines = []
+def _others(results: Path, tables: list[scores.Scores]) -> tuple[list[scores.Scores], list[str]]:
+    """(a table for each folder with scored runs that stand in none of the others, runs of one's own
+    data for example; a line for each that cannot be read)."""
+    reported, found, problems = reported_tables(), [], []
+    known = {run.key for table in tables for line in table.lines for run in line.runs}
+    told = {line.partition(":")[0] for table in tables for line in table.left_out}
     for folder in sorted({*results.glob("*/"), *results.glob("*/runs/")}):
-        scored = {
-            directory
-            for directory, decoding in decodings_of(folder)
-            if directory.name not in told
-            and (records.holds_run(directory) or (decoding / SCORES).is_file())
-        }
-        if others := scored - shown:
-            lines.append(
-                f"{folder}: {len(others)} scored runs stand in no table here; "
-                f"python scripts/runs.py {folder} lists them"
-            )
-    return lines
+        others = {}
+        for directory, decoding in decodings_of(folder):
+            is_scored = records.holds_run(directory) or (decoding / SCORES).is_file()
+            if not is_scored or shown(decoding) in told:
+                continue
+            try:
+                run = read_run(directory, decoding, reported, doubt)
+            except (OSError, ValueError, TypeError, OverflowError) as error:
+                problems.append(f"{shown(decoding)}: left out, {reason(error)}")
+                continue
+            if run.key not in known:
+                others.setdefault(run.key, (run, _words(run)))
+        if others:
+            name = re.sub(r"\W+", "-", str(folder.relative_to(results)))
+            title = f"Runs of no table of the paper, in {shown(folder)}"
+            labelled = sorted(others.values(), key=lambda pair: pair[0].seed)
+            found.append(scores.of_runs(f"in-{name}", title, labelled))
+    return found, problems
+
+
+def _words(run: Run) -> str:
+    """What a run is, in words; its name where today's options are others."""
+    try:
+        return in_words(config_of(run.directory, run.decoding))
+    except (ValueError, TypeError, KeyError):
+        return run.name
 
 
 def _concerned(name: str, runs_dir: Path) -> bool:

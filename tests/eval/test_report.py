@@ -9,6 +9,7 @@ import json
 import random
 import re
 import shlex
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -156,8 +157,8 @@ def test_without_a_run_the_front_says_so(of_files):
 
 @pytest.fixture(scope="module")
 def with_runs(tmp_path_factory):
-    """(folder, what was left out) of a report on two stand-in runs, one with evil texts, a damaged
-    one, and one of WebNLG; everything through `gather`."""
+    """(folder, what was built) of a report on two stand-in runs, one with evil texts, and a damaged
+    one; everything through `gather`."""
     results = tmp_path_factory.mktemp("runs") / "results"
     demo = results / "demo/runs"
     evil = make_run(demo, "evil", row="demo/lora", stand_in=f"stand-in: {SCRIPT}", mrs=2)
@@ -192,11 +193,33 @@ def test_damaged_runs_are_told_and_the_others_shown(with_runs):
     text = (out / "runs.html").read_text()
     assert "damaged/decode/0a1b2c3d: left out, train_log.jsonl is damaged" in text
     assert {path.stem[:-7] for path in (out / "runs").iterdir()} == {"evil", "other"}
-    damaged, webnlg = built.problems  # whose run lies where no table of its data looks
+    [damaged] = built.problems
     assert "damaged/decode/0a1b2c3d: left out, train_log.jsonl is damaged (line 1 is no" in damaged
-    assert "demo/runs: 1 scored runs stand in no table here; python scripts/runs.py" in webnlg
     assert built.size < 10**6
     assert sum(path.stat().st_size for path in out.rglob("*") if path.is_file()) < 10**6
+
+
+def test_runs_of_no_table_have_a_table_of_their_own(tmp_path):
+    """Seeds of one configuration are a line; a copy of a run that stands in a table is not here."""
+    results, weights = tmp_path / "results", {"stand_in": "stand-in: tiny", "mrs": 1}
+    paper = make_run(results / "runs", "paper", row="table1/lora_s", seed=9, mrs=1)
+    shutil.copytree(paper, results / "mine/copy")
+    for name, seed in (("own1", 1), ("own2", 2), ("broken", 3)):
+        own = make_run(results / "mine", name, row="table1/lora_s", seed=seed, **weights)
+        (own / "rows.json").unlink()
+        predict(own, ["a thing\tIt is a thing ."])
+    (results / "mine/broken/train_log.jsonl").write_text("{")
+    gathered = reporting.gather(results)
+    [table] = [table for table in gathered.tables if table.name == "in-mine"]
+    [line] = table.lines
+    assert (line.seeds, line.badge, line.method) == ("1, 2", scores.STAND_IN, "LoRA")
+    assert line.label == "own1" and "BLEU" in [metric.name for metric in table.metrics]
+    [problem] = gathered.problems
+    assert "mine/broken/decode/0a1b2c3d: left out" in problem
+    build(gathered, tmp_path / "report")
+    assert "Runs of no table of the paper, in " in (tmp_path / "report/tables.html").read_text()
+    assert len([*(tmp_path / "report/runs").glob("own*.html")]) == 2
+    assert not any("stand in no table" in path.read_text() for path in tmp_path.rglob("*.html"))
 
 
 def test_stand_ins_are_marked_in_words(with_runs):

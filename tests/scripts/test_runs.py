@@ -7,6 +7,7 @@ import re
 import shutil
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -140,6 +141,18 @@ def test_a_sweep_ends_with_a_table_and_a_picture_of_what_varied(
     )
     assert last == f"next: python scripts/runs.py {tmp_path}/runs --sort BLEU" and unread == []
     assert (tmp_path / "runs/BLEU_over_adapter.rank.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_no_picture_puts_two_methods_on_one_axis(tmp_path):
+    runs = []
+    for name in ("adalora-standin12-epochs1-lr0.003", "bitfit-standin12-epochs1-lr0.03"):
+        [path] = COMMITTED.glob(f"{name}*.json")
+        for file in (path, path.with_suffix(".tsv")):
+            shutil.copy(file, tmp_path)
+        kept = tmp_path / path.name
+        runs.append(SimpleNamespace(directory=kept, decoding=kept))
+    text, paths, _ = listing.summary(runs)
+    assert "adapter" in text and len(paths) == 2 and not [*tmp_path.glob("*.png")]
 
 
 def test_the_list_fits_a_terminal(monkeypatch):
