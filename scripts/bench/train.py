@@ -28,7 +28,7 @@ from solo.training.batches import epoch_batches
 from solo.training.loss import validation_losses
 from solo.training.processes import make_accelerator
 from solo.training.recipe import TrainConfig
-from solo.training.together import Run, train_runs
+from solo.training.together import Training, train_runs
 
 SOLO = {"name": "solo", "rank": 128, "sparsity": 0.4}
 LORA = {"name": "lora", "rank": 8}
@@ -80,7 +80,7 @@ def ours(
                 attached = method.attach(model, adapter, SEED)
                 if len(options) > 1:
                     attached.detach()
-                runs.append(Run(attached, config, Path(folder, str(number)), SEED, "bench"))
+                runs.append(Training(attached, config, Path(folder, str(number)), SEED, "bench"))
 
             def tick(done, total, info):
                 last = done in (total // 2, total) or model.device.type == "cpu"
@@ -304,7 +304,7 @@ def whole_run(model, examples, valid_examples, precision, limit: float, **recipe
             raise _OutOfTime(stopped - times[0], clock(model) - stopped)
 
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(attached, config, Path(folder), SEED, "bench")
+        run = Training(attached, config, Path(folder), SEED, "bench")
         try:
             train_runs(model, [run], examples, valid_examples, tick)
             spent, validation = clock(model) - times[0], 0.0

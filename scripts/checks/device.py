@@ -273,7 +273,7 @@ def training_lines(world: World, report) -> None:
             attached = method.attach(model, config, 1)
             attached.detach()
             where = world.folder / f"together{number}"
-            runs.append(together.Run(attached, TrainConfig(**RECIPE), where, 1, "device"))
+            runs.append(together.Training(attached, TrainConfig(**RECIPE), where, 1, "device"))
         together.train_runs(model, runs, world.train, world.valid)
         alone = [whole["losses"], training(world, "lora", LORA)]
         problems = [furthest(losses(r.run_dir), a) for r, a in zip(runs, alone, strict=True)]

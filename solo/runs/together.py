@@ -206,7 +206,7 @@ def _untrained(
 
 def _train_together(runs: list[Run], on_progress: Progress) -> None:
     model, tokenizer, backbone = stages.load_model(runs[0].config.model)
-    members: dict[Path, tuple[Run, together.Run]] = {}
+    members: dict[Path, tuple[Run, together.Training]] = {}
     for run in runs:
         config = run.config
         try:
@@ -215,7 +215,7 @@ def _train_together(runs: list[Run], on_progress: Progress) -> None:
             raise together.Unfit(run.directory, error) from error
         method.detach()
         if method.hooks is not None and method.position_wise and method.parameters:
-            member = together.Run(method, config.train, run.directory, config.seed, run.name)
+            member = together.Training(method, config.train, run.directory, config.seed, run.name)
             members[run.directory] = (run, member)
     if len(members) < 2:
         return

@@ -12,16 +12,19 @@ share a frozen backbone go through the same loop side by side; together.py says 
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from solo.adapters.base import Method
 from solo.datasets.data import Example
 from solo.options import check
 from solo.run_files import LOG
 from solo.training.batches import batches_from
+from solo.training.checked import Loss
 from solo.training.log import Log
 from solo.training.loss import training_loss, validation_losses
 from solo.training.processes import make_accelerator, share_of, sum_gradients
@@ -47,8 +50,8 @@ from solo.training.tracking import tracked
 
 
 @dataclass
-class Run:
-    """A run to train, alone or together with others, in its own directory."""
+class Training:
+    """What is trained, by which recipe, in which directory; alone or beside others."""
 
     attached: Method
     config: TrainConfig
@@ -78,120 +81,176 @@ def train(
     the last good state kept.
     """
     attached.start(config.total_steps(len(train_examples)))
-    run = Run(attached, config, Path(run_dir), seed, identity)
-    [result] = train_side_by_side(model, [run], train_examples, valid_examples, on_progress)
+    training = Training(attached, config, Path(run_dir), seed, identity)
+    [result] = train_side_by_side(model, [training], train_examples, valid_examples, on_progress)
     return result
 
 
 def train_side_by_side(
     model,
-    runs: Sequence[Run],
+    trainings: Sequence[Training],
     train_examples: list[Example],
     valid_examples: list[Example],
     on_progress: Progress,
 ) -> list[dict]:
-    """The loop itself, for K runs whose methods are at work in `model` and have been started.
+    """The loop itself, for K trainings whose methods are at work in `model` and have been started.
 
-    Their recipes differ in together.py's OWN only. Several runs get a state after the last step
-    too: from there each of them can be finished without the others.
+    Their recipes differ in together.py's OWN only. Several trainings get a state after the last
+    step too: from there each of them can be finished without the others.
     """
-    processes, config = make_accelerator(), runs[0].config
-    device, main = processes.device, processes.is_main_process  # the main one writes and reports
-    model.to(device)
-    run_dirs, several = [run.run_dir for run in runs], len(runs) > 1
-    logs = [Log(run.run_dir / LOG, main) for run in runs]
-    total = config.total_steps(len(train_examples))
-    per_epoch = math.ceil(len(train_examples) / config.batch_size)
+    loop = _Loop(model, trainings, train_examples, valid_examples, on_progress)
+    if not loop.parameters:  # the bare backbone
+        loop.logs[0].keep_until(0)
+        return [{"steps": 0, "valid_loss": loss} for loss in loop.validate(0)]
+    done = loop.resume()
+    if loop.results:  # all steps are done, together
+        return loop.results
+    recipes = {
+        training.run_dir: (log, asdict(training.config) | {"seed": training.seed})
+        for training, log in zip(trainings, loop.logs, strict=True)
+    }
+    orders = [
+        batches_from(train_examples, loop.config.batch_size, training.seed, done, loop.total)
+        for training in trainings
+    ]
+    with loop.summed_losses(done) as summed_losses, tracked(recipes, loop.config.tracker):
+        for step, batches in enumerate(zip(*orders, strict=True), done + 1):
+            losses = loop.update(step, batches, summed_losses)
+            loop.tell(step, losses, batches)
+            if step % loop.per_epoch == 0 or step == loop.total:
+                valid_losses = loop.validate(step)
+            if step == loop.total:
+                loop.end(valid_losses)
+            loop.save(step)
+    for training in trainings:
+        check_parameters(training.attached, training.run_dir, loop.total)
+    return loop.results
 
-    def validate(step: int) -> list[float]:
-        losses = validation_losses(model, valid_examples, config, processes, len(runs), on_progress)
-        check_finite(losses, run_dirs, step)
-        for log, loss in zip(logs, losses, strict=True):
-            log.write({"step": step, "epoch": step / per_epoch, "valid_loss": loss})
+
+class _Loop:
+    """K trainings at work in one model: what their steps share, and what a step consists of.
+
+    results: of each training, {"steps", "valid_loss", ...}; empty until all steps are done.
+    given_up: the ways to the loss that failed their check (loss.py).
+    """
+
+    def __init__(self, model, trainings, train_examples, valid_examples, on_progress):
+        self.model, self.trainings, self.on_progress = model, trainings, on_progress
+        self.valid_examples, self.config = valid_examples, trainings[0].config
+        self.processes = make_accelerator()
+        self.device, self.main = self.processes.device, self.processes.is_main_process
+        model.to(self.device)
+        self.total = self.config.total_steps(len(train_examples))
+        self.per_epoch = math.ceil(len(train_examples) / self.config.batch_size)
+        self.run_dirs = [training.run_dir for training in trainings]
+        self.logs = [Log(directory / LOG, self.main) for directory in self.run_dirs]
+        attached = [training.attached for training in trainings]
+        self.parameters = [p for method in attached for p in method.parameters.values()]
+        self.results, self.given_up = [], set()
+
+    def resume(self) -> int:
+        """Put every training back to its last state; the number of steps that are done.
+
+        Raises ValueError for states of different steps, and what `state.resume` raises.
+        """
+        optimizers = [make_optimizer(of.attached, of.config) for of in self.trainings]
+        self.members = list(zip(self.trainings, optimizers, self.logs, strict=True))
+        # each process draws its own dropout
+        torch.manual_seed(self.trainings[0].seed + 1_000_003 * self.processes.process_index)
+        before = [
+            resume(of.run_dir / STATE, of.attached, optimizer, of.identity, self.processes)
+            for of, optimizer, _ in self.members
+        ]
+        done = before[0]["step"]
+        check(
+            all(counters["step"] == done for counters in before),
+            "these runs stopped at different steps; let each go on alone",
+        )
+        for log in self.logs:
+            log.keep_until(done)
+        if all("result" in counters for counters in before):
+            self.results = [counters["result"] for counters in before]
+        self.given_up = set().union(*(counters["given_up"] for counters in before))
+        sums, counts = ([c[key] for c in before] for key in ("loss_sum", "loss_count"))
+        self.running = RunningLoss(sums, counts, self.device)
+        return done
+
+    def summed_losses(self, done: int) -> AbstractContextManager[Loss]:
+        """The cheapest way to the losses of a batch; `done` steps are behind."""
+        note = note_in(self.logs, done)
+        for told in dict.fromkeys(warmup_note(self.total, of.config) for of in self.trainings):
+            if self.main and told:
+                note(told)
+        position_wise = all(of.attached.position_wise for of in self.trainings)
+        return training_loss(
+            self.model, self.config, self.parameters, position_wise, self.total, note, self.given_up
+        )
+
+    def update(self, step: int, batches: Sequence[list[Example]], summed_losses: Loss) -> Tensor:
+        """Update number `step` (from 1) on a batch of each training; their losses, (K,)."""
+        self.model.train()
+        for training, optimizer, _ in self.members:
+            lr = learning_rate(step - 1, self.total, training.config)
+            set_step(optimizer, step, lr, training.config)
+        shares, weights = zip(*(share_of(batch, self.processes) for batch in batches), strict=True)
+        losses = summed_losses(list(shares))  # (K,), this process's part
+        losses = losses * torch.tensor(weights).to(self.device, non_blocking=True)
+        values = self.processes.reduce(losses.detach(), "sum")
+        if self.device.type == "cpu":  # elsewhere to read a loss is to wait for the device
+            check_finite(values.tolist(), self.run_dirs, step)
+        loss = losses.sum()
+        if self.main:  # once: the gradients of all processes are summed
+            loss = loss + sum(training.attached.penalty() for training in self.trainings)
+        loss.backward()
+        for training, optimizer, log in self.members:
+            sum_gradients(training.attached, self.processes)
+            optimizer.step()
+            for event in after_step(training.attached, optimizer, step):
+                log.write({"step": step, "event": event})
+            optimizer.zero_grad()
+        return values
+
+    def tell(self, step: int, losses: Tensor, batches: Sequence[list[Example]]) -> None:
+        """Count the losses of a step, (K,); write the logs when their time has come."""
+        self.running.add(losses, batches)
+        if step % self.config.log_every == 0 or step == self.total:
+            means, speed = self.running.take()
+            check_finite(means, self.run_dirs, step)
+            for (training, _, log), mean in zip(self.members, means, strict=True):
+                lr = learning_rate(step - 1, self.total, training.config)
+                epoch = step / self.per_epoch
+                log.write(log_entry(step, epoch, mean, lr, speed, training.attached))
+        if self.main:
+            self.on_progress(step, self.total, shown(losses, step, self.config.log_every))
+
+    def validate(self, step: int) -> list[float]:
+        """The validation loss of each training after `step`, written into its log."""
+        losses = validation_losses(
+            self.model, self.valid_examples, self.config, self.processes, len(self.trainings),
+            self.on_progress,
+        )  # fmt: skip
+        check_finite(losses, self.run_dirs, step)
+        for log, loss in zip(self.logs, losses, strict=True):
+            log.write({"step": step, "epoch": step / self.per_epoch, "valid_loss": loss})
         return losses
 
-    parameters = [p for run in runs for p in run.attached.parameters.values()]
-    if not parameters:  # the bare backbone
-        logs[0].keep_until(0)
-        return [{"steps": 0, "valid_loss": loss} for loss in validate(0)]
-    optimizers = [make_optimizer(run.attached, run.config) for run in runs]
-    members = list(zip(runs, optimizers, logs, strict=True))
-    # each process draws its own dropout
-    torch.manual_seed(runs[0].seed + 1_000_003 * processes.process_index)
-    before = [
-        resume(run.run_dir / STATE, run.attached, optimizer, run.identity, processes)
-        for run, optimizer, _ in members
-    ]
-    done = before[0]["step"]
-    check(
-        all(counters["step"] == done for counters in before),
-        "these runs stopped at different steps; let each go on alone",
-    )
-    for log in logs:
-        log.keep_until(done)
-    if all("result" in counters for counters in before):  # all steps are done, together
-        return [counters["result"] for counters in before]
-    note, given_up = note_in(logs, done), set().union(*(c["given_up"] for c in before))
-    for told in dict.fromkeys(warmup_note(total, run.config) for run in runs):
-        if main and told:
-            note(told)
-    sums, counts = ([counters[key] for counters in before] for key in ("loss_sum", "loss_count"))
-    running = RunningLoss(sums, counts, device)
-    orders = [
-        batches_from(train_examples, config.batch_size, run.seed, done, total) for run in runs
-    ]
-    position_wise = all(run.attached.position_wise for run in runs)
-    recipes = {
-        run.run_dir: (log, asdict(run.config) | {"seed": run.seed}) for run, _, log in members
-    }
+    def end(self, valid_losses: Sequence[float]) -> None:
+        """All steps are done, with these validation losses."""
+        several = {"together": len(self.trainings)} if len(self.trainings) > 1 else {}
+        self.results = [
+            {"steps": self.total, "valid_loss": loss} | several for loss in valid_losses
+        ]
 
-    ways = training_loss(model, config, parameters, position_wise, total, note, given_up)
-    with ways as summed_losses, tracked(recipes, config.tracker):
-        for step, batches in enumerate(zip(*orders, strict=True), done + 1):
-            model.train()
-            rates = [learning_rate(step - 1, total, run.config) for run in runs]
-            for (run, optimizer, _), lr in zip(members, rates, strict=True):
-                set_step(optimizer, step, lr, run.config)
-            shares, weights = zip(*(share_of(batch, processes) for batch in batches), strict=True)
-            losses = summed_losses(list(shares))  # (K,), this process's part
-            losses = losses * torch.tensor(weights).to(device, non_blocking=True)
-            values = processes.reduce(losses.detach(), "sum")
-            if device.type == "cpu":  # elsewhere to read a loss is to wait for the device
-                check_finite(values.tolist(), run_dirs, step)
-            loss = losses.sum()
-            if main:  # once: the gradients of all processes are summed
-                loss = loss + sum(run.attached.penalty() for run in runs)
-            loss.backward()
-            for run, optimizer, log in members:
-                sum_gradients(run.attached, processes)
-                optimizer.step()
-                for event in after_step(run.attached, optimizer, step):
-                    log.write({"step": step, "event": event})
-                optimizer.zero_grad()
-            running.add(values, batches)
-
-            if step % config.log_every == 0 or step == total:
-                means, speed = running.take()
-                check_finite(means, run_dirs, step)
-                for (run, _, log), mean, lr in zip(members, means, rates, strict=True):
-                    log.write(log_entry(step, step / per_epoch, mean, lr, speed, run.attached))
-            if main:
-                on_progress(step, total, shown(values, step, config.log_every))
-            if step % per_epoch == 0 or step == total:
-                valid = validate(step)
-            if step == total:
-                results = [{"steps": total, "valid_loss": loss} for loss in valid]
-                if several:
-                    results = [result | {"together": len(runs)} for result in results]
-            if step == total and several or step % config.save_every == 0 and step < total:
-                same = {"beside": sorted(run.identity for run in runs)}  # whose draws are in it
-                same |= {"given_up": sorted(given_up)}  # a run that goes on takes the same way
-                counters = [own | same for own in running.counters(step)]
-                check_finite([own["loss_sum"] for own in counters], run_dirs, step)
-                if step == total:
-                    for own, result in zip(counters, results, strict=True):
-                        own["result"] = result
-                save_together(members, processes, counters)
-    for run in runs:
-        check_parameters(run.attached, run.run_dir, total)
-    return results
+    def save(self, step: int) -> None:
+        """Write the states where it is time; after the last step only those of several."""
+        last = step == self.total
+        if len(self.trainings) == 1 if last else step % self.config.save_every:
+            return
+        same = {"beside": sorted(of.identity for of in self.trainings)}  # whose draws are in it
+        same |= {"given_up": sorted(self.given_up)}  # a run that goes on takes the same way
+        counters = [own | same for own in self.running.counters(step)]
+        check_finite([own["loss_sum"] for own in counters], self.run_dirs, step)
+        if last:
+            pairs = zip(counters, self.results, strict=True)
+            counters = [own | {"result": result} for own, result in pairs]
+        save_together(self.members, self.processes, counters)

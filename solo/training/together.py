@@ -14,11 +14,11 @@ from pathlib import Path
 from solo.adapters.base import stack
 from solo.datasets.data import Example
 from solo.options import check
-from solo.training.loop import Run, train, train_side_by_side
+from solo.training.loop import Training, train_side_by_side
 from solo.training.processes import make_accelerator
 from solo.training.progress import Diverged, Progress
 
-__all__ = ["OWN", "Diverged", "Run", "Unfit", "train_runs"]
+__all__ = ["OWN", "Diverged", "Training", "Unfit", "train_runs"]
 OWN = ("lr", "warmup_steps", "weight_decay", "betas", "eps")  # may differ between runs together
 
 
@@ -32,7 +32,7 @@ class Unfit(ValueError):
 
 def train_runs(
     model,
-    runs: Sequence[Run],
+    trainings: Sequence[Training],
     train_examples: list[Example],
     valid_examples: list[Example],
     on_progress: Progress = lambda done, total, info: None,
@@ -47,36 +47,35 @@ def train_runs(
     single run name it: Diverged for a loss that is not finite, Unfit for a schedule that does not
     fit.
     """
-    if len(runs) == 1:
-        [run] = runs
-        examples, rest = (train_examples, valid_examples), (run.run_dir, run.seed, run.identity)
-        return [train(model, run.attached, *examples, run.config, *rest, on_progress)]
-    _check_together(runs)
     with ExitStack() as closing:
-        closing.callback(stack(model, [run.attached for run in runs]))
-        for run in runs:
+        if len(trainings) > 1:
+            _check_together(trainings)
+            closing.callback(stack(model, [training.attached for training in trainings]))
+        for training in trainings:
             try:
-                run.attached.start(run.config.total_steps(len(train_examples)))
+                training.attached.start(training.config.total_steps(len(train_examples)))
             except ValueError as error:
-                raise Unfit(run.run_dir, error) from error
-        return train_side_by_side(model, runs, train_examples, valid_examples, on_progress)
+                raise Unfit(training.run_dir, error) from error
+        return train_side_by_side(model, trainings, train_examples, valid_examples, on_progress)
 
 
-def _check_together(runs: Sequence[Run]) -> None:
+def _check_together(trainings: Sequence[Training]) -> None:
     """ValueError for runs that cannot train together."""
     check(
         make_accelerator().num_processes == 1,
         "runs train together in one process; under accelerate launch start them one by one",
     )
-    first = runs[0]
-    for run in runs:
+    first = trainings[0]
+    for training in trainings:
         check(
-            replace(run.config, **{name: getattr(first.config, name) for name in OWN})
+            replace(training.config, **{name: getattr(first.config, name) for name in OWN})
             == first.config,
-            f"{run.run_dir} and {first.run_dir} have recipes that differ in more than "
+            f"{training.run_dir} and {first.run_dir} have recipes that differ in more than "
             f"{', '.join(OWN)}; train them one by one",
         )
         check(
-            run.attached.position_wise and run.config.packed and bool(run.attached.parameters),
-            f"the method of {run.run_dir} cannot share a backbone; train it alone",
+            training.attached.position_wise
+            and training.config.packed
+            and bool(training.attached.parameters),
+            f"the method of {training.run_dir} cannot share a backbone; train it alone",
         )

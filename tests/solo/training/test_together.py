@@ -15,7 +15,7 @@ from solo.run_files import LOG
 from solo.training.loop import train
 from solo.training.recipe import TrainConfig, follow, make_optimizer, set_step
 from solo.training.state import NEXT, STATE, read_counters, settle
-from solo.training.together import Run, train_runs
+from solo.training.together import Training, train_runs
 from tests.conftest import make_model
 from tests.solo.training.test_train import RECIPE, TRAIN, VALID
 
@@ -31,14 +31,14 @@ RUNS = [
 ]
 
 
-def make_runs(model, folder, runs=RUNS, **recipe) -> list[Run]:
+def make_runs(model, folder, runs=RUNS, **recipe) -> list[Training]:
     made = []
     for number, (options, seed, own) in enumerate(runs):
         method, config = make_config(options)
         attached = method.attach(model, config, seed)
         attached.detach()
         config = TrainConfig(**RECIPE | recipe | own)
-        made.append(Run(attached, config, folder / str(number), seed, f"run {number}"))
+        made.append(Training(attached, config, folder / str(number), seed, f"run {number}"))
     return made
 
 
