@@ -38,9 +38,10 @@ def groups_of(table: Table) -> list[Group]:
 
     Of several groups of one kind, which differ in rate, steps or the like, the first is the one
     that claims and quotes speak of: trained as the study says, at the rate that it chose, else of
-    the most seeds.
+    the most seeds. A seed that comes twice, alone and in a company with which it drew its dropout
+    (solo/runs/together.py), is in two groups.
     """
-    groups: dict[str, Group] = {}
+    groups: dict[tuple[str, int], Group] = {}
     for row, filling in rows_of(table):
         settings = table.settings[row["row"]]["adapter"]
         kinds = {run.key: kind_of(row["row"], run, settings) for run in filling}
@@ -51,7 +52,12 @@ def groups_of(table: Table) -> list[Group]:
             label += f", {kind.epochs} epochs" if kind.epochs != 1 else ""
             if len({other.group for other in filling if kinds[other.key] == kind}) > 1:
                 label += f", {_steps(run)} steps, lr {run.lr:g}"
-            groups.setdefault(run.group, Group(label, kind)).runs.append(run)
+            again = sum(
+                other.group == run.group and other.seed == run.seed and other.name < run.name
+                for other in filling
+            )
+            label += ", the same seed again" * bool(again)
+            groups.setdefault((run.group, again), Group(label, kind)).runs.append(run)
     _tell_apart(list(groups.values()))
     rates, recipes = (table.definition.get(key, {}) for key in ("rates", "recipes"))
     found = list(groups.values())

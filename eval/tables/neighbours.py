@@ -9,10 +9,10 @@ from .groups import groups_of
 from .lines import Table, metrics_of
 from .render import MISSING, left_out_section, row_of
 from .runs import Run
-from .study import difference
+from .study import apart, backbones_of, difference, head_of
 
 NOTE = """\
-Every number is of a stand-in backbone; none is a reproduction. A sweep of short runs chose the rate
+{backbones} A sweep of short runs chose the rate
 in bold. Beside it stand whole runs of the same seed at the next lower and the next higher rate of
 that sweep. Difference: of BLEU to the chosen rate's run, with the 95 % interval and the two-sided p
 of a paired bootstrap over the test MRs.
@@ -22,11 +22,13 @@ of a paired bootstrap over the test MRs.
 def markdown(table: Table, beside: Table) -> str:
     """The page. table: the study's; beside: the same with the runs at the neighbours' rates."""
     metrics = metrics_of(beside)
-    heads = ["stand-in", "seed", "rate", *(m.head for m in metrics), "validation loss"]
-    lines = [f"# Beside the chosen rates: {table.definition['title']}", "", NOTE]
+    groups = groups_of(beside)
+    note = NOTE.format(backbones=backbones_of(groups))
+    heads = [head_of(groups), "seed", "rate", *(m.head for m in metrics), "validation loss"]
+    lines = [f"# Beside the chosen rates: {table.definition['title']}", "", note]
     lines += [row_of([*heads, "difference"]), "|---|" + "---:|" * len(heads)]
     others = defaultdict(list)
-    for group in groups_of(beside):
+    for group in groups:
         others[group.kind] += group.runs
     for group in groups_of(table):
         for chosen in group.runs:
@@ -46,6 +48,6 @@ def _line(label: str, run: Run, chosen: Run, metrics: list[Metric]) -> str:
 
 
 def _to(chosen: Run, run: Run, metric: Metric) -> str:
-    sides = [one.outputs for one in (run, chosen)]
-    found = None if None in sides else bootstrap.compare(*sides).get(metric.name)
-    return difference(found, metric)
+    if apart(run, chosen):
+        return MISSING
+    return difference(bootstrap.compare(run.outputs, chosen.outputs).get(metric.name), metric)

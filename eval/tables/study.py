@@ -21,6 +21,7 @@ from .render import MISSING, left_out_section, percent, row_of
 from .runs import Run
 
 SAMPLES, SEED = 2000, 1
+STAND_IN = "stand-in"  # begins the mark of a run on one
 NOTE = """\
 {backbones}
 {percent} x 100; in brackets a 95 % interval, bootstrap over the test MRs; several
@@ -45,7 +46,7 @@ def markdown(table: Table) -> str:
     groups, metrics = groups_of(table), metrics_of(table)
     edges = {group.kind for group in groups} & set(table.definition.get("at_edge", ()))
     edge = EDGE_NOTE if edges else ""
-    note = NOTE.format(backbones=_backbones(groups), percent=percent(metrics), edge=edge)
+    note = NOTE.format(backbones=backbones_of(groups), percent=percent(metrics), edge=edge)
     text = [f"# {table.definition['title']}", "", note]
     head = head_of(groups)
     text += [row_of([head, "trainable", "lr", "seeds", *(m.head for m in metrics), "names"])]
@@ -70,18 +71,24 @@ def markdown(table: Table) -> str:
 def head_of(groups: Sequence[Group]) -> str:
     """What a study's lines are of, at the head of their column."""
     marks = [mark for group in groups for run in group.runs for mark in run.marks]
-    return "stand-in" if any(mark.startswith("stand-in") for mark in marks) else "method"
+    return STAND_IN if any(mark.startswith(STAND_IN) for mark in marks) else "method"
 
 
-def _backbones(groups: Sequence[Group]) -> str:
-    """Of what the numbers are: of stand-ins, or of the hub's weights."""
+def backbones_of(groups: Sequence[Group]) -> str:
+    """Of what the numbers are: of stand-ins, of the hub's weights, or of both."""
     runs = [run for group in groups for run in group.runs]
-    marks = sorted({run.marks[0] for run in runs if run.marks})
-    if marks or not runs:
-        marked = "; ".join(marks) or "no run yet"
-        return f"Every number is of a stand-in backbone: {marked}. None is a reproduction."
-    paths = ", ".join(sorted({run.backbone for run in runs}))
-    return f"Every number is of {paths}, each method at the rate that a sweep chose."
+    if not runs:
+        return "No run yet."
+    of_stand_in = {run.key: [m for m in run.marks if m.startswith(STAND_IN)] for run in runs}
+    stand_ins = "; ".join(sorted({mark for marks in of_stand_in.values() for mark in marks}))
+    paths = ", ".join(sorted({run.backbone for run in runs if not of_stand_in[run.key]}))
+    others = sorted({m for run in runs for m in run.marks if not m.startswith(STAND_IN)})
+    if not paths:
+        return f"Every number is of a stand-in backbone: {stand_ins}. None is a reproduction."
+    told = f" Otherwise than in the paper: {'; '.join(others)}." if others else ""
+    if stand_ins:
+        return f"Numbers of {paths} stand beside those of a stand-in backbone: {stand_ins}.{told}"
+    return f"Every number is of {paths}, each method at the rate that a sweep chose.{told}"
 
 
 def names_right(runs: list[Run]) -> str:
@@ -125,17 +132,17 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
     """Paired bootstrap of every row against one, with the same seed, weights and epochs."""
     against = table.definition["against"]
     [name] = {row["label"] for row in table.definition["rows"] if row["row"] == against}
-    baseline, lines = {}, []
-    for group in reversed(groups):  # the first counts, as in the claims
+    first, lines = {}, []
+    for group in groups:  # of one kind the first, as in the claims
         if group.kind.row == against and not group.kind.others:
-            baseline |= {(run.seed, run.weights, group.kind.epochs): run for run in group.runs}
+            first.setdefault((group.runs[0].weights, group.kind.epochs), group)
+    baseline = {(run.seed, *key): run for key, group in first.items() for run in group.runs}
     for group in groups:
         for run in group.runs if group.kind.row != against else []:
             other = baseline.get((run.seed, run.weights, group.kind.epochs))
-            sides = [r.outputs for r in (run, other) if r]
-            if len(sides) < 2 or None in sides:
+            if other is None or apart(run, other):
                 continue
-            differences = bootstrap.compare(*sides)
+            differences = bootstrap.compare(run.outputs, other.outputs)
             cells = [difference(differences.get(metric.name), metric) for metric in metrics]
             lines.append(row_of([group.label, str(run.seed), *cells]))
     if not lines:
@@ -150,20 +157,57 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
     return ["", f"## Against {name}", "", intro, "", row_of(head), rule, *lines]
 
 
+def apart(*runs: Run) -> str | None:
+    """Why runs cannot be compared, MR by MR, in words; None if they can."""
+    for run in runs:
+        if run.outputs is None:
+            return f"{run.name} has no statistics; scripts/evaluate.py leaves them"
+    try:
+        for run in runs[1:]:
+            bootstrap.in_order(runs[0].outputs, run.outputs)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def sides_of(a: Group, b: Group) -> tuple[list[Run], list[Run]]:
+    """The runs of the seeds that both groups have. ValueError if these cannot be compared."""
+    sides = alike(a.runs, b.runs)
+    if not sides[0]:
+        seeds = (", ".join(str(run.seed) for run in group.runs) for group in (a, b))
+        raise ValueError("they have no seed in common: {} and {}".format(*seeds))
+    if words := apart(*sides[0], *sides[1]):
+        raise ValueError(words)
+    return sides
+
+
+def claimed(table: Table) -> list[tuple[str, Sequence[Group], str]]:
+    """The study's questions, each with those of its two groups that were run and, where it has no
+    answer, why, in words."""
+    by_kind = {group.kind: group for group in reversed(groups_of(table))}  # the first, as in quotes
+    found = []
+    for question, *kinds in table.definition["claims"]:
+        groups, words = [by_kind[kind] for kind in kinds if kind in by_kind], "not run yet"
+        if len(groups) == 2:
+            try:
+                words = ""
+                sides_of(*groups)
+            except ValueError as error:
+                words = str(error)
+        found.append((question, groups, words))
+    return found
+
+
 def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
     """The study's questions: intervals over seeds and MRs, Holm's p for BLEU."""
-    errors = ALL["SER"]
-    by_kind = {group.kind: group for group in reversed(groups)}  # the first, as quotes take it
-    spreads, heads, results = seed_spreads(groups), [], []
-    claims = table.definition["claims"]
-    for question, *kinds in claims:
-        chosen = [by_kind[kind] for kind in kinds if kind in by_kind]
-        runs = alike(*(group.runs for group in chosen)) if len(chosen) == 2 else []
-        sides = [[run.outputs for run in side] for side in runs]
-        if sides and sides[0] and None not in [*sides[0], *sides[1]]:
-            seeds = ", ".join(str(run.seed) for run in runs[0])
+    errors, spreads, heads, results = ALL["SER"], seed_spreads(groups), [], []
+    claims = claimed(table)
+    for question, chosen, words in claims:
+        if not words:
+            sides = sides_of(*chosen)
+            seeds = ", ".join(str(run.seed) for run in sides[0])
             heads.append([question, " - ".join(group.label for group in chosen), seeds])
-            results.append(hierarchical(*sides, spreads))
+            results.append(hierarchical(*([r.outputs for r in side] for side in sides), spreads))
     if not results:
         return []
     p_values = holm([of_claim[bleu.name].p for of_claim in results], len(claims))
@@ -182,7 +226,18 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
     note = CLAIMS_NOTE.format(
         seeds=_seeds_known(spreads.get(bleu.name), bleu), errors=ERRORS_NOTE if told else ""
     )
-    return ["", "## Claims", "", note, row_of(head), rule, *lines]
+    without = [f"No answer: {question} ({words})." for question, _, words in claims if words]
+    return [
+        "",
+        "## Claims",
+        "",
+        note,
+        row_of(head),
+        rule,
+        *lines,
+        *([""] * bool(without)),
+        *without,
+    ]
 
 
 def _seeds_known(spread: Spread | None, bleu: Metric) -> str:

@@ -14,6 +14,7 @@ from eval.tables.groups import Kind, groups_of
 from eval.tables.lines import Table
 from eval.tables.packed import lacks_scores, score_again
 from eval.tables.report import page_of, write_figures, write_table
+from eval.tables.study import claimed
 from solo import files
 from solo.cli.command import say
 from solo.cli.compose import check_unread, key_of
@@ -201,7 +202,7 @@ def score(name: str) -> tuple[str, Path]:
     for folder in folders:
         _score_packed(folder, Path(references.references))
     table = table_of(name, home / "runs", definition(name))
-    for line in claims_without_runs(listed, table):
+    for line in claims_left_out(listed, table):
         say(line)
     write_figures(table, home)
     _write_pictures(table, home)
@@ -213,15 +214,15 @@ def score(name: str) -> tuple[str, Path]:
     return write_table(table, home), page_of(table, home)
 
 
-def claims_without_runs(listed: dict, table: Table) -> list[str]:
+def claims_left_out(listed: dict, table: Table) -> list[str]:
     """A line for each claim of a study's list that its page has to leave out."""
     there, kinds, lines = {group.kind for group in groups_of(table)}, kinds_of(listed), []
-    for claim in listed["claims"]:
+    for claim, (question, _, words) in zip(listed["claims"], claimed(table), strict=True):
         missing = [claim[side] for side in "ab" if kinds[claim[side]] not in there]
-        if missing:
+        if missing:  # which are better known by their names in the list
             names = " and ".join(dict.fromkeys(missing))
-            where = f"no run in {listed['home']}/runs is of {names}"
-            lines.append(f"the claim {claim['question']!r} is left out: {where}")
+            words = f"no run in {listed['home']}/runs is of {names}"
+        lines += [f"the claim {question!r} is left out: {words}"] if words else []
     return lines
 
 

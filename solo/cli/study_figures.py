@@ -14,10 +14,10 @@ from eval import bootstrap, records
 from eval.claims import Spread, hierarchical
 from eval.metrics import ALL
 from eval.tables import render
-from eval.tables.groups import Group, Kind, alike, groups_of, seed_spreads
+from eval.tables.groups import Group, Kind, groups_of, seed_spreads
 from eval.tables.lines import Table
 from eval.tables.runs import Run
-from eval.tables.study import head_of, names_right
+from eval.tables.study import claimed, head_of, names_right, sides_of
 from solo.cli.rows import reported_tables
 from solo.cli.studies import NEIGHBOURS, definition
 from solo.cli.study_list import kinds_of, read_list
@@ -141,7 +141,7 @@ def lead(first: str, second: str, metric: str = "BLEU") -> str:
 def _difference(first: str, second: str, name: str) -> tuple[float, float, float, int]:
     """(difference of means, lower and upper end of its interval, how many seeds)."""
     groups = [_group(method) for method in (first, second)]
-    runs = alike(*(group.runs for group in groups))
+    runs = sides_of(*groups)
     a, b = (ALL[name].scale * fmean(run.scores[name] for run in side) for side in runs)
     study, _ = _study_and_name(first)
     ends = _interval_claimed(study, [group.label for group in groups], name)
@@ -185,21 +185,21 @@ def study_claims(study: str = STUDY) -> str:
 
     head = ["question", "difference of", "BLEU in the paper", "BLEU here, 95 % interval"]
     lines = [render.row_of([*head, f"{errors} here", "seeds"]), "|---|---|---:|---:|---:|---:|"]
-    for claim in _list(study)[0]["claims"]:
+    answered = claimed(_table(study))
+    for claim, (_, groups, words) in zip(_list(study)[0]["claims"], answered, strict=True):
         sides = [claim["a"], claim["b"]]
         rows = [names[side]["row"] for side in sides]
         printed = [paper[row].get("BLEU") for row in rows]
         cells = [claim["question"], " - ".join(f"`{side}`" for side in sides)]
         known = None not in printed and len(set(rows)) == 2
         cells.append(signed(float(printed[0]) - float(printed[1])) if known else render.MISSING)
-        try:
-            methods = [f"{study}/{side}" for side in sides]
-            value, low, high, seeds = _difference(*methods, "BLEU")
-            found = _claim(study, [_group(method).label for method in methods])
+        if words:
+            cells += [words, render.MISSING, render.MISSING]
+        else:
+            value, low, high, seeds = _difference(*(f"{study}/{side}" for side in sides), "BLEU")
+            found = _claim(study, [group.label for group in groups])
             cells += [f"{signed(value)} ({signed(low)} to {signed(high)})"]
             cells += [found.get(errors, render.MISSING), str(seeds)]
-        except ValueError:
-            cells += ["not run yet", render.MISSING, render.MISSING]
         lines.append(render.row_of(cells))
     return "\n".join(lines)
 

@@ -1,6 +1,7 @@
 """The table of a study: intervals and differences by hand, and the sample outputs."""
 
 import json
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
@@ -15,11 +16,11 @@ from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.metrics.statistics import save
 from eval.tables import figures, neighbours
-from eval.tables.groups import alike, groups_of
+from eval.tables.groups import groups_of
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
-from eval.tables.study import _others
-from solo.cli.studies import claims_without_runs, definition, outputs_page
+from eval.tables.study import _others, backbones_of, claimed
+from solo.cli.studies import claims_left_out, definition, outputs_page
 from solo.cli.study_figures import BORROWED
 from solo.cli.study_list import kinds_of, read_list
 from solo.cli.tables import table_of
@@ -166,7 +167,7 @@ def test_the_claims_of_a_study(tmp_path):
     make(tmp_path, "more", "lora", ROUGE + 0.3, train={"epochs": 5})
     text = write_table(study_table(tmp_path), tmp_path / "out")
     claims = text.split("## Claims")[1].split("\n## ")[0]
-    lines = [line.strip("| ").split(" | ") for line in claims.splitlines() if "?" in line]
+    lines = [line.strip("| ").split(" | ") for line in claims.splitlines() if "? |" in line]
     label = "Solo (r=128, s=0.4)"
     assert [line[1:3] for line in lines] == [
         [f"{label} - LoRA (r=8)", "1, 2"],
@@ -225,18 +226,18 @@ def test_the_pages_say_what_sweeps_and_runs_gave():
 
 
 def test_whoever_shared_its_draws_is_another_seed(tmp_path):
-    """Runs that drew their dropout with others stand with those that drew it alone, and of two with
-    one seed a difference takes one."""
+    """Runs that drew their dropout with others stand with those that drew it alone, but a seed that
+    comes twice stands in a line of its own: which one a difference takes would be chance."""
     for name, seed in (("alone", 1), ("a", 2), ("b", 1)):
         path = make(tmp_path, name, "lora", ROUGE, seed=seed)
         if name != "alone":
             identity = json.loads((path / "identity.json").read_text())
             identity["training"]["shared_draws"] = ["0a", name]
             (path / "identity.json").write_text(json.dumps(identity))
-    [group] = groups_of(study_table(tmp_path))
-    assert group.label == "LoRA (r=8)" and [run.seed for run in group.runs] == [1, 1, 2]
-    one, other = alike(group.runs, group.runs[:2])
-    assert [run.seed for run in one] == [run.seed for run in other] == [1]
+    group, again = groups_of(study_table(tmp_path))
+    assert group.label == "LoRA (r=8)" and [run.name for run in group.runs] == ["alone", "a"]
+    assert again.label == "LoRA (r=8), the same seed again"
+    assert [run.name for run in again.runs] == ["b"] and again.kind == group.kind
 
 
 def test_runs_with_other_rates_are_apart(tmp_path):
@@ -270,6 +271,67 @@ def test_one_baseline_for_claims_and_differences(tmp_path):
     [row] = [line for line in against.splitlines() if "(r=128" in line]
     gain = 100 * (float(np.mean(ROUGE)) + 0.1 - first.runs[0].scores["ROUGE_L"])
     assert f" {gain:+.2f} [{gain:+.2f}, " in row
+
+
+def test_a_difference_takes_no_seed_from_another_group(tmp_path):
+    """The baseline's second seed was run at another rate: its difference would be of both."""
+    for name, seed, lr in (("a", 1, 3e-3), ("b", 2, 1e-1)):
+        make(tmp_path, name, "lora", ROUGE, seed, lr=lr)
+        make(tmp_path, f"solo{seed}", "solo", ROUGE + 0.1, seed)
+    text = write_table(study_table(tmp_path), tmp_path / "out")
+    against = text.split("\n## Against")[1].split("\n## ")[0]
+    assert [line.split(" | ")[1] for line in against.splitlines() if "(r=128" in line] == ["1"]
+
+
+def test_a_page_says_whose_numbers_it_has(tmp_path):
+    """Marks that are not of a stand-in make no stand-in; a mixture is told as one."""
+    make(tmp_path / "hub", "a", "lora", ROUGE, stand_in=None)
+    make(tmp_path / "own", "b", "lora", ROUGE, path="tiny", n_params=1)
+    shutil.copytree(tmp_path / "hub", tmp_path / "both")
+    shutil.copytree(tmp_path / "own", tmp_path / "both", dirs_exist_ok=True)
+    said = {
+        name: backbones_of(groups_of(study_table(tmp_path / name)))
+        for name in ("hub", "own", "both", "none")
+    }
+    assert said["hub"].startswith("Every number is of openai-community/gpt2, each method at the ")
+    assert "train.epochs=1 (the row has 5)" in said["hub"] and "stand-in" not in said["hub"]
+    assert said["own"] == (
+        f"Every number is of a stand-in backbone: {STAND_IN}. None is a reproduction."
+    )
+    assert "of openai-community/gpt2 stand beside those of a stand-in backbone" in said["both"]
+    assert said["none"] == "No run yet."
+
+
+@pytest.mark.parametrize("broken", ["seeds", "statistics", "references"])
+def test_a_claim_whose_runs_cannot_be_compared_says_why(tmp_path, broken):
+    """The page has the other claims, and a quote does not say that nothing was run."""
+    for name, lr in (("lora", 2e-4), ("solo", 2e-4)):
+        make(tmp_path, name, name, ROUGE, lr=lr)
+    odd = make(
+        tmp_path,
+        "dev",
+        "solo",
+        ROUGE,
+        seed=2 if broken == "seeds" else 1,
+        adapter={"variant": "devcode"},
+        references="other" if broken == "references" else None,
+    )
+    if broken == "statistics":
+        (odd / DECODED / "statistics.json").unlink()
+    why = {
+        "seeds": "they have no seed in common: 2 and 1",
+        "statistics": "dev has no statistics; scripts/evaluate.py leaves them",
+        "references": "were scored against different references",
+    }[broken]
+    table = study_table(tmp_path)
+    table.definition["claims"] = table.definition["claims"][:2]
+    claims = write_table(table, tmp_path / "out").split("## Claims")[1].split("\n## ")[0]
+    [question] = [q for q, _, words in claimed(table) if why in words]
+    assert f"No answer: {question} (" in claims and claims.count("| 1 | +0.00") == 1
+    listed = read_list("standin12")
+    listed["claims"] = listed["claims"][:2]
+    [told] = claims_left_out(listed, table)
+    assert told.startswith(f"the claim {question!r} is left out: ") and why in told
 
 
 def test_runs_that_decode_or_train_otherwise_are_apart(tmp_path):
@@ -306,7 +368,10 @@ def test_a_claim_that_no_run_answers_is_told(tmp_path):
         {"question": "Is it?", "a": "solo", "b": "lora"},
         {"question": "And then?", "a": "solo_5", "b": "lora"},
     ]
-    assert claims_without_runs(listed, study_table(tmp_path)) == [
+    table, kinds = study_table(tmp_path), kinds_of(listed)
+    table.definition["claims"] = [[c["question"], kinds[c["a"]], kinds[c["b"]]]
+                                  for c in listed["claims"]]  # fmt: skip
+    assert claims_left_out(listed, table) == [
         "the claim 'And then?' is left out: no run in results/standin12/runs is of solo_5"
     ]
 
