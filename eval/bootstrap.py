@@ -5,7 +5,6 @@ sample by every metric that both have (eval/metrics/statistics.py).
 """
 
 import functools
-from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from .metrics import ALL
 from .metrics.statistics import Statistics, scores
-from .readers import loose_key
+from .readers import places
 
 SAMPLES, SEED = 10_000, 1
 _AT_ONCE = 1000  # samples scored together: their weights take 5 MB
@@ -45,7 +44,7 @@ class Difference:
 
 
 def in_order(a: Outputs, b: Outputs) -> Outputs:
-    """b with its MRs in the order of a's, as `places` pairs them; itself, if they are.
+    """b with its MRs in the order of a's, as `readers.places` pairs them; itself, if they are.
 
     Raises ValueError if the MRs are not the same, or were scored against different references.
     """
@@ -54,33 +53,16 @@ def in_order(a: Outputs, b: Outputs) -> Outputs:
             f"{a.name} and {b.name} were scored against different references "
             f"({a.references[:12]} and {b.references[:12]}); name those of both with --refs"
         )
-    order = places(a, b)
+    if a.sources == b.sources:
+        return b
+    try:
+        order = places(a.sources, b.sources)
+    except ValueError as error:
+        raise ValueError(f"{a.name} and {b.name} have {error}") from None
     if order == list(range(len(order))):
         return b
     statistics = {name: rows[order] for name, rows in b.statistics.items()}
     return replace(b, statistics=statistics, sources=[b.sources[i] for i in order])
-
-
-def places(a: Outputs, b: Outputs) -> list[int]:
-    """For each of a's MRs its place among b's; the first of equal ones goes to the first.
-
-    As in scoring, quotes and repeated spaces do not count. Raises ValueError if the MRs are not
-    the same.
-    """
-    if a.sources == b.sources:
-        return list(range(len(a.sources)))
-    ours, theirs = ([loose_key(source) for source in of.sources] for of in (a, b))
-    if ours == theirs:
-        return list(range(len(ours)))
-    if sorted(ours) != sorted(theirs):
-        raise ValueError(
-            f"{a.name} and {b.name} have outputs for other MRs ({len(a.sources)} and "
-            f"{len(b.sources)}); compare runs on the same test set"
-        )
-    where: dict[str, deque[int]] = defaultdict(deque)
-    for i, source in enumerate(theirs):
-        where[source].append(i)
-    return [where[source].popleft() for source in ours]
 
 
 def draws(size: int, samples: int, seed: int) -> Iterator[np.ndarray]:
@@ -137,7 +119,9 @@ def compare(
 
 def interval_and_p(drawn: np.ndarray) -> tuple[float, float, float]:
     """(low, high, p) of a difference, from what it is in each sample: the 95 % interval, and the
-    two-sided p-value. The observed difference counts as one sample, so that p is never 0."""
+    two-sided p-value. The observed difference counts as one sample, so that p is never 0. A sample
+    that drew no MR of a metric's part says nothing, NaN, and is left out."""
+    drawn = drawn[~np.isnan(drawn)]
     low, high = (float(end) for end in np.percentile(drawn, [2.5, 97.5]))
     tail = min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1
     return low, high, min(1.0, 2 * float(tail) / (len(drawn) + 1))

@@ -3,6 +3,7 @@
 import argparse
 import functools
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ def command(main: Main) -> Main:
             sys.stdout.flush()
             return code
         except KeyboardInterrupt:
-            print("interrupted; the same command goes on", file=sys.stderr)
+            print("interrupted; the same command begins again", file=sys.stderr)
             return 130
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
@@ -67,6 +68,11 @@ def program(module: str) -> str:
     """What was typed: the installed ``e2e-score``, or ``python -m eval.score``."""
     called = Path(sys.argv[0]).stem
     return called if called == f"e2e-{module}" else f"python -m {__package__}.{module}"
+
+
+def typed(program: str, *words: object) -> str:
+    """A command as it is typed, its words quoted where they need it."""
+    return f"{program} {shlex.join(map(str, words))}"
 
 
 def check_folder(option: str, path: Path) -> None:

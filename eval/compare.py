@@ -21,7 +21,7 @@ from solo.run_files import CONFIG, ENVIRONMENT, PREDICTIONS, STATISTICS
 
 from . import records
 from .bootstrap import SAMPLES, SEED, Difference, Outputs, compare
-from .command import Parser, at_least, check_folder, command, ending, program
+from .command import Parser, at_least, check_folder, command, ending, program, typed
 from .formats import read_hypotheses
 from .metrics import ALL, SETS
 from .metrics.statistics import Statistics, read, save, usable
@@ -55,9 +55,7 @@ def outputs(
     Raises FileNotFoundError or ValueError, and what scoring raises.
     """
     run = decoding_of(run)
-    is_run = run.is_dir() or records.is_packed(run)
-    if references is not None and run.is_file() and not records.holds_run(run):
-        is_run = False  # hypotheses as JSON
+    is_run = run.is_dir() or (records.is_packed(run) and records.holds_run(run))
     predictions = records.predictions_of(run) if is_run else run
     if not predictions.is_file():
         raise FileNotFoundError(f"{predictions} does not exist; decode this run first")
@@ -90,7 +88,7 @@ def decoding_of(run: Path) -> Path:
     A file is given back as it is. Raises ValueError if decode/ holds several: name one of them.
     """
     run = Path(run)
-    decodings = sorted(run.glob("decode/*/"))
+    decodings = records.decodings(run)
     if not decodings:
         return run
     if len(decodings) > 1:
@@ -150,14 +148,10 @@ def markdown(differences: dict[str, Difference], names: Sequence[str] = ("A", "B
     lines += ["|---|---:|---:|---:|---:|---:|"]
     for name, difference in differences.items():
         metric = ALL[name]
-        digits = metric.digits
-        a, b, low, high = (
-            metric.scale * value
-            for value in (difference.a, difference.b, difference.low, difference.high)
-        )
-        cells = [f"{a:.{digits}f}", f"{b:.{digits}f}", f"{a - b:+.{digits}f}"]
-        cells += [f"{low:+.{digits}f} to {high:+.{digits}f}", f"{difference.p:.4f}"]
-        lines.append(f"| {metric.head} | " + " | ".join(cells) + " |")
+        low, high = (metric.shown(end, "+") for end in (difference.low, difference.high))
+        cells = [metric.shown(difference.a), metric.shown(difference.b)]
+        cells += [metric.shown(difference.a - difference.b, "+"), f"{low} to {high}"]
+        lines.append(f"| {metric.head} | {' | '.join(cells)} | {difference.p:.4f} |")
     return "\n".join(lines)
 
 
@@ -196,8 +190,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(markdown(differences))
     if len(sides[0].sources) < FEW:
         print(f"\nnote: {FEW_MRS}", file=sys.stderr)
-    refs = f" --refs {options.refs}" if options.refs else ""
-    following = f"{program('samples')} {options.a} {options.b}{refs}"
+    refs = ["--refs", options.refs] if options.refs else []
+    following = typed(program("samples"), options.a, options.b, *refs)
     of_runs = all(records.is_packed(p) or p.is_dir() for p in (options.a, options.b))
     at_hand = options.refs or (of_runs and references_of(options.a).exists())
     of_runs &= not options.partial and bool(at_hand) and not records.hidden(sides[0].sources)

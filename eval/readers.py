@@ -5,7 +5,8 @@ The rules are those of the E2E challenge's official script (tuetschek/e2e-metric
 leaves a note. formats.py reads the files.
 """
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,28 @@ def _group(rows: Rows, consecutive: bool) -> list[tuple[str, list[str]]]:
 
 def loose_key(source: str) -> str:
     return " ".join(source.replace('"', " ").split())
+
+
+def places(
+    wanted: Sequence[str], sources: Sequence[str], key: Callable[[str], Hashable] = loose_key
+) -> list[int]:
+    """For each wanted MR its place among `sources`; the first of equal ones goes to the first.
+
+    key: what makes two MRs equal; as in scoring, quotes and repeated spaces do not count. Raises
+    ValueError if the MRs are not the same.
+    """
+    ours, theirs = ([key(source) for source in of] for of in (wanted, sources))
+    if ours == theirs:
+        return list(range(len(ours)))
+    if Counter(ours) != Counter(theirs):
+        raise ValueError(
+            f"outputs for other MRs ({len(ours)} and {len(theirs)}); compare runs on the same test "
+            "set"
+        )
+    where: dict[Hashable, deque[int]] = defaultdict(deque)
+    for i, source in enumerate(theirs):
+        where[source].append(i)
+    return [where[source].popleft() for source in ours]
 
 
 def _by_source(

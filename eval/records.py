@@ -56,6 +56,11 @@ def rate(value: object) -> bool:
     return type(value) in NUMBER and 0 <= value < 1e6
 
 
+def decodings(directory: Path) -> list[Path]:
+    """The decodings in a run's directory, in the order of their names."""
+    return sorted(path for path in Path(directory).glob("decode/[!.]*/") if path.is_dir())
+
+
 def is_packed(run: Path) -> bool:
     """Whether a run is a packed one, by its name; a run directory's has no such ending."""
     return Path(run).suffix == ".json"

@@ -16,13 +16,13 @@ import numpy as np
 from solo.files import check_output, write_output
 
 from . import bootstrap, compare, records
-from .command import Parser, command, ending, program
+from .command import Parser, command, ending, program, typed
 from .formats import read_hypotheses
 from .metrics import ALL
 from .metrics.metric import Metric
 from .metrics.slot_errors import marks, read_mr
 from .metrics.statistics import Statistics
-from .readers import load
+from .readers import load, places
 
 BY = ("ROUGE_L", "chrF all")  # scores that mean something of a single segment
 EACH = (3, 3, 4)  # best, worst, random
@@ -77,6 +77,11 @@ def _metric(statistics: Sequence[Statistics]) -> Metric:
     raise ValueError(f"the two have no statistics of {' or '.join(BY)} in common; score them again")
 
 
+def spaced(size: int, count: int) -> list[int]:
+    """`count` places at equal distances among `size`, or all where these are fewer."""
+    return list(dict.fromkeys(n * size // count for n in range(count)))
+
+
 def side_by_side(decodings: Sequence[tuple[str, Path]], references: Path, count: int) -> list[str]:
     """Lines for `count` MRs at equal distances: the MR, its first reference, and each output.
 
@@ -88,8 +93,7 @@ def side_by_side(decodings: Sequence[tuple[str, Path]], references: Path, count:
     sources = loaded[0].sources
     texts = [_ordered(sources, data.sources, data.hypotheses) for data in loaded]
     lines = []
-    for place in range(count):
-        i = place * len(sources) // count
+    for i in spaced(len(sources), count):
         lines += [f"**{sources[i]}**", "", f"- reference: {loaded[0].references[i][0]}"]
         lines += [f"- {label}: {of_run[i]}" for label, of_run in zip(labels, texts, strict=True)]
         lines.append("")
@@ -108,7 +112,7 @@ def outputs(decodings: Sequence[tuple[str, Path]], count: int) -> list[str]:
     texts = [_ordered(sources, of_run.sources, of_run.texts) for of_run in read]
     if records.hidden(sources):
         return []
-    for i in range(0, len(sources), -(-len(sources) // count)):
+    for i in spaced(len(sources), count):
         lines += [f"**{sources[i]}**", "", "| | output | slot errors |", "|---|---|---|"]
         for label, of_run in zip(labels, texts, strict=True):
             cells = label, of_run[i].replace("|", "\\|"), _faults(sources[i], of_run[i])
@@ -119,8 +123,7 @@ def outputs(decodings: Sequence[tuple[str, Path]], count: int) -> list[str]:
 
 def _ordered(wanted: Sequence[str], sources: Sequence[str], values: Sequence) -> list:
     """Values of MRs in the order of the wanted ones; an MR may come twice."""
-    sides = (bootstrap.Outputs("A", {}, list(of)) for of in (wanted, sources))
-    return [values[i] for i in bootstrap.places(*sides)]
+    return [values[i] for i in places(wanted, sources)]
 
 
 def _faults(source: str, text: str) -> str:
@@ -153,8 +156,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.out:
         write_output(options.out, page)
     print(page)
-    refs = f" --refs {options.refs}" if options.refs else ""
-    following = f"{program('compare')} {options.a} {options.b}{refs}"
+    refs = ["--refs", options.refs] if options.refs else []
+    following = typed(program("compare"), options.a, options.b, *refs)
     ending(filter(None, [options.out]), following)
     return 0
 

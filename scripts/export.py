@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from eval import records
 from eval.command import ending
 from solo.cli.compose import refuse, run_of
 from solo.cli.entry import command
@@ -31,7 +32,7 @@ def scores_of(run: Run) -> dict | None:
     try:
         decodings = [replace(run, planned=True).decoding]
     except FileNotFoundError:
-        decodings = sorted(run.directory.glob("decode/*/"))
+        decodings = records.decodings(run.directory)
     scored = [place / SCORES for place in decodings if (place / SCORES).exists()]
     return read_json(scored[0]) if len(scored) == 1 else None
 

@@ -172,7 +172,7 @@ def mentions(text: str, mr: Mapping[str, Collection[str]]) -> list[Mention]:
     Words inside those of a longer mention are none of their own: "family friendly" in "not family
     friendly". Of several values that the same words may stand for, one that the MR has counts.
     """
-    text, found, ends = text.lower(), [], {}
+    text, found, ends = _lower(text), [], {}
     for word in WORD.finditer(text):
         start = word.start()
         for slot, value, pattern in BEGINNINGS.get(word[0], ()):
@@ -184,6 +184,14 @@ def mentions(text: str, mr: Mapping[str, Collection[str]]) -> list[Mention]:
         if not any(_yields(mention, other, mr, kept) for other in found if other is not mention):
             kept.append(mention)
     return kept
+
+
+def _lower(text: str) -> str:
+    """In small letters but for İ and the like, which would grow: places are those of the text."""
+    small = text.lower()
+    if len(small) == len(text):
+        return small
+    return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
 
 
 def _yields(mention: Mention, other: Mention, mr: Mapping, kept: list[Mention]) -> bool:

@@ -102,6 +102,13 @@ def _before_cuts(cuts: Sequence[int], place: int) -> int:
     return place
 
 
+def slots_of(source: str) -> list[list[str]]:
+    """Any MR's slots and values as they are written; WebNLG's triples have three parts."""
+    if re.fullmatch(r"\s*([^,\[\]]+\[[^\[\]]*\]\s*,?\s*)+", source):
+        return [list(pair) for pair in re.findall(r"([^,\[\]]+?)\s*\[([^\[\]]*)\]\s*,?\s*", source)]
+    return [part.strip().split(" : ") for part in source.split(" | ")]
+
+
 def errors(mr: MR, text: str) -> tuple[int, int, int, int]:
     """How many values a text adds, misses, gets wrong, repeats."""
     found = said(text, mr)

@@ -23,13 +23,16 @@ Statistics = dict[str, np.ndarray]
 def scores(statistics: Statistics, weights: np.ndarray) -> dict[str, np.ndarray]:
     """The scores of weighted corpora, by metric, each [corpora] on the scale of the JSON files.
 
-    weights: [corpora, segments], how often each segment is taken.
+    weights: [corpora, segments], how often each segment is taken. NaN: none of a metric's part is.
     """
     size, computed = weights.sum(1), {}
     with np.errstate(divide="ignore", invalid="ignore"):
         for name, rows in statistics.items():
             rows = np.ascontiguousarray(rows)  # the layout would decide the sums' last digit
             computed[name] = ALL[name].from_sums(weights @ rows, size)
+            if ALL[name].part:  # of which a resample may have no segment
+                drawn = weights @ (rows != 0).any(1)
+                computed[name] = np.where(drawn > 0, computed[name], np.nan)
     return computed
 
 

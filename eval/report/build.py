@@ -102,7 +102,7 @@ def _write(material: Material, target: Path) -> list[str]:
         path = target / "pictures" / f"{picture.name}.svg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(picture.paper)
-    found = _guarded(problems, "outputs", lambda: _sets(material), [])
+    found = _guarded(problems, "outputs", lambda: _sets(material, problems), [])
     for of_set in found:
         _write_set(of_set, target / "outputs")
     others = pages.read_pages(material.results)
@@ -178,10 +178,10 @@ def _pictures(material: Material, problems: list[str]) -> dict[str, list[picture
     return {heading: group for heading, group in groups.items() if group}
 
 
-def _sets(material: Material) -> list[outputs.Set]:
+def _sets(material: Material, problems: list[str]) -> list[outputs.Set]:
     found = outputs.sets_of(material.tables, runs.page_of, material.references)
     if material.challenge:
-        outputs.add_challenge(found, material.challenge, material.e2e)
+        problems += outputs.add_challenge(found, material.challenge, material.e2e)
     return found
 
 

@@ -120,7 +120,10 @@ def _runs(table: Scores, row: str, kind: str) -> list[Run]:
     lines = [
         line.runs
         for line in table.lines
-        if (line.row, line.kind) == (row, kind) and line.variant in ("", "paper") and line.runs
+        if (line.row, line.kind) == (row, kind)
+        and line.variant in ("", "paper")
+        and line.runs
+        and all(BLEU.name in run.scores for run in line.runs)
     ]
     return min(lines, key=_otherwise, default=[])
 

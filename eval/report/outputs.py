@@ -6,9 +6,11 @@ and one file for each system, which the page loads when it is chosen.
 
 import base64
 import gzip
+import itertools
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +20,9 @@ import numpy as np
 from .. import records
 from ..formats import read_hypotheses, read_references
 from ..metrics import ALL
-from ..metrics.slot_errors import marks, read_mr
+from ..metrics.slot_errors import marks, read_mr, slots_of
 from ..metrics.statistics import Statistics
+from ..readers import places
 from ..score import score_files
 from ..tables.runs import Run
 from .scores import Line, Scores
@@ -92,7 +95,7 @@ def sets_of(
         if test not in found:
             title = f"{line.data}{' restaurants' if line.data == 'generated' else ', test set'}"
             found[test] = Set(f"set{len(found) + 1}", title, sources, _references(references(run)))
-        if set(sources) != set(found[test].sources):
+        if Counter(sources) != Counter(found[test].sources):
             continue  # a part of the MRs
         kept = run.outputs
         statistics = _in_order(kept.statistics, kept.sources, found[test]) if kept else None
@@ -123,50 +126,43 @@ def _references(path: Path | None) -> dict[str, list[str]]:
 
 
 def _in_order(statistics: Statistics, sources: list[str], of: Set) -> Statistics:
-    if sources == of.sources:
-        return statistics
-    where = {source: i for i, source in enumerate(sources)}
-    order = [where[source] for source in of.sources]
+    order = _places(of.sources, sources)
     return {name: rows[order] for name, rows in statistics.items()}
 
 
-def add_challenge(found: Sequence[Set], folder: Path, e2e: Path | None) -> None:
+def _places(wanted: Sequence[str], sources: Sequence[str]) -> list[int]:
+    """For each wanted MR its place among `sources`, which may have E2E's other spelling. ValueError
+    if they are not the same."""
+    try:
+        return places(wanted, sources)
+    except ValueError:
+        return places(wanted, sources, _key)
+
+
+def add_challenge(found: Sequence[Set], folder: Path, e2e: Path | None) -> list[str]:
     """Add the systems of the E2E challenge, TSVs of a folder, to E2E's sets; scored if the official
-    references (testset_w_refs.csv) are in `e2e`."""
-    paths = [p for p in sorted(folder.glob("*.tsv")) if _is_system(p)]
-    for of_set in found:
-        keys = [_key(source) for source in of_set.sources]
-        if None in keys:
-            continue
-        scored = {}
-        official = e2e / "testset_w_refs.csv" if e2e else None
-        if official and official.is_file():
-            for path, result in zip(paths, score_files(official, paths), strict=True):
-                scored[path] = result
-        for path in paths:
-            rows = read_hypotheses(path, [])
-            if {_key(source) for source in rows.sources} != set(keys):
-                continue
-            statistics = None
-            if path in scored:
-                of_key = {_key(s): i for i, s in enumerate(scored[path].sources)}
-                order = [of_key[key] for key in keys]
-                statistics = {n: r[order] for n, r in scored[path].statistics.items()}
-            of_set.systems.append(
-                System(
-                    f"challenge-{_file(path.stem)}",
-                    path.stem,
-                    "E2E challenge",
-                    "",
-                    path,
-                    statistics,
-                )
-            )
+    references (testset_w_refs.csv) are in `e2e`. A line for each that cannot be read or scored."""
+    sets = [of_set for of_set in found if all(map(read_mr, of_set.sources))]
+    paths = [p for p in sorted(folder.glob("*.tsv")) if sets and _is_system(p)]
+    official, failures, scored = e2e / "testset_w_refs.csv" if e2e else None, {}, {}
+    if official and official.is_file():
+        results = score_files(official, paths, failures=failures)
+        scored = dict(zip([path for path in paths if path not in failures], results, strict=True))
+    for of_set, path in itertools.product(sets, paths):
+        try:
+            _places(of_set.sources, read_hypotheses(path, []).sources)
+        except ValueError:
+            continue  # of other MRs, or damaged
+        result = scored.get(path)
+        statistics = result and _in_order(result.statistics, result.sources, of_set)
+        name = f"challenge-{_file(path.stem)}"
+        of_set.systems.append(System(name, path.stem, "E2E challenge", "", path, statistics))
+    return [f"outputs: not scored, {error}" for error in failures.values()]
 
 
 def _is_system(path: Path) -> bool:
-    head = path.read_text(encoding="utf-8").partition("\n")[0]
-    return head.split("\t") == ["MR", "output"]
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.readline().rstrip("\n").split("\t") == ["MR", "output"]
 
 
 def _key(source: str):
@@ -191,13 +187,6 @@ def index_of(of_set: Set) -> dict:
     }
 
 
-def slots_of(source: str) -> list[list[str]]:
-    """An MR's slots and values as they are written; WebNLG's triples have three parts."""
-    if re.fullmatch(r"\s*([^,\[\]]+\[[^\[\]]*\]\s*,?\s*)+", source):
-        return [list(pair) for pair in re.findall(r"([^,\[\]]+?)\s*\[([^\[\]]*)\]\s*,?\s*", source)]
-    return [part.strip().split(" : ") for part in source.split(" | ")]
-
-
 def content_of(of_set: Set, system: System) -> dict:
     """`_content_of`, made once."""
     if system.name not in of_set.contents:
@@ -211,12 +200,7 @@ def _content_of(of_set: Set, system: System) -> dict:
     Offsets count UTF-16 units, as JavaScript's do.
     """
     rows = read_hypotheses(system.path, [], repair=not system.run)
-    keys = {source: text for source, text in zip(rows.sources, rows.texts, strict=True)}
-    if not set(of_set.sources) <= keys.keys():  # the other spelling
-        keys = {_key(source): text for source, text in keys.items()}
-        texts = [keys[_key(source)] for source in of_set.sources]
-    else:
-        texts = [keys[source] for source in of_set.sources]
+    texts = [rows.texts[i] for i in _places(of_set.sources, rows.sources)]
     found = [_marks(source, text) for source, text in zip(of_set.sources, texts, strict=True)]
     return {"texts": texts, "marks": found, "scores": _scores(system.statistics, len(texts))}
 
@@ -234,13 +218,11 @@ def _marks(source: str, text: str) -> list[list]:
             continue
         name = f"{' '.join(slot)}: {value}"
         for part in {value, slot[0]} if len(slot) == 2 else {value}:  # a triple has two entities
-            at = text.lower().find(part.strip().lower().replace("_", " "))
-            if at < 0:
-                found.append([-1, -1, name, "missing"])
+            words = re.escape(part.strip().replace("_", " "))
+            if at := re.search(words, text, re.IGNORECASE):
+                found.append([*(_units(text, end) for end in at.span()), name, "right"])
             else:
-                found.append(
-                    [_units(text, at), _units(text, at + len(part.strip())), name, "right"]
-                )
+                found.append([-1, -1, name, "missing"])
     return sorted(found)
 
 

@@ -117,8 +117,8 @@ def _over_parameters(table: Scores, metric: Metric) -> Picture | None:
         axes.errorbar(
             [line.trainable[1] for line in points], [score.value for score in scores],
             yerr=[
-                [score.value - score.low for score in scores],
-                [score.high - score.value for score in scores],
+                [max(0.0, score.value - score.low) for score in scores],  # but for rounding
+                [max(0.0, score.high - score.value) for score in scores],
             ] if known else None,
             fmt=look.marker, color=look.colour, markerfacecolor="none" if hollow else look.colour,
             markersize=7, capsize=3,

@@ -9,8 +9,10 @@ from solo.run_files import CONFIG, ENVIRONMENT, SCORES
 
 from .. import records
 from ..metrics import ALL
+from ..metrics.slot_errors import slots_of
+from ..samples import spaced
 from ..tables.runs import Run, shown
-from .outputs import Set, content_of, slots_of
+from .outputs import Set, content_of
 from .scores import Line, interval_of
 
 N_OUTPUTS = 10
@@ -105,8 +107,6 @@ def _outputs(run: Run, of_set: Set | None) -> list[dict]:
     if system is None:
         return []
     made = content_of(of_set, system)
-    size = len(of_set.sources)
-    places = dict.fromkeys(n * size // N_OUTPUTS for n in range(N_OUTPUTS))
     return [
         {
             "number": i + 1,
@@ -115,7 +115,7 @@ def _outputs(run: Run, of_set: Set | None) -> list[dict]:
             "pieces": pieces(made["texts"][i], made["marks"][i]),
             "missing": [slot for start, _, slot, _ in made["marks"][i] if start < 0],
         }
-        for i in places
+        for i in spaced(len(of_set.sources), N_OUTPUTS)
     ]
 
 

@@ -129,7 +129,7 @@ def of_csv(
     plain = "source" not in columns
     rows = {row["label" if plain else "row"]: row for row in definition.get("rows", ())}
     lines = [
-        _plain_line(name, rows, entry, metrics)
+        _plain_line(name, definition.get("backbone", "standin12"), rows, entry, metrics)
         if plain
         else _csv_line(name, rows, entry, metrics, runs or {})
         for entry in read
@@ -166,14 +166,15 @@ def _csv_line(name: str, rows: dict, entry: dict, metrics: list[Metric], runs: d
     )  # fmt: skip
 
 
-def _plain_line(name: str, rows: dict, entry: dict, metrics: list[Metric]) -> Line:
+def _plain_line(name: str, backbone: str, rows: dict, entry: dict, metrics: list[Metric]) -> Line:
     values = {metric: float(entry[metric.name]) for metric in metrics if entry[metric.name]}
     scores = {m.name: Score(m.shown(value), value * m.scale) for m, value in values.items()}
     row = rows.get(entry["row"], {}).get("row", "")
     return Line(
-        row, entry["row"], "stand-in", _method(row), _data(name, [], []), "standin12",
+        row, entry["row"], "stand-in", _method(row), _data(name, [], []), backbone,
         trainable=_trainable(entry["trainable"]), scores=scores,
-        marks=[mark for mark in [entry.get("other settings")] if mark], absent=["not kept"],
+        lr=float(entry["lr"]) if entry["lr"] else None, seeds=entry["seed"],
+        marks=[mark for mark in [entry.get("other settings")] if mark], absent=[entry["run"]],
     )  # fmt: skip
 
 

@@ -12,10 +12,10 @@ from .runs import Run
 from .study import apart, backbones_of, difference, head_of
 
 NOTE = """\
-{backbones} A sweep of short runs chose the rate
-in bold. Beside it stand whole runs of the same seed at the next lower and the next higher rate of
-that sweep. Difference: of BLEU to the chosen rate's run, with the 95 % interval and the two-sided p
-of a paired bootstrap over the test MRs.
+{backbones}
+A sweep of short runs chose the rate in bold. Beside it stand whole runs of the same seed at the
+next lower and the next higher rate of that sweep. Difference: of BLEU to the chosen rate's run,
+with the 95 % interval and the two-sided p of a paired bootstrap over the test MRs.
 """
 
 

@@ -88,6 +88,11 @@ def lacks_scores(run: Path) -> bool:
     return not {name for name, metric in of_set.items() if not metric.part} <= known
 
 
+def hides_mrs(run: Path) -> bool:
+    """Whether a packed run has digests in the place of its MRs."""
+    return records.hidden(read_hypotheses(records.predictions_of(run), []).sources)
+
+
 def score_again(runs: Sequence[Path], references: Path) -> None:
     """Give packed runs the scores and statistics of today's metrics, from their predictions.
 
@@ -97,8 +102,12 @@ def score_again(runs: Sequence[Path], references: Path) -> None:
     sha256 = records.sha256(references)
     for run, parts in zip(runs, kept, strict=True):
         if parts[STATISTICS]["inputs"]["references"] != sha256:
-            raise ValueError(f"{run} was scored against other references than {references}")
-    results = score_files(references, [records.predictions_of(run) for run in runs])
+            raise ValueError(
+                f"{run} was scored against other references than {references}; score it where "
+                "those are, and pack it again"
+            )
+    predictions = [records.predictions_of(run) for run in runs]
+    results = score_files(references, predictions, partial=None)
     for run, parts, result in zip(runs, kept, results, strict=True):
         parts[SCORES] = result.scores
         parts[STATISTICS] = content_of(result.statistics, parts[STATISTICS]["inputs"])

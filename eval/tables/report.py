@@ -76,7 +76,7 @@ def _samples(table: Table) -> str:
         references = compare.references_of(filled[0][1])
     except ValueError:
         return ""
-    if not references.is_file():
+    if not references.exists():
         return ""
     lines = samples.side_by_side(filled, references, table.definition["samples"])
     return "\n".join(["", "## What they say", "", *lines]).rstrip("\n") + "\n"

@@ -167,8 +167,7 @@ def decodings_of(runs_dir: Path) -> list[tuple[Path, Path]]:
     pairs = []
     for path in sorted(Path(runs_dir).glob("*")):
         if path.is_dir():
-            decodings = sorted(p for p in path.glob("decode/[!.]*") if p.is_dir())
-            pairs += [(path, decoding) for decoding in decodings or [path]]
+            pairs += [(path, decoding) for decoding in records.decodings(path) or [path]]
         elif records.is_packed(path) and not path.name.startswith("."):
             pairs.append((path, path))
     return pairs
@@ -246,7 +245,7 @@ def _name(directory: Path, decoding: Path) -> str:
     """The training's name, with the decoding's where it has several; a packed run's own."""
     if records.is_packed(directory):
         return directory.stem
-    several = len(list(directory.glob("decode/[!.]*"))) > 1
+    several = len(records.decodings(directory)) > 1
     return f"{directory.name}/decode/{decoding.name}" if several else directory.name
 
 

@@ -14,6 +14,7 @@ from ..claims import Claim, Spread, hierarchical, holm
 from ..formats import read_hypotheses
 from ..metrics import ALL
 from ..metrics.metric import Metric
+from ..metrics.slot_errors import slots_of
 from ..records import lambdas_of, last_values
 from .groups import Group, alike, groups_of, seed_spreads
 from .lines import Table, metrics_of
@@ -97,8 +98,8 @@ def names_right(runs: list[Run]) -> str:
     for run in runs:
         read = read_hypotheses(records.predictions_of(run.decoding), [])
         for source, text in zip(read.sources, read.texts, strict=True):
-            slots = dict(part.split(" : ", 1) for part in source.split(" | ") if " : " in part)
-            right += [slots["name"] in text] if "name" in slots else []
+            names = [" : ".join(slot[1:]) for slot in slots_of(source) if slot[0] == "name"]
+            right += [name in text for name in names[:1]]
     return f"{100 * statistics.fmean(right):.1f} %" if right else MISSING
 
 
@@ -125,7 +126,7 @@ def intervals(group: list[Run]) -> dict[str, tuple[float, float]]:
     drawn = [bootstrap.drawn_scores(side, SAMPLES, SEED) for side in sides]
     common = [name for name in drawn[0] if all(name in of_seed for of_seed in drawn)]
     means = {name: np.mean([of_seed[name] for of_seed in drawn], 0) for name in common}
-    return {name: tuple(np.percentile(means[name], [2.5, 97.5])) for name in common}
+    return {name: tuple(np.nanpercentile(means[name], [2.5, 97.5])) for name in common}
 
 
 def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> list[str]:

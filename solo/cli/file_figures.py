@@ -19,10 +19,19 @@ from solo.files import ROOT, read_json, read_json_lines
 OF_ALL = {
     "count": len,
     "sum": sum,
-    "min": lambda values: min(filter(math.isfinite, values)),
-    "max": lambda values: max(filter(math.isfinite, values)),
+    "min": lambda values: min(_finite(values)),
+    "max": lambda values: max(_finite(values)),
 }
+NUMBER = re.compile(r"\d+(\.\d+)?")
 SIGNS = {"+": operator.add, "*": operator.mul, "/": operator.truediv}
+
+
+def _finite(values: Sequence[float | None]) -> list[float]:
+    """The numbers among values. ValueError where there is none."""
+    numbers = [value for value in values if value is not None and math.isfinite(value)]
+    if not numbers:
+        raise ValueError("a quote asks for the least or the most of no number")
+    return numbers
 
 
 def figure(file: str, *words: str) -> str:
@@ -38,7 +47,8 @@ def figure(file: str, *words: str) -> str:
             places.append([])
         else:
             places[-1].append(word)
-    result, *others = [_number_or_found(content, place) for place in places]
+    result = found(content, places[0])
+    others = [_number_or_found(content, place) for place in places[1:]]
     for sign, other in zip(signs, others, strict=True):
         result = sign(result, other)
     return shown(result, form)
@@ -58,7 +68,7 @@ def spread(values: Sequence[float], form: str) -> str:
 
 def shown(value, form: str) -> str:
     """A value in Python's format, but `5 %` and `3e6`, as pages write them."""
-    return re.sub(r"e\+0*", "e", f"{value:{form}}").replace("%", " %")
+    return re.sub(r"e\+0*(?=\d)", "e", f"{value:{form}}").replace("%", " %")
 
 
 def read(file: str):
@@ -75,14 +85,15 @@ def found(content, place: Sequence[str]):
 
 
 def _step(content, word: str):
-    if isinstance(content, list) and all(isinstance(e, list) and len(e) == 2 for e in content):
-        content = dict(content)
+    if isinstance(content, list) and word in OF_ALL:
+        return OF_ALL[word](content)
+    pairs = isinstance(content, list) and all(isinstance(e, list) and len(e) == 2 for e in content)
+    if pairs and content:
+        content = {str(key): value for key, value in content}
     if isinstance(content, dict):
         if values := _values(content, word):
             return values[0]
     elif isinstance(content, list):
-        if word in OF_ALL:
-            return OF_ALL[word](content)
         if word.removeprefix("-").isdigit():
             return content[int(word)]
         entries = [entry for entry in content if isinstance(entry, dict)]
@@ -107,9 +118,10 @@ def _has(entry: dict, word: str) -> bool:
 
 
 def _form_apart(words: Sequence[str]) -> tuple[list[str], str]:
-    return ([*words[:-1]], words[-1][1:]) if words[-1].startswith(":") else ([*words], "")
+    formed = bool(words) and words[-1].startswith(":")
+    return ([*words[:-1]], words[-1][1:]) if formed else ([*words], "")
 
 
 def _number_or_found(content, place: Sequence[str]):
-    is_number = len(place) == 1 and place[0].isdigit()
-    return int(place[0]) if is_number else found(content, place)
+    is_number = len(place) == 1 and NUMBER.fullmatch(place[0])
+    return float(place[0]) if is_number else found(content, place)

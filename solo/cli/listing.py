@@ -176,7 +176,12 @@ def varying(frame: pd.DataFrame) -> list[str]:
     """The options in which the runs differ, the learning rate and the seed, which stand apart."""
     options = [c for c in frame.columns if "." in c or c in ("model", "data", "adapter")]
     options = [c for c in options if c != "train.lr"]
-    return [c for c in options if frame[c].dropna().map(str).nunique() > 1]
+    return [c for c in options if frame[c][~frame[c].map(_is_absent)].map(repr).nunique() > 1]
+
+
+def _is_absent(value: Any) -> bool:
+    """Whether a run has no such option, NaN; None is what an option can be."""
+    return isinstance(value, float) and value != value
 
 
 def summary(runs: Sequence[Run]) -> tuple[str, list[str], str]:
@@ -196,7 +201,7 @@ def summary(runs: Sequence[Run]) -> tuple[str, list[str], str]:
     text, paths = rendered(frame, columns), [*frame["directory"]]
     score, folder = first_score(frame.columns), runs[0].directory.parent
     numeric = [c for c in ("lr", *columns) if frame[c].nunique() > 1 and _is_numeric(frame[c])]
-    if len(numeric) == 1 and {*columns} <= {*numeric}:
+    if score and len(numeric) == 1 and {*columns} <= {*numeric}:
         [column] = numeric
         path = folder / f"{score.replace(' ', '_')}_over_{column}.png"
         figure = score_over(frame, score, column)
@@ -225,15 +230,17 @@ def _is_numeric(values: pd.Series) -> bool:
     return all(type(value) in (int, float) for value in values)
 
 
-def first_score(names: Iterable[str]) -> str:
-    """The metric by which runs are compared first: BLEU, or that of another set of metrics."""
+def first_score(names: Iterable[str]) -> str | None:
+    """The metric by which runs are compared first: BLEU, or that of another set of metrics; None
+    where there is none."""
     names = set(names)
-    return next(name for name in ALL if name in names)
+    return next((name for name in ALL if name in names), None)
 
 
-def by_score(runs_dir: str, score: str) -> str:
-    """The command that lists the runs there by a score."""
-    return f"python scripts/runs.py {runs_dir} --sort {shlex.quote(score)}"
+def by_score(runs_dir: str, score: str | None) -> str:
+    """The command that lists the runs there, by a score if they have one."""
+    order = ["--sort", score] if score else []
+    return shlex.join(["python", "scripts/runs.py", runs_dir, *order])
 
 
 def score_over(frame: pd.DataFrame, score: str, column: str):

@@ -12,7 +12,7 @@ from eval.report.scores import of_table
 from eval.tables import neighbours
 from eval.tables.groups import Kind, groups_of
 from eval.tables.lines import Table
-from eval.tables.packed import lacks_scores, score_again
+from eval.tables.packed import hides_mrs, lacks_scores, score_again
 from eval.tables.report import page_of, write_figures, write_table
 from eval.tables.study import claimed
 from solo import files
@@ -147,6 +147,8 @@ def definition(name: str) -> dict:
     ]
     head = {"title": listed["title"], "against": listed["against"], "claims": claims}
     head |= {"metrics": listed["metrics"]} if listed["metrics"] else {}
+    models = [o.partition("=")[2] for o in listed["overrides"] if key_of(o) == "model"]
+    head |= {"backbone": models[-1]} if models else {}
     head |= dict(zip(("rates", "at_edge"), _chosen_rates(listed, kinds), strict=True))
     head["recipes"] = {
         kinds[name]: recipe_of_entry(entry, listed["overrides"])
@@ -171,15 +173,16 @@ def _chosen_rates(listed: dict, kinds: dict[str, Kind]) -> tuple[dict[Kind, floa
 
 
 def _score_packed(folder: Path, references: Path) -> None:
-    """Give the packed runs the scores that came since; without the references they stay as they
-    are."""
-    older = [
-        path
-        for path in sorted(folder.glob("*.json"))
-        if lacks_scores(path) and references.is_file()
-    ]
-    if older:
-        score_again(older, references)
+    """Give the packed runs the scores that came since; without the references, or their own MRs,
+    they stay as they are, which is told."""
+    older = [path for path in sorted(folder.glob("*.json")) if lacks_scores(path)]
+    if older and not references.exists():
+        say(f"{len(older)} runs in {folder} lack newer scores; {references} is not here to score")
+        return
+    if hidden := [path for path in older if hides_mrs(path)]:
+        say(f"{len(hidden)} runs in {folder} lack newer scores; they are kept without their MRs")
+    if again := [path for path in older if path not in hidden]:
+        score_again(again, references)
 
 
 def score(name: str) -> tuple[str, Path]:
@@ -192,7 +195,7 @@ def score(name: str) -> tuple[str, Path]:
     folders = [home / "runs", home / NEIGHBOURS]
     for path in [path for folder in folders for path in sorted(folder.glob(f"*/{ENVIRONMENT}"))]:
         config, directory = read_config(path.parent / CONFIG), path.parent
-        if not Path(config.evaluate.references).is_file():  # it ran elsewhere
+        if not Path(config.evaluate.references).exists():  # it ran elsewhere
             config = replace(config, evaluate=references)
         # its weights may have stayed there, and its data's files, whose checksums are known
         run = Run(config, read_identity(directory), directory, planned=True)
@@ -244,5 +247,6 @@ def outputs_page(table: Table) -> str:
     decodings = [(group.label, group.runs[0].decoding) for group in groups]
     lines = samples.outputs(decodings, N_OUTPUTS) if groups else []
     title = f"# What they say: {table.definition['title']}"
-    note = f"To {N_OUTPUTS} MRs of the test set, at equal distances; of each method its first seed."
+    number = sum(line.startswith("**") for line in lines)
+    note = f"To {number} MRs of the test set, at equal distances; of each method its first seed."
     return "\n".join([title, "", note, "", *lines]) if lines else ""

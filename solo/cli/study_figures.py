@@ -12,7 +12,7 @@ from statistics import fmean, median, stdev
 
 from eval import bootstrap, records
 from eval.claims import Spread, hierarchical
-from eval.metrics import ALL
+from eval.metrics import ALL, SETS
 from eval.tables import render
 from eval.tables.groups import Group, Kind, groups_of, seed_spreads
 from eval.tables.lines import Table
@@ -23,6 +23,7 @@ from solo.cli.studies import NEIGHBOURS, definition
 from solo.cli.study_list import kinds_of, read_list
 from solo.cli.tables import table_of
 from solo.files import ROOT, read_json
+from solo.options import check
 from solo.run_files import ENVIRONMENT, SCORES
 
 IN_GROUPS = "groups="
@@ -49,6 +50,7 @@ def study_table(study: str = STUDY, *shown: str) -> str:
     runs = [run for group in groups for run in group.runs]
     names = [*map(_metric, shown)] or [name for name in ALL if name != "chrF"]
     metrics = [ALL[name] for name in names if all(name in run.scores for run in runs)]
+    check(bool(metrics), f"not all runs of {study} have scores of {', '.join(names)}")
     first, named = metrics[0], any(names_right([run]) != render.MISSING for run in runs)
     common = set.intersection(*({run.seed for run in group.runs} for group in groups))
     apart = any({run.seed for run in group.runs} != common for group in groups) and common
@@ -61,7 +63,7 @@ def study_table(study: str = STUDY, *shown: str) -> str:
     heads += [f"{first.head}, seed {', '.join(map(str, sorted(common)))}"] if apart else []
     heads += [*(m.head for m in metrics), *(["names right"] if named else []), "validation loss"]
     lines = [render.row_of(heads), "|---|" + "---:|" * (len(heads) - 1)]
-    for group in sorted(groups, key=lambda group: -of_common(group)):
+    for group in sorted(groups, key=of_common, reverse=not first.lower_is_better):
         size, n_runs = group.runs[0].n_params, len(group.runs)
         rate = f"{group.runs[0].lr:g}" + BORROWED * (group.kind in borrowed)
         cells = [group.label, f"{size:,}", rate if size else render.MISSING, str(n_runs)]
@@ -108,11 +110,15 @@ def hours(study: str = STUDY) -> str:
             continue
         seconds = train["seconds"] / train.get("together", 1) + decode["seconds"]
         spent.append(seconds / 3600)
-    minutes = " to ".join(f"{60 * end:.0f}" for end in (min(spent), max(spent)))
-    return (
-        f"{len(spent)} whole runs in {sum(spent):.1f} hours of one core, {minutes} minutes each "
-        f"(median {60 * median(spent):.0f}, of an interrupted one the time since then)"
-    ) + "".join(f"; {count} on an {device}" for device, count in elsewhere.items())
+    told = [f"{count} on an {device}" for device, count in elsewhere.items()]
+    if spent:
+        minutes = " to ".join(f"{60 * end:.0f}" for end in (min(spent), max(spent)))
+        told.insert(
+            0,
+            f"{len(spent)} whole runs in {sum(spent):.1f} hours of one core, {minutes} minutes "
+            f"each (median {60 * median(spent):.0f}, of an interrupted one the time since then)",
+        )
+    return "; ".join(told) or "no whole run yet"
 
 
 def score(method: str, metric: str, digits: str = "1", seed: str = "") -> str:
@@ -120,6 +126,8 @@ def score(method: str, metric: str, digits: str = "1", seed: str = "") -> str:
     a space."""
     metric, group = _metric(metric), _group(method)
     values = [run.scores[metric] for run in group.runs if seed in ("", str(run.seed))]
+    seeds = ", ".join(str(run.seed) for run in group.runs)
+    check(bool(values), f"{method} has no run of seed {seed}; it has {seeds}")
     return f"{fmean(values) * ALL[metric].scale:.{digits}f}"
 
 
@@ -175,28 +183,32 @@ def _at_rate(method: str, rate: str) -> list[Run]:
 
 
 def study_claims(study: str = STUDY) -> str:
-    """A study's questions: the paper's difference in BLEU, those in BLEU and slot errors here."""
-    names, bleu, errors = _list(study)[0]["names"], ALL["BLEU"], ALL["SER"].head
+    """A study's questions: the paper's difference in the first metric, and those in it and in slot
+    errors here."""
+    listed, errors = _list(study)[0], ALL["SER"].head
+    names, first = listed["names"], next(iter(SETS[listed["metrics"] or "e2e"].values()))
     paper = {row["row"]: row.get("paper", {}) for table in reported_tables().values()
              if "rows" in table for row in table["rows"]}  # fmt: skip
 
     def signed(points: float) -> str:
-        return bleu.shown(points / bleu.scale, "+")
+        return first.shown(points / first.scale, "+")
 
-    head = ["question", "difference of", "BLEU in the paper", "BLEU here, 95 % interval"]
+    head = ["question", "difference of", f"{first.head} in the paper"]
+    head += [f"{first.head} here, 95 % interval"]
     lines = [render.row_of([*head, f"{errors} here", "seeds"]), "|---|---|---:|---:|---:|---:|"]
     answered = claimed(_table(study))
-    for claim, (_, groups, words) in zip(_list(study)[0]["claims"], answered, strict=True):
+    for claim, (_, groups, words) in zip(listed["claims"], answered, strict=True):
         sides = [claim["a"], claim["b"]]
         rows = [names[side]["row"] for side in sides]
-        printed = [paper[row].get("BLEU") for row in rows]
+        printed = [paper[row].get(first.name) for row in rows]
         cells = [claim["question"], " - ".join(f"`{side}`" for side in sides)]
         known = None not in printed and len(set(rows)) == 2
         cells.append(signed(float(printed[0]) - float(printed[1])) if known else render.MISSING)
         if words:
             cells += [words, render.MISSING, render.MISSING]
         else:
-            value, low, high, seeds = _difference(*(f"{study}/{side}" for side in sides), "BLEU")
+            methods = [f"{study}/{side}" for side in sides]
+            value, low, high, seeds = _difference(*methods, first.name)
             found = _claim(study, [group.label for group in groups])
             cells += [f"{signed(value)} ({signed(low)} to {signed(high)})"]
             cells += [found.get(errors, render.MISSING), str(seeds)]
@@ -230,7 +242,7 @@ def slots(method: str, what: str, form: str = "count") -> str:
     """How many slot values of the test MRs a method's runs have missing or wrong, all seeds
     together (form: count, or percent of all), or what share of their outputs has every slot right
     (what: right)."""
-    found = [records.read(run.directory, SCORES)["details"] for run in _group(method).runs]
+    found = [records.read(run.decoding, SCORES)["details"] for run in _group(method).runs]
     count = sum(details["slot_counts"][what] for details in found)
     of_all = [d["n_segments"] if what == "right" else d["slot_counts"]["slots"] for d in found]
     return f"{count:,}" if form == "count" else f"{100 * count / sum(of_all):.1f} %"
@@ -261,6 +273,7 @@ def lambdas(method: str, rate: str = "") -> str:
     runs = _at_rate(method, rate) if rate else _group(method).runs
     ended = [records.last_values(run.directory) for run in runs]
     values = [value for last in ended for value in records.lambdas_of(last)]
+    check(bool(values), f"{method} has no lambda")
     return f"{min(values):.2g} to {max(values):.2g}"
 
 

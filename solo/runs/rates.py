@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Choice:
-    """losses: mean validation loss over the seeds by rate, None where no run trained to its end.
+    """losses: mean validation loss over the seeds by rate, None where one did not train to its end.
 
     best: the rate with the lowest; at_edge: it is the lowest or highest of what was tried.
     """

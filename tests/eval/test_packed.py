@@ -13,10 +13,11 @@ from eval import compare, samples
 from eval.metrics import METRICS, statistics
 from eval.records import contradiction, read_log, read_scores, sha256
 from eval.tables.lines import load_reported
-from eval.tables.packed import lacks_scores, pack, score_again
+from eval.tables.packed import hides_mrs, lacks_scores, pack, score_again
 from eval.tables.report import write_figures, write_table
 from eval.tables.runs import claimed_rows, read_runs
 from scripts import pack_run
+from solo.cli import studies
 from solo.cli.studies import definition
 from solo.cli.tables import table_of
 from tests.eval.made_runs import DECODED, keep_statistics, make_run, rescore
@@ -273,6 +274,25 @@ def test_packed_runs_get_the_scores_that_came_since(tmp_path):
     scores, kept = read_scores(run), compare.kept(run)
     assert scores["BLEU"] == 1 and scores["SER"] == 0 and list(scores) == list(METRICS)
     assert contradiction(scores, kept.statistics) is None and len(kept.sources) == 3
+
+
+def test_runs_without_their_mrs_stay_as_they_are(tmp_path, capsys):
+    """Newer scores would need the MRs: that is told, and nothing ends for it."""
+    home = Path(__file__).resolve().parents[2] / "results/standin12_webnlg/runs"
+    [path, *_] = sorted(home.glob("lora-*.json"))
+    run = tmp_path / path.name
+    for suffix in (".json", ".tsv"):
+        shutil.copyfile(path.with_suffix(suffix), run.with_suffix(suffix))
+    parts = json.loads(run.read_text(encoding="utf-8"))
+    del parts["metrics.json"]["chrF all"]
+    run.write_text(json.dumps(parts), encoding="utf-8")
+    before = run.read_bytes()
+    studies._score_packed(tmp_path, run)  # a file that is there
+    studies._score_packed(tmp_path, tmp_path / "nowhere")
+    assert run.read_bytes() == before and hides_mrs(run) and lacks_scores(run)
+    kept, absent = capsys.readouterr().err.splitlines()
+    assert kept == f"1 runs in {tmp_path} lack newer scores; they are kept without their MRs"
+    assert absent.endswith("nowhere is not here to score")
 
 
 def test_the_command_packs_every_run_it_is_given(tmp_path, monkeypatch, capsys):

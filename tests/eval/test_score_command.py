@@ -63,7 +63,7 @@ def test_outputs_replace_nothing_that_the_scorer_did_not_write(
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on"),
+        (KeyboardInterrupt(), 130, "interrupted; the same command begins again"),
         (
             KeyError("MR"),
             2,

@@ -5,6 +5,7 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from eval.tables import figures, neighbours
 from eval.tables.groups import groups_of
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
-from eval.tables.study import _others, backbones_of, claimed
+from eval.tables.study import _others, backbones_of, claimed, names_right
 from solo.cli.studies import claims_left_out, definition, outputs_page
 from solo.cli.study_figures import BORROWED
 from solo.cli.study_list import kinds_of, read_list
@@ -271,6 +272,19 @@ def test_one_baseline_for_claims_and_differences(tmp_path):
     [row] = [line for line in against.splitlines() if "(r=128" in line]
     gain = 100 * (float(np.mean(ROUGE)) + 0.1 - first.runs[0].scores["ROUGE_L"])
     assert f" {gain:+.2f} [{gain:+.2f}, " in row
+
+
+def test_names_are_found_in_both_spellings_of_an_mr(tmp_path):
+    """And places at equal distances are what they say, of few MRs all."""
+    path = tmp_path / "h.tsv"
+    mrs = ("name[Aromi], eatType[pub]", "name : Cotto | area : riverside", "area : riverside")
+    texts = ("Aromi is a pub .", "It is by the river .", "By the river .")
+    lines = [f"{mr}\t{text}" for mr, text in zip(mrs, texts, strict=True)]
+    path.write_text("\n".join(["MR\toutput", *lines]) + "\n")
+    (tmp_path / "predictions.tsv").write_text(path.read_text())
+    assert names_right([SimpleNamespace(decoding=tmp_path)]) == "50.0 %"
+    assert samples.spaced(12, 10) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
+    assert samples.spaced(1, 3) == [0] and samples.spaced(630, 10)[1] == 63
 
 
 def test_a_difference_takes_no_seed_from_another_group(tmp_path):

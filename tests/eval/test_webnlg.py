@@ -11,6 +11,7 @@ import pytest
 from nltk.tokenize import NLTKWordTokenizer
 from sacrebleu.metrics import BLEU, CHRF
 
+from eval.bootstrap import Outputs, compare
 from eval.metrics import ALL, METRICS, SETS, ter
 from eval.metrics.apart import apart, corpora_apart, nltk_words
 from eval.metrics.statistics import read, save, scores
@@ -138,6 +139,20 @@ def test_bleu_and_chrf_are_sacrebleus():
     assert chrf.score == pytest.approx(expected / 100, abs=1e-12)
 
 
+def test_a_resample_without_a_part_says_nothing_of_it():
+    """Ten MRs, two of them unseen: one resample in ten has neither. The difference is -0.2 in all
+    others, so nothing of the interval may be 0."""
+    column = {"a": 0.5, "b": 0.7}
+    sides = []
+    for name, rate in column.items():
+        rows = np.column_stack([np.ones(10), np.full(10, rate)])
+        part = rows * np.array([0.0] * 8 + [1.0] * 2)[:, None]
+        statistics = {"TER all": rows, "TER unseen": part}
+        sides.append(Outputs(name, statistics, [f"MR {i}" for i in range(10)]))
+    found = compare(*sides)["TER unseen"]
+    assert (found.low, found.high) == pytest.approx((-0.2, -0.2)) and found.p < 0.001
+
+
 def test_seen_and_unseen_are_the_corpora_of_these_segments(files, tmp_path):
     refs, hyps = files
     [result] = score_files(refs, [hyps], by_segment=True)
@@ -159,7 +174,8 @@ def test_seen_and_unseen_are_the_corpora_of_these_segments(files, tmp_path):
     statistics, _ = read(tmp_path / "s.json", {})
     assert all((rows == result.statistics[name]).all() for name, rows in statistics.items())
     drawn = scores(statistics, np.array([[1, 1], [2, 0]]))
-    assert drawn["TER unseen"].tolist() == [5 / 9, 0] and drawn["TER all"][0] == 5 / 18
+    assert drawn["TER unseen"][0] == 5 / 9 and np.isnan(drawn["TER unseen"][1])  # none was drawn
+    assert drawn["TER all"][0] == 5 / 18
 
 
 def test_references_in_xml(files, tmp_path):

@@ -139,6 +139,9 @@ FIELDS = {
     "values": [{"name": "a b", "two words": 1.5, "ok": True}, {"name": "c", "ok": False}],
     "pairs": [["x", 0.25], ["y", 0.5]],
     "threes": {"spread": [2.04, 1.96, 2.1], "alike": [2.01, 2.0, 2.04]},
+    "rates": [[0.001, 1.5], [0.003, None]],
+    "none": [],
+    "gaps": [None, 2.0],
 }
 
 
@@ -155,6 +158,11 @@ FIELDS = {
         ("threes spread sum * 1000000 :.1e", "6.1e6"),
         ("threes spread min :.2f", "1.96"),
         ("threes spread -1 :.1f", "2.1"),
+        ("rates 0.001 * 0.5 :.2f", "0.75"),
+        ("rates count", "2"),
+        ("none count", "0"),
+        ("gaps max :.0f", "2"),
+        ("pairs x * 4 :.0e", "1e0"),
     ],
 )
 def test_a_place_in_a_file(words, expected, tmp_path):
@@ -173,6 +181,33 @@ def test_a_median_in_a_file_and_a_place_that_is_not_there(tmp_path):
     for place in ("threes nothing", "values nothing", "values nothing=1 name", "pairs z"):
         with pytest.raises(ValueError, match="which is not there"):
             file_figures.figure(str(path), *place.split())
+    with pytest.raises(ValueError, match="the least or the most of no number"):
+        file_figures.figure(str(path), "none", "min")
+
+
+@pytest.mark.parametrize(
+    ("quote", "message"),
+    [
+        (lambda: study_figures.score("lora", "BLEU", "1", "9"), "lora has no run of seed 9; it ha"),
+        (lambda: study_figures.lambdas("lora"), "lora has no lambda"),
+        (lambda: study_figures.study_table("standin12", "BLEU_all"), "not all runs of standin12 h"),
+    ],
+)
+def test_a_quote_of_what_is_not_there_says_so(quote, message):
+    with pytest.raises(ValueError, match=message):
+        quote()
+
+
+def test_quotes_heed_the_metric():
+    """Fewer slot errors come first; a study of WebNLG asks its questions in WebNLG's BLEU."""
+    cells = [
+        line.split(" | ") for line in study_figures.study_table("standin12", "SER").splitlines()
+    ]
+    place = cells[0].index("SER ↓, seed 1")
+    values = [float(line[place]) for line in cells[2:]]
+    assert values == sorted(values) and len(values) > 9
+    head, _, *lines = study_figures.study_claims("standin12_webnlg").splitlines()
+    assert "BLEU all here, 95 % interval" in head and "not run yet" not in "".join(lines)
 
 
 def test_figures_of_the_benchmarks_come_from_their_files():

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from solo.cli import listing
@@ -153,6 +154,16 @@ def test_no_picture_puts_two_methods_on_one_axis(tmp_path):
         runs.append(SimpleNamespace(directory=kept, decoding=kept))
     text, paths, _ = listing.summary(runs)
     assert "adapter" in text and len(paths) == 2 and not [*tmp_path.glob("*.png")]
+
+
+def test_an_option_that_is_unset_in_some_runs_varies():
+    """Of what a run does not have at all nothing is said."""
+    absent = float("nan")
+    rows = [{"train.max_steps": None, "adapter.rank": 4, "adapter.k": absent, "run": "a"},
+            {"train.max_steps": 200, "adapter.rank": 4, "adapter.k": 1, "run": "b"}]  # fmt: skip
+    assert varying(pd.DataFrame(rows, dtype=object)) == ["train.max_steps"]
+    assert listing.first_score(["run", "lr"]) is None
+    assert listing.by_score("a b", None) == "python scripts/runs.py 'a b'"
 
 
 def test_the_list_fits_a_terminal(monkeypatch):
