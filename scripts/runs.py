@@ -46,9 +46,7 @@ def main() -> None:
         columns = listing.varying(frame) if args.varying else ["settings"]
         print(listing.rendered(frame, columns, args.form))
         if args.form == "text":
-            pair = listing.comparable(frame)
-            words = f"eval.compare {' '.join(pair)}" if pair else "eval.score --help"
-            ending([], f"python -m {words}")
+            ending([], listing.following(frame))
         sys.exit(1 if unread else 0)
 
 

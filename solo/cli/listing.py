@@ -226,6 +226,17 @@ def comparable(frame: pd.DataFrame) -> list[str]:
     return next((names for names in groups if len(names) == 2), [])
 
 
+def following(frame: pd.DataFrame) -> str:
+    """The command to type after a list: to compare two of the runs, else to bring one further."""
+    if pair := comparable(frame):
+        return shlex.join(["python", "-m", "eval.compare", *pair])
+    for state, script in (("decoded", "evaluate"), ("trained", "decode")):
+        for place in frame["directory"][frame["state"] == state]:
+            run = place.split("/decode/")[0]
+            return shlex.join(["python", f"scripts/{script}.py", f"run={run}"])
+    return "python scripts/report.py"
+
+
 def _is_numeric(values: pd.Series) -> bool:
     return all(type(value) in (int, float) for value in values)
 
@@ -237,10 +248,10 @@ def first_score(names: Iterable[str]) -> str | None:
     return next((name for name in ALL if name in names), None)
 
 
-def by_score(runs_dir: str, score: str | None) -> str:
+def by_score(runs_dir: str | Path, score: str | None) -> str:
     """The command that lists the runs there, by a score if they have one."""
     order = ["--sort", score] if score else []
-    return shlex.join(["python", "scripts/runs.py", runs_dir, *order])
+    return shlex.join(["python", "scripts/runs.py", str(runs_dir), *order])
 
 
 def score_over(frame: pd.DataFrame, score: str, column: str):

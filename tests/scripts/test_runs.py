@@ -156,6 +156,23 @@ def test_no_picture_puts_two_methods_on_one_axis(tmp_path):
     assert "adapter" in text and len(paths) == 2 and not [*tmp_path.glob("*.png")]
 
 
+def test_what_to_type_next_brings_a_run_further():
+    """Two scored against one file are compared; a lone one that is trained is decoded."""
+    states = (("done", "r/a/decode/x", "1"), ("trained", "r/b c", None))
+    states += (("decoded", "r/d/decode/y", None),)
+    rows = [
+        {"state": state, "directory": place, "data": "e2e", "references": sums}
+        for state, place, sums in states
+    ]
+    for some, command in (
+        (rows[:1], "python scripts/report.py"),
+        (rows[:2], "python scripts/decode.py 'run=r/b c'"),
+        (rows, "python scripts/evaluate.py run=r/d"),
+        ([rows[0], rows[0] | {"directory": "r/e/decode/x"}], "python -m eval.compare r/a r/e"),
+    ):
+        assert listing.following(pd.DataFrame(some, dtype=object)) == command
+
+
 def test_an_option_that_is_unset_in_some_runs_varies():
     """Of what a run does not have at all nothing is said."""
     absent = float("nan")
