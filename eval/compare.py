@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from solo.files import check_output, write_output
+from solo.rows import DATA_DIRS
 from solo.run_files import CONFIG, ENVIRONMENT, PREDICTIONS, STATISTICS
 
 from . import records
@@ -27,12 +28,6 @@ from .metrics import ALL, SETS
 from .metrics.statistics import Statistics, read, save, usable
 from .score import score_files
 
-DATA_DIRS = {  # a data set's name: the environment variable that says where it is
-    "e2e": "E2E_DATA_DIR",
-    "e2e_raw": "E2E_DATA_DIR",
-    "e2e_clean": "E2E_CLEAN_DIR",
-    "webnlg": "WEBNLG_DATA_DIR",
-}
 FEW = 30  # MRs
 FEW_MRS = (
     f"with fewer than {FEW} MRs the bootstrap finds too much: intervals are too narrow and p too "

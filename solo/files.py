@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -265,6 +265,23 @@ def file_sha256(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A mapping of mappings as one, its keys joined by dots."""
+    joined = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            joined |= flat(value, f"{prefix}{key}.")
+        else:
+            joined[f"{prefix}{key}"] = value
+    return joined
+
+
+def file_name(text: str) -> str:
+    """A text as a part of a file's name or an address: other signs than letters, digits, `.` and
+    `_` are one dash."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text)
 
 
 def config_hash(config) -> str:

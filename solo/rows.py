@@ -35,6 +35,12 @@ ABOUT = ("id", "ids", "idx", "index", "no", "number", "num", "n", "count", "leng
          "file", "path", "url", "date", "time")  # fmt: skip
 
 SLOT = re.compile(r"\s*([^,\[\]]+)\[([^\[\]]*)\]\s*(?:,|$)")  # of E2E's MRs: name[X], eatType[pub]
+DATA_DIRS = {  # by data set: the environment variable that says where its files are
+    "e2e": "E2E_DATA_DIR",
+    "e2e_raw": "E2E_DATA_DIR",
+    "e2e_clean": "E2E_CLEAN_DIR",
+    "webnlg": "WEBNLG_DATA_DIR",
+}
 TABLES = (".csv", ".tsv", ".jsonl")  # suffixes, in small letters
 NO_XML = "has no XML files, as a folder of WebNLG's has"
 OBJECT = 'write an object a line, such as {"mr": "...", "ref": "..."}'

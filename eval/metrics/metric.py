@@ -2,6 +2,7 @@
 comes from sums over segments."""
 
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -88,6 +89,11 @@ class Metric:
         """A score, or with sign "+" a difference, as tables show it."""
         value = round(score * self.scale, self.digits) + 0.0  # no minus before a zero
         return f"{value:{sign}.{self.digits}f}".replace("-", "−")
+
+    def shown_mean(self, scores: Sequence[float]) -> str:
+        """The mean of scores and, of several, ± their standard deviation, as tables show them."""
+        text = self.shown(statistics.fmean(scores))
+        return f"{text} ± {self.shown(statistics.stdev(scores))}" if len(scores) > 1 else text
 
     def allows(self, score: float) -> bool:
         """Whether a score can be one of this metric; NaN and infinity cannot."""

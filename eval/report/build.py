@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jinja2
 
-from solo.files import write_text
+from solo.files import file_name, write_text
 from solo.rows import csv_text
 
 from ..metrics import ALL
@@ -88,7 +88,7 @@ def _write(material: Material, target: Path) -> list[str]:
     )  # fmt: skip
     environment.globals |= {"KINDS": scores.KINDS, "STAND_IN": scores.STAND_IN}
     environment.globals |= {"interval_of": scores.interval_of, "page_of": runs.page_of}
-    environment.filters |= {"rich": pages.rich, "slug": _slug}
+    environment.filters |= {"rich": pages.rich, "slug": file_name}
 
     def page(name: str, template: str, **content) -> None:
         root = "../" * name.count("/")
@@ -145,10 +145,6 @@ def _guarded(problems: list[str], what: str, work: Callable, otherwise):
     except ERRORS as error:
         problems.append(f"{what}: left out, {reason(error)}")
         return otherwise
-
-
-def _slug(text: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-")
 
 
 def _behind(tables: list[Scores]) -> list[tuple[Run, Line]]:

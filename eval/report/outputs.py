@@ -17,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from solo.files import file_name
+
 from .. import records
 from ..formats import read_hypotheses, read_references
 from ..metrics import ALL
@@ -109,10 +111,6 @@ def sets_of(
     )
 
 
-def _file(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name)
-
-
 def _references(path: Path | None) -> dict[str, list[str]]:
     if path is None:
         return {}
@@ -155,7 +153,7 @@ def add_challenge(found: Sequence[Set], folder: Path, e2e: Path | None) -> list[
             continue  # of other MRs, or damaged
         result = scored.get(path)
         statistics = result and _in_order(result.statistics, result.sources, of_set)
-        name = f"challenge-{_file(path.stem)}"
+        name = f"challenge-{file_name(path.stem)}"
         of_set.systems.append(System(name, path.stem, "E2E challenge", "", path, statistics))
     return [f"outputs: not scored, {error}" for error in failures.values()]
 

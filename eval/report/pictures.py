@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup, escape
 from matplotlib.ticker import EngFormatter
 
-from solo.files import read_json
+from solo.files import file_name, read_json
 
 from ..metrics.metric import Metric
 from ..records import lambdas_of, last_values
@@ -140,17 +140,18 @@ def _over_parameters(table: Scores, metric: Metric) -> Picture | None:
         axes.xaxis.set_minor_formatter(EngFormatter(sep=""))
     axes.margins(x=0.15, y=0.15)
     style.legend(figure, *axes.get_legend_handles_labels())
-    kind = kind_of(table, lines)
+    kind = badges_of(table, lines)
     better = "lower" if metric.lower_is_better else "higher"
     heading = f"{metric.title} over trainable parameters: {table.title}"
     style.title(figure, f"{heading}\n{kind}; {better} is better")
     where = [(line.trainable[1], line.scores[metric.name].value) for line in named]
     place(axes, where, [line.label for line in named], size=7)
     told = (f"{line.label} ({line.badge}) {line.scores[metric.name].text}" for line in lines)
-    return make(figure, f"{table.name}-{_file(metric.name)}", heading, _alt(heading, told), kind)
+    name = f"{table.name}-{file_name(metric.name)}"
+    return make(figure, name, heading, _alt(heading, told), kind)
 
 
-def kind_of(table: Scores, lines: Iterable[Line] | None = None) -> str:
+def badges_of(table: Scores, lines: Iterable[Line] | None = None) -> str:
     """The badges of lines of a table, of all that have runs by default, in words."""
     if table.stand_in:
         return STAND_IN
@@ -160,10 +161,6 @@ def kind_of(table: Scores, lines: Iterable[Line] | None = None) -> str:
 
 def _alt(heading: str, told: Iterable[str]) -> str:
     return f"{heading}. {'; '.join(told)}."
-
-
-def _file(text: str) -> str:
-    return re.sub(r"\W+", "-", text)
 
 
 def pareto(points: Iterable[tuple[float, float]], lower_is_better: bool) -> list[tuple]:
@@ -181,7 +178,7 @@ def of_learning(table: Scores) -> list[Picture]:
     drawn, found = figures.trained(curves), []
     if not drawn:
         return []
-    kind = kind_of(table)
+    kind = badges_of(table)
     for name, panel in (
         ("training", figures.training_panel),
         ("validation", figures.validation_panel),
@@ -225,7 +222,7 @@ def lambdas(curve: figures.Curve, name: str, title: str, kind: str) -> Picture |
     told = [f"{len(ends)} connections end at {', '.join(f'{value:.3f}' for value in ends)}"]
     told.append("the paper's band is 0 to 0.1")
     return make(
-        figure, f"{name}-lambda-{_file(curve.run.name)}", heading, _alt(heading, told), kind
+        figure, f"{name}-lambda-{file_name(curve.run.name)}", heading, _alt(heading, told), kind
     )
 
 
@@ -235,7 +232,7 @@ def of_rates(folders: Iterable[Path], tables: Iterable[Scores]) -> list[Picture]
 
     tables: of those studies, which say what the runs are.
     """
-    found, kinds = [], {table.name: kind_of(table) for table in tables if table.lines}
+    found, kinds = [], {table.name: badges_of(table) for table in tables if table.lines}
     for folder in folders:
         kind = kinds.get(folder.parent.name, "no whole run yet")
         sweeps = {}

@@ -1,10 +1,9 @@
 """One run's page: the command that makes it, its scores, outputs, files, environment."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-from solo.files import to_yaml
+from solo.files import file_name, flat, to_yaml
 from solo.run_files import CONFIG, ENVIRONMENT, SCORES
 
 from .. import records
@@ -23,7 +22,7 @@ def page_of(run: Run) -> str:
     """The address of a run's page, from the report's folder: its name, and a digest of its place,
     since runs in two folders may have one name."""
     place = records.hash_of({"decoding": shown(run.decoding)})[:6]
-    return f"runs/{re.sub(r'[^A-Za-z0-9_.-]+', '-', run.name)}-{place}.html"
+    return f"runs/{file_name(run.name)}-{place}.html"
 
 
 def stages_of(run: Run) -> dict[str, dict]:
@@ -85,7 +84,7 @@ def content(
         "how": of_set.how if of_set else "",
         "credit": of_set.credit if of_set else "",
         "files": _files(run),
-        "stages": {name: _flat(stage) for name, stage in stages_of(run).items()},
+        "stages": {name: _shown(stage) for name, stage in stages_of(run).items()},
     }
 
 
@@ -144,12 +143,6 @@ def _files(run: Run) -> list[tuple[str, str]]:
     return [(shown(path), f"{path.stat().st_size:,} bytes") for path in paths]
 
 
-def _flat(value: dict, before: str = "") -> list[tuple[str, str]]:
+def _shown(stage: dict) -> list[tuple[str, str]]:
     """A record as rows: names with dots, and values as text."""
-    rows = []
-    for key, entry in value.items():
-        if isinstance(entry, dict):
-            rows += _flat(entry, f"{before}{key}.")
-        else:
-            rows.append((f"{before}{key}", "–" if entry is None else str(entry)))
-    return rows
+    return [(key, "–" if value is None else str(value)) for key, value in flat(stage).items()]

@@ -14,7 +14,7 @@ from ..tables.groups import groups_of
 from ..tables.lines import Table, lines_of, metrics_of, rows_of
 from ..tables.params import as_number
 from ..tables.report import is_plain, is_study
-from ..tables.runs import Run
+from ..tables.runs import HUB_NAMES, Run
 
 STAND_IN = "stand-in, no reproduction"
 KINDS = {  # of a line: the words of its badge
@@ -201,9 +201,8 @@ def _line_of(table: str, row: str, label: str, runs: list[Run]) -> Line:
         values = [run.scores.get(name) for run in runs]
         if None not in values:
             metric, mean = ALL[name], statistics.fmean(values)
-            text = metric.shown(mean)
-            text += f" ± {metric.shown(statistics.stdev(values))}" if len(values) > 1 else ""
-            scores[name] = Score(text, mean * metric.scale, *intervals.get(name, (None, None)))
+            ends = intervals.get(name, (None, None))
+            scores[name] = Score(metric.shown_mean(values), mean * metric.scale, *ends)
     first = runs[0]
     return Line(
         row, label, kind, _method(row), _data(table, runs, marks),
@@ -241,8 +240,7 @@ def _data(table: str, runs: list[Run], marks: list[str]) -> str:
 def _backbone(row: str, label: str, runs: list[Run]) -> str:
     if runs:
         path = runs[0].options["hub"] or runs[0].backbone
-        sizes = {"openai-community/gpt2": "GPT-2 S", "openai-community/gpt2-medium": "GPT-2 M"}
-        return sizes.get(path, path.rstrip("/").rpartition("/")[2])
+        return HUB_NAMES.get(path, path.rstrip("/").rpartition("/")[2])
     medium = "GPT-2 M" in label or "_m" in row.partition("/")[2][-8:] or row.startswith("table3/")
     return "GPT-2 M" if medium else "GPT-2 S"
 

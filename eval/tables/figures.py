@@ -1,6 +1,8 @@
 """Pictures: loss curves, the path of every connection's lambda, BLEU against parameters."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..metrics import METRICS
 from ..records import read_log
@@ -11,6 +13,7 @@ from .params import as_number
 from .runs import Run
 from .style import plt
 
+T = TypeVar("T")
 MARK = "* stand-in backbone, partial run or other settings: not a reproduction"
 PAPER_LAMBDA = (0.0, 0.1)  # where the paper says that lambda ends (section C.4)
 # Of a point: what it is, its colour and marker.
@@ -221,7 +224,8 @@ def bleu_of_methods(lines: list[Line], title: str, plain: bool):
     of a table of stand-ins alone, without those marks. None where nothing is to draw.
     """
     drawn = [line for line in lines if "BLEU" in line.scores and line.source in SOURCES]
-    drawn = _first_seeds([line for line in drawn if line.source == "other" or not plain])
+    drawn = [line for line in drawn if line.source == "other" or not plain]
+    drawn = first_seeds(drawn, lambda line: line.seeds, _apart_as)
     named = list(zip(drawn, _method_labels(drawn, plain), strict=True))
     points = [(line, label) for line, label in named if line.trainable != 0]
     if not points:
@@ -268,13 +272,18 @@ def _parameters(line: Line) -> float:
     return float(as_number(line.trainable)[0]) if reported else line.trainable
 
 
-def _first_seeds(lines: list[Line]) -> list[Line]:
-    """Of the runs apart that differ in their seed alone, the one with the lowest."""
-    first = {}
-    for line in sorted(lines, key=lambda line: line.seeds):
-        apart = line.runs[0].group if line.source == "other" else id(line)
-        first.setdefault((line.row["row"], apart), line)
-    return [line for line in lines if line in first.values()]
+def first_seeds(drawn: list[T], seed_of: Callable[[T], object], alike: Callable) -> list[T]:
+    """Of what is drawn of runs that differ in their seed alone, `alike` for them, that of the
+    lowest."""
+    first: dict[object, T] = {}
+    for one in sorted(drawn, key=seed_of):
+        first.setdefault(alike(one), one)
+    return [one for one in drawn if one is first[alike(one)]]
+
+
+def _apart_as(line: Line) -> tuple:
+    """What a line shares with those of other seeds: runs apart come one by one."""
+    return line.row["row"], line.runs[0].group if line.source == "other" else id(line)
 
 
 def _method_labels(lines: list[Line], plain: bool) -> list[str]:

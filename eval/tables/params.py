@@ -5,11 +5,12 @@ after its last digit: the paper does both.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 
 from solo.rows import csv_text
+
+from .render import row_of
 
 UNITS = {"k": 1_000, "M": 1_000_000}
 COLUMNS = ("table", "row", "reported", "exact", "with_lambdas", "devcode", "note")
@@ -94,26 +95,24 @@ def note(counts: Counts) -> str:
 def audit_markdown(rows: list[Counts]) -> str:
     """The audit as a table, and how many printed counts fit."""
     paper = [row for row in rows if row.reported is not None]
-    lines = [INTRO, _row(COLUMNS), "|---|---|---|---:|---:|---:|---|"]
-    lines += [_row([row.table, row.row, row.reported, *_numbers(row), note(row)]) for row in paper]
+    lines = [INTRO, row_of(COLUMNS), "|---|---|---|---:|---:|---:|---|"]
+    lines += [
+        row_of([row.table, row.row, row.reported, *_numbers(row), note(row)]) for row in paper
+    ]
     good = [row for row in paper if fitting(row.reported, row.readings or {"": row.exact})]
     lines += ["", f"{len(good)} of {len(paper)} printed counts fit a reading of the formula."]
     lines += ["Where else the paper disagrees with itself: `results/inconsistencies.md`."]
     outside = [row for row in rows if row.reported is None]
     if outside:
         names = [name for name in COLUMNS if name not in ("reported", "note")]
-        lines += ["", OUTSIDE, _row(names), "|---|---|---:|---:|---:|"]
-        lines += [_row([row.table, row.row, *_numbers(row)]) for row in outside]
+        lines += ["", OUTSIDE, row_of(names), "|---|---|---:|---:|---:|"]
+        lines += [row_of([row.table, row.row, *_numbers(row)]) for row in outside]
     return "\n".join(lines) + "\n"
 
 
 def _numbers(row: Counts) -> list[str]:
     counts = (row.exact, row.with_lambdas, row.devcode)
     return ["–" if count is None else f"{count:,}" for count in counts]
-
-
-def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def audit_csv(rows: list[Counts]) -> str:

@@ -1,6 +1,5 @@
 """Write tables and their pictures from the runs in a directory."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from solo.files import check_output, write_output
@@ -142,7 +141,9 @@ def write_figures(table: Table, out_dir: Path, force: bool = True) -> list[Path]
         curves = [*curves.values()]
     else:
         compared = [c for row, filling in rows_of(table) for c in _curves(row, filling, plain)]
-        curves = _first_seeds(compared)
+        curves = figures.first_seeds(
+            compared, lambda curve: curve.run.seed, lambda curve: (curve.row, curve.run.group)
+        )
     pictures = {
         "loss": figures.loss_curves(compared, title),
         "lambda": figures.lambda_curves(curves, title),
@@ -183,11 +184,3 @@ def _curves(row: dict, filling: list[Run], plain: bool) -> list[figures.Curve]:
         marked = run.marks and not plain
         curves.append(figures.Curve(row["row"], label + (" *" if marked else ""), run))
     return curves
-
-
-def _first_seeds(curves: Sequence[figures.Curve]) -> list[figures.Curve]:
-    """Of the runs that differ in their seed alone, the one with the lowest."""
-    first = {}
-    for curve in sorted(curves, key=lambda curve: curve.run.seed):
-        first.setdefault((curve.row, curve.run.group), curve)
-    return [curve for curve in curves if curve in first.values()]

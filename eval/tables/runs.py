@@ -30,6 +30,7 @@ TEST_SETS = {  # by kind of data: the name of the published set, its test MRs
     "webnlg": ("WebNLG", 1862),
 }
 ROOT = Path(__file__).resolve().parents[2]
+HUB_NAMES = {"openai-community/gpt2": "GPT-2 S", "openai-community/gpt2-medium": "GPT-2 M"}
 FREE = ("adapter.variant", "train.lr", "train.max_steps")  # shown, or marked as partial training
 Doubt = Callable[[dict, dict, dict], str | None]
 STAGES = ("train", "decode", "evaluate")

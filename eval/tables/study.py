@@ -107,8 +107,7 @@ def _score(group: list[Run], metric: Metric, intervals: dict) -> str:
     values = [run.scores.get(metric.name) for run in group]
     if None in values:
         return MISSING
-    text = metric.shown(statistics.fmean(values))
-    text += f" ± {metric.shown(statistics.stdev(values))}" if len(values) > 1 else ""
+    text = metric.shown_mean(values)
     if metric.name in intervals:
         low, high = (metric.shown(value) for value in intervals[metric.name])
         text += f" [{low}, {high}]"

@@ -121,7 +121,7 @@ def against_cpu(world: World, options: dict, precision: str, limits: checked.Lim
 
     def gradients(device, at: str) -> list[torch.Tensor]:
         model.to(device)  # in place: the parameters stay the same objects
-        alike = partial(checked.without_dropout, model)
+        alike = partial(checked.dropout_off, model)
         loss = loss_of(model, at)
         return [x.cpu() for x in checked.gradients_of(loss, [world.train[:4]], parameters, alike)]
 
@@ -165,7 +165,7 @@ def padded(world: World, multiple: int, precision: str) -> str | None:
     model = attached.model.to(world.device)
     parameters = list(attached.parameters.values())
     fast = loss_of(model, precision, partial(pad, multiple=multiple))
-    alike = partial(checked.without_dropout, model)
+    alike = partial(checked.dropout_off, model)
     limits = checked.LIMITS[precision]
     plain = loss_of(model, precision)
     return checked.difference(fast, plain, [world.train[:4]], parameters, limits, alike)

@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from solo.cli.command import CONFIGS, ROOT, check_experiments, quoted
 from solo.cli.schema import OF_ENTRY_POINTS, register
 from solo.options import check
+from solo.rows import DATA_DIRS
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.memory import check_memory
 from solo.runs.run import Run, make_run, open_run
@@ -36,8 +37,7 @@ READ = {"run", "model.path", "evaluate.references", "pretrain.corpus_dir",
 WRITTEN = {"out", "output_dir", "runs_dir", "decode.output", "pretrain.output_dir"}
 SWEEP = {"-m", "--multirun"}
 OF_A_RUN = ("data", "decode", "evaluate", "model")  # groups that a command changes in a trained run
-# Variables that configurations read.
-FOLDERS = ("E2E_DATA_DIR", "E2E_CLEAN_DIR", "WEBNLG_DATA_DIR", "CORPUS_DIR")
+FOLDERS = {*DATA_DIRS.values(), "CORPUS_DIR"}  # environment variables that configurations read
 WORDS = {  # OmegaConf's names of the kinds
     "Integer": "a whole number", "Float": "a number", "Boolean": "true or false",
     "String": "text", "ListConfig": "a list, [a, b]", "bool": "true or false",

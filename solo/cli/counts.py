@@ -5,6 +5,7 @@ from dataclasses import replace
 from transformers import GPT2Config
 
 from eval.tables.params import Counts
+from eval.tables.runs import HUB_NAMES
 from solo.adapters import make_config
 from solo.backbones.loading import sizes_of
 from solo.backbones.shapes import SHAPES
@@ -12,7 +13,6 @@ from solo.cli.command import GPT2_TABLES, PAPER_TABLES
 from solo.cli.rows import reported_tables, row_settings
 from solo.runs.identity import short_name
 
-NAMES = {"openai-community/gpt2": "GPT-2 S", "openai-community/gpt2-medium": "GPT-2 M"}
 # As a run's record has them.
 KNOWN_SIZES = {path: sizes_of(shape) for path, shape in SHAPES.items()}
 
@@ -94,8 +94,8 @@ def _solo_counts(method, config, model: str, exact: int, s: float | None) -> dic
     elsewhere = {"encoder and decoder alone": exact - vectors}
     for path, shape in SHAPES.items():
         if path != model:
-            elsewhere[f"{NAMES[path]}'s count"] = method.n_params(shape, plain)
-            elsewhere[f"{NAMES[path]}'s devcode count"] = method.n_params(shape, devcode)
+            elsewhere[f"{HUB_NAMES[path]}'s count"] = method.n_params(shape, plain)
+            elsewhere[f"{HUB_NAMES[path]}'s devcode count"] = method.n_params(shape, devcode)
     fractions = {} if s is None else {f"{s:.0%} masked": s, f"{s:.0%} kept": round(1 - s, 6)}
     readings = {
         name: method.n_params(SHAPES[model], replace(plain, sparsity=masked))

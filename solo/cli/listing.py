@@ -39,10 +39,10 @@ def read_folder(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder; name one that holds runs")
-    return table_of(decodings_of(folder))
+    return frame_of(decodings_of(folder))
 
 
-def table_of(runs: Iterable[tuple[Path, Path]]) -> tuple[pd.DataFrame, list[str]]:
+def frame_of(runs: Iterable[tuple[Path, Path]]) -> tuple[pd.DataFrame, list[str]]:
     """The same for runs that are named: (training, decoding) of each."""
     rows, unread = [], []
     for directory, decoding in runs:
@@ -192,7 +192,7 @@ def summary(runs: Sequence[Run]) -> tuple[str, list[str], str]:
     made beside the runs.
     """
     pairs = {run.decoding: (run.directory, run.decoding) for run in runs}.values()
-    frame, left_out = table_of(pairs)
+    frame, left_out = frame_of(pairs)
     for line in left_out:
         say(line)
     if frame.empty:

@@ -21,7 +21,7 @@ from solo.cli.rows import reported_tables
 from solo.cli.study_list import read_list
 from solo.cli.tables import table_of
 from solo.datasets.download import e2e_dir
-from solo.files import read_yaml
+from solo.files import file_name, flat, read_yaml
 from solo.run_files import SCORES
 from solo.runs.config import RunConfig
 
@@ -86,7 +86,7 @@ def _others(results: Path, tables: list[scores.Scores]) -> tuple[list[scores.Sco
             if run.key not in known:
                 others.setdefault(run.key, (run, _words(run)))
         if others:
-            name = re.sub(r"\W+", "-", str(folder.relative_to(results)))
+            name = file_name(str(folder.relative_to(results)))
             title = f"Runs of no table of the paper, in {shown(folder)}"
             labelled = sorted(others.values(), key=lambda pair: pair[0].seed)
             found.append(scores.of_runs(f"in-{name}", title, labelled))
@@ -160,7 +160,7 @@ def _data(config: RunConfig) -> list[str]:
 
 def changes(config: RunConfig, start: list[str]) -> list[str]:
     """The overrides that lead from a command's beginning to a configuration, KEY=VALUE each."""
-    wanted, given = (_flat(asdict(c)) for c in (config, compose_config(start)))
+    wanted, given = (flat(asdict(c)) for c in (config, compose_config(start)))
     return [
         f"{key}={_value(_here(value))}"
         for key, value in wanted.items()
@@ -185,16 +185,6 @@ def _here(value):
     """A path of this checkout from there; anything else as it is."""
     inside = isinstance(value, str) and value.startswith(f"{ROOT}/")
     return str(Path(value).relative_to(ROOT)) if inside else value
-
-
-def _flat(value: dict, before: str = "") -> dict:
-    flat = {}
-    for key, entry in value.items():
-        if isinstance(entry, dict):
-            flat |= _flat(entry, f"{before}{key}.")
-        else:
-            flat[f"{before}{key}"] = entry
-    return flat
 
 
 def _value(value) -> str:

@@ -28,6 +28,7 @@ from solo.rows import triple_files
 from solo.run_files import CONFIG, ENVIRONMENT
 from solo.runs import carry, record
 from solo.runs.config import RunConfig, data_file
+from solo.runs.rates import at_edge
 from solo.runs.run import Run, make_run, read_config, read_identity
 from solo.runs.study import Job, Study, write_study
 
@@ -160,7 +161,7 @@ def definition(name: str) -> dict:
 
 def _chosen_rates(listed: dict, kinds: dict[str, Kind]) -> tuple[dict[Kind, float], set[Kind]]:
     """({kind: the rate that a study's sweeps chose}, the kinds where that is at an edge)."""
-    chosen, at_edge = {}, set()
+    chosen, edges = {}, set()
     for name, kind in kinds.items():
         of_sweep = listed["rates_of"].get(name, name)
         path = files.ROOT / listed["home"] / "rates" / f"{of_sweep}.json"
@@ -168,8 +169,8 @@ def _chosen_rates(listed: dict, kinds: dict[str, Kind]) -> tuple[dict[Kind, floa
             continue
         values = files.read_json(path, ["best", "valid_losses"])
         chosen[kind], tried = values["best"], [lr for lr, _ in values["valid_losses"]]
-        at_edge |= {kind} if values["best"] in (min(tried), max(tried)) else set()
-    return chosen, at_edge
+        edges |= {kind} if at_edge(values["best"], tried) else set()
+    return chosen, edges
 
 
 def _score_packed(folder: Path, references: Path) -> None:

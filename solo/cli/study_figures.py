@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from itertools import chain
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 
 from eval import bootstrap, records
 from eval.claims import Spread, hierarchical
@@ -69,8 +69,7 @@ def study_table(study: str = STUDY, *shown: str) -> str:
         cells = [group.label, f"{size:,}", rate if size else render.MISSING, str(n_runs)]
         cells += [first.shown(of_common(group))] if apart else []
         means = [m.shown(_mean(group, m.name)) for m in metrics]
-        if n_runs > 1:
-            means[0] += f" ± {first.shown(stdev(r.scores[first.name] for r in group.runs))}"
+        means[0] = first.shown_mean([run.scores[first.name] for run in group.runs])
         cells += [*means, *([names_right(group.runs)] if named else [])]
         loss = fmean(records.last_values(run.directory)["valid_loss"] for run in group.runs)
         lines.append(render.row_of([*cells, f"{loss:.3f}"]))

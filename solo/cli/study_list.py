@@ -42,7 +42,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Question:
     """A question that the difference a - b of two names answers."""
 
     question: str
@@ -107,7 +107,7 @@ def _checked(values: dict) -> dict:
             for key, entry in listed[part].items()
         }
     listed["claims"] = [
-        asdict(make(Claim, entry if isinstance(entry, dict) else {}, f"claims[{number}]"))
+        asdict(make(Question, entry if isinstance(entry, dict) else {}, f"claims[{number}]"))
         for number, entry in enumerate(listed["claims"])
     ]
     names = listed["names"]

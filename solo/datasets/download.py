@@ -16,7 +16,7 @@ from solo.datasets import e2e, e2e_clean, e2e_raw
 from solo.datasets.base import E2E_REMEDY
 from solo.datasets.data import read_rows
 from solo.files import ROOT, alone_with, file_sha256, write_text
-from solo.rows import folder_sha256
+from solo.rows import DATA_DIRS, folder_sha256
 
 Progress = Callable[[int, int | None], None]  # bytes here, bytes in all (None: not announced)
 
@@ -42,12 +42,12 @@ LARGEST = 32 * 2**20  # bytes; three times E2E's training set, the largest file 
 
 def e2e_dir() -> Path:
     """The folder of the E2E data: E2E_DATA_DIR, or data/e2e below the project's root."""
-    return _folder("E2E_DATA_DIR", "e2e")
+    return _folder(DATA_DIRS["e2e"], "e2e")
 
 
 def e2e_clean_dir() -> Path:
     """The same of the cleaned E2E data: E2E_CLEAN_DIR, or data/e2e-clean."""
-    return _folder("E2E_CLEAN_DIR", "e2e-clean")
+    return _folder(DATA_DIRS["e2e_clean"], "e2e-clean")
 
 
 def _folder(variable: str, name: str) -> Path:
@@ -214,7 +214,7 @@ def prepare_e2e(
     Otherwise what is missing is downloaded into `directory` (default: data/e2e) and SHA256SUMS
     written. `progress_for(name)` gives the callback for one file. Errors: download's, verify's.
     """
-    return _prepare(directory, "E2E_DATA_DIR", e2e_dir(), files, progress_for)
+    return _prepare(directory, DATA_DIRS["e2e"], e2e_dir(), files, progress_for)
 
 
 def prepare_e2e_clean(
@@ -224,7 +224,7 @@ def prepare_e2e_clean(
 ) -> Path:
     """The same of the cleaned E2E files, E2E_CLEAN_DIR and data/e2e-clean."""
     remedy = e2e_clean.SOURCE.remedy
-    return _prepare(directory, "E2E_CLEAN_DIR", e2e_clean_dir(), files, progress_for, remedy)
+    return _prepare(directory, DATA_DIRS["e2e_clean"], e2e_clean_dir(), files, progress_for, remedy)
 
 
 def _prepare(

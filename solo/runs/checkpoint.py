@@ -16,7 +16,7 @@ from solo.run_files import ADAPTER
 from solo.runs import record
 from solo.tensors import copy_strictly, save_tensors, tensors_sha256
 
-WEIGHTS, CONFIG = "adapter.safetensors", ADAPTER
+WEIGHTS = "adapter.safetensors"
 FORMER = "adapter_config.json"  # the name of the second one in older runs, which is peft's
 KEYS = ("method", "options", "seed", "backbone_sha256", "fixed_sha256", "weights_sha256")
 
@@ -32,7 +32,7 @@ def save_adapter(
     directory = Path(directory)
     save_tensors(directory / WEIGHTS, dict(attached.parameters), {"format": "pt"})
     write_json(
-        directory / CONFIG,
+        directory / ADAPTER,
         {
             "method": name,
             "options": asdict(config),
@@ -54,7 +54,7 @@ def trained(directory: Path) -> dict | None:
 
 
 def _description(directory: Path) -> Path:
-    new, former = Path(directory) / CONFIG, Path(directory) / FORMER
+    new, former = Path(directory) / ADAPTER, Path(directory) / FORMER
     return former if former.is_file() and not new.is_file() else new
 
 

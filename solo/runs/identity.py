@@ -15,7 +15,7 @@ from typing import Any
 from solo.backbones.loading import REMEDY
 from solo.datasets import kind_of, source_of
 from solo.datasets.download import check_file
-from solo.files import config_hash, file_sha256, read_json
+from solo.files import config_hash, file_sha256, flat, read_json
 from solo.options import check
 from solo.runs.config import RunConfig, data_file
 
@@ -180,8 +180,8 @@ def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _differences(identity: Mapping[str, Any]) -> dict[str, Any]:
     method = identity.get("adapter", {}).get("name")
-    defaults = dict(_flat(default_values(method)))
-    return {k: v for k, v in _flat(identity) if defaults.get(k, UNKNOWN) != v}
+    defaults = _flat(default_values(method))
+    return {k: v for k, v in _flat(identity).items() if defaults.get(k, UNKNOWN) != v}
 
 
 @cache
@@ -202,11 +202,11 @@ def has_defaults(method: str) -> bool:
     return method in _table()["adapter"]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, float) and value.is_integer():
-            yield f"{prefix}{key}", int(value)  # 1 and 1.0 are one rate
-        else:
-            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _plain(value) for key, value in flat(values).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # 1 and 1.0 are one rate
+    return list(value) if isinstance(value, tuple) else value

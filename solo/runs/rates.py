@@ -1,7 +1,7 @@
 """Choosing a learning rate, by validation loss alone: no test set, no scores."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -33,4 +33,10 @@ def choose(losses: Mapping[float, Sequence[float | None]]) -> Choice:
             "ones"
         )
     best = min(candidates, key=means.get)
-    return Choice(means, best, best in (min(means), max(means)))
+    return Choice(means, best, at_edge(best, means))
+
+
+def at_edge(best: float, tried: Iterable[float]) -> bool:
+    """Whether a rate is the lowest or the highest of those tried."""
+    tried = [*tried]
+    return best in (min(tried), max(tried))

@@ -194,7 +194,7 @@ def gradients_of(
 
 
 @contextmanager
-def without_dropout(model: nn.Module) -> Iterator[None]:
+def dropout_off(model: nn.Module) -> Iterator[None]:
     """Within: nothing is dropped."""
     training = model.training
     model.eval()

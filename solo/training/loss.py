@@ -16,7 +16,7 @@ from solo.backbones.gelu import fast_gelu
 from solo.backbones.products import cast_once, frozen_products
 from solo.datasets.data import Example
 from solo.training.batches import IGNORED, Batch, PackedBatch, collate, pack, pad, to_device
-from solo.training.checked import LIMITS, Loss, checked, same_draws, without_dropout
+from solo.training.checked import LIMITS, Loss, checked, dropout_off, same_draws
 from solo.training.compiled import compiled_blocks
 from solo.training.progress import Progress
 from solo.training.recipe import TrainConfig
@@ -94,7 +94,7 @@ def training_loss(
     loss = _stepwise(model, config, layout, summed_loss)
     if layout is not collate:
         plain = _unprepared(model, _stepwise(model, config, _plain, summed_loss))
-        loss = check("fast", loss, plain, partial(without_dropout, model), 1)
+        loss = check("fast", loss, plain, partial(dropout_off, model), 1)
     same, way = partial(same_draws, model.device), _recorded if recording else _stepwise
     with prepared, compiled_blocks(model) if config.compile else nullcontext() as compiled:
         if recording:

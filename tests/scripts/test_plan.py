@@ -64,7 +64,7 @@ def finish(directory, *names):
     for name in names:
         with record.stage(directory, name) as entry:
             entry["steps"] = 7
-        for weights in (checkpoint.WEIGHTS, checkpoint.CONFIG) if name == "train" else ():
+        for weights in (checkpoint.WEIGHTS, checkpoint.ADAPTER) if name == "train" else ():
             (directory / weights).touch()
 
 
@@ -163,7 +163,7 @@ def test_speeds_of_earlier_runs_on_this_hardware(tmp_path, real):
         for speed in (100, 300, 200) if cpu is None else (9, 9, 9):
             entry = {"step": 1, "tokens_per_s": speed}
             Log(run.directory / "train_log.jsonl").write(entry)
-        for name in (WEIGHTS, checkpoint.CONFIG):
+        for name in (WEIGHTS, checkpoint.ADAPTER):
             (run.directory / name).touch()
         names.append(run.directory.name)
     files.write_json(tmp_path / "damaged" / "environment.json", [])  # looked at, passed over

@@ -56,7 +56,7 @@ def test_a_saved_adapter_tells_and_replays_its_events(tmp_path):
     model = make_model()
     sha256 = fingerprint(model)
     checkpoint.save_adapter(tmp_path, "imlor2c", config, trained, 1, sha256)
-    saved = json.loads((tmp_path / checkpoint.CONFIG).read_text())
+    saved = json.loads((tmp_path / checkpoint.ADAPTER).read_text())
     assert saved["events"] == trained.events and saved["n_params"] == trained.n_trained
     assert set(saved["events"][0]) == {"step", "kind", "blocks", "feature_spaces"}
     loaded = checkpoint.load_adapter(tmp_path, model, sha256)

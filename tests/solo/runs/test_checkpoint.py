@@ -37,7 +37,7 @@ def saved(tmp_path, model):
 
 
 def rewrite(directory, **changes):
-    path = directory / checkpoint.CONFIG
+    path = directory / checkpoint.ADAPTER
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
@@ -111,7 +111,7 @@ def test_a_waiting_state_without_a_leader(tmp_path):
 
 
 def test_broken_json(saved):
-    (saved / checkpoint.CONFIG).write_text('{"method": ')
+    (saved / checkpoint.ADAPTER).write_text('{"method": ')
     refuses(saved, make_model(), "adapter.json is damaged .*restore it, or move it away")
 
 

@@ -12,7 +12,7 @@ from transformers.activations import NewGELUActivation
 from solo.adapters import make_config
 from solo.backbones import attention, gelu, products
 from solo.training import loss as loss_module
-from solo.training.checked import LIMITS, checked, difference, same_draws, without_dropout
+from solo.training.checked import LIMITS, checked, difference, dropout_off, same_draws
 from solo.training.loss import training_loss
 from solo.training.recipe import TrainConfig
 from tests.conftest import make_model
@@ -209,7 +209,7 @@ def test_not_one_gradient_may_be_zero_or_turned_around(name, precision):
     recipe, limits = TrainConfig(precision=precision), LIMITS[precision]
     plain = loss_module._stepwise(model, recipe, loss_module.collate, loss_module.summed_loss)
     told = partial(difference, plain=plain, batches=[TRAIN[:4]], parameters=parameters,
-                   limits=limits, alike=partial(without_dropout, model))  # fmt: skip
+                   limits=limits, alike=partial(dropout_off, model))  # fmt: skip
 
     def turned(batches, parameter, factor):
         [gradient] = torch.autograd.grad(plain(batches).sum(), parameter)
@@ -230,7 +230,7 @@ def test_with_the_same_draws_dropout_is_the_same():
     with alike():
         assert torch.equal(drop(x), first)
     model = torch.nn.Sequential(drop).train()
-    with without_dropout(model):
+    with dropout_off(model):
         assert torch.equal(model(x), x)
     assert model.training and not torch.equal(model(x), x)
 
@@ -241,7 +241,7 @@ def test_a_run_that_diverged_is_not_the_fast_paths_fault():
     def loss(batches):
         return parameter * 1.0
 
-    same = partial(without_dropout, torch.nn.Identity())
+    same = partial(dropout_off, torch.nn.Identity())
     way = checked(fails, loss, [parameter], LIMITS["fp32"], same, 1, pytest.fail)
     with pytest.raises(RuntimeError, match="no such kernel"):
         way([])  # no check was made, so the fast way was tried
@@ -264,7 +264,7 @@ def test_what_one_rounding_does_to_a_run_is_no_fault_of_the_fast_path(precision)
         return loss
 
     def told(steepness, **options):
-        same = partial(without_dropout, torch.nn.Identity())
+        same = partial(dropout_off, torch.nn.Identity())
         plain, fast_way = way(steepness), way(steepness, **options)
         return difference(fast_way, plain, [], [parameter], LIMITS[precision], same)
 
@@ -281,7 +281,7 @@ def test_what_one_rounding_does_to_a_run_is_no_fault_of_the_fast_path(precision)
 def test_a_rounding_that_only_one_direction_shows_is_seen(precision, direction):
     """A gradient of one number is 1 on this side of a bend and 3 on the other, where the fast way
     computes it; a single move of the parameter may go to the wrong side."""
-    limits, same = LIMITS[precision], partial(without_dropout, torch.nn.Identity())
+    limits, same = LIMITS[precision], partial(dropout_off, torch.nn.Identity())
     parameter = torch.nn.Parameter(torch.ones(1))
 
     def way(more):
@@ -299,7 +299,7 @@ def test_a_rounding_that_only_one_direction_shows_is_seen(precision, direction):
 @pytest.mark.parametrize(("slope", "right"), [(1e-9, True), (1e-5, False)])
 def test_a_last_digit_of_all_gradients_where_another_way_has_zero_is_no_fault(slope, right):
     large, small = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
-    same = partial(without_dropout, torch.nn.Identity())
+    same = partial(dropout_off, torch.nn.Identity())
     told = difference(
         lambda batches: large + slope * small, lambda batches: large + 0 * small, [],
         [large, small], LIMITS["fp32"], same,
