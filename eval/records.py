@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from solo.errors import damaged
 from solo.files import file_sha256, once_read, plain_yaml
 from solo.rows import folder_sha256
 from solo.run_files import CONFIG, LOG, PREDICTIONS, ROWS, SCORES, STATISTICS
@@ -90,7 +91,7 @@ def read_checked(directory: Path, name: str, wanted: dict[str, Check]) -> dict:
                 raise ValueError(f"{name} has no {path}")
             value = value[key]
         if not check(value):
-            raise ValueError(f"{name} is damaged ({path} is {word(value)})")
+            raise damaged(name, f"{path} is {word(value)}")
     return content
 
 
@@ -117,7 +118,7 @@ def _load(path: Path):
             return json.loads(content)
         return plain_yaml(content)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{path.name} is damaged ({' '.join(str(error).split())})") from error
+        raise damaged(path.name, error) from error
 
 
 def read_scores(run: Path) -> dict[str, float]:
@@ -129,10 +130,8 @@ def read_scores(run: Path) -> dict[str, float]:
             value = content[key]
             if type(value) not in NUMBER or not metric.allows(value):
                 lowest, highest = metric.limits
-                raise ValueError(
-                    f"{SCORES} is damaged ({key} is {word(value)}; from {lowest} to {highest} can "
-                    "be)"
-                )
+                what = f"{key} is {word(value)}; from {lowest} to {highest} can be"
+                raise damaged(SCORES, what)
             scores[key] = float(value)
     if not scores:
         raise ValueError(f"{SCORES} has no score of {', '.join(METRICS)}")
@@ -157,13 +156,13 @@ def read_log(run: Path) -> list[dict]:
             lines = (Path(run) / LOG).read_text(encoding="utf-8").splitlines()
             log = [_entry(number, line) for number, line in enumerate(lines, 1)]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{LOG} is damaged ({error})") from error
+        raise damaged(LOG, error) from error
     for line, entry in enumerate(log, 1):
         if not isinstance(entry, dict) or not whole(0)(entry.get("step")):
-            raise ValueError(f"{LOG} is damaged (line {line} has no step)")
+            raise damaged(LOG, f"line {line} has no step")
         for name, value in entry.items():
             if ("loss" in name or "lambda" in name) and not number(value):
-                raise ValueError(f"{LOG} is damaged (line {line}: {name} is {word(value)})")
+                raise damaged(LOG, f"line {line}: {name} is {word(value)}")
     return log
 
 
@@ -191,7 +190,7 @@ def read_rows(run: Path) -> list[str]:
     except FileNotFoundError:
         return []
     if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
-        raise ValueError(f"{ROWS} is damaged (it is no list of rows)")
+        raise damaged(ROWS, "it is no list of rows")
     return rows
 
 

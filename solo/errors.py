@@ -24,6 +24,13 @@ LESS = "lower train.batch_size or decode.batch_size, or take less data"
 TOO_LARGE = ("out of memory", "can't allocate memory")  # what torch says, in lower case
 
 
+def damaged(
+    path: object, what: object, remedy: str = "restore it, or move it away and repeat what wrote it"
+) -> ValueError:
+    """The error of a file that a run wrote and that holds something else now, `what` in words."""
+    return ValueError(f"{path} is damaged ({' '.join(str(what).split())}); {remedy}")
+
+
 def in_words(error: BaseException, where: str = "", less: str = LESS) -> str:
     """An error as one line: what this project raises as it is, others with file, kind, remedy.
 

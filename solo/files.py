@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from solo.errors import damaged
+
 ROOT = Path(__file__).resolve().parent.parent
 SETTLED_NS = 2 * 10**9  # the coarsest times of a file, of FAT
 IN_CHECKOUT = (ROOT / "configs").is_dir()  # else the package is installed, and ROOT others' place
@@ -187,9 +189,7 @@ def read_json(path: Path, keys: Iterable[str] = (), kind: type = dict):
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} is missing; run the stage that writes it") from error
     except (ValueError, RecursionError) as error:  # JSON's own errors, and bytes that are no text
-        raise ValueError(
-            f"{path} is damaged ({error}); restore it, or move it away and repeat what wrote it"
-        ) from error
+        raise damaged(path, error) from error
 
 
 def read_json_lines(path: Path) -> list[dict]:
@@ -199,9 +199,7 @@ def read_json_lines(path: Path) -> list[dict]:
     try:
         return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}); restore it, or repeat what wrote it"
-        ) from error
+        raise damaged(path, error) from error
 
 
 def to_yaml(value) -> str:
@@ -232,7 +230,7 @@ def read_yaml(path: Path):
     try:
         return plain_yaml(Path(path).read_text(encoding="utf-8"))
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} is damaged ({' '.join(str(error).split())})") from error
+        raise damaged(path, error) from error
 
 
 def once_read(size: int) -> Callable:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from solo.adapters import make_config
 from solo.adapters.base import OTHER_DRAWS, Method
+from solo.errors import damaged
 from solo.files import file_sha256, read_json, write_json
 from solo.run_files import ADAPTER
 from solo.runs import record
@@ -63,9 +64,9 @@ def read_saved(directory: Path) -> dict:
     path = _description(directory)
     saved = read_json(path, KEYS)
     if not isinstance(saved["options"], dict):
-        raise ValueError(f"{path} is damaged (options is {saved['options']!r})")
+        raise damaged(path, f"options is {saved['options']!r}")
     if type(saved["seed"]) is not int:
-        raise ValueError(f"{path} is damaged (seed is {saved['seed']!r})")
+        raise damaged(path, f"seed is {saved['seed']!r}")
     return saved
 
 
@@ -107,4 +108,4 @@ def _replay(attached: Method, events, source: Path) -> None:
     try:
         attached.replay(events)
     except (TypeError, LookupError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"{source} is damaged (events: {error}); restore it") from error
+        raise damaged(source, f"events: {error}") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from solo.errors import damaged
 from solo.files import IN_CHECKOUT, ROOT, read_json, sync, write_json
 from solo.run_files import ENVIRONMENT
 
@@ -42,7 +43,7 @@ def stage_record(run_dir: Path, stage: str) -> dict | None:
     entry = read_json(path).get(stage) if path.exists() else None
     if entry is None or isinstance(entry, dict):
         return entry
-    raise ValueError(f"{path} is damaged ({stage} is {entry!r}); restore it, or move it away")
+    raise damaged(path, f"{stage} is {entry!r}")
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from solo.errors import damaged
 from solo.files import clean, read_json, read_yaml, to_yaml, write_json, write_text
 from solo.options import check
-from solo.run_files import CONFIG, FOUND, IDENTITY, ROWS
+from solo.run_files import CONFIG, ENVIRONMENT, FOUND, IDENTITY, ROWS
 from solo.runs import checkpoint, naming, record
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import (
@@ -64,7 +65,8 @@ class Run:
                     break
                 reached = name
             steps = trained.get("steps")
-            check(isinstance(steps, int), f"{self.directory} is damaged (its steps are {steps!r})")
+            if not isinstance(steps, int):
+                raise damaged(self.directory / ENVIRONMENT, f"steps is {steps!r}")
             return reached, steps
         saved = self.directory / STATE
         if saved.exists():
@@ -190,7 +192,8 @@ def read_identity(directory: Path) -> dict[str, Any]:
     """What decided the weights of the run in a directory. Raises ValueError for a damaged file."""
     path = directory / IDENTITY
     identity = read_json(path, ["training"])["training"]
-    check(isinstance(identity, dict), f"{path} is damaged (training is {identity!r})")
+    if not isinstance(identity, dict):
+        raise damaged(path, f"training is {identity!r}")
     return identity
 
 
@@ -198,7 +201,8 @@ def read_config(path: Path) -> RunConfig:
     """The configuration in a file that a run wrote. Raises ValueError, with the file's name, for
     whatever is wrong in it."""
     values = read_yaml(path)
-    check(isinstance(values, dict), f"{path} is damaged: it holds no groups of options")
+    if not isinstance(values, dict):
+        raise damaged(path, "it holds no groups of options")
     try:
         return from_values(values)
     except ValueError as error:

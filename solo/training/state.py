@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from solo.adapters.base import OTHER_DRAWS, Method
+from solo.errors import damaged
 from solo.options import check
 from solo.tensors import copy_strictly, save_tensors, tensors_sha256
 from solo.training.progress import Diverged
@@ -80,8 +81,7 @@ def read_counters(path: Path) -> dict:
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:
-    text = " ".join(str(error).split())
-    return ValueError(f"{path} is damaged ({text}); move it away, and its run begins again")
+    return damaged(path, error, "move it away, and its run begins again")
 
 
 def load_state(
