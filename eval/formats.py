@@ -21,9 +21,9 @@ from solo.rows import (
     one_line,
     read_lines,
     read_table,
-    read_triples,
     without_mark,
 )
+from solo.triples import read_triples
 
 from .json_lines import is_json, read_objects
 

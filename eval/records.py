@@ -16,8 +16,8 @@ import yaml
 
 from solo.errors import damaged
 from solo.files import file_sha256, once_read, plain_yaml
-from solo.rows import folder_sha256
 from solo.run_files import CONFIG, LOG, PREDICTIONS, ROWS, SCORES, STATISTICS
+from solo.triples import folder_sha256
 
 from .metrics import ALL, METRICS
 from .metrics.statistics import Statistics

@@ -33,7 +33,7 @@ FORBIDDEN = [
     *[(f"solo/{room}", ("hydra", "omegaconf", "eval", "tqdm", "solo.cli")) for room in BELOW],
     *[
         (f"solo/{shared}.py", ("solo", "eval", "torch", "transformers", "datasets", "safetensors"))
-        for shared in ("rows", "files", "run_files", "errors")
+        for shared in ("rows", "triples", "files", "run_files", "errors")
     ],
     ("solo/tensors.py", tuple(f"solo.{room}" for room in ("adapters", "backbones", "runs"))),
     *[
@@ -53,7 +53,7 @@ FORBIDDEN = [
 ]
 
 # What the scorer shares with the rest.
-SHARED_BY_ALL = ("solo.rows", "solo.files", "solo.run_files", "solo.errors")
+SHARED_BY_ALL = ("solo.rows", "solo.triples", "solo.files", "solo.run_files", "solo.errors")
 
 
 def imports(path: Path) -> set[str]:

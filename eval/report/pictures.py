@@ -1,12 +1,8 @@
-"""The report's pictures, drawn by matplotlib: SVG for papers, and for pages with their colours."""
+"""The report's pictures, drawn by matplotlib."""
 
-import io
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from markupsafe import Markup, escape
 from matplotlib.ticker import EngFormatter
 
 from solo.files import file_name, read_json
@@ -18,66 +14,11 @@ from ..tables.labels import place
 from ..tables.runs import Run
 from ..tables.style import plt
 from .scores import STAND_IN, Line, Scores
+from .svg import Picture, make
 
 SIZE = (5.2, 4.2)  # inches; at a phone's width a point is about a pixel
 FEW = 12  # points that fit into that with their labels
-THEMED = {  # colours that the page sets by light and dark, by their CSS variables
-    style.INK: "ink", style.FAINT: "faint", style.BAND: "band", style.BLUE: "blue",
-    style.VERMILION: "vermilion", style.GREEN: "green", style.ORANGE: "orange",
-    style.SKY: "sky", style.PURPLE: "purple", "#ffffff": "paper",
-}  # fmt: skip
 DRAWN = ("paper", "ours", "stand-in")  # other kinds stay out of one picture with the paper's
-HEADS = re.compile(r"<\?xml.*?\?>|<!DOCTYPE.*?>|<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
-TAGS = re.compile(r"<[^>]+>")
-LONG = re.compile(r"(\d+\.\d)(\d)\d+")  # a number with more than two decimals
-GAPS, ID = re.compile(r">\s+<"), re.compile(r' id="([^"]+)"')
-IDS = re.compile(r'(\bid="|url\(#|href="#)')
-
-
-@dataclass(frozen=True)
-class Picture:
-    """name: of its files; alt: what there is to see, in words; kind: the words of its badge;
-    inline: the SVG for a page; paper: the SVG for papers."""
-
-    name: str
-    title: str
-    alt: str
-    kind: str
-    inline: Markup
-    paper: bytes
-
-
-def make(figure, name: str, title: str, alt: str, kind: str) -> Picture:
-    """A drawn figure, which is closed."""
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    svg = file.getvalue().decode()
-    inline = _inline(_shorter(svg, r"\1"), name, alt)
-    return Picture(name, title, alt, kind, inline, _shorter(svg, r"\1\2").encode())
-
-
-def _shorter(svg: str, number: str) -> str:
-    """SVG with fewer decimals in its coordinates; its texts stay."""
-    return TAGS.sub(lambda tag: LONG.sub(number, tag[0]), svg)
-
-
-def _inline(svg: str, name: str, alt: str) -> Markup:
-    """SVG for a page: ids of its own, colours by CSS, a text instead of it."""
-    svg = GAPS.sub("><", HEADS.sub("", svg)).strip()
-    used = set(re.findall(r"#([\w-]+)", svg))
-    svg = ID.sub(lambda match: match[0] if match[1] in used else "", svg)
-    svg = IDS.sub(lambda match: f"{match[1]}{name}-", svg)
-    for colour, variable in THEMED.items():
-        svg = re.sub(re.escape(colour), f"var(--{variable})", svg, flags=re.IGNORECASE)
-    box = re.search(r'viewBox="[^"]+"', svg)[0]
-    begin = svg.index(">", svg.index("<svg")) + 1
-    width = float(box.split()[2])
-    opening = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-    opening += (
-        f'{box} role="img" aria-label="{escape(alt)}" style="max-width:{width * 1.35:.0f}px">'
-    )
-    return Markup(opening + svg[begin:])
 
 
 def of_tables(tables: Sequence[Scores]) -> list[Picture]:

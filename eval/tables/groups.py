@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .. import bootstrap
 from ..claims import Spread, seed_spread
 from ..metrics import ALL
 from ..records import last_values, word
@@ -125,3 +126,44 @@ def seed_spreads(groups: Sequence[Group]) -> dict[str, Spread]:
         for name in ALL
     }
     return {name: spread for name, spread in found.items() if spread}
+
+
+def apart(*runs: Run) -> str | None:
+    """Why runs cannot be compared, MR by MR, in words; None if they can."""
+    for run in runs:
+        if run.outputs is None:
+            return f"{run.name} has no statistics; scripts/evaluate.py leaves them"
+    try:
+        for run in runs[1:]:
+            bootstrap.in_order(runs[0].outputs, run.outputs)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def sides_of(a: Group, b: Group) -> tuple[list[Run], list[Run]]:
+    """The runs of the seeds that both groups have. ValueError if these cannot be compared."""
+    sides = alike(a.runs, b.runs)
+    if not sides[0]:
+        seeds = (", ".join(str(run.seed) for run in group.runs) for group in (a, b))
+        raise ValueError("they have no seed in common: {} and {}".format(*seeds))
+    if words := apart(*sides[0], *sides[1]):
+        raise ValueError(words)
+    return sides
+
+
+def claimed(table: Table) -> list[tuple[str, Sequence[Group], str]]:
+    """The study's questions, each with those of its two groups that were run and, where it has no
+    answer, why, in words."""
+    by_kind = {group.kind: group for group in reversed(groups_of(table))}  # the first, as in quotes
+    found = []
+    for question, *kinds in table.definition["claims"]:
+        groups, words = [by_kind[kind] for kind in kinds if kind in by_kind], "not run yet"
+        if len(groups) == 2:
+            try:
+                words = ""
+                sides_of(*groups)
+            except ValueError as error:
+                words = str(error)
+        found.append((question, groups, words))
+    return found

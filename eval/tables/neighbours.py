@@ -5,11 +5,11 @@ from collections import defaultdict
 from .. import bootstrap
 from ..metrics.metric import Metric
 from ..records import last_values
-from .groups import groups_of
+from .groups import apart, groups_of
 from .lines import Table, metrics_of
 from .render import MISSING, left_out_section, row_of
 from .runs import Run
-from .study import apart, backbones_of, difference, head_of
+from .study import backbones_of, difference, head_of
 
 NOTE = """\
 {backbones}

@@ -16,7 +16,7 @@ from ..metrics import ALL
 from ..metrics.metric import Metric
 from ..metrics.slot_errors import slots_of
 from ..records import lambdas_of, last_values
-from .groups import Group, alike, groups_of, seed_spreads
+from .groups import Group, apart, claimed, groups_of, seed_spreads, sides_of
 from .lines import Table, metrics_of
 from .render import MISSING, left_out_section, percent, row_of
 from .runs import Run
@@ -155,47 +155,6 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
     )
     rule = "|---|---|" + "---:|" * len(metrics)
     return ["", f"## Against {name}", "", intro, "", row_of(head), rule, *lines]
-
-
-def apart(*runs: Run) -> str | None:
-    """Why runs cannot be compared, MR by MR, in words; None if they can."""
-    for run in runs:
-        if run.outputs is None:
-            return f"{run.name} has no statistics; scripts/evaluate.py leaves them"
-    try:
-        for run in runs[1:]:
-            bootstrap.in_order(runs[0].outputs, run.outputs)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def sides_of(a: Group, b: Group) -> tuple[list[Run], list[Run]]:
-    """The runs of the seeds that both groups have. ValueError if these cannot be compared."""
-    sides = alike(a.runs, b.runs)
-    if not sides[0]:
-        seeds = (", ".join(str(run.seed) for run in group.runs) for group in (a, b))
-        raise ValueError("they have no seed in common: {} and {}".format(*seeds))
-    if words := apart(*sides[0], *sides[1]):
-        raise ValueError(words)
-    return sides
-
-
-def claimed(table: Table) -> list[tuple[str, Sequence[Group], str]]:
-    """The study's questions, each with those of its two groups that were run and, where it has no
-    answer, why, in words."""
-    by_kind = {group.kind: group for group in reversed(groups_of(table))}  # the first, as in quotes
-    found = []
-    for question, *kinds in table.definition["claims"]:
-        groups, words = [by_kind[kind] for kind in kinds if kind in by_kind], "not run yet"
-        if len(groups) == 2:
-            try:
-                words = ""
-                sides_of(*groups)
-            except ValueError as error:
-                words = str(error)
-        found.append((question, groups, words))
-    return found
 
 
 def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:

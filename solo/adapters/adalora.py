@@ -1,6 +1,8 @@
 """AdaLoRA (Zhang et al., 2023, arXiv 2303.10512), by the peft library.
 
-The update B diag(E) A with A and B near orthonormal (a penalty in the loss) and E starting at zero.
+The update B diag(E) A with A and B near orthonormal (a penalty in the loss) and E starting at zero,
+A and B at normal(0, 0.02). The penalty is that of the authors' code, the mean of norms, where the
+paper sums their squares; masked values may grow again until the next allocation, as there.
 Singular values are ranked by the running importance of their triplets (gradient times weight,
 smoothed, times its uncertainty), and those beyond a budget are set to zero: from `init_rank` per
 weight on average, after a warm-up, down to `target_rank` before the final phase. The share of each

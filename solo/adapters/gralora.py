@@ -1,7 +1,7 @@
 """GraLoRA (Jung et al., 2025, arXiv 2505.20355), by the peft library: LoRA in k x k blocks.
 
 The weight is cut into k x k blocks and each has factors of its own, of rank r / k, at the count of
-LoRA of rank r.
+LoRA of rank r, the whole one, by which alpha is divided for the update's scale.
 """
 
 from dataclasses import dataclass

@@ -10,8 +10,10 @@ value, as the peft library has it.
 
 Without D, A is Kaiming-uniform(a = sqrt 5) and B zero. `middle` is the paper's D or M in the
 decompositions of arXiv 2407.05417 (section IV-A): `diagonal` as TriLoRA and AdaLoRA, `full` as
-FLoRA. D starts at zero and B as A does (Chongjie-Si/Subspace-Tuning, layers_trilora.py; unlike it,
-the update keeps the scale alpha / r).
+FLoRA. D starts at zero and B as A does, and the scale is alpha / r, as in
+Chongjie-Si/Subspace-Tuning, CR_MR/peft/src/peft/tuners/trilora.py and flora.py. The same authors'
+loralib departs from these: layers_trilora.py has no scale, and layers_flora.py starts A and B at
+normal(0, 0.02), with which D moves the weight a tenth as far a step.
 
 `constraint` is a matrix pattern constraint of the same paper (MPC, section IV-B), where the update
 is x A B, so that its A and B are the transposes of those stored here. Per adapted weight:
@@ -22,7 +24,9 @@ is x A B, so that its A and B are the transposes of those stored here. Per adapt
 
 with squared Frobenius norms. Neither the nonlinearity, nor a weight for the penalty, nor its mean
 over the adapted weights is in the text. Built here: ReLU, since the paper's scores of LoRA + MPC_n
-are those of its parallel adapter, whose code has ReLU; the mean, and 0.1, as AdaLoRA's penalty.
+are those of its parallel adapter, whose code has ReLU (and no scale, and dropout behind the ReLU;
+here both are LoRA's); the mean over weights of what eq. 25 or 26 gives for each; and 0.1, AdaLoRA's
+figure, which there multiplies a mean over the factors of norms that are not squared.
 """
 
 from dataclasses import dataclass

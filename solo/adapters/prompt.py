@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from solo.adapters.base import generator
+from solo.adapters.shared.passing import Passing
 from solo.adapters.shared.prefixes import PrefixMethod
 from solo.backbones import trunk_of
 from solo.options import check
@@ -28,34 +29,42 @@ class Config:
         check(self.length >= 1, f"adapter.length is {self.length}; it must be at least 1")
 
 
+class States(Passing):
+    """states: each layer's keys and values of the prompt; busy: the prompt itself is being read."""
+
+    def __init__(self):
+        self.states: list[tuple[Tensor, Tensor]] | None = None
+        self.busy = False
+
+
 class Prompt(nn.Module):
     """The embeddings (P, d), and each layer's keys and values of them during a forward pass."""
 
     def __init__(self, embeddings: Tensor):
         super().__init__()
         self.embeddings = nn.Parameter(embeddings)
-        self.states: list[tuple[Tensor, Tensor]] | None = None
-        self.busy = False
+        self.passing = States()
 
     def read(self, trunk: nn.Module, args) -> None:
         """Before a pass of the model: run the prompt through it, without itself before it.
 
         Raises ValueError where the model gives no keys and values (gradient checkpointing).
         """
-        if self.busy:
+        passing = self.passing
+        if passing.busy:
             return
-        self.states, self.busy = None, True
+        passing.states, passing.busy = None, True
         try:
             cache = trunk(inputs_embeds=self.embeddings[None], use_cache=True).past_key_values
         finally:  # an interrupted pass must not leave the model without its prompt
-            self.busy = False
+            passing.busy = False
         check(
             cache is not None,
             "prompt tuning needs the keys and values of its prompt, which a model with gradient "
             "checkpointing does not give; call model.activation_checkpointing_disable()",
         )
         # (1, heads, P, d / heads) -> (P, d)
-        self.states = [
+        passing.states = [
             tuple(s[0].transpose(0, 1).flatten(1) for s in (layer.keys, layer.values))
             for layer in cache.layers
         ]
@@ -80,7 +89,8 @@ class PromptTuning(PrefixMethod):
         self.handles.append(trunk_of(model).register_forward_pre_hook(prompt.read))
 
     def of_layer(self, i: int) -> tuple[Tensor, Tensor] | None:
-        return None if self.module.states is None else self.module.states[i]
+        states = self.module.passing.states
+        return None if states is None else states[i]
 
     @staticmethod
     def n_params(shape, config: Config) -> int:

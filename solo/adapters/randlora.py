@@ -2,8 +2,9 @@
 
 The update is a sum over N = ceil(min(n_in, n_out) / r) products B_n diag(lambda_n) A diag(gamma_n)
 of frozen random matrices of rank r, shared by all weights, with trained scales: full rank at a
-small count. lambda starts at zero. (peft pairs the columns of B with the rows of A in another order
-than this sum has, which makes no difference to random ones.)
+small count, times alpha / r. lambda starts at zero, gamma at 1 / max of its shape. (peft pairs the
+columns of B with the rows of A in another order than this sum has, which makes no difference to
+random ones.)
 """
 
 import math

@@ -13,7 +13,6 @@ variant's value, any other value overrides it.
 """
 
 import math
-import threading
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -21,6 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from solo.adapters.base import Hook, HookedMethod, check_seed, generator
+from solo.adapters.shared.passing import Outputs
 from solo.backbones import blocks_of
 from solo.options import check
 
@@ -210,16 +210,6 @@ def _initialise(weight: torch.Tensor, kind: str, draws: torch.Generator) -> None
         nn.init.normal_(weight, std=0.02, generator=draws)
     else:
         nn.init.zeros_(weight)
-
-
-class Outputs(threading.local):
-    """Outputs of blocks that connections of this forward pass wait for; a thread sees its own."""
-
-    def __init__(self):
-        self.of: dict = {}
-
-    def __reduce__(self):  # a copy waits for nothing
-        return type(self), ()
 
 
 class SoloConnections(nn.Module):

@@ -13,8 +13,9 @@ from omegaconf import DictConfig
 
 from solo.backbones.loading import take_device
 from solo.cli.command import CONFIGS, one_line_errors
-from solo.cli.compose import SWEEP, check_all, in_checkout, in_one_line, is_sweep
+from solo.cli.compose import SWEEP, check_all, in_checkout, is_sweep
 from solo.cli.help import help_page
+from solo.cli.hydra_errors import in_one_line
 
 
 def command(task: Callable[[DictConfig], None], config_name: str = "config") -> Callable[[], None]:

@@ -10,11 +10,10 @@ from eval import samples
 from eval.report import pictures
 from eval.report.scores import of_table
 from eval.tables import neighbours
-from eval.tables.groups import Kind, groups_of
+from eval.tables.groups import Kind, claimed, groups_of
 from eval.tables.lines import Table
 from eval.tables.packed import hides_mrs, lacks_scores, score_again
 from eval.tables.report import page_of, write_figures, write_table
-from eval.tables.study import claimed
 from solo import files
 from solo.cli.command import say
 from solo.cli.compose import check_unread, key_of
@@ -24,13 +23,13 @@ from solo.cli.study_list import ADAPTER, kinds_of, read_list, recipe_of_entry
 from solo.cli.tables import table_of
 from solo.datasets import source_of
 from solo.datasets.download import check_file
-from solo.rows import triple_files
 from solo.run_files import CONFIG, ENVIRONMENT
 from solo.runs import carry, record
 from solo.runs.config import RunConfig, data_file
 from solo.runs.rates import at_edge
 from solo.runs.run import Run, make_run, read_config, read_identity
 from solo.runs.study import Job, Study, write_study
+from solo.triples import triple_files
 
 STUDIES = Path("data/study")
 NEIGHBOURS = "neighbours"  # of a study's home: whole runs at the rates beside the chosen ones

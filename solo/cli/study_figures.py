@@ -14,10 +14,10 @@ from eval import bootstrap, records
 from eval.claims import Spread, hierarchical
 from eval.metrics import ALL, SETS
 from eval.tables import render
-from eval.tables.groups import Group, Kind, groups_of, seed_spreads
+from eval.tables.groups import Group, Kind, claimed, groups_of, seed_spreads, sides_of
 from eval.tables.lines import Table
 from eval.tables.runs import Run
-from eval.tables.study import claimed, head_of, names_right, sides_of
+from eval.tables.study import head_of, names_right
 from solo.cli.rows import reported_tables
 from solo.cli.studies import NEIGHBOURS, definition
 from solo.cli.study_list import kinds_of, read_list

@@ -16,7 +16,8 @@ from solo.datasets import e2e, e2e_clean, e2e_raw
 from solo.datasets.base import E2E_REMEDY
 from solo.datasets.data import read_rows
 from solo.files import ROOT, alone_with, file_sha256, write_text
-from solo.rows import DATA_DIRS, folder_sha256
+from solo.rows import DATA_DIRS
+from solo.triples import folder_sha256
 
 Progress = Callable[[int, int | None], None]  # bytes here, bytes in all (None: not announced)
 

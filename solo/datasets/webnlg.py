@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from solo.datasets.base import Row, Source, SourceFile
-from solo.rows import read_triples
+from solo.triples import read_triples
 
 COMMIT = "1c777e2"
-FILES = {  # path below the data's folder, checksum (of a folder: solo.rows.folder_sha256)
+FILES = {  # path below the data's folder, checksum (of a folder: solo.triples.folder_sha256)
     "train": ("train", "05013542631373b3727e4eb236ef9bc0ddfeadf03bbf2746a956d0c0be87b81b"),
     "valid": ("dev", "33b5bb7192323ebabaeb82a5a14aa446e78dc06e0896facce68689963944a2c2"),
     "test": (

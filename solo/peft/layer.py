@@ -7,7 +7,8 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from solo.adapters.solo import Outputs, SoloConnections
+from solo.adapters.shared.passing import Outputs
+from solo.adapters.solo import SoloConnections
 from solo.options import check
 from solo.tensors import tensors_sha256
 
@@ -81,7 +82,7 @@ def is_shard(value) -> bool:
     return type(value).__name__ == "DTensor"
 
 
-class Passing(Outputs):
+class OfABatch(Outputs):
     """What belongs to a forward pass, and so to its thread: outputs by (adapter, connection), and
     which example of a batch of several adapters is whose."""
 
@@ -104,7 +105,7 @@ class SoloLayer(nn.Module, BaseTunerLayer):
         super().__init__()
         self.solo_connections = nn.ModuleDict()
         self.around = (owner, blocks)  # in a tuple: they are no children of this layer
-        self.passing = Passing()
+        self.passing = OfABatch()
         self.handles = []
         owner.add_module(PLACE, self)
 

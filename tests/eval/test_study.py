@@ -17,10 +17,10 @@ from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.metrics.statistics import save
 from eval.tables import figures, neighbours
-from eval.tables.groups import groups_of
+from eval.tables.groups import claimed, groups_of
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
-from eval.tables.study import _others, backbones_of, claimed, names_right
+from eval.tables.study import _others, backbones_of, names_right
 from solo.cli.studies import claims_left_out, definition, outputs_page
 from solo.cli.study_figures import BORROWED
 from solo.cli.study_list import kinds_of, read_list

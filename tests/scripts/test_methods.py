@@ -145,7 +145,7 @@ def test_a_new_method_is_tested_unasked(home):
     held = contract_of(home, "shift")
     assert held.pop("merged model gives the same logits") == "–"
     assert held.pop("method") == "shift" and set(held.values()) == {"1"}
-    assert len(held) == 18  # all but targets that the backbone lacks, and sizes that do not fit
+    assert len(held) == 19  # all but targets that the backbone lacks, and sizes that do not fit
 
 
 def test_a_new_method_with_a_wrong_count_fails(home):

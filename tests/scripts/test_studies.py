@@ -21,11 +21,11 @@ from solo.cli import studies, working
 from solo.cli.command import CONFIGS
 from solo.datasets.data import read_pairs
 from solo.files import ROOT, read_json
-from solo.rows import folder_sha256
 from solo.runs import carry
 from solo.runs.config import data_file
 from solo.runs.study import Study, read_study
 from solo.standin.demo_data import write_demo_data
+from solo.triples import folder_sha256
 from tests.solo.datasets.test_webnlg import entry
 from tests.solo.datasets.test_webnlg import write as webnlg_file
 

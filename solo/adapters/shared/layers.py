@@ -157,9 +157,9 @@ def singular_values(a: Tensor, b: Tensor) -> Tensor:
 def feature_space(a: Tensor, b: Tensor, top_k: int) -> float:
     """The feature space of B A: the share of the top k singular values, or for k = 0 their mean.
 
-    The mean is over r values; the share is 0 where B A is. In float64 on the CPU, so that what is
-    chosen by it does not depend on the device. Raises FloatingPointError for factors that are not
-    finite.
+    The mean is over as many values as B A can have, min(r, width); the share is 0 where B A is. In
+    float64 on the CPU, so that what is chosen by it does not depend on the device. Raises
+    FloatingPointError for factors that are not finite.
     """
     a, b = a.cpu().double(), b.cpu().double()
     if not (a.isfinite().all() and b.isfinite().all()):

@@ -23,7 +23,7 @@ a quarter of the blocks (8 of 32 in llama_finetune_lor2c.sh). Other than in the 
   optimizer never sees), and an injected LoRA stays trained (there it is frozen again at the next
   epoch);
 - singular values are those of the moment (there of the last ones written to a file), and their mean
-  is over r of them instead of d, which makes no difference to the choice;
+  is over min(r, d) of them instead of d, which makes no difference to the choice;
 - one event of a kind at the end of each interval (llama_finetune_lor2c.py repeats it at every step
   of the next one).
 """
@@ -42,6 +42,7 @@ from solo.adapters.shared.layers import (
     feature_space,
     residuals,
 )
+from solo.adapters.shared.passing import Outputs
 from solo.backbones import blocks_of
 from solo.options import check
 
@@ -155,18 +156,18 @@ class Connections(nn.Module):
     def hooks(self, model) -> list[Hook]:
         """Hooks at every block, which look up at each call what there is at their place."""
         blocks = blocks_of(model)
-        pending: dict[int, Tensor] = {}  # what the output of a block is to get, by block
+        pending = Outputs()  # what the output of a block is to get, by block
         hooks = [Hook(block, after=self._around(i, pending)) for i, block in enumerate(blocks)]
         for i, lora in enumerate(self.to_inject):
             for linear, name in lora.places(model, blocks[i]):
                 hooks.append(Hook(linear, after=self._inside(str(i), name)))
         return hooks
 
-    def _around(self, block: int, pending: dict[int, Tensor]):
+    def _around(self, block: int, pending: Outputs):
         def after(x: Tensor, y: Tensor) -> Tensor:
             if block in self.end:
-                pending[self.end[block]] = self.residual[str(block)](x)
-            return y + pending.pop(block) if block in pending else y
+                pending.of[self.end[block]] = self.residual[str(block)](x)
+            return y + pending.of.pop(block) if block in pending.of else y
 
         return after
 

@@ -3,6 +3,9 @@
 import copy
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -173,6 +176,21 @@ def test_examples_in_one_row_count_as_alone(model, ids, options, record_property
             packed = summed_loss(model, pack([examples]), 1, 0.1)
     torch.testing.assert_close(padded, plain, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(packed, plain, rtol=1e-4, atol=1e-4)
+
+
+@every_method
+def test_two_threads_are_each_alone(model, ids, options):
+    """A server's requests: both have run the second block before either goes on."""
+    attached = attach(model, options)
+    train_a_little(model, attached, ids)
+    inputs = [ids, ids.flip(1)]
+    alone = [logits(model, one) for one in inputs]
+    meet = threading.Barrier(len(inputs), timeout=20)
+    handle = model.transformer.h[1].register_forward_hook(lambda *args: (meet.wait(), None)[1])
+    with ThreadPoolExecutor(len(inputs)) as pool:
+        together = list(pool.map(partial(logits, model), inputs))
+    handle.remove()
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
 @every_method

@@ -8,10 +8,10 @@ import pytest
 from solo.cli.evaluate import evaluate_runs
 from solo.datasets import data, webnlg
 from solo.datasets.download import check_file
-from solo.rows import folder_sha256, read_triples
 from solo.runs.config import from_values
 from solo.runs.run import make_run
 from solo.runs.runner import run_all
+from solo.triples import folder_sha256, read_triples
 from tests.solo.runs.conftest import quiet, values  # noqa: F401
 
 HEAD = '<?xml version="1.0"?>\n'
