@@ -15,14 +15,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from eval.compare import decoding_of
-from eval.formats import read_hypotheses
 from eval.metrics import ALL
-from eval.metrics.slot_errors import marks, read_mr
-from eval.report import claims, outputs, pages, pictures, runs, scores
+from eval.report import pages, pictures, scores
 from eval.report.build import Material, build
 from eval.tables.lines import load_reported
 from eval.tables.runs import read_run
@@ -31,7 +28,7 @@ from solo.cli.compose import compose_config
 from solo.cli.studies import definition
 from solo.cli.tables import table_of
 from solo.runs.config import from_values, to_values
-from tests.eval.made_runs import keep_statistics, make_run
+from tests.eval.made_runs import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORTED = load_reported()
@@ -362,80 +359,6 @@ def test_the_front_of_the_pareto_order():
         assert set(pictures.pareto(points, lower)) == slow
 
 
-def test_a_verdict_is_what_the_interval_says(tmp_path):
-    """BLEU's statistics of one run are those of a good system, of the other of a poor one."""
-    rows = {"good": [10, 10, 10, 9, 8, 7], "poor": [10, 10, 5, 2, 1, 1]}
-    for row, kind in (("table1/solo_s", "good"), ("table1/lora_s", "poor")):
-        directory = make_run(tmp_path, kind, row=row, mrs=20)
-        sources = [f"name : A{i or ''}" for i in range(20)]
-        keep_statistics(directory, {"BLEU": np.array([rows[kind]] * 20, float)}, sources)
-    table = scores.of_table(table_of("table1", tmp_path))
-    as_ours = [line for line in table.lines if line.runs]
-    assert [line.kind for line in as_ours] == ["other"] * 2  # 20 MRs are no reproduction
-    assert claims.judge([table], REPORTED, {})[0].reproduction.verdict == claims.OPEN
-    good, poor = (
-        next(line.runs for line in as_ours if line.row == row)
-        for row in ("table1/solo_s", "table1/lora_s")
-    )
-    assert claims._better([good, poor], as_ours, "").verdict == claims.HOLDS
-    assert claims._better([poor, good], as_ours, "").verdict == claims.FAILS
-    assert claims._better([good, good], as_ours, "").verdict == claims.UNDECIDED
-
-
-def test_the_front_has_the_interval_of_the_studys_own_table():
-    """results/standin12/table.md: Solo against LoRA, and no run of another dropout."""
-    table = table_of("standin12", ROOT / "results/standin12/runs", definition("standin12"))
-    rows = ["table1/solo_s", "table1/lora_s"]
-    verdict = claims._better(*claims._sides([scores.of_table(table)], [rows], "stand-in"), "")
-    text = (ROOT / "results/standin12/table.md").read_text()
-    [line] = [line for line in text.splitlines() if line.startswith("| Does Solo match LoRA with")]
-    figure, interval = line.split(" | ")[3:5]
-    assert (verdict.figure, verdict.interval) == (f"{figure} BLEU", interval)
-
-
-def test_a_study_of_real_weights_is_a_reproduction_and_never_mixed_with_a_stand_in(tmp_path):
-    """While it has one of the two rows alone, the stand-in's verdict stays the stand-in's."""
-    [gpt2] = [sha for sha, hub in REPORTED["weights"].items() if hub == "openai-community/gpt2"]
-    stand_in = table_of("standin12", ROOT / "results/standin12/runs", definition("standin12"))
-    stand_in = scores.of_table(stand_in)
-
-    def judged() -> claims.Judged:
-        table = scores.of_table(table_of("gpt2_s", tmp_path, definition("gpt2_s")))
-        assert {line.badge for line in table.lines} == {"reproduction"} and not table.stand_in
-        return claims.judge([table, stand_in], REPORTED, {})[0]
-
-    alone = claims.judge([stand_in], REPORTED, {})[0].stand_in
-    for row, bleu in (("table1/lora_s", 10), ("table1/solo_s", 9)):
-        directory = make_run(tmp_path, row.partition("/")[2], row=row, file_sha256=gpt2)
-        sources = [f"name : A{i or ''}" for i in range(630)]
-        columns = np.array([[10, 10, bleu, bleu, bleu, bleu]] * 630, float)
-        keep_statistics(directory, {"BLEU": columns}, sources)
-        assert judged().stand_in == alone
-        if row == "table1/lora_s":
-            assert judged().reproduction.verdict == claims.OPEN
-    assert judged().reproduction.verdict == claims.FAILS
-
-
-def test_both_sides_of_a_verdict_come_from_one_table():
-    """A table with one of the two rows alone gives none."""
-    table = table_of("standin12", ROOT / "results/standin12/runs", definition("standin12"))
-    whole = scores.of_table(table)
-    rows = ["table1/solo_s", "table1/lora_s"]
-    half = replace(whole, lines=[line for line in whole.lines if line.row == rows[1]])
-    for tables in ([half, whole], [whole, half]):
-        assert claims._sides(tables, [rows], "stand-in")[1] is whole.lines
-    assert claims._sides([half], [rows], "stand-in") == ([[], []], [])
-
-
-def test_the_claims_of_counts():
-    counts = {"table1/solo_s": 122_444, "table1/lora_s": 294_912,
-              "table1/solo_m": 331_468, "table1/lora_m": 393_216}  # fmt: skip
-    found = [c.count for c in claims.judge([], REPORTED, counts) if c.count]
-    assert [(v.verdict, v.figure) for v in found] == [
-        (claims.HOLDS, "58.5 % fewer"), (claims.FAILS, "15.7 % fewer"),
-    ]  # fmt: skip
-
-
 def test_tables_of_a_markdown_page():
     text = "# A\n\n| a | **b** |\n|---|---:|\n| `x<y` | [1](u) |\n\n## B\n\n| c |\n|---|\n| <i> |\n"
     first, second = pages.tables_in(text, "p.md", "kind")
@@ -449,47 +372,6 @@ def test_the_report_shows_a_table_of_every_page_that_it_names():
     assert {found.page for found in pages.read_pages(ROOT / "results")} == set(pages.PAGES)
 
 
-def test_a_text_cut_at_its_marks():
-    text, marks = "😀 ab cd", [[3, 5, "s", "right"], [4, 6, "s", "wrong"], [-1, -1, "t", "missing"]]
-    assert runs.pieces(text, marks) == [("😀 ", "", ""), ("ab", "right", "s"), (" cd", "", "")]
-
-
-def of_hypotheses(path: Path, *lines: str) -> outputs.System:
-    path.write_text("\n".join(["MR\toutput", *lines]) + "\n", encoding="utf-8")
-    return outputs.System(path.stem, "x", "kind", "page", path, None)
-
-
-def test_an_mr_that_comes_twice_keeps_both_outputs(tmp_path):
-    """In their order; the texts stand beside the scores of the same rows."""
-    system = of_hypotheses(tmp_path / "a.tsv", "A\tone", "A\ttwo", "B\tthree")
-    for sources, texts in ((["A", "A", "B"], ["one", "two", "three"]),
-                           (["B", "A", "A"], ["three", "one", "two"])):  # fmt: skip
-        of_set = outputs.Set("set1", "own", sources, {})
-        assert outputs.content_of(of_set, system)["texts"] == texts
-
-
-def test_marks_stand_where_the_words_are():
-    """A letter that grows in lower case moves none."""
-    text = "İzmir lies in Turkey."
-    [mark] = [m for m in outputs._marks("A_B : location : Turkey", text) if m[3] == "right"]
-    assert text[mark[0] : mark[1]] == "Turkey"
-    mr = read_mr("name[Aromi], eatType[pub], area[riverside]")
-    [found] = [m for m in marks(mr, "İn the riverside area , Aromi is a pub .") if m.slot == "area"]
-    assert "İn the riverside area"[found.start : found.end] == "riverside"
-
-
-def test_a_file_of_other_mrs_in_the_challenges_folder_is_told_and_the_rest_shown(tmp_path, real):
-    systems, e2e = real("E2E_SYSTEMS_DIR"), real("E2E_DATA_DIR")
-    shutil.copy(systems / "tgen.tsv", tmp_path)
-    of_hypotheses(tmp_path / "mine.tsv", "name[Aromi], eatType[pub]\tAromi is a pub .")
-    sources = list(dict.fromkeys(read_hypotheses(tmp_path / "tgen.tsv", []).sources))
-    of_set = outputs.Set("set1", "E2E, test set", sources, {})
-    [told] = outputs.add_challenge([of_set], tmp_path, e2e)
-    assert "not scored" in told and "mine.tsv" in told
-    [tgen] = of_set.systems
-    assert tgen.label == "tgen" and len(tgen.statistics["BLEU"]) == len(sources)
-
-
 def test_a_table_kept_as_csv_tells_seed_rate_and_run():
     home = ROOT / "results/standin24"
     text = (home / "table.csv").read_text(encoding="utf-8")
@@ -497,8 +379,3 @@ def test_a_table_kept_as_csv_tells_seed_rate_and_run():
     [lora] = [line for line in table.lines if line.label == "LoRA (r=4)"]
     assert (lora.backbone, lora.seeds, lora.lr) == ("standin24", "1", 0.003)
     assert lora.absent == ["lora-r4-standin24-epochs1-lr0.003-bf16-b6ea968a"]
-
-
-@pytest.mark.parametrize("source", ["name[A, B], eatType[pub]", "name : A, B | eatType : pub"])
-def test_both_spellings_of_an_mr(source):
-    assert outputs.slots_of(source) == [["name", "A, B"], ["eatType", "pub"]]

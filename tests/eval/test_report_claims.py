@@ -1,0 +1,89 @@
+"""The report's front page: each claim of the paper with what the runs say of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from eval.report import claims, scores
+from eval.tables.lines import load_reported
+from solo.cli.studies import definition
+from solo.cli.tables import table_of
+from tests.eval.made_runs import keep_statistics, make_run
+
+ROOT = Path(__file__).resolve().parents[2]
+REPORTED = load_reported()
+
+
+def test_a_verdict_is_what_the_interval_says(tmp_path):
+    """BLEU's statistics of one run are those of a good system, of the other of a poor one."""
+    rows = {"good": [10, 10, 10, 9, 8, 7], "poor": [10, 10, 5, 2, 1, 1]}
+    for row, kind in (("table1/solo_s", "good"), ("table1/lora_s", "poor")):
+        directory = make_run(tmp_path, kind, row=row, mrs=20)
+        sources = [f"name : A{i or ''}" for i in range(20)]
+        keep_statistics(directory, {"BLEU": np.array([rows[kind]] * 20, float)}, sources)
+    table = scores.of_table(table_of("table1", tmp_path))
+    as_ours = [line for line in table.lines if line.runs]
+    assert [line.kind for line in as_ours] == ["other"] * 2  # 20 MRs are no reproduction
+    assert claims.judge([table], REPORTED, {})[0].reproduction.verdict == claims.OPEN
+    good, poor = (
+        next(line.runs for line in as_ours if line.row == row)
+        for row in ("table1/solo_s", "table1/lora_s")
+    )
+    assert claims._better([good, poor], as_ours, "").verdict == claims.HOLDS
+    assert claims._better([poor, good], as_ours, "").verdict == claims.FAILS
+    assert claims._better([good, good], as_ours, "").verdict == claims.UNDECIDED
+
+
+def test_the_front_has_the_interval_of_the_studys_own_table():
+    """results/standin12/table.md: Solo against LoRA, and no run of another dropout."""
+    table = table_of("standin12", ROOT / "results/standin12/runs", definition("standin12"))
+    rows = ["table1/solo_s", "table1/lora_s"]
+    verdict = claims._better(*claims._sides([scores.of_table(table)], [rows], "stand-in"), "")
+    text = (ROOT / "results/standin12/table.md").read_text()
+    [line] = [line for line in text.splitlines() if line.startswith("| Does Solo match LoRA with")]
+    figure, interval = line.split(" | ")[3:5]
+    assert (verdict.figure, verdict.interval) == (f"{figure} BLEU", interval)
+
+
+def test_a_study_of_real_weights_is_a_reproduction_and_never_mixed_with_a_stand_in(tmp_path):
+    """While it has one of the two rows alone, the stand-in's verdict stays the stand-in's."""
+    [gpt2] = [sha for sha, hub in REPORTED["weights"].items() if hub == "openai-community/gpt2"]
+    stand_in = table_of("standin12", ROOT / "results/standin12/runs", definition("standin12"))
+    stand_in = scores.of_table(stand_in)
+
+    def judged() -> claims.Judged:
+        table = scores.of_table(table_of("gpt2_s", tmp_path, definition("gpt2_s")))
+        assert {line.badge for line in table.lines} == {"reproduction"} and not table.stand_in
+        return claims.judge([table, stand_in], REPORTED, {})[0]
+
+    alone = claims.judge([stand_in], REPORTED, {})[0].stand_in
+    for row, bleu in (("table1/lora_s", 10), ("table1/solo_s", 9)):
+        directory = make_run(tmp_path, row.partition("/")[2], row=row, file_sha256=gpt2)
+        sources = [f"name : A{i or ''}" for i in range(630)]
+        columns = np.array([[10, 10, bleu, bleu, bleu, bleu]] * 630, float)
+        keep_statistics(directory, {"BLEU": columns}, sources)
+        assert judged().stand_in == alone
+        if row == "table1/lora_s":
+            assert judged().reproduction.verdict == claims.OPEN
+    assert judged().reproduction.verdict == claims.FAILS
+
+
+def test_both_sides_of_a_verdict_come_from_one_table():
+    """A table with one of the two rows alone gives none."""
+    table = table_of("standin12", ROOT / "results/standin12/runs", definition("standin12"))
+    whole = scores.of_table(table)
+    rows = ["table1/solo_s", "table1/lora_s"]
+    half = replace(whole, lines=[line for line in whole.lines if line.row == rows[1]])
+    for tables in ([half, whole], [whole, half]):
+        assert claims._sides(tables, [rows], "stand-in")[1] is whole.lines
+    assert claims._sides([half], [rows], "stand-in") == ([[], []], [])
+
+
+def test_the_claims_of_counts():
+    counts = {"table1/solo_s": 122_444, "table1/lora_s": 294_912,
+              "table1/solo_m": 331_468, "table1/lora_m": 393_216}  # fmt: skip
+    found = [c.count for c in claims.judge([], REPORTED, counts) if c.count]
+    assert [(v.verdict, v.figure) for v in found] == [
+        (claims.HOLDS, "58.5 % fewer"), (claims.FAILS, "15.7 % fewer"),
+    ]  # fmt: skip
