@@ -304,3 +304,27 @@ def test_a_stray_quote_is_told_with_the_rows_that_it_took(read, partial):
         return
     with pytest.raises(ValueError, match="look for a stray double quote: .*hyps.tsv, line 2: the"):
         read(refs, hyps)
+
+
+def test_mrs_that_differ_in_spaces_alone_are_not_mixed_up(read):
+    """Two MRs that are alike without regard to spaces: neither's references are the other's."""
+    refs = "mr,ref\na  b,one\na b,two\n"
+    with pytest.raises(ValueError, match=r"has no references for the MR 'a   b'"):
+        read(refs, "MR\toutput\na   b\tA\n", partial=True)
+    data = read("mr,ref\na  b,one\n", "MR\toutput\na b\tA\n")
+    assert data.references == [["one"]]
+    assert "MRs were matched without regard to quotes and repeated spaces" in data.notes
+
+
+def test_three_bars_in_plain_text_are_no_separator_of_loras(read):
+    data = read("one ||| two\nthree ||| four\n", "A\nB\n", "refs.txt", "hyps.txt")
+    assert data.references == [["one ||| two"], ["three ||| four"]]
+
+
+@pytest.mark.parametrize("key", ["output", "reference"])
+def test_the_only_text_of_an_object_is_taken_whatever_it_is_called(read, key):
+    """References under "output", outputs under "reference": each gives way only to a better one."""
+    refs = "".join(json.dumps({"mr": mr, "output": "one"}) + "\n" for mr in "ab")
+    hyps = "".join(json.dumps({"mr": mr, key: "A"}) + "\n" for mr in "ab")
+    data = read(refs, hyps, "refs.jsonl", "hyps.jsonl")
+    assert data.references == [["one"], ["one"]] and data.hypotheses == ["A", "A"]

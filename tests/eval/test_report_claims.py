@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from eval.report import claims, scores
 from eval.tables.lines import load_reported
@@ -87,3 +89,31 @@ def test_the_claims_of_counts():
     assert [(v.verdict, v.figure) for v in found] == [
         (claims.HOLDS, "58.5 % fewer"), (claims.FAILS, "15.7 % fewer"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bleu", "verdict"),
+    [((0.1, 0.24), claims.HOLDS), ((0.1, 0.4), claims.UNDECIDED), ((0.25, 0.4), claims.FAILS)],
+)
+def test_a_method_collapses_only_if_each_of_its_seeds_does(bleu, verdict):
+    def runs(*scores):
+        return [SimpleNamespace(seed=i, scores={"BLEU": score}) for i, score in enumerate(scores)]
+
+    assert claims._collapses(runs(*bleu), runs(0.5, 0.5), "").verdict == verdict
+
+
+@pytest.mark.parametrize(("beyond", "verdict"), [(0.0, claims.HOLDS), (0.01, claims.FAILS)])
+def test_every_lambda_has_to_end_in_the_papers_band(beyond, verdict, monkeypatch):
+    low, high = claims.PAPER_LAMBDA
+    monkeypatch.setattr(claims, "last_values", lambda directory: {})
+    monkeypatch.setattr(claims, "lambdas_of", lambda values: [low, high + beyond])
+    assert claims._ends([SimpleNamespace(directory="")], "").verdict == verdict
+
+
+def test_a_better_score_whose_interval_holds_zero_decides_nothing(monkeypatch):
+    for low, high, verdict in ((-0.01, 0.03, claims.UNDECIDED), (0.01, 0.03, claims.HOLDS)):
+        claim = SimpleNamespace(a=0.51, b=0.5, low=low, high=high)
+        monkeypatch.setattr(claims, "hierarchical", lambda *parts, claim=claim: {"BLEU": claim})
+        monkeypatch.setattr(claims, "_alone", lambda outputs: outputs)
+        run = SimpleNamespace(seed=1, scores={"BLEU": 0.5}, outputs=object())
+        assert claims._better([[run], [run]], [], "").verdict == verdict

@@ -9,7 +9,7 @@ from solo.training.batches import pad
 from solo.training.compiled import compiled_blocks
 from solo.training.loop import train
 from solo.training.loss import summed_loss
-from solo.training.recipe import TrainConfig, follow, make_optimizer
+from solo.training.recipe import TrainConfig, follow, make_optimizer, set_step
 from tests.conftest import make_model
 from tests.solo.adapters.test_lor2c import by_hand, draws
 from tests.solo.training.test_train import RECIPE, TRAIN, VALID
@@ -231,6 +231,12 @@ def test_the_optimizer_follows():
     trained = {id(p): group["born"] for group in optimizer.param_groups for p in group["params"]}
     assert trained == {id(p): int(name in new) for name, p in attached.parameters.items()}
     assert not any(before[name] in optimizer.state for name in gone)
+    config = TrainConfig(
+        eps=0.5
+    )  # LoRA's eps counts a parameter's own updates, as AdamW's bias does
+    set_step(optimizer, 4, 1e-3, config)
+    own = {group["born"]: group["eps"] for group in optimizer.param_groups}
+    assert own == {born: 0.5 / (1 - 0.999 ** (4 - born)) ** 0.5 for born in (0, 1)}
 
 
 def test_a_compiled_step_sees_the_events(monkeypatch):

@@ -154,6 +154,14 @@ def test_bad_files(tmp_path, tokenizer, name, text, message):
         data.read_prompts(path)
 
 
+def test_a_semicolon_in_a_header_is_no_separator_where_there_is_another(tmp_path):
+    path = write(tmp_path / "a.csv", 'mr,ref,"note; by whom"\nX,X .,me\n')
+    assert data.read_pairs(path, "own") == [("X", "X .")]
+    path = write(tmp_path / "b.csv", "mr;ref\nX;X .\n")
+    with pytest.raises(ValueError, match="separate columns by commas or tabs"):
+        data.read_pairs(path, "own")
+
+
 def test_mrs_that_differ_in_spaces_alone_are_told(tmp_path):
     for other in ("X leads Y ", "X\tleads Y"):
         path = write(tmp_path / "a.csv", f'mr,ref\nX leads Y,A .\n"{other}",B .\n')

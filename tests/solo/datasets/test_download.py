@@ -185,6 +185,12 @@ def test_attempts_run_out(server, tmp_path):
     assert len(server.seen) == 3
 
 
+def test_a_bad_line_that_brings_something_each_time_is_not_given_up(server, tmp_path):
+    server.plan = [50_000] * 5
+    get(server, tmp_path / "a.csv", attempts=2)
+    assert (tmp_path / "a.csv").read_bytes() == BODY and len(server.seen) == 6
+
+
 def test_prepare_downloads_all_and_writes_sums(server, tmp_path, monkeypatch):
     monkeypatch.delenv("E2E_DATA_DIR", raising=False)
     files = {

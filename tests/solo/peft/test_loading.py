@@ -141,6 +141,16 @@ def test_an_adapter_with_more_tokens_needs_their_embeddings(base, ids, tmp_path)
     refused("the adapter in .*without lacks tensor '.*lm_head.weight'", tmp_path / "without")
 
 
+def test_a_tokenizer_of_the_backbones_own_size_asks_for_no_embeddings(base, ids, tmp_path):
+    tokenizer, wide = byte_level_tokenizer(), AutoModelForCausalLM.from_pretrained(base)
+    wide.resize_token_embeddings(len(tokenizer))
+    wide.save_pretrained(tmp_path / "wide")
+    trained = adapted(str(tmp_path / "wide"), lora())
+    trained.save_pretrained(tmp_path / "mine", save_embedding_layers=False)
+    tokenizer.save_pretrained(tmp_path / "mine")
+    assert torch.equal(logits(solo.load(tmp_path / "mine"), ids), logits(trained, ids))
+
+
 @pytest.mark.parametrize("task", [None, "SEQ_CLS"])
 def test_an_adapter_of_a_classifier_is_none_of_a_language_model(base, tmp_path, task):
     GPT2ForSequenceClassification(make_model().config).save_pretrained(tmp_path / "classifier")

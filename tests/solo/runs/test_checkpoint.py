@@ -182,3 +182,18 @@ def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"state cannot be written \(I/O error: No space left"):
         tensors.save_tensors(tmp_path / "state", {}, {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("of_leader", "step"), [(None, 2), (3, 2), (4, 4), (6, 2)])
+def test_a_waiting_state_counts_with_one_of_its_leaders_at_the_same_step(tmp_path, of_leader, step):
+    def write(path, **counters):
+        path.parent.mkdir(exist_ok=True)
+        save_file({}, path, {"counters": json.dumps({"events": []} | counters)})
+
+    run = tmp_path / "run"
+    write(run / STATE, step=2)
+    write(run / NEXT, step=4, leader="../leader")
+    if of_leader is not None:
+        write(tmp_path / "leader" / STATE, step=of_leader)
+    settle(run)
+    assert read_counters(run / STATE)["step"] == step and not (run / NEXT).exists()

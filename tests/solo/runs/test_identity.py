@@ -211,3 +211,4 @@ def test_an_end_of_text_that_only_the_tokenizers_config_names_counts(config, che
         for value, moved in ((False, dropped), (True, True)):
             file.write_text(json.dumps(values | {"add_bos_token": value}))
             assert (make_run(config).directory != run.directory) == moved
+        assert make_run(config).identity["model"]["tokenizer_adds"] == ["add_bos_token"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from solo import files
 from solo.datasets import data
@@ -18,7 +19,7 @@ from solo.decoding.found import add_found, read_found
 from solo.runs import record, stages
 from solo.runs.export import load_run
 from solo.runs.run import make_run, open_run
-from solo.training.state import STATE
+from solo.training.state import NEXT, STATE
 from tests.conftest import make_model
 from tests.solo.runs.conftest import changed, never, quiet
 
@@ -423,3 +424,29 @@ def test_decoding_into_a_file_of_the_users_choice(config, tmp_path, monkeypatch)
         stages.decode_to(out, config, run.directory, never)
     stages.decode_to(out, config, run.directory, quiet, force=True)
     assert out.read_text() != "precious"
+
+
+def test_a_run_that_goes_on_alone_takes_the_state_that_a_company_left(config, monkeypatch):
+    """A kill between the states of runs together leaves this one's as NEXT."""
+    run = make_run(config)
+    for path, more in ((run.directory / NEXT, {"leader": "../leader"}),
+                       (run.directory.parent / "leader" / STATE, {})):  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({}, path, {"counters": json.dumps({"step": 2, "events": []} | more)})
+
+    def train(*arguments):
+        assert (run.directory / STATE).exists() and not (run.directory / NEXT).exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "train", train)
+    with pytest.raises(KeyboardInterrupt):
+        stages.train_run(run, quiet)
+
+
+def test_a_run_that_was_cut_short_says_how_many_steps_there_would_have_been(config):
+    """By which the tables tell it from a whole one."""
+    run = make_run(changed(config, train={"max_steps": 1, "epochs": 2}))
+    stages.train_run(run, quiet)
+    entry = record.stage_record(run.directory, "train")
+    whole = 2 * -(-len(data.read_pairs(run.config.data.train_path)) // run.config.train.batch_size)
+    assert (entry["steps"], entry["planned_steps"]) == (1, whole) and whole > 1

@@ -160,7 +160,7 @@ def test_a_wider_grid_trains_the_rates_that_are_new(study, monkeypatch):
     work(study, part, silent)
     first = files.read_json(study.home / "rates" / "lora.json")
     more = changed(study.sweeps["lora"][0], train={"lr": 3e-2})
-    wider = replace(study, sweeps={"lora": [*study.sweeps["lora"], more]})
+    wider = replace(study, sweeps={"lora": [more, *study.sweeps["lora"]]})
     trained = []
     train_run = stages.train_run
     monkeypatch.setattr(

@@ -51,7 +51,7 @@ def both(tmp_path_factory) -> Path:
 
 
 @needs_gloo
-@pytest.mark.parametrize("name", ["solo", "lora", "full"])
+@pytest.mark.parametrize("name", ["solo", "lora", "mpc_o", "full"])
 def test_losses_and_parameters_are_those_of_one_process(both, tmp_path, name):
     """Without dropout; 21 examples in batches of 4 leave the second process without a share."""
     dropout = {} if name == "full" else {"dropout": 0.0}
@@ -75,6 +75,7 @@ def test_a_run_killed_in_two_processes_ends_bit_for_bit_the_same(both):
     assert log_of(both / "whole") == log_of(both / "killed")
     states = load_file(both / "killed" / STATE)["random/cpu"]
     assert len(states) == 2 and not torch.equal(*states)
+    assert len({(both / f"seed.{rank}").read_text() for rank in (0, 1)}) == 2
 
 
 @needs_gloo

@@ -12,7 +12,10 @@ from solo import files
 from solo.adapters import make_config
 from solo.adapters.base import Method
 from solo.run_files import LOG
+from solo.training import loss
+from solo.training.batches import collate
 from solo.training.loop import train
+from solo.training.processes import make_accelerator
 from solo.training.recipe import TrainConfig, follow, make_optimizer, set_step
 from solo.training.state import NEXT, STATE, read_counters, settle
 from solo.training.together import Training, train_runs
@@ -318,3 +321,13 @@ def test_what_has_done_all_steps_together_is_only_finished_alone(tmp_path):
     for run, (attached, _) in zip(together, single, strict=True):
         for name, parameter in attached.parameters.items():
             assert torch.equal(parameter, run.attached.parameters[name])
+
+
+def test_the_validation_of_many_runs_has_no_more_rows_at_once_than_that_of_one(monkeypatch):
+    rows = []
+    monkeypatch.setattr(
+        loss, "collate", lambda batches: (rows.append(sum(map(len, batches))), collate(batches))[1]
+    )
+    config = TrainConfig(valid_batch_size=8)
+    found = loss.validation_losses(make_model(), VALID * 4, config, make_accelerator(), runs=4)
+    assert len(found) == 4 and max(rows) == 8

@@ -147,6 +147,9 @@ def test_log_lines(tmp_path):
     assert [e["step"] for e in log if "valid_loss" in e] == [6, 12]  # 21 examples, 6 batches
     assert result == {"steps": 12, "valid_loss": log[-1]["valid_loss"]}
     assert {"loss", "lr", "epoch", "tokens_per_s", "lambda/2", "lambda/4"} <= set(log[0])
+    config = TrainConfig(**RECIPE)  # the rate of a line is that of its step's update
+    rates = [learning_rate(step - 1, 12, config) for step in (3, 6, 9, 12)]
+    assert [e["lr"] for e in log if "loss" in e] == rates
 
 
 def test_rate_starts_at_0_and_ends_at_0():

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 
 from solo.adapters import make_config
@@ -16,6 +17,7 @@ from tests.solo.training.test_train import RECIPE, TRAIN, VALID
 METHODS = {
     "solo": {"name": "solo", "rank": 4, "sparsity": 0.3},
     "lora": {"name": "lora", "rank": 2},
+    "mpc_o": {"name": "lora", "rank": 2, "constraint": "o", "constraint_weight": 10.0},
     "full": {"name": "full"},
 }
 
@@ -47,6 +49,7 @@ def main() -> None:
         dropout = {} if name == "full" else {"dropout": 0.0}
         save_file(run(out / name, options | dropout), out / f"{name}.{rank}.safetensors")
     save_file(run(out / "whole", METHODS["lora"]), out / f"whole.{rank}.safetensors")
+    (out / f"seed.{rank}").write_text(str(torch.initial_seed()))
     stop_at(8)
     try:
         run(out / "killed", METHODS["lora"], save_every=3)
