@@ -52,6 +52,7 @@ from solo.training.loop import train
 from solo.training.loss import RECORDED_CHECKS, autocast, summed_loss, training_loss
 from solo.training.progress import Progress
 from solo.training.recipe import TrainConfig
+from solo.training.state import STATE, read_counters
 
 BACKBONE = files.ROOT / "data" / "backbones" / "standin12"
 SIZES = {"train_rows": 64, "valid_rows": 8, "test_mrs": 8}
@@ -279,9 +280,27 @@ def training_lines(world: World, report) -> None:
         problems = [furthest(losses(r.run_dir), a) for r, a in zip(runs, alone, strict=True)]
         return next(filter(None, problems), None)
 
+    def poisoned() -> str | None:
+        model = copy.deepcopy(world.model)
+        method, config = make_config(SOLO)
+        attached, where = method.attach(model, config, 1), world.folder / "poisoned"
+
+        def poison(done: int, total: int, info: dict) -> None:
+            if done == STEPS // 2:
+                next(iter(attached.parameters.values())).data.fill_(float("nan"))
+
+        recipe = TrainConfig(**RECIPE | {"log_every": 9 * STEPS})  # only a state reads the losses
+        try:
+            train(model, attached, world.train, world.valid, recipe, where, 1, "device", poison)
+        except FloatingPointError:
+            kept = read_counters(where / STATE)["step"]
+            return None if kept == RECIPE["save_every"] else f"the state is that of step {kept}"
+        return "no error, though the weights are no numbers"
+
     report(f"{STEPS} steps of training, as on the CPU", as_on_cpu)
     report("killed and gone on, to the bit", gone_on)
     report("two runs together, as alone", side_by_side)
+    report("diverged, with the last good state kept", poisoned)
 
 
 def furthest(found: list[float], expected: list[float], limit: float = NEAR) -> str | None:
