@@ -152,18 +152,18 @@ def sides_of(a: Group, b: Group) -> tuple[list[Run], list[Run]]:
     return sides
 
 
-def claimed(table: Table) -> list[tuple[str, Sequence[Group], str]]:
+def claimed(table: Table, groups: Sequence[Group]) -> list[tuple[str, Sequence[Group], str]]:
     """The study's questions, each with those of its two groups that were run and, where it has no
     answer, why, in words."""
-    by_kind = {group.kind: group for group in reversed(groups_of(table))}  # the first, as in quotes
+    by_kind = {group.kind: group for group in reversed(groups)}  # the first, as in quotes
     found = []
     for question, *kinds in table.definition["claims"]:
-        groups, words = [by_kind[kind] for kind in kinds if kind in by_kind], "not run yet"
-        if len(groups) == 2:
+        chosen, words = [by_kind[kind] for kind in kinds if kind in by_kind], "not run yet"
+        if len(chosen) == 2:
             try:
                 words = ""
-                sides_of(*groups)
+                sides_of(*chosen)
             except ValueError as error:
                 words = str(error)
-        found.append((question, groups, words))
+        found.append((question, chosen, words))
     return found

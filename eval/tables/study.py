@@ -160,7 +160,7 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
 def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
     """The study's questions: intervals over seeds and MRs, Holm's p for BLEU."""
     errors, spreads, heads, results = ALL["SER"], seed_spreads(groups), [], []
-    claims = claimed(table)
+    claims = claimed(table, groups)
     for question, chosen, words in claims:
         if not words:
             sides = sides_of(*chosen)

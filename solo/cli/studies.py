@@ -219,8 +219,9 @@ def score(name: str) -> tuple[str, Path]:
 
 def claims_left_out(listed: dict, table: Table) -> list[str]:
     """A line for each claim of a study's list that its page has to leave out."""
-    there, kinds, lines = {group.kind for group in groups_of(table)}, kinds_of(listed), []
-    for claim, (question, _, words) in zip(listed["claims"], claimed(table), strict=True):
+    groups, kinds, lines = groups_of(table), kinds_of(listed), []
+    there, answers = {group.kind for group in groups}, claimed(table, groups)
+    for claim, (question, _, words) in zip(listed["claims"], answers, strict=True):
         missing = [claim[side] for side in "ab" if kinds[claim[side]] not in there]
         if missing:  # which are better known by their names in the list
             names = " and ".join(dict.fromkeys(missing))

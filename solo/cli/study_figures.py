@@ -39,7 +39,7 @@ def study_table(study: str = STUDY, *shown: str) -> str:
     groups=a,b among them: only the methods of these groups of the study's list. A rate with
     BORROWED behind it is of another method's sweep.
     """
-    groups, (listed, kind_of_name) = groups_of(_table(study)), _list(study)
+    groups, (listed, kind_of_name) = _groups(study), _list(study)
     borrowed = {kind_of_name[name] for name in listed["rates_of"]}
     if chosen := [word for word in shown if word.startswith(IN_GROUPS)]:
         shown = [word for word in shown if word not in chosen]
@@ -100,7 +100,7 @@ def hours(study: str = STUDY) -> str:
     counted apart."""
     spent, elsewhere = [], Counter()
     folders = [f for f in ("runs", NEIGHBOURS) if (_home(study) / f).is_dir()]
-    groups = chain.from_iterable(groups_of(_table(study, folder)) for folder in folders)
+    groups = chain.from_iterable(_groups(study, folder) for folder in folders)
     for run in (run for group in groups for run in group.runs if run.n_params):
         train = records.read(run.directory, ENVIRONMENT)["train"]
         decode = records.read(run.decoding, ENVIRONMENT)["decode"]
@@ -173,7 +173,7 @@ def beside(method: str, rate: str, metric: str = "BLEU") -> str:
 def _at_rate(method: str, rate: str) -> list[Run]:
     """A method's whole runs at a rate beside the chosen one. ValueError unless there are some."""
     study, member = _study_and_name(method)
-    kind, groups = _group(method).kind, groups_of(_table(study, NEIGHBOURS))
+    kind, groups = _group(method).kind, _groups(study, NEIGHBOURS)
     found = [run for group in groups if group.kind == kind for run in group.runs]
     found = [run for run in found if run.lr == float(rate)]
     if not found:
@@ -195,7 +195,7 @@ def study_claims(study: str = STUDY) -> str:
     head = ["question", "difference of", f"{first.head} in the paper"]
     head += [f"{first.head} here, 95 % interval"]
     lines = [render.row_of([*head, f"{errors} here", "seeds"]), "|---|---|---:|---:|---:|---:|"]
-    answered = claimed(_table(study))
+    answered = claimed(_table(study), _groups(study))
     for claim, (_, groups, words) in zip(listed["claims"], answered, strict=True):
         sides = [claim["a"], claim["b"]]
         rows = [names[side]["row"] for side in sides]
@@ -297,9 +297,14 @@ def _table(study: str, folder: str = "runs") -> Table:
     return table_of(study, _home(study) / folder, definition(study))
 
 
+@functools.cache  # whose runs keep their statistics
+def _groups(study: str, folder: str = "runs") -> list[Group]:
+    return groups_of(_table(study, folder))
+
+
 @functools.cache
 def _spreads(study: str) -> dict[str, Spread]:
-    return seed_spreads(groups_of(_table(study)))
+    return seed_spreads(_groups(study))
 
 
 def _study_and_name(name: str) -> tuple[str, str]:
@@ -311,7 +316,7 @@ def _group(name: str) -> Group:
     """The runs of a name of a study. ValueError unless there are some."""
     study, member = _study_and_name(name)
     kind = _list(study)[1][member]
-    found = [group for group in groups_of(_table(study)) if group.kind == kind]
+    found = [group for group in _groups(study) if group.kind == kind]
     if not found:
         raise ValueError(f"{_home(study)}/runs has no run of {member}; a quote needs one")
     return found[0]

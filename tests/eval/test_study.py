@@ -340,7 +340,7 @@ def test_a_claim_whose_runs_cannot_be_compared_says_why(tmp_path, broken):
     table = study_table(tmp_path)
     table.definition["claims"] = table.definition["claims"][:2]
     claims = write_table(table, tmp_path / "out").split("## Claims")[1].split("\n## ")[0]
-    [question] = [q for q, _, words in claimed(table) if why in words]
+    [question] = [q for q, _, words in claimed(table, groups_of(table)) if why in words]
     assert f"No answer: {question} (" in claims and claims.count("| 1 | +0.00") == 1
     listed = read_list("standin12")
     listed["claims"] = listed["claims"][:2]
