@@ -261,6 +261,21 @@ def test_a_training_with_one_decoding_is_named_by_its_own_directory(tmp_path):
         decoding_of(tmp_path)
 
 
+def test_references_that_are_there_are_taken_from_there(tmp_path, monkeypatch):
+    """Another folder of the data, named by the environment, counts only where they are gone."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/refs.csv").write_text(REFERENCES)
+    [run] = make_runs(tmp_path, {"A": ROWS})
+    config = {"data": {"name": "e2e", "dir": str(tmp_path / "here")}}
+    config["evaluate"] = {"references": str(tmp_path / "here/refs.csv")}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "there").mkdir()
+    monkeypatch.setenv("E2E_DATA_DIR", str(tmp_path / "there"))
+    assert references_of(run) == tmp_path / "here/refs.csv"
+    (tmp_path / "here/refs.csv").unlink()
+    assert references_of(run) == tmp_path / "there/refs.csv"
+
+
 def test_files_are_compared_with_the_notes_that_scoring_them_gives(tmp_path, capsys):
     (tmp_path / "refs.csv").write_text("mr,ref\nname[A],a b\nname[B],c d\n")
     (tmp_path / "hyps.tsv").write_text("MR\toutput\nname[A]\ta\nname[A]\ta\nname[B]\tc\n")

@@ -211,6 +211,7 @@ def test_a_note_where_most_outputs_have_under_four_words(tmp_path):
     assert len(notes[0]) == 1 and notes[1] == []
     assert "2 of 3 outputs have under four words; BLEU and NIST of such are odd" in notes[0][0]
     assert odd_scores(tmp_path, [short], {"BLEU all": 0.5}) == []  # WebNLG's has no such rule
+    assert odd_scores(tmp_path, [short, long], {"BLEU": 0.5}) == []  # half are not most
 
 
 def test_a_note_where_a_score_cannot_be_whatever_the_share_of_short_outputs(tmp_path):

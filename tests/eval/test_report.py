@@ -303,6 +303,7 @@ def test_other_test_data_are_not_called_by_the_name_of_the_set_nor_credited_to_i
 def test_an_empty_folder_and_a_folder_that_is_no_report(tmp_path):
     (tmp_path / "results").mkdir()
     out = tmp_path / "report"
+    out.mkdir()  # an empty folder may become one
     build(reporting.gather(tmp_path / "results"), out)
     assert "No table of scores yet" in (out / "tables.html").read_text()
     build(reporting.gather(tmp_path / "results"), out)  # an earlier report is replaced

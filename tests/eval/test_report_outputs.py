@@ -2,12 +2,13 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from eval.formats import read_hypotheses
 from eval.metrics.slot_errors import marks, read_mr
-from eval.report import outputs, runs
+from eval.report import outputs, runs, scores
 
 
 def test_a_text_cut_at_its_marks():
@@ -27,6 +28,28 @@ def test_an_mr_that_comes_twice_keeps_both_outputs(tmp_path):
                            (["B", "A", "A"], ["three", "one", "two"])):  # fmt: skip
         of_set = outputs.Set("set1", "own", sources, {})
         assert outputs.content_of(of_set, system)["texts"] == texts
+
+
+def test_the_interval_of_several_seeds_is_not_a_runs_own():
+    """A run's page has its line's interval only where the line is of this run alone."""
+    run, score = SimpleNamespace(scores={"BLEU": 0.6}), scores.Score("60.00", 60.0, 58.0, 62.0)
+    for behind, interval in (([run], "58.00, 62.00"), ([run, run], "")):
+        line = SimpleNamespace(runs=behind, scores={"BLEU": score})
+        assert [shown[2] for shown in runs._scores(run, line)] == [interval]
+
+
+def test_a_run_with_other_counts_of_the_same_mrs_is_left_out(tmp_path):
+    """It decoded a part of the test set: one of an MR that comes twice."""
+    lines = []
+    for name, said in (("whole", "A\tone\nA\ttwo\nB\tthree\n"), ("part", "A\tone\nB\tthree\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "predictions.tsv").write_text("MR\toutput\n" + said)
+        options = {"data": {"test": "of both"}}
+        run = SimpleNamespace(decoding=tmp_path / name, options=options, outputs=None)
+        lines.append(SimpleNamespace(label=name, runs=[run], data="E2E", backbone="x", badge=""))
+    table = SimpleNamespace(lines=lines)
+    [found] = outputs.sets_of([table], lambda run: f"runs/{run.decoding.name}", lambda run: None)
+    assert [system.name for system in found.systems] == ["whole"]
 
 
 def test_marks_stand_where_the_words_are():

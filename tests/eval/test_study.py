@@ -17,7 +17,7 @@ from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.metrics.statistics import save
 from eval.tables import figures, neighbours
-from eval.tables.groups import claimed, groups_of
+from eval.tables.groups import Group, Kind, claimed, groups_of, seed_spreads
 from eval.tables.render import MISSING
 from eval.tables.report import write_figures, write_table
 from eval.tables.study import _others, backbones_of, names_right
@@ -274,6 +274,43 @@ def test_one_baseline_for_claims_and_differences(tmp_path):
     assert f" {gain:+.2f} [{gain:+.2f}, " in row
 
 
+def test_a_claim_is_of_the_first_group_of_its_kind(tmp_path):
+    """Of several rates that a side was run with, the chosen one's runs answer the question."""
+    make(tmp_path, "a", "lora", ROUGE, lr=1e-3)
+    make(tmp_path, "b", "lora", ROUGE - 0.1, lr=2e-3)
+    make(tmp_path, "c", "solo", ROUGE + 0.1, lr=1e-2)
+    table = study_table(tmp_path)
+    solo, lora = (
+        next(group.kind for group in groups_of(table) if group.kind.row == ROWS[name])
+        for name in ("solo", "lora")
+    )
+    table.definition["claims"] = [["Is it better?", solo, lora]]
+    for rate, name in ((1e-3, "a"), (2e-3, "b")):
+        table.definition["rates"] = {lora: rate}
+        [(_, groups, words)] = claimed(table, groups_of(table))
+        assert [group.runs[0].name for group in groups] == ["c", name] and words == ""
+
+
+def test_a_score_that_a_run_of_a_group_lacks_tells_nothing_of_seeds():
+    """Runs that were scored before a metric came stand beside those that have it."""
+    scores = [{"BLEU": 0.5, "SER": 0.1}, {"BLEU": 0.6}, {"BLEU": 0.4, "SER": 0.2}]
+    runs = [SimpleNamespace(seed=seed, scores=of_run) for seed, of_run in enumerate(scores)]
+    groups = [Group("x", Kind("x", None, 1), some) for some in (runs[:2], runs[1:])]
+    groups += [Group("y", Kind("y", None, 1), runs[:2])]
+    assert "SER" not in seed_spreads(groups)
+
+
+def test_the_baseline_is_the_row_as_it_is(tmp_path):
+    """Not one with another option of the method, whichever comes first."""
+    make(tmp_path, "a", "lora", ROUGE - 0.1, adapter={"alpha": 64.0})
+    make(tmp_path, "b", "lora", ROUGE)
+    make(tmp_path, "c", "solo", ROUGE + 0.1)
+    text = write_table(study_table(tmp_path), tmp_path / "out")
+    against = text.split("\n## Against")[1].split("\n## ")[0]
+    [row] = [line for line in against.splitlines() if "(r=128" in line]
+    assert " +10.00 [+10.00, " in row
+
+
 def test_names_are_found_in_both_spellings_of_an_mr(tmp_path):
     """And places at equal distances are what they say, of few MRs all."""
     path = tmp_path / "h.tsv"
@@ -454,6 +491,17 @@ def test_ten_samples(tmp_path):
     page = samples.markdown(*paths, None, "AB", with_reference=False)
     assert "reference" not in page and page.count("- A, ") == 10
     assert samples.main([str(paths[0]), str(tmp_path / "none")]) == 2
+
+
+def test_no_sample_is_shown_twice():
+    """Of few MRs the best are not the worst, too."""
+    picked = samples.chosen(np.array([0.4, 0.3, 0.2, 0.1]))
+    assert picked == [("A best", 0), ("A best", 1), ("A best", 2), ("A worst", 3)]
+
+
+def test_a_table_sign_in_an_output_cuts_no_cell(tmp_path):
+    (tmp_path / "predictions.tsv").write_text("MR\toutput\nname : A\tA | B\n")
+    assert "| x | A \\| B |  |" in samples.outputs([("x", tmp_path)], 1)
 
 
 @pytest.mark.parametrize("folder", ["runs", "neighbours"])

@@ -219,6 +219,13 @@ def test_demo(tmp_path, write):
     )
 
 
+def test_what_trains_nothing_has_no_rate_in_the_demos_csv(tmp_path, write):
+    make_run(tmp_path / "runs", "a", row="demo/none", n_params=0, stand_in="demo", mrs=60)
+    assert "| The backbone as it is | 1 | 0 | – |" in write("demo")
+    [row] = read_csv(tmp_path, "table1")
+    assert (row["run"], row["trainable"], row["lr"]) == ("a", "0", "")
+
+
 def test_unknown_table(tmp_path):
     with pytest.raises(
         ValueError, match="unknown table 'table9'; known: table1, .*, extra, family, webnlg, demo"

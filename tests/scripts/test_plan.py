@@ -112,6 +112,9 @@ def test_hours_by_hand(tmp_path):
     expected = (training + validation + 630 * 2.0) / 3600
     assert plan.hours(line, timing.Speed(1000.0, 2.0, "")) == pytest.approx(expected)
     assert plan.hours(line, timing.Speed(1000.0, None, "")) is None
+    line.steps = 100  # less than an epoch, and still validated once, at its end
+    expected = (100 * 4 * 53.3 + 4_672 * 59.2 / 2) / 1000 + 630 * 2.0
+    assert plan.hours(line, timing.Speed(1000.0, 2.0, "")) == pytest.approx(expected / 3600)
     line.state, line.steps = "trained", 0
     assert plan.hours(line, timing.Speed(1000.0, 2.0, "")) == pytest.approx(0.35)
 

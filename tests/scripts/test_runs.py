@@ -169,6 +169,10 @@ def test_what_to_type_next_brings_a_run_further():
         (rows[:2], "python scripts/decode.py 'run=r/b c'"),
         (rows, "python scripts/evaluate.py run=r/d"),
         ([rows[0], rows[0] | {"directory": "r/e/decode/x"}], "python -m eval.compare r/a r/e"),
+        (
+            [rows[0], rows[0] | {"directory": "r/e/decode/x", "references": "2"}],
+            "python scripts/report.py",
+        ),
     ):
         assert listing.following(pd.DataFrame(some, dtype=object)) == command
 

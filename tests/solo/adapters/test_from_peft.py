@@ -157,7 +157,7 @@ FORMULAS = {
     "vblora": (vblora, {"rank": 3, "vectors": 6, "length": 8}),
     "dora": (dora, {"rank": 3, "alpha": 6, "dropout": 0.0}),
     "vera": (vera, {"rank": 3}),
-    "adalora": (adalora, {"init_rank": 3, "target_rank": 2, "alpha": 6, "dropout": 0.0}),
+    "adalora": (adalora, {"init_rank": 3, "target_rank": 2, "alpha": 6, "dropout": 0.5}),
     "ia3": (lambda w, values, fixed: w * values["ia3_l"].flatten(), {"feedforward": []}),
 }
 
@@ -182,7 +182,9 @@ def test_merged_weights_are_those_of_the_formula(model, name, target):
         values["vblora_vector_bank"] = next(
             p.detach() for key, p in attached.parameters.items() if "bank" in key
         )
+    model.train()  # in which dropout is no part of the weights, either
     attached.merge()
+    assert model.training
     wanted = formula(weight, values, attached.fixed)
     torch.testing.assert_close(linear.weight, wanted, rtol=1e-4, atol=1e-4)
     if name == "ia3":
@@ -350,6 +352,13 @@ def test_adalora_says_when_its_schedule_does_not_fit(model):
     attached = attach(model, "adalora", warmup=0.0, final=0.8)
     with pytest.raises(ValueError, match="at least 2 steps before its final phase; 5 steps with"):
         attached.start(5)
+
+
+def test_adaloras_warmup_ends_before_its_final_phase(model):
+    """Whatever rounding makes of their shares: of 10 steps 2 and 8 leave none between them."""
+    attached = attach(model, "adalora", warmup=0.22, final=0.77)
+    attached.start(10)
+    assert (attached.schedule.tinit, attached.schedule.tfinal) == (1, 8)
 
 
 @pytest.mark.parametrize(

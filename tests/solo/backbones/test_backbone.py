@@ -28,6 +28,12 @@ def test_weights_come_back_without_dropout(checkpoint_dir, tokenizer):
     assert all(m.p == 0 for m in model.modules() if isinstance(m, torch.nn.Dropout))
 
 
+def test_only_the_hubs_copy_has_a_commit(checkpoint_dir):
+    model = backbone.load_backbone(checkpoint_dir)
+    for path, commit in ((str(checkpoint_dir), None), ("owner/name", checkpoint_dir.name)):
+        assert backbone.describe(model, path, checkpoint_dir)["commit"] == commit
+
+
 def test_the_hubs_old_key_names_load_too(checkpoint_dir, tokenizer):
     """openai-community/gpt2 has no `transformer.` prefix and keeps the causal masks as buffers;
     what older versions of transformers saved keeps the constant for what is masked, too."""

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 import solo
 from solo.adapters import METHODS, make_config
 from solo.adapters.shared.from_peft import PeftMethod
-from solo.backbones.loading import fingerprint, load_backbone
+from solo.backbones.loading import fingerprint, load_backbone, load_with_report
 from solo.datasets.data import Example
 from solo.runs import checkpoint, export, stages
 from solo.runs.run import make_run
@@ -244,6 +244,22 @@ def test_a_run_whose_backbone_is_elsewhere_says_how_to_name_it(config, tmp_path,
         with pytest.raises(FileNotFoundError, match=r"is not to be had from .* with backbone=DIR"):
             solo.load(run.directory)
         assert torch.equal(solo.load(run.directory, str(elsewhere))(ids).logits, expected)
+
+
+def test_a_revision_is_that_of_the_backbone_that_it_was_noted_for(config, tmp_path, monkeypatch):
+    """Another backbone, named by the caller, has other commits."""
+    out = export.export_run(trained(config, "lora", {"rank": 2}), tmp_path / "out", None)
+    file, asked = out / "adapter_config.json", []
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"revision": "abc"}))
+
+    def load(source_class, source, revision=None):
+        asked.append(revision)
+        return load_with_report(source_class, source)
+
+    monkeypatch.setattr("solo.peft.loading.load_with_report", load)
+    solo.load(out)
+    solo.load(out, backbone=config.model.path)
+    assert asked == ["abc", None]
 
 
 def test_what_is_no_model_is_refused_in_one_line(config, tmp_path, monkeypatch):

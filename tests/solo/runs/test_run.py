@@ -207,8 +207,8 @@ def test_no_row_is_lost_that_several_processes_claim(tmp_path):
 
 
 def test_a_lock_may_be_taken_again_by_its_holder(tmp_path):
-    with record.lock(tmp_path / "run"), record.lock(tmp_path / "run"):
-        pass
+    with record.lock(tmp_path / "run") as first, record.lock(tmp_path / "run") as again:
+        assert first and not again  # which must not take away what the first one is writing
     with record.lock(tmp_path / "run"):
         pass
 
