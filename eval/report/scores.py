@@ -14,7 +14,7 @@ from ..tables.groups import groups_of
 from ..tables.lines import Table, lines_of, metrics_of, rows_of
 from ..tables.params import as_number
 from ..tables.report import is_plain, is_study
-from ..tables.runs import HUB_NAMES, Run
+from ..tables.runs import HUB_NAMES, Run, is_stand_in
 
 STAND_IN = "stand-in, no reproduction"
 KINDS = {  # of a line: the words of its badge
@@ -63,7 +63,7 @@ class Line:
 
     @property
     def badge(self) -> str:
-        stand_in = any(mark.startswith("stand-in") for mark in self.marks)
+        stand_in = any(map(is_stand_in, self.marks))
         return STAND_IN if stand_in and self.kind == "other" else KINDS[self.kind]
 
 
@@ -196,7 +196,7 @@ def _line_of(table: str, row: str, label: str, runs: list[Run]) -> Line:
     intervals, scores = _intervals(runs), {}
     marks = list(dict.fromkeys(mark for run in runs for mark in run.marks))
     kind = "other" if marks or table == OWN else "ours"  # one's own are of no row
-    kind = "stand-in" if any(mark.startswith("stand-in") for mark in marks) else kind
+    kind = "stand-in" if any(map(is_stand_in, marks)) else kind
     for name in ALL:
         values = [run.scores.get(name) for run in runs]
         if None not in values:

@@ -8,7 +8,7 @@ from .. import bootstrap, compare, samples
 from . import figures, render, study, style
 from .groups import Kind, groups_of
 from .lines import FAMILY, Table, lines_of, plain_rows, rows_of
-from .runs import Run, shown
+from .runs import Run, is_stand_in, shown
 
 # Tables in miniature, that nobody reported figures for, and the names of their files.
 PLAIN = {"demo": "table1", "demo-e2e": "table1", "demo-family": "family"}
@@ -87,7 +87,7 @@ def summary(table: Table) -> str:
     if is_plain(table):
         rows = [runs for _, runs, _ in plain_rows(table) if runs]
         marks = {mark for runs in rows for run in runs for mark in run.marks}
-        words = " with stand-ins" if any(mark.startswith("stand-in") for mark in marks) else ""
+        words = " with stand-ins" if any(map(is_stand_in, marks)) else ""
         return f"{n_rows} rows, {len(rows)} filled{words}"
     lines = lines_of(table)
     ours = [line for line in lines if line.source == "ours"]

@@ -130,6 +130,11 @@ def claimed_rows(runs_dir: Path) -> set[str]:
     return claimed
 
 
+def is_stand_in(mark: str) -> bool:
+    """Whether a run's mark says that its backbone is a stand-in for the hub's."""
+    return mark.startswith("stand-in")
+
+
 def shown(path: Path) -> str:
     """A path as a user types it: relative to the checkout where it is inside."""
     path = Path(path).resolve()

@@ -19,10 +19,9 @@ from ..records import lambdas_of, last_values
 from .groups import Group, apart, claimed, groups_of, seed_spreads, sides_of
 from .lines import Table, metrics_of
 from .render import MISSING, left_out_section, percent, row_of
-from .runs import Run
+from .runs import Run, is_stand_in
 
 SAMPLES, SEED = 2000, 1
-STAND_IN = "stand-in"  # begins the mark of a run on one
 NOTE = """\
 {backbones}
 {percent} x 100; in brackets a 95 % interval, bootstrap over the test MRs; several
@@ -72,7 +71,7 @@ def markdown(table: Table) -> str:
 def head_of(groups: Sequence[Group]) -> str:
     """What a study's lines are of, at the head of their column."""
     marks = [mark for group in groups for run in group.runs for mark in run.marks]
-    return STAND_IN if any(mark.startswith(STAND_IN) for mark in marks) else "method"
+    return "stand-in" if any(map(is_stand_in, marks)) else "method"
 
 
 def backbones_of(groups: Sequence[Group]) -> str:
@@ -80,10 +79,10 @@ def backbones_of(groups: Sequence[Group]) -> str:
     runs = [run for group in groups for run in group.runs]
     if not runs:
         return "No run yet."
-    of_stand_in = {run.key: [m for m in run.marks if m.startswith(STAND_IN)] for run in runs}
+    of_stand_in = {run.key: [*filter(is_stand_in, run.marks)] for run in runs}
     stand_ins = "; ".join(sorted({mark for marks in of_stand_in.values() for mark in marks}))
     paths = ", ".join(sorted({run.backbone for run in runs if not of_stand_in[run.key]}))
-    others = sorted({m for run in runs for m in run.marks if not m.startswith(STAND_IN)})
+    others = sorted({m for run in runs for m in run.marks if not is_stand_in(m)})
     if not paths:
         return f"Every number is of a stand-in backbone: {stand_ins}. None is a reproduction."
     told = f" Otherwise than in the paper: {'; '.join(others)}." if others else ""
@@ -186,17 +185,8 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
         seeds=_seeds_known(spreads.get(bleu.name), bleu), errors=ERRORS_NOTE if told else ""
     )
     without = [f"No answer: {question} ({words})." for question, _, words in claims if words]
-    return [
-        "",
-        "## Claims",
-        "",
-        note,
-        row_of(head),
-        rule,
-        *lines,
-        *([""] * bool(without)),
-        *without,
-    ]
+    without = ["", *without] if without else []
+    return ["", "## Claims", "", note, row_of(head), rule, *lines, *without]
 
 
 def _seeds_known(spread: Spread | None, bleu: Metric) -> str:
