@@ -19,7 +19,8 @@ $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) \
 	  else "error: Python %d.%d found, 3.11 to 3.13 needed; use make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --disable-pip-version-check -q $(PIP_ARGS) -r requirements.txt
+	$(PY) -m pip install --disable-pip-version-check -q --no-compile $(PIP_ARGS) -r requirements.txt
+	@$(PY) -m compileall -qq -j 0 $(VENV)/lib || true # on every core; pip would take one
 	touch $@
 	@echo "made: $(VENV), with the packages of requirements.txt"; echo "next: make demo"
 

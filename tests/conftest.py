@@ -1,6 +1,7 @@
 """Small things that many tests need: a tiny GPT-2, a tiny tokenizer, a checkpoint on disk."""
 
 import functools
+import gc
 import os
 from pathlib import Path
 
@@ -15,6 +16,13 @@ from solo.cli.command import keep_freed_memory
 
 END = "<|endoftext|>"
 keep_freed_memory()  # as every command does
+
+
+def pytest_collection_finish() -> None:
+    """A million objects of libraries and tests stay: to look through them again and again for what
+    can go takes a twentieth of the tests' time."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def make_model(n_layer: int = 6, seed: int = 0, vocab_size: int = 61) -> GPT2LMHeadModel:

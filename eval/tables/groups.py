@@ -45,7 +45,7 @@ def groups_of(table: Table) -> list[Group]:
     groups: dict[tuple[str, int], Group] = {}
     for row, filling in rows_of(table):
         settings = table.settings[row["row"]]["adapter"]
-        kinds = {run.key: kind_of(row["row"], run, settings) for run in filling}
+        kinds = {run.key: kind_of(row["row"], run.options, settings) for run in filling}
         for run in sorted(filling, key=lambda run: (run.variant == "devcode", run.seed)):
             kind = kinds[run.key]
             label = row["label"] + (", devcode" if run.variant == "devcode" else "")
@@ -91,15 +91,15 @@ def _tell_apart(groups: Sequence[Group]) -> None:
             group.label += "".join(f", {key}={word(own[key])}" for key in differing)
 
 
-def kind_of(row: str, run: Run, settings: dict) -> Kind:
-    """The kind of a run that was made for a row; settings: of the row's adapter."""
+def kind_of(row: str, options: dict, settings: dict) -> Kind:
+    """The kind of a run with these options that was made for a row; settings: of its adapter."""
     others = {
         key: value
-        for key, value in run.options["adapter"].items()
+        for key, value in options["adapter"].items()
         if key in settings and value != settings[key] and key != "variant"
     }
     words = tuple(sorted(f"{key}={word(value)}" for key, value in others.items()))
-    return Kind(row, run.variant, run.options["train"]["epochs"], words)
+    return Kind(row, options["adapter"].get("variant"), options["train"]["epochs"], words)
 
 
 def _steps(run: Run) -> str:

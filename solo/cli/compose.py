@@ -1,5 +1,6 @@
 """From files and overrides to a typed configuration: Hydra composes, the types refuse."""
 
+import copy
 import functools
 import itertools
 import os
@@ -12,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -67,11 +68,38 @@ def as_written(overrides: Sequence[str], config_name: str) -> tuple[dict, dict[s
 
 @functools.lru_cache(maxsize=512)
 def _composed(overrides: tuple[str, ...], config_name: str) -> DictConfig:
-    """The composition, which takes a tenth of a second; what it refers to is looked up later."""
-    for override in map(_parsed, overrides):
+    """The composition; what it refers to is looked up later.
+
+    Hydra reads the files that overrides choose, which takes a tenth of a second, then sets values.
+    Files are read once here for all the values that are set on them; what cannot be set is left to
+    Hydra, which says why.
+    """
+    parsed = [_parsed(line) for line in overrides]
+    for override in parsed:
         _check_override(override)
+    values = [override for override in parsed if not _chooses(override)]
+    if any(override.type is not OverrideType.CHANGE or override.package for override in values):
+        return _read(overrides, config_name)
+    choices = [o for o, override in zip(overrides, parsed, strict=True) if _chooses(override)]
+    config = copy.deepcopy(_read(tuple(choices), config_name))
+    try:
+        for override in values:
+            OmegaConf.update(config, override.key_or_group, override.value())
+    except OmegaConfBaseException:
+        return _read(overrides, config_name)
+    return config
+
+
+@functools.lru_cache(maxsize=512)
+def _read(overrides: tuple[str, ...], config_name: str) -> DictConfig:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         return compose(config_name, overrides=list(overrides))
+
+
+def _chooses(override: Override) -> bool:
+    """Whether it is one of a group's files, or one of Hydra's own options, that is chosen."""
+    key = override.key_or_group
+    return (CONFIGS / key).is_dir() or key.startswith(("hydra/", "hydra."))
 
 
 def _check_override(override: Override) -> None:

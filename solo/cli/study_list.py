@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass, field
 
 import yaml
 
-from eval.records import word
-from eval.tables.groups import Kind
+from eval.tables.groups import Kind, kind_of
 from solo import files
 from solo.cli.command import CONFIGS
 from solo.cli.compose import compose_values, key_of
@@ -184,17 +183,11 @@ def kinds_of(listed: dict) -> dict[str, Kind]:
 
 
 def _kind(row: str, overrides: Sequence[str]) -> Kind:
-    given, adapter = dict(map(_parts, overrides)), row_settings([row])[row]["adapter"]
-    own = {k.removeprefix(ADAPTER): value for k, value in given.items() if k.startswith(ADAPTER)}
-    if any(type(value) is not type(adapter.get(key)) for key, value in own.items()):
-        # The run may have it otherwise, 1 as 1.0; to compose tells, but takes a tenth of a second.
-        options = [o for o in overrides if key_of(o).partition(".")[0] == "adapter"]
-        composed = row_settings([row], options)[row]["adapter"]
-        own = {key: composed[key] for key in own}
-    variant = own.pop("variant", adapter.get("variant"))
-    others = (f"{k}={word(v)}" for k, v in own.items() if k not in adapter or v != adapter[k])
-    epochs = given.get(EPOCHS) or _epochs(row, overrides)
-    return Kind(row, variant, epochs, tuple(sorted(others)))
+    of_adapter = [override for override in overrides if key_of(override).startswith(ADAPTER)]
+    adapter = row_settings([row], of_adapter)[row]["adapter"]
+    epochs = dict(map(_parts, overrides)).get(EPOCHS) or _epochs(row, overrides)
+    options = {"adapter": adapter, "train": {"epochs": epochs}}
+    return kind_of(row, options, row_settings([row])[row]["adapter"])
 
 
 def _epochs(row: str, overrides: Sequence[str]) -> int:

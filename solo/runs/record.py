@@ -30,6 +30,7 @@ def environment() -> dict:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
+    versions["torch"] = torch.__version__  # names its build, as PyPI's metadata do not
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     hardware = {"cpu": _cpu_name(), "threads": torch.get_num_threads(), "gpu": gpu}
     return {"commit": git("rev-parse", "HEAD"), "dirty": _dirty(), "versions": versions} | {

@@ -1,7 +1,6 @@
 """A study's list is checked as a whole before anything is trained for it."""
 
 import copy
-from types import SimpleNamespace
 
 import pytest
 
@@ -136,7 +135,6 @@ def test_a_name_is_of_the_kind_of_its_runs(configs, common, epochs):
     for name, entry in names.items():
         row = entry["row"]
         values = compose_values([f"experiment={row}", *common, *entry.get("overrides", [])])
-        run = SimpleNamespace(variant=values["adapter"].get("variant"), options=values)
-        assert kinds[name] == kind_of(row, run, row_settings([row])[row]["adapter"])
+        assert kinds[name] == kind_of(row, values, row_settings([row])[row]["adapter"])
     assert {kinds[name].epochs for name in ("lora", "solo", "devcode")} == {epochs}
     assert kinds["long"].epochs == 7

@@ -1,0 +1,49 @@
+"""What a configuration is composed of, held against Hydra, which reads all files every time."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from solo.cli.command import CONFIGS
+from solo.cli.compose import compose_values
+from solo.cli.hydra_errors import in_one_line
+
+OVERRIDES = [
+    [],
+    ["seed=3", "seed=4", "seed=3"],  # the last one counts
+    ["train.lr=0.1", "train=standin", "train.epochs=null"],  # files first, wherever they stand
+    ["experiment=table2/solo_s_r8", "adapter.rank=64", "adapter.sparsity=0.5", "row=null"],
+    ["adapter=lora", "experiment=table1/solo_s"],
+    ["data=webnlg", "data.dir=/elsewhere", "evaluate.references=${data.test_path}"],
+    ["data.sha256={test: abc}", "data.sha256.train=null"],  # a mapping is merged
+    ["train.betas=[0.5,0.9]", "model.path=a b", "mr='name[x, y]'", "decode.output="],
+    ["seed='1'", "train.lr=1", "decode.length_penalty=1e0"],  # as the types read them
+    ["+adapter.rank=8", "adapter.rank=16"],
+    ["~row", "seed=2"],
+    ["++row=x", "row=y"],
+    ["seed=2", "hydra.run.dir=x"],
+    ["adapter.rnk=8", "seed=2"],
+    ["nothing=1"],
+    ["train.lr=x"],
+    ["seed=1.5"],
+    ["train.epochs.more=1"],
+    ["seed@other=1"],
+]
+
+
+@pytest.mark.parametrize("overrides", OVERRIDES, ids=" ".join)
+def test_values_are_those_that_hydra_composes_from_all_files_anew(overrides):
+    """Also where other values were set on the same files before, and the same refusals."""
+    compose_values(["seed=77", "train.betas=[0.1,0.2]"])
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            wanted = OmegaConf.to_container(compose("config", overrides), resolve=True)
+    except HydraException as error:
+        with pytest.raises(ValueError) as refused:
+            compose_values(overrides)
+        assert str(refused.value) == in_one_line(error)
+    else:
+        assert compose_values(overrides) == wanted
+        compose_values([*overrides, "seed=77"])["adapter"].clear()
+        assert compose_values(overrides) == wanted
