@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from solo.files import ROOT
 from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY, LOG
 
 from .. import records
@@ -29,7 +30,6 @@ TEST_SETS = {  # by kind of data: the name of the published set, its test MRs
     "e2e_clean": ("the cleaned E2E", 1847),
     "webnlg": ("WebNLG", 1862),
 }
-ROOT = Path(__file__).resolve().parents[2]
 HUB_NAMES = {"openai-community/gpt2": "GPT-2 S", "openai-community/gpt2-medium": "GPT-2 M"}
 FREE = ("adapter.variant", "train.lr", "train.max_steps")  # shown, or marked as partial training
 Doubt = Callable[[dict, dict, dict], str | None]

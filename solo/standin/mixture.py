@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from solo.standin.names import SEPARATOR, Line, made_up_name, with_made_up_values
+from solo.training.batches import IGNORED
 
-IGNORED = -100  # a target that carries no loss: what no model could foretell
 KINDS = ("data", "lists", "text")
 REPLACED = 0.6  # odds that a value which recurs in its text is replaced
 LIST_SEPARATORS = (", ", " ", " | ", "\n")

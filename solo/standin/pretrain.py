@@ -28,10 +28,11 @@ from solo.runs import record
 from solo.standin import corpus, measures, names
 from solo.standin.chunked_loss import head_cross_entropy
 from solo.standin.grown import grow
-from solo.standin.mixture import IGNORED, KINDS, Mixture, real_words
+from solo.standin.mixture import KINDS, Mixture, real_words
 from solo.standin.planted import plant, slow_parameters
 from solo.standin.recipe import WEIGHTS, Recipe
 from solo.training import state as training_state
+from solo.training.batches import IGNORED
 from solo.training.checked import LIMITS, checked, same_draws
 from solo.training.log import Log
 from solo.training.progress import Progress

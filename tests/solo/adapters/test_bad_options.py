@@ -71,6 +71,29 @@ BAD_SIZES = {
 }
 
 
+SMALLEST = [  # options of one, with what they need beside them
+    *(
+        (name, {field.name: 1})
+        for name, method in METHODS.items()
+        for field in fields(method.Config)
+        if field.name in ("rank", "size", "length", "span", "group_size", "lora_rank", "interval")
+        and name not in ("gralora", "vblora")
+    ),
+    ("gralora", {"rank": 1, "blocks": 1}),
+    ("vblora", {"rank": 1, "length": 1, "vectors": 1, "top": 1}),
+    ("adalora", {"init_rank": 2, "target_rank": 1}),
+    ("fourierft", {"frequencies": 1}),
+    ("mergelor2c", {"merges": 1, "max_span": 2}),
+    ("injectlor2c", {"injections": 1, "lora_rank": 1}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), SMALLEST)
+def test_the_smallest_sizes_fit(model, ids, name, options):
+    assert attach(model, {"name": name} | options).n_trained > 0
+    assert logits(model, ids).isfinite().all()
+
+
 OPTIONS = [(name, field.name) for name, m in METHODS.items() for field in fields(m.Config)]
 ANY_NUMBER = {("vera", "d_initial"), ("fourierft", "scaling"), ("solo", "mask_seed")}
 
@@ -142,6 +165,13 @@ def test_targets_that_the_backbone_lacks(name, targets):
     wrong = targets[-1] if targets else "empty|\\[\\]"
     with pytest.raises(ValueError, match=f"adapter.targets .*({wrong}).*; .*: .*(c_attn|ln_1)"):
         make_config({"name": name, "targets": targets})
+
+
+@pytest.mark.parametrize("name", sorted({*WITH_TARGETS} - {"lora"}))
+def test_parts_of_a_projection_are_targets_of_lora_alone(name):
+    with pytest.raises(ValueError, match="adapter.targets has 'q'; a block of GPT-2 has: c_attn|ln"):
+        make_config({"name": name, "targets": ["q"]})
+    assert make_config({"name": "lora", "targets": ["q"]})[1].targets == ("q",)
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,8 @@ def test_feature_space_by_hand():
     assert feature_space(a, torch.zeros(5, 3), 2) == feature_space(a, torch.zeros(5, 3), 0) == 0
 
 
-def test_factors_that_are_not_finite_have_no_feature_space():
-    with pytest.raises(FloatingPointError, match="a low-rank factor is not finite; lower train.lr"):
-        feature_space(torch.full((2, 4), math.nan), torch.zeros(4, 2), 0)
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_factors_that_are_not_finite_have_no_feature_space(wrong):
+    for a, b in ((wrong, 0.0), (0.0, wrong)):
+        with pytest.raises(FloatingPointError, match="factor is not finite; lower train.lr"):
+            feature_space(torch.full((2, 4), a), torch.full((4, 2), b), 0)

@@ -13,10 +13,11 @@ from solo import files
 from solo.backbones.loading import load_tokenizer
 from solo.standin import corpus, measures, mixture, names, pretrain
 from solo.standin.grown import grow
-from solo.standin.mixture import IGNORED, Mixture
+from solo.standin.mixture import Mixture
 from solo.standin.names import Line, parse, with_made_up_values
 from solo.standin.planted import plant
 from solo.standin.recipe import Recipe
+from solo.training.batches import IGNORED
 from solo.training.state import STATE
 
 LINE = "name : The Mill | area : by the river | rooms : 12 || The Mill has 12 rooms by the river ."
