@@ -169,7 +169,7 @@ def test_targets_that_the_backbone_lacks(name, targets):
 
 @pytest.mark.parametrize("name", sorted({*WITH_TARGETS} - {"lora"}))
 def test_parts_of_a_projection_are_targets_of_lora_alone(name):
-    with pytest.raises(ValueError, match="adapter.targets has 'q'; a block of GPT-2 has: c_attn|ln"):
+    with pytest.raises(ValueError, match="adapter.targets has 'q'; a block of GPT-2 has: "):
         make_config({"name": name, "targets": ["q"]})
     assert make_config({"name": "lora", "targets": ["q"]})[1].targets == ("q",)
 
