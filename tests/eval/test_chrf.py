@@ -51,8 +51,18 @@ def test_real_systems_and_their_resamples():
 
 
 def test_segments_and_odd_texts():
-    hypotheses = ["A pub.", "", "a", "Zizzi (cheap), by the river!", "Ä é", "  "]
+    hypotheses = [
+        "A pub.",
+        "",
+        "a",
+        "Zizzi (cheap), by the river!",
+        "Ä é",
+        "  ",
+        "A p",
+        "A pub here",
+    ]
     references = [["a pub", "A pub ."], ["x"], [""], ["Zizzi is cheap."], ["Ä é"], ["  ", "b"]]
+    references += [["A pub here"], ["A p"]]  # one side lacks orders that the other has
     [measured] = ours([(hypotheses, references)], by_segment=True)
     pairs = zip(hypotheses, references, strict=True)
     expected = [ORIGINAL.sentence_score(*pair).score / 100 for pair in pairs]

@@ -167,9 +167,9 @@ def test_targets_that_the_backbone_lacks(name, targets):
         make_config({"name": name, "targets": targets})
 
 
-@pytest.mark.parametrize("name", sorted({*WITH_TARGETS} - {"lora"}))
+@pytest.mark.parametrize("name", sorted({*WITH_TARGETS} - {"lora", "ln_tuning"}))
 def test_parts_of_a_projection_are_targets_of_lora_alone(name):
-    with pytest.raises(ValueError, match="adapter.targets has 'q'; a block of GPT-2 has: "):
+    with pytest.raises(ValueError, match="adapter.targets has 'q'; "):
         make_config({"name": name, "targets": ["q"]})
     assert make_config({"name": "lora", "targets": ["q"]})[1].targets == ("q",)
 
