@@ -62,6 +62,7 @@ def test_segments_and_odd_texts():
         "A pub here",
     ]
     references = [["a pub", "A pub ."], ["x"], [""], ["Zizzi is cheap."], ["Ä é"], ["  ", "b"]]
+    hypotheses += ["A p", "A pub here"]
     references += [["A pub here"], ["A p"]]  # one side lacks orders that the other has
     [measured] = ours([(hypotheses, references)], by_segment=True)
     pairs = zip(hypotheses, references, strict=True)
