@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -139,7 +140,7 @@ def of_csv(
 
 
 def _csv_line(name: str, rows: dict, entry: dict, metrics: list[Metric], runs: dict) -> Line:
-    names = entry["runs"].split()
+    names = shlex.split(entry["runs"])
     found = [runs[n] for n in names if n in runs]
     printed = rows.get(entry["row"], {}).get(entry["source"], {})
     kind = "open" if entry["source"] == "ours" and not names else entry["source"]

@@ -4,6 +4,8 @@ Rendered tables have some scores x 100, as the registry of metrics says; CSV kee
 JSON files.
 """
 
+import shlex
+
 from solo.rows import csv_text
 
 from ..latex import escaped, tabular, tex_row
@@ -81,7 +83,8 @@ def latex(table: Table, lines: list[Line]) -> str:
 
 
 def as_csv(table: Table, lines: list[Line]) -> str:
-    """A line per row and source, official scale; an unknown value is empty, a range its middle."""
+    """A line per row and source, official scale; an unknown value is empty, a range its middle. The
+    names of runs are divided by spaces; one that has some itself is quoted, as for a shell."""
     names = [metric.name for metric in metrics_of(table)]
     header = ["row", "label", "source", "variant", "marks", "seeds", "lr", "trainable", *names]
     header += [f"{name}_sd" for name in names] + [f"{name}_minus_paper" for name in names]
@@ -92,7 +95,7 @@ def as_csv(table: Table, lines: list[Line]) -> str:
         cells += ["; ".join(line.marks), " ".join(map(str, line.seeds)), line.lr, line.trainable]
         for what in ("value", "spread", "difference"):
             cells += [_four(getattr(score, what, None)) for score in scores]
-        rows.append([*cells, " ".join(run.name for run in line.runs)])
+        rows.append([*cells, shlex.join(run.name for run in line.runs)])
     return csv_text([[*header, "runs"], *rows])
 
 

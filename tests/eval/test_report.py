@@ -103,6 +103,15 @@ def of_files(tmp_path_factory):
     return out, texts
 
 
+def test_a_run_is_found_again_whatever_its_name(tmp_path):
+    """A line's names go through the table's CSV."""
+    for seed, name in enumerate(("my run", "another's", "plain")):
+        make_run(tmp_path / "runs", name, seed=seed)
+    [line] = [line for line in scores.of_table(table_of("table1", tmp_path / "runs")).lines
+              if line.runs or line.absent]  # fmt: skip
+    assert {run.name for run in line.runs} == {"my run", "another's", "plain"} and not line.absent
+
+
 def test_every_line_and_figure_of_the_tables_is_there(of_files):
     out, texts = of_files
     tables, n_figures = Page(out / "tables.html").tables, 0
