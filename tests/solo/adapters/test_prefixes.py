@@ -5,10 +5,11 @@ import copy
 import peft
 import pytest
 import torch
-from transformers import GPT2LMHeadModel
+from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
 from solo.adapters import make_config
 from solo.decoding.rules import BeamConfig, beam_search
+from tests.conftest import make_model
 
 HEADS = {"task_type": "CAUSAL_LM", "num_layers": 6, "num_attention_heads": 2, "token_dim": 16}
 
@@ -30,6 +31,27 @@ def losses(model, parameters, ids, forward):
         optimizer.zero_grad()
         values.append(loss.item())
     return values
+
+
+def test_the_attention_is_otherwise_that_of_the_model(ids):
+    """Its scale, held against the bare model that was given keys and values; its dropout draws."""
+    model = make_model()
+    config = GPT2Config(**model.config.to_dict() | {"scale_attn_weights": False})
+    other = GPT2LMHeadModel(config).eval()
+    other.load_state_dict(model.state_dict())
+    attached = attach(other, "prefix", length=3)
+    with torch.no_grad():
+        found = other(ids).logits
+        cache = DynamicCache()
+        for i in range(config.n_layer):
+            pair = (s.view(1, 3, 2, 8).transpose(1, 2) for s in attached.of_layer(i))
+            cache.update(*(s.expand(len(ids), -1, -1, -1) for s in pair), i)
+        attached.detach()
+        torch.testing.assert_close(found, other(ids, past_key_values=cache).logits)
+    model.config.attn_pdrop = 0.5
+    dropping = GPT2LMHeadModel(model.config).train()
+    attach(dropping, "prefix", length=3)
+    assert not torch.equal(dropping(ids).logits, dropping(ids).logits)
 
 
 @pytest.mark.parametrize("name", ["prefix", "prompt"])
