@@ -11,12 +11,12 @@ from solo.cli.hydra_errors import in_one_line
 
 OVERRIDES = [
     [],
-    ["seed=3", "seed=4", "seed=3"],  # the last one counts
+    ["seed=3", "seed=4"],  # the last one counts
     ["train.lr=0.1", "train=standin", "train.epochs=null"],  # files first, wherever they stand
     ["experiment=table2/solo_s_r8", "adapter.rank=64", "adapter.sparsity=0.5", "row=null"],
     ["adapter=lora", "experiment=table1/solo_s"],
     ["data=webnlg", "data.dir=/elsewhere", "evaluate.references=${data.test_path}"],
-    ["data.sha256={test: abc}", "data.sha256.train=null"],  # a mapping is merged
+    ["data.sha256={test: abc}"],  # a mapping is merged
     ["train.betas=[0.5,0.9]", "model.path=a b", "mr='name[x, y]'", "decode.output="],
     ["seed='1'", "train.lr=1", "decode.length_penalty=1e0"],  # as the types read them
     ["+adapter.rank=8", "adapter.rank=16"],
