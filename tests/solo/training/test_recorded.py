@@ -153,11 +153,16 @@ def test_padded_rows_give_the_plain_logits_with_shared_keys():
     torch.testing.assert_close(padded[filled >= 0], plain)
 
 
-def test_weights_that_are_cast_once_give_autocasts_bits():
+@pytest.mark.parametrize("options", [{"name": "lora", "rank": 2}, {"name": "bitfit"}])
+def test_weights_that_are_cast_once_give_autocasts_bits(options):
+    """Also where the biases beside them are trained."""
     model = make_model()
-    method, config = make_config({"name": "lora", "rank": 2, "dropout": 0.0})
-    method.attach(model, config, 1)
-    batch, losses = pad([TRAIN[:4]], multiple=8), []
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.data += 0.3
+    method, config = make_config(options)
+    attached = method.attach(model, config, 1)
+    batch, losses, gradients = pad([TRAIN[:4]], multiple=8), [], []
     for once in (False, True):
         with autocast(model, TrainConfig(precision="bf16")):
             if once:
@@ -165,7 +170,9 @@ def test_weights_that_are_cast_once_give_autocasts_bits():
                     losses.append(summed_loss(model, batch, 1, 0.1))
             else:
                 losses.append(summed_loss(model, batch, 1, 0.1))
+        gradients.append(torch.autograd.grad(losses[-1], list(attached.parameters.values())))
     assert torch.equal(*losses)
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))
     assert not any("forward" in vars(part) for part in model.modules())
 
 
