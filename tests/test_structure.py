@@ -1,6 +1,8 @@
 """Who may import whom, and configs that fit the code."""
 
 import ast
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from dataclasses import fields
 from pathlib import Path
@@ -94,6 +96,14 @@ def test_peft_is_imported_only_when_a_method_of_its_is_attached():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
         assert "peft" not in ast.unparse(tree).replace("from_peft", ""), path
+
+
+def test_no_command_loads_the_models_of_transformers_before_it_needs_one():
+    """That takes 3 seconds, of which `--help`, a typing error and a table need none."""
+    commands = ", ".join(f"scripts.{name}" for name in sorted(ENTRY_POINTS))
+    code = f"import {commands}, sys; print('transformers.modeling_utils' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_nothing_is_printed_or_unpickled_in_the_library():

@@ -22,7 +22,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from scripts.bench.peers import SEQ_LEN, lora_modules
 from scripts.bench.train import fresh
 from solo.backbones.products import frozen_products
-from solo.decoding.rules import BeamConfig, beam_search
+from solo.decoding.recipe import BeamConfig
+from solo.decoding.rules import beam_search
 
 TOY = {"n_layer": 4, "n_embd": 256, "n_head": 4}  # even so LoRA's search takes 8 s a context
 Decoder = Callable[[list[list[int]]], list[list[int]]]

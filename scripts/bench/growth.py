@@ -14,11 +14,11 @@ import torch
 from transformers import GPT2Config
 
 from scripts.bench.train import LORA, SOLO, batches_of, fresh, ours
-from solo.backbones.shapes import SHAPES
+from solo.backbones.shapes import gpt2_shapes
 from solo.datasets.data import Example
 
 GIB = 2**30
-S, M = (SHAPES[name] for name in ("openai-community/gpt2", "openai-community/gpt2-medium"))
+S, M = gpt2_shapes().values()
 SIZES = {"6 x 384": GPT2Config(n_layer=6, n_embd=384, n_head=6), "S": S, "M": M}
 DEFAULT = {"size": "S", "batch": 4, "length": 53, "options": SOLO}
 

@@ -37,7 +37,7 @@ from solo.backbones import loading as backbone
 from solo.cli.timing import LENGTHS, TARGETS
 from solo.datasets import data
 from solo.datasets.data import Example
-from solo.decoding.rules import BeamConfig
+from solo.decoding.recipe import BeamConfig
 from solo.training.loss import RECORDED_CHECKS
 
 SMALL = files.ROOT / "data/backbones/standin12"

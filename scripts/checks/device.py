@@ -38,7 +38,8 @@ from solo.adapters.base import Method
 from solo.backbones import loading
 from solo.datasets import data
 from solo.datasets.data import Example
-from solo.decoding.rules import BeamConfig, beam_search, end_tokens
+from solo.decoding.recipe import BeamConfig
+from solo.decoding.rules import beam_search, end_tokens
 from solo.run_files import LOG
 from solo.runs import record
 from solo.runs.config import from_values

@@ -34,7 +34,7 @@ from solo.backbones import loading as backbone
 from solo.cli.command import RESULTS, one_line_errors, progress_bar
 from solo.datasets import data
 from solo.datasets.download import e2e_dir
-from solo.decoding import rules as decode
+from solo.decoding.recipe import BeamConfig
 from solo.run_files import PREDICTIONS
 from solo.runs import stages
 from solo.tensors import copy_strictly
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS / "lora_release", help="where to")
     args = parser.parse_args()
     with one_line_errors():
-        settings = decode.BeamConfig(beam=args.beam)
+        settings = BeamConfig(beam=args.beam)
         prompts = data.read_prompts(args.test)
         model, tokenizer = load(args)
         with progress_bar("decode", "MR") as report:

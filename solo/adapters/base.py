@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from solo.backbones import backbone_of
 from solo.options import check
@@ -228,7 +228,7 @@ def check_model(model: nn.Module) -> None:
     if isinstance(model, nn.Module):
         check_free(model)
     check(
-        isinstance(model, PreTrainedModel) and model.can_generate(),
+        isinstance(model, transformers.PreTrainedModel) and model.can_generate(),
         f"{type(model).__name__} is no causal language model of transformers; load one with "
         "AutoModelForCausalLM.from_pretrained",
     )

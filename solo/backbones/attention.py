@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
+import transformers
 from torch import Tensor, nn
-from transformers import AttentionInterface
 
 # Names among transformers' attention implementations; it makes no mask for those it does not know.
 BY_EXAMPLE, CAUSAL = "solo_by_example", "solo_causal"
@@ -102,13 +102,11 @@ def _check_known(rest: dict) -> None:
             raise ValueError(f"attention with {name} is none that is computed here")
 
 
-AttentionInterface.register(BY_EXAMPLE, attention)
-AttentionInterface.register(CAUSAL, causal_attention)
-
-
 @contextmanager
 def attention_of(model: nn.Module, name: str) -> Iterator[None]:
-    """Within: the model's attention is the one of that name."""
+    """Within: the model's attention is the one of that name, BY_EXAMPLE or CAUSAL."""
+    transformers.AttentionInterface.register(BY_EXAMPLE, attention)
+    transformers.AttentionInterface.register(CAUSAL, causal_attention)
     before = model.config._attn_implementation
     model.config._attn_implementation = name
     try:

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers.activations import GELUTanh
 
 LINEAR = 2 * math.sqrt(2 / math.pi)  # 2 u = LINEAR x + CUBIC x^3
 CUBIC = 0.044715 * LINEAR
@@ -81,7 +81,8 @@ def gelu(x: Tensor) -> Tensor:
 @contextmanager
 def fast_gelu(model: nn.Module) -> Iterator[None]:
     """Within: the model's GELUs of the tanh form are `gelu`."""
-    activations = [module for module in model.modules() if type(module) is GELUTanh]
+    of_transformers = transformers.activations.GELUTanh
+    activations = [module for module in model.modules() if type(module) is of_transformers]
     for module in activations:
         module.forward = gelu
     try:

@@ -1,10 +1,12 @@
 """The frozen backbone that every method adapts: loaded strictly, without dropout, fingerprinted."""
 
+from __future__ import annotations
+
 import hashlib
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel
+import transformers
 from transformers.utils import logging as transformers_logging
 
 from solo.backbones import BACKBONES, without_dropout
@@ -43,7 +45,7 @@ def resolve(path: str, revision: str | None = None) -> Path:
         ) from error
 
 
-def load_backbone(directory: Path) -> PreTrainedModel:
+def load_backbone(directory: Path) -> transformers.PreTrainedModel:
     """Load a backbone from a directory in float32, with every dropout at 0, in eval mode.
 
     Raises FileNotFoundError for a missing file, ValueError for another architecture, for a
@@ -70,7 +72,9 @@ def load_backbone(directory: Path) -> PreTrainedModel:
     return model
 
 
-def load_with_report(source_class, source: str | Path, **options) -> tuple[PreTrainedModel, dict]:
+def load_with_report(
+    source_class, source: str | Path, **options
+) -> tuple[transformers.PreTrainedModel, dict]:
     """(a model in float32, in eval mode; transformers' report of its keys, for `check_report`).
 
     source_class: a class of transformers with `from_pretrained`, which gets `options` and whose
@@ -113,7 +117,7 @@ def check_report(report: dict, kind: str, source: str | Path) -> None:
 def load_tokenizer(directory: Path):
     """The tokenizer of a checkpoint. ValueError if it is empty or has no end-of-text token."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(directory)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{directory} has no usable tokenizer ({str(error).splitlines()[0]}); "
@@ -155,7 +159,7 @@ def sizes_of(shape) -> dict[str, int]:
     return {short: getattr(shape, name) for short, name in names.items()}
 
 
-def describe(model: PreTrainedModel, path: str, directory: Path) -> dict:
+def describe(model: transformers.PreTrainedModel, path: str, directory: Path) -> dict:
     """What a run records of its backbone. `stand_in`: the label that pretraining left, or None."""
     config = model.config
     stand_in = getattr(config, "stand_in", None)

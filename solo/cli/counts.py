@@ -2,19 +2,16 @@
 
 from dataclasses import replace
 
-from transformers import GPT2Config
+import transformers
 
 from eval.tables.params import Counts
 from eval.tables.runs import HUB_NAMES
 from solo.adapters import make_config
 from solo.backbones.loading import sizes_of
-from solo.backbones.shapes import SHAPES
+from solo.backbones.shapes import gpt2_shapes
 from solo.cli.command import GPT2_TABLES, PAPER_TABLES
 from solo.cli.rows import reported_tables, row_settings
 from solo.runs.identity import short_name
-
-# As a run's record has them.
-KNOWN_SIZES = {path: sizes_of(shape) for path, shape in SHAPES.items()}
 
 
 def row_counts(settings: dict[str, dict]) -> dict[str, dict[str, int]]:
@@ -24,7 +21,7 @@ def row_counts(settings: dict[str, dict]) -> dict[str, dict[str, int]]:
     """
     counts = {}
     for row, of_row in settings.items():
-        shape = SHAPES.get(of_row["model"]["path"])
+        shape = gpt2_shapes().get(of_row["model"]["path"])
         if shape is None:
             continue
         method, config = make_config(of_row["adapter"])
@@ -42,15 +39,17 @@ def doubt(training: dict, adapter: dict, train: dict) -> str | None:
     name = short_name(training)
     if train.get("identity", name) != name and "sha256" not in training["model"]:  # an older form
         return f"identity.json is of run {name}, environment.json of {train['identity']}"
-    sizes = train["backbone"].get("shape", KNOWN_SIZES.get(train["backbone"]["path"]))
+    sizes, known = train["backbone"].get("shape"), gpt2_shapes().get(train["backbone"]["path"])
     if sizes is None:  # an older record
-        return None
+        if known is None:
+            return None
+        sizes = sizes_of(known)
     # The record of a backbone leaves its positions out, which only full fine-tuning trains: counted
     # with none of them and with one, the two counts tell what a position takes.
     try:
         method, config = make_config(adapter)
         ends = {"bos_token_id": None, "eos_token_id": None}
-        shapes = [GPT2Config(**sizes, **ends, n_positions=number) for number in (0, 1)]
+        shapes = [transformers.GPT2Config(**sizes, **ends, n_positions=number) for number in (0, 1)]
         without, with_one = (method.n_params(shape, config) for shape in shapes)
     except Exception as error:  # whatever a file that was written by hand leads to
         return f"its parameters cannot be counted ({' '.join(str(error).split())})"
@@ -77,10 +76,12 @@ def _audited(table: str, row: dict, settings: dict) -> Counts:
     """All counts of one row of eval/tables/paper.yaml."""
     model, adapter = settings["model"]["path"], settings["adapter"]
     method, config = make_config(adapter)
-    exact = count = method.n_params(SHAPES[model], config)
+    exact = count = method.n_params(gpt2_shapes()[model], config)
     of_solo = {}
     if adapter["name"] == "solo":
-        exact = method.n_params(SHAPES[model], replace(config, homotopy=False))  # without lambdas
+        exact = method.n_params(
+            gpt2_shapes()[model], replace(config, homotopy=False)
+        )  # without lambdas
         of_solo = _solo_counts(method, config, model, exact, row.get("s"))
     comment = row.get("note", "")
     printed = row["reported"] if table in PAPER_TABLES else None  # others repeat a row of them
@@ -90,16 +91,16 @@ def _audited(table: str, row: dict, settings: dict) -> Counts:
 def _solo_counts(method, config, model: str, exact: int, s: float | None) -> dict:
     """The development code's count, and those of other readings that may explain a misfit."""
     plain, devcode = replace(config, homotopy=False), replace(config, variant="devcode")
-    vectors = method.n_params(SHAPES[model], replace(plain, trainable_matrices=False))
+    vectors = method.n_params(gpt2_shapes()[model], replace(plain, trainable_matrices=False))
     elsewhere = {"encoder and decoder alone": exact - vectors}
-    for path, shape in SHAPES.items():
+    for path, shape in gpt2_shapes().items():
         if path != model:
             elsewhere[f"{HUB_NAMES[path]}'s count"] = method.n_params(shape, plain)
             elsewhere[f"{HUB_NAMES[path]}'s devcode count"] = method.n_params(shape, devcode)
     fractions = {} if s is None else {f"{s:.0%} masked": s, f"{s:.0%} kept": round(1 - s, 6)}
     readings = {
-        name: method.n_params(SHAPES[model], replace(plain, sparsity=masked))
+        name: method.n_params(gpt2_shapes()[model], replace(plain, sparsity=masked))
         for name, masked in fractions.items()
     }
-    count = method.n_params(SHAPES[model], devcode)
+    count = method.n_params(gpt2_shapes()[model], devcode)
     return {"devcode": count, "elsewhere": elsewhere, "readings": readings}

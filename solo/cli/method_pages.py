@@ -8,7 +8,7 @@ import yaml
 
 from solo.adapters import METHODS, make_config
 from solo.adapters.base import Method
-from solo.backbones.shapes import SHAPES
+from solo.backbones.shapes import gpt2_shapes
 from solo.files import read_json, write_json, write_text
 from solo.runs.identity import resolved
 
@@ -36,7 +36,7 @@ def described(configs: Path) -> str:
         if lacking := [part for part in PARTS if not hasattr(method, part)]:
             raise ValueError(f"the class of adapter={name} lacks {', '.join(lacking)}")
         _, config = make_config(_options(configs / f"adapter/{name}.yaml"))
-        count = method.n_params(SHAPES["openai-community/gpt2"], config)
+        count = method.n_params(gpt2_shapes()["openai-community/gpt2"], config)
         cells = (name, method.trains, method.where, method.count, f"{count:,}", method.source)
         rows.append(f"| {' | '.join(cells)} |\n".replace("|  |", "| |"))
         sentences.append(f"- {method.label} (`{name}`): {first_sentence(method)}\n")

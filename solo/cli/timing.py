@@ -1,5 +1,7 @@
 """How fast this machine trains and decodes: from the logs of earlier runs, or timed on the spot."""
 
+from __future__ import annotations
+
 import copy
 import statistics
 import tempfile
@@ -8,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel
+import transformers
 
 from solo import files
 from solo.backbones import without_dropout
@@ -40,7 +42,7 @@ class Speed:
     source: str
 
 
-def key_of(config: RunConfig, shape: PretrainedConfig) -> Key:
+def key_of(config: RunConfig, shape: transformers.PretrainedConfig) -> Key:
     """What decides a run's speed on one machine; runs that share it share a Speed."""
     return _key(config, shape.model_type, sizes_of(shape))
 
@@ -86,7 +88,9 @@ def _logged(run: Run, here: dict) -> tuple[Key, Speed]:
     return key, Speed(speed, per_mr, f"log of {run.directory.name}")
 
 
-def measure(keys: dict[Key, RunConfig], shapes: dict[Key, PretrainedConfig]) -> dict[Key, Speed]:
+def measure(
+    keys: dict[Key, RunConfig], shapes: dict[Key, transformers.PretrainedConfig]
+) -> dict[Key, Speed]:
     """Time a few training and decoding steps for every key, with random weights on this device.
 
     keys: a configuration for each key. A backbone is made, and its decoding timed, once for all
@@ -104,13 +108,13 @@ def measure(keys: dict[Key, RunConfig], shapes: dict[Key, PretrainedConfig]) -> 
     return speeds
 
 
-def random_backbone(shape: PretrainedConfig) -> PreTrainedModel:
+def random_backbone(shape: transformers.PretrainedConfig) -> transformers.PreTrainedModel:
     """A backbone of that shape as solo/backbones/loading.py would load it, its weights random."""
     with device():
         return model_class(shape)(without_dropout(copy.deepcopy(shape))).eval()
 
 
-def _tokens_per_s(model: PreTrainedModel, config: RunConfig) -> float:
+def _tokens_per_s(model: transformers.PreTrainedModel, config: RunConfig) -> float:
     """Tokens a second in training, padding left out; infinity where nothing is trained."""
     draws, clock = torch.Generator().manual_seed(0), []
     on_cpu = model.device.type == "cpu"
@@ -137,7 +141,7 @@ def _tokens_per_s(model: PreTrainedModel, config: RunConfig) -> float:
     return speed
 
 
-def _seconds_per_mr(model: PreTrainedModel, config: RunConfig) -> float:
+def _seconds_per_mr(model: transformers.PreTrainedModel, config: RunConfig) -> float:
     """Seconds for one context and the longest output. A context has 37 tokens, the mean of E2E's
     test set: it is read once, so its length matters little beside that of the output."""
     search = config.decode

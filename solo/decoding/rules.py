@@ -18,58 +18,20 @@ the better-ranked parent beam, then the lower token id, comes first (unspecified
 more candidates have the very same sum than there are places left, torch.topk chooses among them.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import transformers
 
 from solo.backbones import positions_of
 from solo.decoding.found import Hypotheses
+from solo.decoding.recipe import BeamConfig
 from solo.decoding.search import search_batch
 
 
-@dataclass(frozen=True)
-class BeamConfig:
-    """Settings of the search; the defaults are those of LoRA's E2E recipe.
-
-    beam: candidates kept per context. length_penalty: exponent of the length, 0 for none.
-    no_repeat_ngram: no n-gram of that many generated tokens occurs twice; 0 turns the rule off.
-    max_new_tokens: longest output, end token included. batch_size: contexts decoded together (None:
-    16 on a CPU, 64 elsewhere); it changes speed and memory, not the output (but for rounding).
-
-    Raises ValueError for a value outside its range.
-    """
-
-    beam: int = 10
-    length_penalty: float = 0.8
-    no_repeat_ngram: int = 4
-    max_new_tokens: int = 64
-    batch_size: int | None = None
-
-    def __post_init__(self):
-        lowest = {"beam": 1, "no_repeat_ngram": 0, "max_new_tokens": 1, "batch_size": 1}
-        for name, low in lowest.items():
-            value = getattr(self, name)
-            if value is None and name == "batch_size":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise ValueError(f"{name}={value!r}: give a whole number of at least {low}")
-        penalty = self.length_penalty
-        number = isinstance(penalty, (int, float)) and not isinstance(penalty, bool)
-        # Below 0 the bound of solo/decoding/search.py would not hold, and longer outputs would be
-        # punished.
-        # Far above 1, the length to its power leaves no digits of a score.
-        if not number or not 0 <= penalty <= 10:
-            raise ValueError(f"length_penalty={penalty!r}: give a number from 0 (no penalty) to 10")
-
-    def contexts(self, device: torch.device) -> int:
-        """How many contexts are decoded together there: an accelerator wants more at a time."""
-        return self.batch_size or (16 if device.type == "cpu" else 64)
-
-
-def end_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def end_tokens(tokenizer: transformers.PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Ids that end a hypothesis: end of text and, where it is one token, a blank line.
 
     (50256, 628) for GPT-2, as in the recipe. Raises ValueError if the tokenizer has no
@@ -85,7 +47,7 @@ def end_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     return tuple(ends)
 
 
-def prediction_text(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
+def prediction_text(tokenizer: transformers.PreTrainedTokenizerBase, token_ids: list[int]) -> str:
     """The text of generated tokens: cut at end of text and at the first blank line, stripped.
 
     As gpt2_decode.py of the recipe does. A single line break inside the text stays.
@@ -97,7 +59,7 @@ def prediction_text(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) ->
     return text.strip()
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
+def _text(tokenizer: transformers.PreTrainedTokenizerBase, token_ids: list[int]) -> str:
     # The clean-up that some tokenizers ask for turns " ." into "."; the recipe decodes plainly.
     return tokenizer.decode(
         token_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
@@ -105,7 +67,7 @@ def _text(tokenizer: PreTrainedTokenizerBase, token_ids: list[int]) -> str:
 
 
 def beam_search(
-    model: PreTrainedModel,
+    model: transformers.PreTrainedModel,
     prompts: list[list[int]],
     config: BeamConfig,
     end_ids: tuple[int, ...],
@@ -155,7 +117,7 @@ def beam_search(
     return [found[i] for i in range(len(prompts))]
 
 
-def without_peft(model: PreTrainedModel) -> PreTrainedModel:
+def without_peft(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
     """The model of transformers inside one of peft's, whose layers stay at work in it.
 
     Raises ValueError for a method of peft's that works outside of it.
@@ -171,7 +133,7 @@ def without_peft(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def check_prompts(
-    model: PreTrainedModel,
+    model: transformers.PreTrainedModel,
     prompts: list[list[int]],
     config: BeamConfig,
     names: Sequence[str] | None = None,

@@ -10,9 +10,11 @@ What makes it fast, and why none of it changes a result:
 - The largest log-probabilities of a row are looked for in its best blocks only (see _largest).
 """
 
+from __future__ import annotations
+
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
 
 from solo.backbones import head_of, trunk_of, window_of
 from solo.decoding.cache import PRUNE_EVERY, TreeCache
@@ -24,7 +26,7 @@ BLOCK = 64  # tokens whose largest logit stands for them
 
 @torch.no_grad()
 def search_batch(
-    model: PreTrainedModel,
+    model: transformers.PreTrainedModel,
     prompts: list[list[int]],
     end_ids: tuple[int, ...],
     *,
@@ -90,7 +92,7 @@ def _live_rows(sums: Tensor) -> Tensor:
     return (sums > NEVER).flatten().nonzero().flatten()
 
 
-def _prefill(model: PreTrainedModel, prompts: list[list[int]], beam: int):
+def _prefill(model: transformers.PreTrainedModel, prompts: list[list[int]], beam: int):
     """Run the prompts once, padded on the right, where no real token sees the padding.
 
     Returns the last token's hidden state for each beam (N, beam, width), the cache, and the last
@@ -105,7 +107,7 @@ def _prefill(model: PreTrainedModel, prompts: list[list[int]], beam: int):
     # The mask is for models in which padding would count; attention is causal anyway.
     # The cache keeps every token, also for layers with a sliding window: padding follows the last.
     out = trunk_of(model)(
-        ids, attention_mask=real.long(), past_key_values=DynamicCache(), use_cache=True
+        ids, attention_mask=real.long(), past_key_values=transformers.DynamicCache(), use_cache=True
     )
     hidden = out.last_hidden_state.take_along_dim(last[:, :, None], dim=1)  # (N, 1, width)
     layers = [(layer.keys, layer.values) for layer in out.past_key_values.layers]

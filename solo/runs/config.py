@@ -7,7 +7,7 @@ from typing import Any
 
 from solo.adapters import get_method, make_config
 from solo.datasets import source_of
-from solo.decoding.rules import BeamConfig
+from solo.decoding.recipe import BeamConfig
 from solo.options import check, make
 from solo.training.recipe import TrainConfig
 

@@ -1,11 +1,13 @@
 """A trained run outside of this project: a folder that peft or transformers loads."""
 
+from __future__ import annotations
+
 import shutil
 import tempfile
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+import transformers
 
 from solo.adapters import make_config
 from solo.adapters.base import Method
@@ -20,7 +22,7 @@ from solo.runs.run import Run, open_run
 TOLERANCE = 1e-3  # of logits; PiSSA's start comes out anew up to rounding
 
 
-def load_run(directory: Path, backbone: str | None = None) -> PreTrainedModel:
+def load_run(directory: Path, backbone: str | None = None) -> transformers.PreTrainedModel:
     """The model of a trained run, in eval mode: peft's where peft has a form for the method.
 
     Otherwise the backbone with the method attached. backbone: where it is, if not at the
@@ -80,7 +82,7 @@ def _attached(run: Run, place: Path) -> Method:
     return method
 
 
-def _in_peft(run: Run, method: Method, place: Path) -> PreTrainedModel:
+def _in_peft(run: Run, method: Method, place: Path) -> transformers.PreTrainedModel:
     from solo.peft.convert import has_form, to_peft
 
     if not has_form(method):
@@ -103,7 +105,9 @@ def _logits(model) -> torch.Tensor:
     return model.eval()(rows.to(model.device)).logits
 
 
-def _write(model, tokenizer: PreTrainedTokenizerBase, whole: bool, card: str, out: Path) -> Path:
+def _write(
+    model, tokenizer: transformers.PreTrainedTokenizerBase, whole: bool, card: str, out: Path
+) -> Path:
     """All or nothing: the files are made beside `out`."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".tmp.") as folder:

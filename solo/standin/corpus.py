@@ -3,13 +3,15 @@
 Documents are separated by a line `<|endoftext|>`; a file may be compressed (.xz).
 """
 
+from __future__ import annotations
+
 import lzma
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import transformers
 from tokenizers import ByteLevelBPETokenizer
-from transformers import PreTrainedTokenizerFast
 
 from solo.files import atomic, config_hash, file_sha256
 
@@ -49,13 +51,13 @@ def lines(files: list[Path]) -> Iterator[str]:
     return (line for document in documents(files) for line in document.splitlines())
 
 
-def train_tokenizer(files: list[Path], vocab_size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(files: list[Path], vocab_size: int) -> transformers.PreTrainedTokenizerFast:
     """A byte-level BPE of GPT-2's kind, trained on `files` with `vocab_size` entries."""
     bpe = ByteLevelBPETokenizer()
     bpe.train_from_iterator(
         documents(files), vocab_size, special_tokens=[END_OF_TEXT], show_progress=False
     )
-    return PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=bpe._tokenizer, eos_token=END_OF_TEXT, bos_token=END_OF_TEXT
     )
 

@@ -5,8 +5,10 @@ blocks to use (the identity blocks of Chen et al. 2016, Net2Net, arXiv 1511.0564
 starts as the architecture does, but for its two output projections, which start at zero.
 """
 
+from __future__ import annotations
+
 import torch
-from transformers import GPT2LMHeadModel
+import transformers
 
 from solo.options import check
 
@@ -14,7 +16,7 @@ ALIKE = ("n_embd", "n_head", "n_positions", "vocab_size")
 
 
 @torch.no_grad()
-def grow(model: GPT2LMHeadModel, source: GPT2LMHeadModel) -> None:
+def grow(model: transformers.GPT2LMHeadModel, source: transformers.GPT2LMHeadModel) -> None:
     """Give `model` the weights of `source` in place; k times as many blocks, k - 1 new after each.
 
     Raises ValueError for shapes that do not fit.

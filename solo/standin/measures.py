@@ -1,5 +1,7 @@
 """Does it copy? What pretraining measures of a stand-in backbone, beside its loss on each kind."""
 
+from __future__ import annotations
+
 import copy
 import random
 from collections.abc import Sequence
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from transformers import GPT2LMHeadModel
+import transformers
 
 from solo.options import check
 from solo.standin import corpus
@@ -25,7 +27,7 @@ def held_out_lines(lines: Sequence[Line], count: int, words: list[str], seed: in
 
 
 @torch.no_grad()
-def repeated_tokens(model: GPT2LMHeadModel, length: int, count: int = 32) -> float:
+def repeated_tokens(model: transformers.GPT2LMHeadModel, length: int, count: int = 32) -> float:
     """Share of right guesses, 0 to 1, when `length` random tokens come a second time.
 
     The first of them is left out: nothing says that the sequence starts again.
@@ -38,7 +40,7 @@ def repeated_tokens(model: GPT2LMHeadModel, length: int, count: int = 32) -> flo
 
 
 @torch.no_grad()
-def text_loss(model: GPT2LMHeadModel, rows: torch.Tensor) -> float:
+def text_loss(model: transformers.GPT2LMHeadModel, rows: torch.Tensor) -> float:
     """Mean loss (nats a token) of rows (count, context + 1)."""
     total = 0.0
     for row in rows.split(8):
@@ -49,7 +51,9 @@ def text_loss(model: GPT2LMHeadModel, rows: torch.Tensor) -> float:
 
 
 @torch.no_grad()
-def lines_read(model: GPT2LMHeadModel, tokenizer, lines: Sequence[Line]) -> dict[str, float]:
+def lines_read(
+    model: transformers.GPT2LMHeadModel, tokenizer, lines: Sequence[Line]
+) -> dict[str, float]:
     """What the model makes of the texts of `lines`, given their data and the text so far.
 
     data_loss: mean loss of the text's tokens. name_first, name_later: share of right guesses, 0 to
@@ -84,7 +88,9 @@ def lines_read(model: GPT2LMHeadModel, tokenizer, lines: Sequence[Line]) -> dict
 
 
 @torch.no_grad()
-def names_copied(model: GPT2LMHeadModel, tokenizer, lines: Sequence[Line]) -> dict[str, float]:
+def names_copied(
+    model: transformers.GPT2LMHeadModel, tokenizer, lines: Sequence[Line]
+) -> dict[str, float]:
     """What the greedy texts of `lines` have of the made-up names, as shares from 0 to 1.
 
     names_copied: lines whose text has every name whole; names_whole: names that their text has.
@@ -150,7 +156,7 @@ class Measures:
             :count
         ]
 
-    def __call__(self, model: GPT2LMHeadModel, greedy: bool) -> dict[str, float]:
+    def __call__(self, model: transformers.GPT2LMHeadModel, greedy: bool) -> dict[str, float]:
         """Losses in nats a token, shares from 0 to 1. greedy: whole names too, which takes long."""
         training = model.training
         model.eval()

@@ -17,10 +17,12 @@ find the positions behind earlier occurrences, and add the embedding of what sta
 the tied output head reads.
 """
 
+from __future__ import annotations
+
 import math
 
 import torch
-from transformers import GPT2LMHeadModel
+import transformers
 
 TOKEN_STD, POSITION_SCALE = 0.08, 0.15  # of the embeddings' entries at the start
 LONGEST = 200.0  # how many times slower the slowest position frequency is than the fastest
@@ -30,7 +32,7 @@ QUIET = 0.3  # what all other output projections start with, relative to GPT-2's
 
 
 @torch.no_grad()
-def plant(model: GPT2LMHeadModel, seed: int) -> None:
+def plant(model: transformers.GPT2LMHeadModel, seed: int) -> None:
     """Overwrite the start of `model` in place; a function of `seed` and of the model's own start.
 
     Raises ValueError for fewer than two blocks or four heads.
@@ -90,7 +92,7 @@ def _one_position_back(frequencies: torch.Tensor) -> torch.Tensor:
     return turn
 
 
-def slow_parameters(model: GPT2LMHeadModel) -> list[torch.nn.Parameter]:
+def slow_parameters(model: transformers.GPT2LMHeadModel) -> list[torch.nn.Parameter]:
     """What was planted and is lost at a full learning rate: positions, attention of blocks 1, 2."""
     trunk = model.transformer
     return [trunk.wpe.weight, *trunk.h[0].attn.parameters(), *trunk.h[1].attn.parameters()]

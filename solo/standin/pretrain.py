@@ -5,6 +5,8 @@ planted learns at a fraction of the rate. A run that was killed goes on from its
 with the same weights, bit for bit on one machine.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 import os
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+import transformers
 
 from solo import files
 from solo.adapters.base import Method
@@ -135,13 +137,15 @@ def _make_backbone(out: Path, recipe: Recipe, cache_dir: Path, on_progress: Prog
     return summary
 
 
-def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> GPT2LMHeadModel:
+def new_model(shape: dict, tokenizer, seed: int, stand_in: str) -> transformers.GPT2LMHeadModel:
     """A randomly initialised GPT-2 of the given shape whose config says what it stands in for."""
     torch.manual_seed(seed)
     end = tokenizer.eos_token_id
-    config = GPT2Config(**shape, vocab_size=len(tokenizer), bos_token_id=end, eos_token_id=end)
+    config = transformers.GPT2Config(
+        **shape, vocab_size=len(tokenizer), bos_token_id=end, eos_token_id=end
+    )
     config.stand_in = stand_in
-    return GPT2LMHeadModel(without_dropout(config))
+    return transformers.GPT2LMHeadModel(without_dropout(config))
 
 
 def _tokenizer(out: Path, texts: list[Path], recipe: Recipe):
@@ -164,9 +168,9 @@ def _tokenizer(out: Path, texts: list[Path], recipe: Recipe):
 
 
 def pretrain(
-    model: GPT2LMHeadModel,
+    model: transformers.GPT2LMHeadModel,
     mixture: Mixture,
-    measure: Callable[[GPT2LMHeadModel, bool], dict],
+    measure: Callable[[transformers.GPT2LMHeadModel, bool], dict],
     recipe: Recipe,
     on_progress: Progress = lambda done, total, info: None,
 ) -> dict:
@@ -242,7 +246,7 @@ def _batches(
             yield ahead.popleft().result()
 
 
-def make_step(model: GPT2LMHeadModel, optimizer, recipe: Recipe) -> Callable:
+def make_step(model: transformers.GPT2LMHeadModel, optimizer, recipe: Recipe) -> Callable:
     """A function (ids, targets, rate) -> loss that makes one step; ids, targets (B, T)."""
     low = recipe.precision == "bf16"
     dtype = torch.bfloat16 if low else torch.float32
@@ -299,7 +303,7 @@ def _as_it_is(why: str) -> None:
     warnings.warn(f"the plain step is taken: the faster one failed its check ({why})", stacklevel=2)
 
 
-def _optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimizer(model: transformers.GPT2LMHeadModel, recipe: Recipe) -> torch.optim.Optimizer:
     slow = {id(p) for p in slow_parameters(model)} if recipe.planted else set()
     groups = []
     for planted in (False, True):
@@ -316,7 +320,7 @@ def _optimizer(model: GPT2LMHeadModel, recipe: Recipe) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.99), fused=True)
 
 
-def _whole(model: GPT2LMHeadModel) -> Method:
+def _whole(model: transformers.GPT2LMHeadModel) -> Method:
     """The whole model as something that is trained: its state is saved as any other's."""
     return Method(dict(model.named_parameters()))
 

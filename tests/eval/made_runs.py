@@ -11,7 +11,7 @@ from eval.compare import decoding_of
 from eval.metrics.statistics import save
 from eval.records import sha256
 from solo.adapters import make_config
-from solo.backbones.shapes import SHAPES
+from solo.backbones.shapes import gpt2_shapes
 from solo.cli.rows import row_settings
 
 SCORES = {"BLEU": 0.6764, "NIST": 8.64, "METEOR": 0.457, "ROUGE_L": 0.6832, "CIDEr": 2.31}
@@ -31,7 +31,7 @@ def make_run(
     options = settings["adapter"] | (adapter or {})
     recipe = settings["train"] | {"lr": lr} | (train or {})
     if n_params is None:
-        shape = SHAPES.get(path or settings["model"]["path"])
+        shape = gpt2_shapes().get(path or settings["model"]["path"])
         method, config = make_config(settings["adapter"] | (adapter or {}))
         n_params = 122_449 if shape is None else method.n_params(shape, config)
     planned = STEPS[recipe["batch_size"]]

@@ -6,7 +6,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from eval.tables.lines import load_reported
 from solo.adapters import METHODS, make_config
-from solo.backbones.shapes import SHAPES
+from solo.backbones.shapes import gpt2_shapes
 from solo.cli.command import CONFIGS
 from solo.cli.counts import row_counts
 from solo.cli.rows import compose_rows, own_overrides, reported_tables, row_settings
@@ -65,7 +65,7 @@ def models() -> list[GPT2LMHeadModel]:
     """GPT-2 S without data; and, for what needs data, two and one of its blocks."""
     small = {"n_embd": 768, "n_head": 12, "vocab_size": 9, "n_positions": 128}
     with torch.device("meta"):
-        whole = GPT2LMHeadModel(SHAPES[HUB])
+        whole = GPT2LMHeadModel(gpt2_shapes()[HUB])
     return [whole, *(GPT2LMHeadModel(GPT2Config(n_layer=n, **small)) for n in (2, 1))]
 
 

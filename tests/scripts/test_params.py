@@ -12,7 +12,7 @@ from eval.tables.lines import load_reported
 from eval.tables.params import Counts
 from scripts.params import main
 from solo.adapters import make_config
-from solo.backbones.shapes import SHAPES
+from solo.backbones.shapes import gpt2_shapes
 from solo.cli.counts import audit, row_counts
 from solo.cli.rows import reported_tables, row_settings
 
@@ -32,7 +32,7 @@ def rows() -> dict[str, Counts]:
 def models() -> dict[str, GPT2LMHeadModel]:
     """Both backbones without data, by the hub's name."""
     with torch.device("meta"):
-        return {path: GPT2LMHeadModel(shape) for path, shape in SHAPES.items()}
+        return {path: GPT2LMHeadModel(shape) for path, shape in gpt2_shapes().items()}
 
 
 def test_every_row_is_there(rows):

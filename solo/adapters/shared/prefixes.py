@@ -11,10 +11,8 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
+import transformers
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from solo.adapters.base import HookedMethod
 from solo.backbones import backbone_of, blocks_of, trunk_of
@@ -47,8 +45,8 @@ class PrefixMethod(HookedMethod):
         model.positions_taken = length  # solo.backbones.positions_of
         self.hooks = None  # it works in the attention, not at modules
         self.before = model.config._attn_implementation
-        AttentionInterface.register(ATTENTION, _attention)
-        AttentionMaskInterface.register(ATTENTION, _mask)
+        transformers.AttentionInterface.register(ATTENTION, _attention)
+        transformers.AttentionMaskInterface.register(ATTENTION, _mask)
         model.config._attn_implementation = ATTENTION
         backbone = backbone_of(model.config)
         self.layers = [block.get_submodule(backbone.ATTENTION) for block in blocks_of(model)]
@@ -98,10 +96,11 @@ def _attention(layer, query: Tensor, key: Tensor, value: Tensor, attention_mask,
         )
         seen = attention_mask.dtype == torch.bool  # True, or the number 0
         attention_mask = F.pad(attention_mask, (prefix[0].shape[2], 0), value=seen)
-    return sdpa_attention_forward(layer, query, key, value, attention_mask, **options)
+    sdpa = transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS["sdpa"]
+    return sdpa(layer, query, key, value, attention_mask, **options)
 
 
 def _mask(*args, **options):
     """The mask in full: SDPA's own causal mode does not know where the prefix ends."""
     skips = {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
-    return sdpa_mask(*args, **options | skips)
+    return transformers.masking_utils.ALL_MASK_ATTENTION_FUNCTIONS["sdpa"](*args, **options | skips)

@@ -17,7 +17,8 @@ from solo.adapters.base import stack
 from solo.backbones.loading import fingerprint
 from solo.backbones.products import frozen_products
 from solo.datasets.data import Example
-from solo.decoding.rules import BeamConfig, beam_search
+from solo.decoding.recipe import BeamConfig
+from solo.decoding.rules import beam_search
 from solo.runs import checkpoint
 from solo.training.batches import collate, pack, pad
 from solo.training.loss import summed_loss

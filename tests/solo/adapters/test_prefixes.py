@@ -8,7 +8,8 @@ import torch
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
 from solo.adapters import make_config
-from solo.decoding.rules import BeamConfig, beam_search
+from solo.decoding.recipe import BeamConfig
+from solo.decoding.rules import beam_search
 from tests.conftest import make_model
 
 HEADS = {"task_type": "CAUSAL_LM", "num_layers": 6, "num_attention_heads": 2, "token_dim": 16}

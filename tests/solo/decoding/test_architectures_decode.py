@@ -5,7 +5,8 @@ import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
 from solo.adapters import make_config
-from solo.decoding.rules import BeamConfig, beam_search
+from solo.decoding.recipe import BeamConfig
+from solo.decoding.rules import beam_search
 from solo.peft import SoloConfig
 from tests.architectures import ARCHITECTURES, make_backbone
 from tests.solo.decoding.reference_beam import reference_beam_search

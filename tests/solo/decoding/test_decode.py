@@ -9,7 +9,8 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo.adapters import make_config
-from solo.decoding.rules import BeamConfig, beam_search
+from solo.decoding.recipe import BeamConfig
+from solo.decoding.rules import beam_search
 from tests.solo.decoding.reference_beam import reference_beam_search
 
 
