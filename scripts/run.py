@@ -18,12 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
 from eval.tables.runs import shown
-from solo.cli import listing
 from solo.cli.command import one_line_errors, progress_bar, say
 from solo.cli.compose import config_to_train
 from solo.cli.entry import command
 from solo.cli.evaluate import check_references, evaluate_runs
 from solo.cli.rows import check_launcher
+from solo.cli.sweep_summary import summary
 from solo.rows import read_lines, read_table
 from solo.run_files import PREDICTIONS
 from solo.runs import stages
@@ -61,7 +61,7 @@ if __name__ == "__main__":
     main()
     with one_line_errors():
         if finished:
-            text, paths, after = listing.summary(finished)
+            text, paths, after = summary(finished)
             print(text)
             if len(finished) == 1:
                 after = one_output(finished[0])

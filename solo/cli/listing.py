@@ -12,16 +12,12 @@ from eval import latex, records
 from eval.metrics import ALL
 from eval.tables.checks import checked_scores
 from eval.tables.runs import SCORED, decodings_of, reason, shown
-from eval.tables.style import BLUE, plt, save
-from solo.cli.command import say
 from solo.cli.terminal import aligned, width
-from solo.files import write_output
 from solo.options import check
 from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY, PREDICTIONS
 from solo.runs import naming
 from solo.runs.config import DecodeConfig, RunConfig, from_values
 from solo.runs.identity import NO_EFFECT, NO_EFFECT_ON_OUTPUTS
-from solo.runs.run import Run
 
 NO_SETTING = {f"train.{name}" for name in NO_EFFECT}
 NO_SETTING |= {f"decode.{name}" for name in NO_EFFECT_ON_OUTPUTS}
@@ -184,32 +180,6 @@ def _is_absent(value: Any) -> bool:
     return isinstance(value, float) and value != value
 
 
-def summary(runs: Sequence[Run]) -> tuple[str, list[str], str]:
-    """(scores of finished runs as a table, with what varied as columns; the paths to be told; the
-    command that looks at these runs). One that cannot be read is told.
-
-    Where one number varied, and nothing else but the seed, a picture of the first score over it is
-    made beside the runs.
-    """
-    pairs = {run.decoding: (run.directory, run.decoding) for run in runs}.values()
-    frame, left_out = frame_of(pairs)
-    for line in left_out:
-        say(line)
-    if frame.empty:
-        return "", [], "python scripts/runs.py --help"
-    columns = varying(frame) if len(frame) > 1 else ["settings"]
-    text, paths = rendered(frame, columns), [*frame["directory"]]
-    score, folder = first_score(frame.columns), runs[0].directory.parent
-    numeric = [c for c in ("lr", *columns) if frame[c].nunique() > 1 and _is_numeric(frame[c])]
-    if score and len(numeric) == 1 and {*columns} <= {*numeric}:
-        [column] = numeric
-        path = folder / f"{score.replace(' ', '_')}_over_{column}.png"
-        figure = score_over(frame, score, column)
-        write_output(path, lambda temporary: save(figure, temporary))
-        paths.insert(0, shown(path))
-    return text, paths, by_score(shown(folder), score)
-
-
 def comparable(frame: pd.DataFrame) -> list[str]:
     """The first two runs that were scored against one file, as `eval.compare` takes them; else [].
 
@@ -237,10 +207,6 @@ def following(frame: pd.DataFrame) -> str:
     return "python scripts/report.py"
 
 
-def _is_numeric(values: pd.Series) -> bool:
-    return all(type(value) in (int, float) for value in values)
-
-
 def first_score(names: Iterable[str]) -> str | None:
     """The metric by which runs are compared first: BLEU, or that of another set of metrics; None
     where there is none."""
@@ -252,18 +218,6 @@ def by_score(runs_dir: str | Path, score: str | None) -> str:
     """The command that lists the runs there, by a score if they have one."""
     order = ["--sort", score] if score else []
     return shlex.join(["python", "scripts/runs.py", str(runs_dir), *order])
-
-
-def score_over(frame: pd.DataFrame, score: str, column: str):
-    """A score of every run over the option that varied, and a line through the means."""
-    figure, axis = plt.subplots(figsize=(5, 3.6), layout="tight")
-    points = frame[[column, score]].astype(float)
-    axis.plot(points[column], points[score], "o", color=BLUE, alpha=0.6)
-    axis.plot(points.groupby(column)[score].mean(), color=BLUE, linewidth=1)
-    axis.set(xlabel=column, ylabel=score)
-    if points[column].min() > 0 and points[column].max() / points[column].min() >= 10:
-        axis.set_xscale("log")
-    return figure
 
 
 def rendered(frame: pd.DataFrame, columns: list[str], form: str = "text") -> str:

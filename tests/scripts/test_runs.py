@@ -15,6 +15,7 @@ import pytest
 from solo.cli import listing
 from solo.cli.compose import compose_config
 from solo.cli.listing import read_folder, rendered, varying
+from solo.cli.sweep_summary import summary
 from solo.cli.terminal import fitted, show_line
 from solo.runs.config import to_values
 from solo.standin.demo_data import write_demo_data
@@ -152,7 +153,7 @@ def test_no_picture_puts_two_methods_on_one_axis(tmp_path):
             shutil.copy(file, tmp_path)
         kept = tmp_path / path.name
         runs.append(SimpleNamespace(directory=kept, decoding=kept))
-    text, paths, _ = listing.summary(runs)
+    text, paths, _ = summary(runs)
     assert "adapter" in text and len(paths) == 2 and not [*tmp_path.glob("*.png")]
 
 
