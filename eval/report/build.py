@@ -16,7 +16,7 @@ from solo.rows import csv_text
 from ..metrics import ALL
 from ..tables.runs import Run, reason
 from . import claims, outputs, pages, pictures, runs, scores
-from .scores import Line, Scores
+from .scores import ReportLine, ReportTable
 
 HERE = Path(__file__).parent
 MARKER = "report.json"  # a folder with this file is a report, and may be replaced
@@ -35,7 +35,7 @@ class Material:
     """
 
     results: Path
-    tables: list[Scores]
+    tables: list[ReportTable]
     reported: dict
     counts: dict[str, int]
     command: Callable[[Run], str]
@@ -147,9 +147,9 @@ def _guarded(problems: list[str], what: str, work: Callable, otherwise):
         return otherwise
 
 
-def _behind(tables: list[Scores]) -> list[tuple[Run, Line]]:
+def _behind(tables: list[ReportTable]) -> list[tuple[Run, ReportLine]]:
     """Every run once, with the line that it stands in."""
-    found: dict[str, tuple[Run, Line]] = {}
+    found: dict[str, tuple[Run, ReportLine]] = {}
     for table in tables:
         for line in table.lines:
             for run in line.runs:
@@ -189,7 +189,7 @@ def _write_set(of_set: outputs.Set, folder: Path) -> None:
         write_text(folder / f"{key}.js", outputs.packed(key, outputs.content_of(of_set, system)))
 
 
-def _downloads(tables: list[Scores], others: list[pages.Found], folder: Path) -> None:
+def _downloads(tables: list[ReportTable], others: list[pages.Found], folder: Path) -> None:
     """Each table as CSV and LaTeX, what it is in its cells or its caption."""
     for table in tables:
         rows = scores.cells(table)
@@ -203,16 +203,16 @@ def _downloads(tables: list[Scores], others: list[pages.Found], folder: Path) ->
         write_text(folder / f"page{number}.tex", scores.as_latex(rows, caption))
 
 
-def _options(tables: list[Scores]) -> dict[str, list[str]]:
+def _options(tables: list[ReportTable]) -> dict[str, list[str]]:
     """What each filter offers."""
     lines = [line for table in tables for line in table.lines]
     return {name: sorted({getattr(line, name) for line in lines} - {""}) for name in FILTERS}
 
 
-def _sides(table: Scores) -> list[dict]:
+def _sides(table: ReportTable) -> list[dict]:
     """The paper, independent users, ours and what is no reproduction side by side: a row for each
     row and metric."""
-    rows: dict[str, list[Line]] = {}
+    rows: dict[str, list[ReportLine]] = {}
     for line in table.lines:
         rows.setdefault(line.label, []).append(line)
     sides = []
@@ -228,7 +228,7 @@ def _sides(table: Scores) -> list[dict]:
     return sides
 
 
-def _first_metrics(tables: list[Scores]) -> list:
+def _first_metrics(tables: list[ReportTable]) -> list:
     """The first metric of each set that a run has, and the slot error rate."""
     names = dict.fromkeys(table.metrics[0].name for table in tables if table.metrics)
     shown = any("SER" in line.scores for table in tables for line in table.lines)

@@ -17,7 +17,7 @@ from ..records import lambdas_of, last_values
 from ..tables.figures import PAPER_LAMBDA
 from ..tables.groups import alike
 from ..tables.runs import Run
-from .scores import Line, Scores
+from .scores import ReportLine, ReportTable
 
 LISTED = Path(__file__).parent / "claims.yaml"
 BLEU = METRICS["BLEU"]
@@ -53,7 +53,7 @@ class Judged:
     count: Verdict | None
 
 
-def judge(tables: Sequence[Scores], reported: dict, counts: dict[str, int]) -> list[Judged]:
+def judge(tables: Sequence[ReportTable], reported: dict, counts: dict[str, int]) -> list[Judged]:
     """All claims. reported: eval/tables/paper.yaml; counts: trainable parameters by row."""
     rows = {
         row["row"]: row
@@ -90,7 +90,7 @@ def judge(tables: Sequence[Scores], reported: dict, counts: dict[str, int]) -> l
     return judged
 
 
-def _both(tables: Sequence[Scores], entry: dict, claim: str) -> list[tuple]:
+def _both(tables: Sequence[ReportTable], entry: dict, claim: str) -> list[tuple]:
     """Of an entry of claims.yaml, what `_sides` finds as reproductions and on a stand-in."""
     pairs = [entry[claim], *([entry["also"]] if "also" in entry else [])]
     on_stand_in = [*pairs, *([entry["standin"]] if "standin" in entry else [])]
@@ -98,8 +98,8 @@ def _both(tables: Sequence[Scores], entry: dict, claim: str) -> list[tuple]:
 
 
 def _sides(
-    tables: Sequence[Scores], alternatives: Sequence[Sequence[str]], kind: str
-) -> tuple[list[list[Run]], list[Line]]:
+    tables: Sequence[ReportTable], alternatives: Sequence[Sequence[str]], kind: str
+) -> tuple[list[list[Run]], list[ReportLine]]:
     """The runs of some rows, and all lines of the one table that has all of them.
 
     alternatives: names for these rows, of which the first counts that a table has. The runs are
@@ -116,7 +116,7 @@ def _sides(
     return [[] for _ in alternatives[0]], []
 
 
-def _runs(table: Scores, row: str, kind: str) -> list[Run]:
+def _runs(table: ReportTable, row: str, kind: str) -> list[Run]:
     lines = [
         line.runs
         for line in table.lines
@@ -134,7 +134,7 @@ def _otherwise(runs: list[Run]) -> tuple[bool, int]:
     return changed, runs[0].options["train"].get("epochs", 0)
 
 
-def _better(pair: Sequence[list[Run]], lines: list[Line], without: str) -> Verdict:
+def _better(pair: Sequence[list[Run]], lines: list[ReportLine], without: str) -> Verdict:
     """Whether the first row's BLEU is above the second's, by the bootstrap over seeds and test MRs.
 
     Both as `_sides` gives them; how far seeds move a difference their table's lines say.
@@ -169,7 +169,7 @@ def _collapses(a: list[Run], b: list[Run], without: str) -> Verdict:
     return Verdict(verdict, f"{statistics.fmean(shares):.0%} of its BLEU", interval, seeds)
 
 
-def _seed_spread(lines: Sequence[Line]) -> dict[str, Spread]:
+def _seed_spread(lines: Sequence[ReportLine]) -> dict[str, Spread]:
     by_seed = [{run.seed: run.scores.get(BLEU.name) for run in line.runs} for line in lines]
     found = seed_spread([of for of in by_seed if None not in of.values()])
     return {BLEU.name: found} if found else {}

@@ -27,7 +27,7 @@ from ..metrics.statistics import Statistics
 from ..readers import places
 from ..score import score_files
 from ..tables.runs import Run
-from .scores import Line, Scores
+from .scores import ReportLine, ReportTable
 
 SEGMENT = ("ROUGE_L", "METEOR", "CIDEr", "chrF", "SER", "chrF all", "METEOR all", "TER all")
 EXACT, VERBATIM = (
@@ -80,12 +80,12 @@ class Set:
 
 
 def sets_of(
-    tables: Sequence[Scores],
+    tables: Sequence[ReportTable],
     page_of: Callable[[Run], str],
     references: Callable[[Run], Path | None],
 ) -> list[Set]:
     """A set for each test file, with a system for each run. references: a run's file, if there."""
-    once: dict[str, tuple[Scores, Line, Run]] = {}  # a run may stand in several tables
+    once: dict[str, tuple[ReportTable, ReportLine, Run]] = {}  # a run may stand in several tables
     for table in tables:
         for line in table.lines:
             for run in line.runs:

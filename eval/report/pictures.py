@@ -13,7 +13,7 @@ from ..tables import figures, speed, style
 from ..tables.labels import place
 from ..tables.runs import Run
 from ..tables.style import plt
-from .scores import STAND_IN, Line, Scores
+from .scores import STAND_IN, ReportLine, ReportTable
 from .svg import Picture, make
 
 SIZE = (5.2, 4.2)  # inches; at a phone's width a point is about a pixel
@@ -21,7 +21,7 @@ FEW = 12  # points that fit into that with their labels
 DRAWN = ("paper", "ours", "stand-in")  # other kinds stay out of one picture with the paper's
 
 
-def of_tables(tables: Sequence[Scores]) -> list[Picture]:
+def of_tables(tables: Sequence[ReportTable]) -> list[Picture]:
     """Scores and slot errors over trainable parameters, of every table that has two points."""
     found = []
     for table in tables:
@@ -33,7 +33,7 @@ def of_tables(tables: Sequence[Scores]) -> list[Picture]:
     return found
 
 
-def _over_parameters(table: Scores, metric: Metric) -> Picture | None:
+def _over_parameters(table: ReportTable, metric: Metric) -> Picture | None:
     printed = any(line.kind == "paper" for line in table.lines)
     lines = [
         line
@@ -92,7 +92,7 @@ def _over_parameters(table: Scores, metric: Metric) -> Picture | None:
     return make(figure, name, heading, _alt(heading, told), kind)
 
 
-def badges_of(table: Scores, lines: Iterable[Line] | None = None) -> str:
+def badges_of(table: ReportTable, lines: Iterable[ReportLine] | None = None) -> str:
     """The badges of lines of a table, of all that have runs by default, in words."""
     if table.stand_in:
         return STAND_IN
@@ -113,7 +113,7 @@ def pareto(points: Iterable[tuple[float, float]], lower_is_better: bool) -> list
     return front
 
 
-def of_learning(table: Scores) -> list[Picture]:
+def of_learning(table: ReportTable) -> list[Picture]:
     """Training and validation losses of a table's runs, and every run's lambdas."""
     curves = curves_of(table)
     drawn, found = figures.trained(curves), []
@@ -137,7 +137,7 @@ def of_learning(table: Scores) -> list[Picture]:
     return found + [p for curve in curves if (p := lambdas(curve, table.name, table.title, kind))]
 
 
-def curves_of(table: Scores) -> list[figures.Curve]:
+def curves_of(table: ReportTable) -> list[figures.Curve]:
     """A curve for each run behind a table, told apart by seed and rate where rows have several."""
     runs = [(line, run) for line in table.lines for run in line.runs]
     several = {
@@ -167,7 +167,7 @@ def lambdas(curve: figures.Curve, name: str, title: str, kind: str) -> Picture |
     )
 
 
-def of_rates(folders: Iterable[Path], tables: Iterable[Scores]) -> list[Picture]:
+def of_rates(folders: Iterable[Path], tables: Iterable[ReportTable]) -> list[Picture]:
     """Validation loss over the learning rate, of the rates/ folders of studies: a panel for each
     sweep, all with one scale of losses, so that height and width of the best can be compared.
 

@@ -12,7 +12,7 @@ from ..metrics.slot_errors import slots_of
 from ..samples import spaced
 from ..tables.runs import Run, shown
 from .outputs import Set, content_of
-from .scores import Line, interval_of
+from .scores import ReportLine, interval_of
 
 N_OUTPUTS = 10
 RECIPE = ("epochs", "max_steps", "batch_size", "warmup_steps", "weight_decay", "precision")
@@ -54,7 +54,7 @@ def commit_of(run: Run) -> str:
     return commit + (" (changed)" if train.get("dirty") else "")
 
 
-def facts_of(line: Line) -> list[tuple[str, str]]:
+def facts_of(line: ReportLine) -> list[tuple[str, str]]:
     """What hovering over a line of a table tells: of its first run, and what differs in others."""
     if not line.runs:
         return [("runs", ", ".join(line.absent))] if line.absent else []
@@ -67,7 +67,7 @@ def facts_of(line: Line) -> list[tuple[str, str]]:
 
 
 def content(
-    run: Run, line: Line, of_set: Set | None, command: Callable[[Run], str]
+    run: Run, line: ReportLine, of_set: Set | None, command: Callable[[Run], str]
 ) -> dict[str, object]:
     """All that the template of a run's page needs but the pictures."""
     config = dict(records.read(run.directory, CONFIG))
@@ -88,7 +88,7 @@ def content(
     }
 
 
-def _scores(run: Run, line: Line) -> list[tuple[str, str, str]]:
+def _scores(run: Run, line: ReportLine) -> list[tuple[str, str, str]]:
     """(metric, score, 95 % interval) of this run; the interval where the line is of it alone."""
     found = []
     for name, value in run.scores.items():

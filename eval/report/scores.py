@@ -33,7 +33,7 @@ HEAD = ("row", "kind", "method", "data", "backbone", "variant", "trainable", "lr
 
 
 @dataclass(frozen=True)
-class Score:
+class ReportScore:
     """text: as shown; value: times the metric's scale; low, high: its 95 % interval, if known."""
 
     text: str
@@ -43,7 +43,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Line:
+class ReportLine:
     """A line of a table. kind: a key of KINDS; trainable: (as shown, as a number); runs: all there
     are behind it, of one configuration; absent: names of runs that are not here any more."""
 
@@ -57,7 +57,7 @@ class Line:
     trainable: tuple[str, float | None] = ("", None)
     lr: float | None = None
     seeds: str = ""
-    scores: dict[str, Score] = field(default_factory=dict)
+    scores: dict[str, ReportScore] = field(default_factory=dict)
     marks: list[str] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Scores:
+class ReportTable:
     """A table. note: Markdown's text in paper.yaml; stand_in: every line is of one; left_out: runs
     that could not be read."""
 
@@ -78,11 +78,11 @@ class Scores:
     note: str
     stand_in: bool
     metrics: list[Metric]
-    lines: list[Line]
+    lines: list[ReportLine]
     left_out: list[str] = field(default_factory=list)
 
 
-def of_table(table: Table) -> Scores:
+def of_table(table: Table) -> ReportTable:
     """A table with its runs."""
     if is_plain(table):
         lines = _study_lines(table) if is_study(table) else _demo_lines(table)
@@ -93,10 +93,10 @@ def of_table(table: Table) -> Scores:
         return of_csv(table.name, table.definition, text, runs, table.left_out)
     head = table.definition["title"], table.definition.get("note", "")
     stand_in = all(line.badge == STAND_IN for line in lines)
-    return Scores(table.name, *head, stand_in, metrics, lines, table.left_out)
+    return ReportTable(table.name, *head, stand_in, metrics, lines, table.left_out)
 
 
-def of_runs(name: str, title: str, labelled: Sequence[tuple[Run, str]]) -> Scores:
+def of_runs(name: str, title: str, labelled: Sequence[tuple[Run, str]]) -> ReportTable:
     """A table of runs that stand in no other, each with its label; those that differ in their seed
     alone are one line."""
     groups: dict[str, list[Run]] = {}
@@ -109,7 +109,7 @@ def of_runs(name: str, title: str, labelled: Sequence[tuple[Run, str]]) -> Score
     ]
     metrics = [metric for name, metric in ALL.items() if any(name in line.scores for line in lines)]
     stand_in = all(line.badge == STAND_IN for line in lines)
-    return Scores(name, title, "", stand_in, metrics, lines)
+    return ReportTable(name, title, "", stand_in, metrics, lines)
 
 
 def of_csv(
@@ -118,7 +118,7 @@ def of_csv(
     text: str,
     runs: dict[str, Run] | None = None,
     left_out: Sequence[str] = (),
-) -> Scores:
+) -> ReportTable:
     """A table from the CSV that `make tables` writes (eval/tables/render.py), the demo's too.
 
     runs: by name, those that are here. Raises ValueError or KeyError for another CSV.
@@ -136,10 +136,10 @@ def of_csv(
         for entry in read
     ]
     head = definition["title"], definition.get("note", "")
-    return Scores(name, *head, plain, metrics, lines, list(left_out))
+    return ReportTable(name, *head, plain, metrics, lines, list(left_out))
 
 
-def _csv_line(name: str, rows: dict, entry: dict, metrics: list[Metric], runs: dict) -> Line:
+def _csv_line(name: str, rows: dict, entry: dict, metrics: list[Metric], runs: dict) -> ReportLine:
     names = shlex.split(entry["runs"])
     found = [runs[n] for n in names if n in runs]
     printed = rows.get(entry["row"], {}).get(entry["source"], {})
@@ -156,9 +156,11 @@ def _csv_line(name: str, rows: dict, entry: dict, metrics: list[Metric], runs: d
                 text += f" ± {metric.shown(float(spread))}"
             if difference := entry.get(f"{metric.name}_minus_paper"):
                 text += f" ({metric.shown(float(difference), '+')})"
-            scores[metric.name] = Score(text, value, *intervals.get(metric.name, (None, None)))
+            scores[metric.name] = ReportScore(
+                text, value, *intervals.get(metric.name, (None, None))
+            )
     marks = [mark for mark in entry["marks"].split("; ") if mark]
-    return Line(
+    return ReportLine(
         entry["row"], entry["label"], kind, _method(entry["row"]), _data(name, found, marks),
         _backbone(entry["row"], entry["label"], found), entry["variant"],
         _trainable(entry["trainable"]), float(entry["lr"]) if entry["lr"] else None,
@@ -167,11 +169,13 @@ def _csv_line(name: str, rows: dict, entry: dict, metrics: list[Metric], runs: d
     )  # fmt: skip
 
 
-def _plain_line(name: str, backbone: str, rows: dict, entry: dict, metrics: list[Metric]) -> Line:
+def _plain_line(
+    name: str, backbone: str, rows: dict, entry: dict, metrics: list[Metric]
+) -> ReportLine:
     values = {metric: float(entry[metric.name]) for metric in metrics if entry[metric.name]}
-    scores = {m.name: Score(m.shown(value), value * m.scale) for m, value in values.items()}
+    scores = {m.name: ReportScore(m.shown(value), value * m.scale) for m, value in values.items()}
     row = rows.get(entry["row"], {}).get("row", "")
-    return Line(
+    return ReportLine(
         row, entry["row"], "stand-in", _method(row), _data(name, [], []), backbone,
         trainable=_trainable(entry["trainable"]), scores=scores,
         lr=float(entry["lr"]) if entry["lr"] else None, seeds=entry["seed"],
@@ -179,7 +183,7 @@ def _plain_line(name: str, backbone: str, rows: dict, entry: dict, metrics: list
     )  # fmt: skip
 
 
-def _demo_lines(table: Table) -> list[Line]:
+def _demo_lines(table: Table) -> list[ReportLine]:
     return [
         _line_of(table.name, row["row"], row["label"], [run])
         for row, filling in rows_of(table)
@@ -187,12 +191,12 @@ def _demo_lines(table: Table) -> list[Line]:
     ]
 
 
-def _study_lines(table: Table) -> list[Line]:
+def _study_lines(table: Table) -> list[ReportLine]:
     groups = groups_of(table)
     return [_line_of(table.name, group.kind.row, group.label, group.runs) for group in groups]
 
 
-def _line_of(table: str, row: str, label: str, runs: list[Run]) -> Line:
+def _line_of(table: str, row: str, label: str, runs: list[Run]) -> ReportLine:
     """A line of runs that differ in their seed alone."""
     intervals, scores = _intervals(runs), {}
     marks = list(dict.fromkeys(mark for run in runs for mark in run.marks))
@@ -203,9 +207,9 @@ def _line_of(table: str, row: str, label: str, runs: list[Run]) -> Line:
         if None not in values:
             metric, mean = ALL[name], statistics.fmean(values)
             ends = intervals.get(name, (None, None))
-            scores[name] = Score(metric.shown_mean(values), mean * metric.scale, *ends)
+            scores[name] = ReportScore(metric.shown_mean(values), mean * metric.scale, *ends)
     first = runs[0]
-    return Line(
+    return ReportLine(
         row, label, kind, _method(row), _data(table, runs, marks),
         _backbone(row, label, runs), first.variant or "",
         _trainable(str(first.n_params)), first.lr if first.n_params else None,
@@ -257,7 +261,7 @@ def _trainable(text: str) -> tuple[str, float | None]:
         return text, None
 
 
-def cells(table: Scores) -> list[list[str]]:
+def cells(table: ReportTable) -> list[list[str]]:
     """The table as plain text, a row each, the head first; what is missing is empty."""
     rows = [[*HEAD, *(m.titled_head for m in table.metrics)]]
     for line in table.lines:
@@ -268,13 +272,13 @@ def cells(table: Scores) -> list[list[str]]:
     return rows
 
 
-def _with_interval(score: Score | None, metric: Metric) -> str:
+def _with_interval(score: ReportScore | None, metric: Metric) -> str:
     if score is None:
         return ""
     return score.text + (f" [{interval_of(score, metric)}]" if score.low is not None else "")
 
 
-def interval_of(score: Score, metric: Metric) -> str:
+def interval_of(score: ReportScore, metric: Metric) -> str:
     """Its 95 % interval, as shown."""
     return f"{score.low:.{metric.digits}f}, {score.high:.{metric.digits}f}"
 

@@ -48,7 +48,7 @@ def gather(results: Path = RESULTS) -> Material:
     )  # fmt: skip
 
 
-def _table(name: str, results: Path) -> scores.Scores | None:
+def _table(name: str, results: Path) -> scores.ReportTable | None:
     """A table or a study, from its runs, else from its CSV; None where there is neither."""
     if name in TABLES:
         runs_dir, out = (results / path.relative_to(RESULTS) for path in TABLES[name][:2])
@@ -66,7 +66,9 @@ def _table(name: str, results: Path) -> scores.Scores | None:
     return None
 
 
-def _others(results: Path, tables: list[scores.Scores]) -> tuple[list[scores.Scores], list[str]]:
+def _others(
+    results: Path, tables: list[scores.ReportTable]
+) -> tuple[list[scores.ReportTable], list[str]]:
     """(a table for each folder with scored runs that stand in none of the others, runs of one's own
     data for example; a line for each that cannot be read)."""
     reported, found, problems = reported_tables(), [], []

@@ -32,7 +32,10 @@ def test_an_mr_that_comes_twice_keeps_both_outputs(tmp_path):
 
 def test_the_interval_of_several_seeds_is_not_a_runs_own():
     """A run's page has its line's interval only where the line is of this run alone."""
-    run, score = SimpleNamespace(scores={"BLEU": 0.6}), scores.Score("60.00", 60.0, 58.0, 62.0)
+    run, score = (
+        SimpleNamespace(scores={"BLEU": 0.6}),
+        scores.ReportScore("60.00", 60.0, 58.0, 62.0),
+    )
     for behind, interval in (([run], "58.00, 62.00"), ([run, run], "")):
         line = SimpleNamespace(runs=behind, scores={"BLEU": score})
         assert [shown[2] for shown in runs._scores(run, line)] == [interval]
