@@ -226,6 +226,9 @@ def test_marks_stand_where_the_words_are():
         ("right", "near", "Ranch"), ("right", "name", "Cocum"), ("missing", "food", ""),
     ]  # fmt: skip
     assert errors(mr, text) == (1, 1, 1, 0)
+    text = "İÇİN Cocum : a PUB"  # whose İ in small letters would be two characters
+    [name, kind, *_] = marks(mr, text)
+    assert (text[name.start : name.end], text[kind.start : kind.end]) == ("Cocum", "PUB")
 
 
 def test_there_are_as_many_marks_as_errors():
