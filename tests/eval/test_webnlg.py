@@ -18,7 +18,7 @@ from eval.metrics.statistics import read, save, scores
 from eval.metrics.systems import score_systems
 from eval.metrics.ter import edits
 from eval.metrics.texts import Texts
-from eval.metrics.webnlg import SEEN, measure_bleu, measure_chrf
+from eval.metrics.webnlg import SEEN, measure_bleu, measure_chrf, measure_ter
 from eval.readers import load
 from eval.score import main, score_files
 
@@ -191,6 +191,15 @@ def test_references_in_xml(files, tmp_path):
     table.write_text(f"MR\toutput\n{MRS[1]}\tb\n", encoding="utf-8")
     with pytest.raises(ValueError, match="references for 2 MRs; the first MR without a hypothesis"):
         load(refs, [table])
+
+
+def test_an_empty_reference_is_wholly_wrong():
+    """As GenerationEval's eval.py has it; its best reference counts, and less is better."""
+    texts = Texts([(["a b c", "a b c"], [["", "x"], ["", "a b"]])], False, None, None)
+    [measured] = measure_ter(texts)
+    assert [*measured.by_segment["TER"]] == [1, 1 / 2] and measured.score == 3 / 4
+    better = {name for name, metric in SETS["webnlg"].items() if metric.lower_is_better}
+    assert better == {"TER all", "TER seen", "TER unseen"}
 
 
 def test_the_command_line(files, capsys):
