@@ -13,7 +13,9 @@ variant's value, any other value overrides it.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -197,8 +199,9 @@ class SharedLinear(nn.Module):
             values = dense.scatter(0, self.kept, values)
         return values.view(self.shape)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x, self.weight(), self.bias)
+    def forward(self, x: torch.Tensor, weight: torch.Tensor | None = None) -> torch.Tensor:
+        """(..., n_in) -> (..., n_out). weight: what `weight` gave, where that is at hand."""
+        return F.linear(x, self.weight() if weight is None else weight, self.bias)
 
 
 def _initialise(weight: torch.Tensor, kind: str, draws: torch.Generator) -> None:
@@ -210,6 +213,27 @@ def _initialise(weight: torch.Tensor, kind: str, draws: torch.Generator) -> None
         nn.init.normal_(weight, std=0.02, generator=draws)
     else:
         nn.init.zeros_(weight)
+
+
+class Computed(NamedTuple):
+    """What the connections make of the parameters before they see x, the same for all of a pass.
+
+    e and gate are lists of rows, so that the gradients of all rows are put together at once; those
+    of rows taken one by one out of a tensor are each filled up with zeros and added.
+    """
+
+    encoder: torch.Tensor | None  # W_e, (r, d); None: its module has it
+    decoder: torch.Tensor | None  # W_d, (d, r)
+    e: Sequence[torch.Tensor]  # T of (r,)
+    gate: Sequence[torch.Tensor]  # lambda v, T of (d,)
+
+
+class OfAPass(Outputs):
+    """Those that connections wait for, by the block's number, and what all of them compute with."""
+
+    def __init__(self):
+        super().__init__()
+        self.computed: Computed | None = None
 
 
 class SoloConnections(nn.Module):
@@ -233,12 +257,21 @@ class SoloConnections(nn.Module):
         if config.homotopy:
             self.lambda_ = nn.Parameter(torch.full((len(ends),), float(config.lambda_init)))
 
-    def forward(self, x: torch.Tensor, i: int) -> torch.Tensor:
-        """f_solo of connection i: (B, L, d) -> (B, L, d)."""
-        z = self.encoder(self.dropout(x))  # (B, L, r)
-        z = z + self.e[i] if self.config.encoding == "bias" else z * self.e[i]
-        z = self.decoder(z) * self.v[i]  # (B, L, d)
-        return z if self.lambda_ is None else z * self.lambda_[i]
+    def gate(self) -> torch.Tensor:
+        """lambda v of every connection, (T, d)."""
+        return self.v if self.lambda_ is None else self.v * self.lambda_[:, None]
+
+    def computed(self) -> Computed:
+        """What `forward` takes for all connections of a forward pass."""
+        e, gate = self.e.unbind(), self.gate().unbind()
+        return Computed(self.encoder.weight(), self.decoder.weight(), e, gate)
+
+    def forward(self, x: torch.Tensor, i: int, computed: Computed | None = None) -> torch.Tensor:
+        """f_solo of connection i: (B, L, d) -> (B, L, d). Without `computed` it costs more."""
+        c = computed or Computed(None, None, self.e, self.gate())
+        z = self.encoder(self.dropout(x), c.encoder)  # (B, L, r)
+        z = z + c.e[i] if self.config.encoding == "bias" else z * c.e[i]
+        return self.decoder(z, c.decoder) * c.gate[i]  # (B, L, d)
 
     def project(self) -> None:
         """Bring lambda back to [0, 1]; a clamp in the forward pass would lose its gradient.
@@ -256,15 +289,20 @@ class SoloConnections(nn.Module):
 
     def connect(self, blocks: nn.ModuleList) -> list[Hook]:
         """Hook every block that a connection leaves or enters: first add, then remember."""
-        outputs = Outputs()  # by the block's number
+        outputs = OfAPass()
         starts = {j for j, _ in self.ends}
         entering = {end: i for i, (_, end) in enumerate(self.ends)}
+        first, last = min(starts), max(entering)
 
         def hook(number: int):
             def after_block(x, y):
+                if number == first:
+                    outputs.computed = self.computed()
                 if number in entering:
                     i = entering[number]
-                    y = y + self(outputs.of.pop(self.ends[i][0]), i)
+                    y = y + self(outputs.of.pop(self.ends[i][0]), i, outputs.computed)
+                if number == last:
+                    outputs.computed = None
                 if number in starts:
                     outputs.of[number] = y
                 return y

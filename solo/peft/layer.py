@@ -8,7 +8,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from solo.adapters.shared.passing import Outputs
-from solo.adapters.solo import SoloConnections
+from solo.adapters.solo import Computed, SoloConnections
 from solo.options import check
 from solo.tensors import tensors_sha256
 
@@ -83,11 +83,13 @@ def is_shard(value) -> bool:
 
 
 class OfABatch(Outputs):
-    """What belongs to a forward pass, and so to its thread: outputs by (adapter, connection), and
-    which example of a batch of several adapters is whose."""
+    """What belongs to a forward pass, and so to its thread: outputs by (adapter, connection), what
+    an adapter's connections compute with, and which example of a batch of several adapters is
+    whose."""
 
     def __init__(self):
         super().__init__()
+        self.computed: dict[str, Computed] = {}
         self.adapter_names: Sequence[str] | None = None
         self.repeats = 1
 
@@ -142,6 +144,7 @@ class SoloLayer(nn.Module, BaseTunerLayer):
 
     def _before_blocks(self, owner: nn.Module, args: tuple) -> None:
         self.passing.of.clear()
+        self.passing.computed.clear()
         if torch.compiler.is_exporting():  # which takes no change of a parameter
             return
         for adapter in self.solo_connections.values():
@@ -173,12 +176,22 @@ class SoloLayer(nn.Module, BaseTunerLayer):
                             f"block {start} did not run before block {end} in this forward pass; "
                             "set layerdrop to 0, and checkpoint with gradient_checkpointing_enable"
                         )
-                    y = _add(connections, i, self.passing.of.pop((name, i)), y, rows)
+                    x, computed = self.passing.of.pop((name, i)), self._computed(name)
+                    y = _add(connections, i, x, y, rows, computed)
         for name, _ in work:
             for i, (start, _) in enumerate(self.solo_connections[name].ends):
                 if start == number:
                     self.passing.of[name, i] = y
         return (y, *output[1:]) if isinstance(output, tuple) else y
+
+    def _computed(self, name: str) -> Computed | None:
+        """None where one process has only parts of the parameters until a module runs."""
+        connections = self.solo_connections[name]
+        if any(is_shard(parameter) for parameter in connections.parameters()):
+            return None
+        if name not in self.passing.computed:
+            self.passing.computed[name] = connections.computed()
+        return self.passing.computed[name]
 
     def _work(self, batch: int, device) -> list[tuple[str, Tensor | None]]:
         """(adapter, the rows of the batch that it works on; None for all) of those at work."""
@@ -215,10 +228,18 @@ NO_MERGE = (
 )
 
 
-def _add(connections: SoloConnections, i: int, x: Tensor, y: Tensor, rows: Tensor | None):
+def _add(
+    connections: SoloConnections,
+    i: int,
+    x: Tensor,
+    y: Tensor,
+    rows: Tensor | None,
+    computed: Computed | None,
+) -> Tensor:
     """y plus connection i of x, in the given rows or all; computed in the adapter's own type and on
     its device, for blocks may be on several."""
     x = x.to(connections.e.device, connections.e.dtype)
     if rows is None:
-        return y + connections(x, i).to(y.device, y.dtype)
-    return y.index_add(0, rows, connections(x[rows.to(x.device)], i).to(y.device, y.dtype))
+        return y + connections(x, i, computed).to(y.device, y.dtype)
+    x = x[rows.to(x.device)]
+    return y.index_add(0, rows, connections(x, i, computed).to(y.device, y.dtype))

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from peft import get_peft_model
+from torch.profiler import profile
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo.adapters import make_config
@@ -80,6 +81,51 @@ def test_forward_is_the_papers_equations(model, ids, options):
         torch.testing.assert_close(adapted, expected, rtol=1e-4, atol=1e-4)
         attached.detach()
         assert not torch.allclose(model(ids).logits, adapted, atol=1e-2)
+
+
+@pytest.mark.parametrize("way", ["hooks", "peft"])
+def test_gradients_are_those_of_the_equations(ids, way):
+    """All connections of a pass share what they make of the parameters; so do their gradients."""
+    options = {"start": 1, "stride": 1, "reach": 2, "lambda_init": 0.5, "sparsity": 0.4}
+    model = make_model().double()
+    if way == "hooks":
+        attach(model, rank=5, **options)
+        module = model.adapter
+    else:
+        get_peft_model(model, SoloConfig(r=5, **options)).eval()
+        module = model.transformer.around_blocks.solo_connections["default"].double()
+    module.e.data.normal_(generator=torch.Generator().manual_seed(1))
+    plain = make_model().double()
+    outputs = model(ids).logits, by_hand(plain, ids, module, module.ends, scale_encoding=False)
+    found, expected = (torch.autograd.grad(y.square().mean(), module.parameters()) for y in outputs)
+    assert len(module.ends) == 4 and all(gradient.abs().min() > 0 for gradient in expected)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-15)
+
+
+def test_a_pass_makes_the_dense_matrices_once(model, ids):
+    attach(model, rank=5, sparsity=0.4, start=1, stride=1)
+    with profile() as found:
+        model(ids).logits.square().mean().backward()
+    calls = {event.key: event.count for event in found.key_averages()}
+    assert calls["aten::scatter"] == 2 and "aten::select_backward" not in calls
+
+
+def cut_off(module, args):
+    raise KeyboardInterrupt
+
+
+def test_a_pass_that_was_cut_off_leaves_nothing_to_the_next(model, ids):
+    attach(model, rank=5, sparsity=0.4, lambda_init=0.5)
+    with torch.no_grad():
+        handle = model.transformer.h[3].register_forward_pre_hook(cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            model(ids)
+        handle.remove()
+        model.adapter.encoder.values.mul_(2)
+        found = model(ids).logits
+        plain, ends = make_model(), model.adapter.ends
+        expected = by_hand(plain, ids, model.adapter, ends, scale_encoding=False)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 # Table and row of the paper, the count by its formula (appendix B), and what it prints.
