@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from solo.adapters.base import stack
+from solo.adapters.shared.stack import stack
 from solo.datasets.data import Example
 from solo.options import check
 from solo.training.loop import Training, train_side_by_side

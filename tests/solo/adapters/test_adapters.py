@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from transformers import GPT2LMHeadModel
 
 from solo.adapters import METHODS, make_config
-from solo.adapters.base import stack
+from solo.adapters.shared.stack import stack
 from solo.backbones.loading import fingerprint
 from solo.backbones.products import frozen_products
 from solo.datasets.data import Example

@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
 from solo.backbones.loading import load_tokenizer
-from solo.standin import corpus, measures, mixture, names, pretrain
+from solo.standin import corpus, measures, mixture, names, pretrain, training
 from solo.standin.grown import grow
 from solo.standin.mixture import Mixture
 from solo.standin.names import Line, parse, with_made_up_values
@@ -232,12 +232,12 @@ def test_the_speed_is_that_of_steps(recipe, tmp_path, monkeypatch):
 
         return timed
 
-    monkeypatch.setattr(pretrain.time, "monotonic", lambda: seconds[0])
+    monkeypatch.setattr(training.time, "monotonic", lambda: seconds[0])
     monkeypatch.setattr(
-        pretrain, "make_step", lambda *args, made=pretrain.make_step: taking(1, made(*args))
+        training, "make_step", lambda *args, made=training.make_step: taking(1, made(*args))
     )
-    saved = taking(100, pretrain.training_state.save_state)
-    monkeypatch.setattr(pretrain.training_state, "save_state", saved)
+    saved = taking(100, training.training_state.save_state)
+    monkeypatch.setattr(training.training_state, "save_state", saved)
     monkeypatch.setattr(pretrain.measures, "lines_read", taking(300, measures.lines_read))
     once = recipe("one", log_every=3, measure_every=4, save_seconds=5.0)
     pretrain.make_backbone(once, tmp_path / "cache", lambda *progress: None)
@@ -380,7 +380,7 @@ def test_the_loss_of_a_step_is_that_of_transformers(recipe, reading):
     with torch.no_grad():
         logits = model(ids).logits.flatten(0, 1)
     expected = torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED)
-    advance = pretrain.make_step(model, pretrain._optimizer(model, made), made)
+    advance = training.make_step(model, training._optimizer(model, made), made)
     assert advance(ids, targets, 1e-9).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
@@ -394,8 +394,8 @@ def test_the_learning_rate_by_hand(recipe):
 @pytest.mark.parametrize("steps", [2, 9])
 def test_rows_that_are_made_ahead_are_the_same(reading, recipe, steps):
     made = recipe("any", steps=steps)
-    here = list(pretrain._batches(reading, made, 1, torch.device("cpu")))
-    there = list(pretrain._batches(reading, made, 1, torch.device("meta")))
+    here = list(training._batches(reading, made, 1, torch.device("cpu")))
+    there = list(training._batches(reading, made, 1, torch.device("meta")))
     assert len(here) == made.steps - 1
     for mine, theirs in zip(here, there, strict=True):
         assert all(map(torch.equal, mine, theirs))

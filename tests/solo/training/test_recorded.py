@@ -15,7 +15,7 @@ from solo.adapters import make_config
 from solo.adapters.base import Method
 from solo.backbones.attention import causal_attention
 from solo.backbones.products import cast_once
-from solo.standin import pretrain
+from solo.standin import training
 from solo.training import recorded as module
 from solo.training.batches import collate, pad
 from solo.training.loss import autocast, summed_loss
@@ -102,9 +102,9 @@ def test_a_small_pretraining_is_recorded_and_a_large_one_is_not(recordings):
 
     small = SimpleNamespace(compile=False, phases=[{"batch_size": 2, "context": 8}])
     large = SimpleNamespace(compile=False, phases=[{"batch_size": 512, "context": 128}])
-    assert pretrain._faster(model, large, trunk, "cuda") is None
-    assert pretrain._faster(model, small, trunk, "cpu") is None
-    faster = pretrain._faster(model, small, trunk, "cuda")
+    assert training._faster(model, large, trunk, "cuda") is None
+    assert training._faster(model, small, trunk, "cpu") is None
+    faster = training._faster(model, small, trunk, "cuda")
     weights = list(model.parameters())
     for shape in [(2, 8), (1, 9), (2, 8)]:
         ids = torch.randint(model.config.vocab_size, shape)
