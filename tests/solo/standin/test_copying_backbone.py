@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
-from solo.backbones.loading import load_tokenizer
+from solo.backbones.loading import fingerprint, load_tokenizer
 from solo.standin import corpus, measures, mixture, names, pretrain, training
 from solo.standin.grown import grow
 from solo.standin.mixture import Mixture
@@ -217,8 +217,15 @@ def test_a_killed_pretraining_ends_with_the_same_weights(recipe, tmp_path):
     pretrain.make_backbone(recipe("killed"), tmp_path / "cache", quiet)
     assert weights(tmp_path / "killed") == weights(tmp_path / "whole")
     assert {"names_copied", "repeated_16", "data_loss"} <= set(summary["measures"])
+    measured = [
+        line["step"]
+        for line in files.read_json_lines(tmp_path / "killed" / pretrain.LOG)
+        if "data_loss" in line
+    ]
+    assert measured == [0, 4, 8]
     model = GPT2LMHeadModel.from_pretrained(tmp_path / "whole")
     assert model.dtype == torch.float16 and model.config.stand_in == "test"
+    assert summary["sha256"] == fingerprint(model.float())
 
 
 def test_the_speed_is_that_of_steps(recipe, tmp_path, monkeypatch):
@@ -382,6 +389,21 @@ def test_the_loss_of_a_step_is_that_of_transformers(recipe, reading):
     expected = torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED)
     advance = training.make_step(model, training._optimizer(model, made), made)
     assert advance(ids, targets, 1e-9).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_the_first_step_by_hand(recipe, reading):
+    """AdamW's: the rate, whatever the gradient, and the decay of matrices; a tenth of the rate for
+    what was planted."""
+    made = recipe("step", lr=1e-3)
+    model = random_gpt2(planted=True, vocab_size=len(reading.tokenizer))
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    advance = training.make_step(model, training._optimizer(model, made), made)
+    advance(*reading.batch({"data": 1, "lists": 1, "text": 1}, 4, 60, 1, 0), 1e-3)
+    for name, parameter in model.named_parameters():
+        planted = "wpe" in name or "h.0.attn" in name or "h.1.attn" in name
+        rate = 1e-3 * (0.1 if planted else 1)
+        decayed = before[name] * (1 - rate * (0.1 if parameter.dim() == 2 else 0))
+        assert (parameter.detach() - decayed).abs().max() / rate == pytest.approx(1, rel=0.01), name
 
 
 def test_the_learning_rate_by_hand(recipe):
