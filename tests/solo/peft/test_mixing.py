@@ -8,6 +8,7 @@ from peft import get_peft_model
 from transformers import GenerationConfig
 
 from solo.peft import SoloConfig
+from solo.peft.layer import names_of_rows
 from tests.conftest import make_model
 from tests.solo.peft.tiny import OTHER, SMALL
 
@@ -24,6 +25,13 @@ def test_one_batch_with_several_adapters(two, ids):
         torch.testing.assert_close(mixed[i], expected)
     two.set_adapter("default")
     assert torch.equal(two(ids).logits, two(ids, adapter_names=["default"] * 3).logits)
+
+
+def test_an_encoder_sees_each_example_once_and_a_decoder_once_for_each_beam():
+    assert names_of_rows(["a", "b"], 3, 2) == ["a", "b"]
+    assert names_of_rows(["a", "b"], 3, 6) == ["a", "a", "a", "b", "b", "b"]
+    with pytest.raises(ValueError, match="has 2 names for a batch of 4; give one for each"):
+        names_of_rows(["a", "b"], 3, 4)
 
 
 def test_one_batch_with_saved_modules_of_several_adapters(model, ids):
