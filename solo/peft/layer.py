@@ -178,6 +178,8 @@ class SoloLayer(nn.Module, BaseTunerLayer):
                         )
                     x, computed = self.passing.of.pop((name, i)), self._computed(name)
                     y = _add(connections, i, x, y, rows, computed)
+            if number == max(end for _, end in connections.ends):
+                self.passing.computed.pop(name, None)  # the next pass has other values
         for name, _ in work:
             for i, (start, _) in enumerate(self.solo_connections[name].ends):
                 if start == number:

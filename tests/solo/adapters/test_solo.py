@@ -128,6 +128,22 @@ def test_a_pass_that_was_cut_off_leaves_nothing_to_the_next(model, ids):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_blocks_that_run_without_what_holds_them_see_every_change(model, ids):
+    """As a pipeline runs them, whose pieces are not called through the model."""
+    get_peft_model(model, SoloConfig(r=5, sparsity=0.4, lambda_init=0.5)).eval()
+    trunk, plain = model.transformer, make_model()
+    module = trunk.around_blocks.solo_connections["default"]
+    mask = torch.full((ids.shape[1],) * 2, float("-inf")).triu(1)[None, None]
+    with torch.no_grad():
+        for factor in (1, 2):
+            module.encoder.values.mul_(factor)
+            x = trunk.wte(ids) + trunk.wpe(torch.arange(ids.shape[1]))
+            for block in trunk.h:
+                x = block(x, attention_mask=mask)
+            expected = by_hand(plain, ids, module, module.ends, scale_encoding=False)
+            torch.testing.assert_close(model.lm_head(trunk.ln_f(x)), expected, rtol=1e-4, atol=1e-4)
+
+
 # Table and row of the paper, the count by its formula (appendix B), and what it prints.
 COUNTS = [
     (MEDIUM, {"rank": 32, "sparsity": 0.7}, 31_276, "appendix B"),
