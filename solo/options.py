@@ -55,12 +55,16 @@ def check_kind(key: str, value: Any, hint: Any) -> None:
         return
     # X | None has arguments, tuple[str, ...] and dict[str, str] an origin of their own.
     single = get_origin(hint) in (tuple, list, dict) or not get_args(hint)
-    kinds = [get_origin(kind) or kind for kind in ((hint,) if single else get_args(hint))]
-    fits = any(isinstance(value, KINDS[kind][0]) for kind in kinds)
+    hints = (hint,) if single else get_args(hint)
+    kinds = [get_origin(kind) or kind for kind in hints]
+    known = dict(KINDS)
+    if not any(str in get_args(kind) for kind in hints):  # one name stands for a list of it
+        known[tuple] = (list, tuple), "a list of numbers"
+    fits = any(isinstance(value, known[kind][0]) for kind in kinds)
     if isinstance(value, bool):  # True is an int, too
         fits = bool in kinds
     if not fits:
-        words = " or ".join(KINDS[kind][1] for kind in kinds)
+        words = " or ".join(known[kind][1] for kind in kinds)
         raise ValueError(f"{key} is {value!r}; it must be {words}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{key} is {value}; it must be a finite number")

@@ -26,7 +26,6 @@ NORMS = ("ln_1", "ln_2", "ln_f")  # two of every block, the last
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
 CONSTANTS = (".attn.masked_bias",)  # ends of keys that old checkpoints hold beside the weights
 POSITIONS = "wpe"  # path in the trunk of the table that takes position ids alone; or None
-PACKS = True  # several examples may stand in one row: tests/solo/backbones/test_fast.py
 
 
 def projection_shape(shape, name: str) -> tuple[int, int]:

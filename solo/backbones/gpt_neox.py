@@ -26,7 +26,6 @@ NORMS = ("input_layernorm", "post_attention_layernorm", "final_layer_norm")
 DROPOUTS = ("attention_dropout", "hidden_dropout")
 CONSTANTS = (".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq")  # old keys
 POSITIONS = None  # rotary
-PACKS = True  # several examples may stand in one row: tests/solo/backbones/test_architectures.py
 
 
 def projection_shape(shape, name: str) -> tuple[int, int]:

@@ -30,7 +30,6 @@ NORMS = ("input_layernorm", "post_attention_layernorm", "norm")  # two of every 
 DROPOUTS = ("attention_dropout",)
 CONSTANTS = (".rotary_emb.inv_freq",)  # ends of keys that old checkpoints hold beside the weights
 POSITIONS = None  # rotary
-PACKS = True  # several examples may stand in one row: tests/solo/backbones/test_architectures.py
 
 
 def projection_shape(shape, name: str) -> tuple[int, int]:

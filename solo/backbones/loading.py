@@ -18,7 +18,8 @@ CONSTANTS_OF_OTHERS = (  # as CONSTANTS, of types without a line in BACKBONES
     ".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias",
     ".rotary_emb.inv_freq",
 )  # fmt: skip
-HUB_FILES = ("config.json", "model.safetensors", "tokenizer*", "vocab.json", "merges.txt")
+HUB_FILES = ("config.json", "model.safetensors", "tokenizer*", "vocab.json", "merges.txt",
+             "special_tokens_map.json", "added_tokens.json")  # fmt: skip
 
 
 def resolve(path: str, revision: str | None = None) -> Path:

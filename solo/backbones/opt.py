@@ -28,7 +28,6 @@ NORMS = ("self_attn_layer_norm", "final_layer_norm")  # of every block; the last
 DROPOUTS = ("dropout", "attention_dropout", "layerdrop")
 CONSTANTS = ()  # ends of keys that old checkpoints hold beside the weights
 POSITIONS = None  # its table asks for the mask of the input, too
-PACKS = True  # several examples may stand in one row: tests/solo/backbones/test_architectures.py
 
 
 def projection_shape(shape, name: str) -> tuple[int, int]:

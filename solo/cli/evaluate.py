@@ -98,10 +98,11 @@ def _inputs(run: Run) -> tuple[Path, dict[str, str]]:
     ):
         if not path.exists():
             raise FileNotFoundError(f"{path} not found; {remedy}")
-    entry = record.stage_record(run.decoding, "decode")
+    entry = run.decoded()
     if not entry or entry.get("sha256") != file_sha256(predictions):
         raise ValueError(
-            f"{predictions} is not what was decoded: it was changed since; move {run.decoding} "
-            "elsewhere and decode again, or score the file by itself with python -m eval.score"
+            f"{predictions} is not what was decoded: it, or the run's weights, was changed since; "
+            f"move {run.decoding} elsewhere and decode again, or score the file by itself with "
+            "python -m eval.score"
         )
     return references, {path.name: check_file(path, None) for path in (predictions, references)}

@@ -47,17 +47,15 @@ class Source:
     suffixes: in small letters; where the data set is not named, a file with one of these is of
         this kind.
     splits: the published files by split; empty for data of one's own.
-    references: the split whose own completions, grouped by MR, are the references.
     metrics: the set of metrics that scores it, by its name in eval/metrics.
     remedy: how its published files are had, for whoever lacks one. licence: of the data.
-    note: of a file, what its owner should know of how it is read, in words; None: nothing.
+    note: of a file, a sentence for its owner on how it was read, or None.
     """
 
     read: Callable[[Path], Mapping[str, Sequence]]
     parse: Callable[[dict], Row]
     suffixes: tuple[str, ...] = ()
     splits: dict[str, SourceFile] = field(default_factory=dict)
-    references: str = "test"
     metrics: str = "e2e"
     remedy: str = E2E_REMEDY
     licence: str = E2E_LICENCE

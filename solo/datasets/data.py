@@ -14,6 +14,7 @@ from pathlib import Path
 
 from solo.datasets import source_of
 from solo.datasets.base import Row
+from solo.options import check
 
 _encoded: dict[tuple, list] = {}  # by rows and tokenizer: the examples of a run's two files
 
@@ -58,13 +59,17 @@ def _place(columns: Mapping[str, Sequence], i: int) -> str:
 def read_pairs(path: Path, name: str | None = None) -> list[tuple[str, str]]:
     """(context, completion) of every row.
 
-    Raises what read_rows raises, and ValueError for a file of MRs alone.
+    Raises what read_rows raises, and ValueError for a file of MRs alone or with an empty text.
     """
     pairs = [(row.context, row.completion) for row in read_rows(path, name)]
     if any(completion is None for _, completion in pairs):
         raise ValueError(
             f"{path} has MRs but no texts; a file to train on needs both (columns mr, ref)"
         )
+    for i, (_, completion) in enumerate(pairs):
+        if not completion.strip():
+            place = _place(source_of(path, name).read(path), i)
+            raise ValueError(f"{path}, {place}: the text is empty; write one, or leave the row out")
     return pairs
 
 
@@ -91,8 +96,8 @@ def load_examples(
 ) -> list[Example]:
     """The encoded examples of a file.
 
-    It is read each time. What it holds is not encoded again while this process goes on to further
-    runs on the same rows: that takes two seconds of E2E's training file, the rest a tenth of that.
+    The file is read on every call. Its encoding, which takes ten times as long (two seconds for
+    E2E's training file), is kept for this process's next run on the same rows.
 
     Raises what read_pairs raises, and ValueError for an example that is longer than the backbone's
     `n_positions`, or has a token that is not among its `vocab_size`.
@@ -163,4 +168,11 @@ def _space(tokenizer) -> str:
 def _token_ids(texts: list[str], tokenizer) -> list[list[int]]:
     if not texts:
         return []
+    if end := tokenizer.eos_token:
+        for text in texts:
+            check(
+                end not in text,
+                f"{text[:60]!r} has {end!r} in it, which the tokenizer reads as the end of a text; "
+                "write it otherwise, or leave the row out",
+            )
     return tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]

@@ -95,6 +95,7 @@ def download(
     on_progress: Progress | None = None,
     attempts: int = 4,
     wait_s: float = 1.0,
+    remedy: str = E2E_REMEDY,
 ) -> None:
     """Fetch `url` into `path`, going on where a broken download left its `.part` file.
 
@@ -103,10 +104,10 @@ def download(
     `path` appears only once the checksum is right; another process that fetches it too is waited
     for. Raises FileNotFoundError when the server refuses (404 and the like), ConnectionError when
     the attempts are used up, ValueError when the checksum is wrong or the file is larger than
-    LARGEST; then nothing of it is kept.
+    LARGEST; then nothing of it is kept. remedy: as check_file's.
     """
     if path.exists():
-        check_file(path, sha256)
+        check_file(path, sha256, remedy)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -117,7 +118,7 @@ def download(
         finally:
             if part.exists() and part.stat().st_size == 0:
                 part.unlink()
-    check_file(path, sha256)
+    check_file(path, sha256, remedy)
 
 
 def _fetch(
@@ -242,7 +243,8 @@ def _prepare(
         return default
     directory = Path(directory) if directory else default
     for name, (url, sha256) in files.items():
-        download(url, directory / name, sha256, progress_for(name) if progress_for else None)
+        report = progress_for(name) if progress_for else None
+        download(url, directory / name, sha256, report, remedy=remedy)
     write_sums(directory, sums)
     return directory
 

@@ -21,7 +21,6 @@ more candidates have the very same sum than there are places left, torch.topk ch
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
 
 import transformers
 
@@ -71,8 +70,8 @@ def beam_search(
     prompts: list[list[int]],
     config: BeamConfig,
     end_ids: tuple[int, ...],
-    on_progress: Callable[[int, int], None] | None = None,
-    known: Hypotheses = MappingProxyType({}),
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    known: Hypotheses | None = None,
     on_found: Callable[[Hypotheses], None] = lambda batch: None,
 ) -> list[list[int]]:
     """The best hypothesis for each prompt, as generated token ids with the end token included.
@@ -88,21 +87,13 @@ def beam_search(
     model = without_peft(model)
     check_prompts(model, prompts, config)
     by_length = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # little padding
-    found = dict(known)
+    found = dict(known or {})
     size = config.contexts(model.device)
     for start in range(0, len(prompts), size):
         chosen = by_length[start : start + size]
         if found.keys() >= set(chosen):
             continue
-        answers = search_batch(
-            model,
-            [prompts[i] for i in chosen],
-            end_ids,
-            beam=config.beam,
-            length_penalty=config.length_penalty,
-            no_repeat_ngram=config.no_repeat_ngram,
-            max_new_tokens=config.max_new_tokens,
-        )
+        answers = search_batch(model, [prompts[i] for i in chosen], end_ids, config)
         for i, tokens in zip(chosen, answers, strict=True):
             if tokens is None:
                 raise ValueError(
@@ -112,8 +103,7 @@ def beam_search(
                 )
             found[i] = tokens
         on_found({i: found[i] for i in chosen})
-        if on_progress is not None:
-            on_progress(start + len(chosen), len(prompts))
+        on_progress(start + len(chosen), len(prompts))
     return [found[i] for i in range(len(prompts))]
 
 

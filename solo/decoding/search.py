@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from solo.backbones import head_of, trunk_of, window_of
 from solo.decoding.cache import PRUNE_EVERY, TreeCache
+from solo.decoding.recipe import BeamConfig
 
 NEVER = float("-inf")  # the sum of a beam that has left, and of one that never was
 HEAD_ENTRIES = 2**25  # logits held at a time, whatever the number of rows
@@ -29,11 +30,7 @@ def search_batch(
     model: transformers.PreTrainedModel,
     prompts: list[list[int]],
     end_ids: tuple[int, ...],
-    *,
-    beam: int,
-    length_penalty: float,
-    no_repeat_ngram: int,
-    max_new_tokens: int,
+    config: BeamConfig,
 ) -> list[list[int] | None]:
     """The best hypothesis for each prompt; None where none got a finite score.
 
@@ -41,6 +38,7 @@ def search_batch(
     steps.
     """
     trunk, head = trunk_of(model), head_of(model)
+    beam, longest = config.beam, config.max_new_tokens
     hidden, cache, position = _prefill(model, prompts, beam)  # (N, beam, width), ..., (N, 1)
     ends = torch.tensor(end_ids, device=hidden.device, dtype=torch.long)
     precision = torch.promote_types(hidden.dtype, torch.float32)
@@ -48,24 +46,24 @@ def search_batch(
     sums = torch.full((len(prompts), beam), NEVER, device=hidden.device, dtype=precision)
     sums[:, 0] = 0.0
     history = torch.empty(*sums.shape, 0, device=hidden.device, dtype=torch.long)
-    best = _Best(len(prompts), max_new_tokens, length_penalty, like=sums)
+    best = _Best(len(prompts), longest, config.length_penalty, like=sums)
     contexts = torch.arange(len(prompts), device=hidden.device)  # (N,), their places in the batch
     rows = _live_rows(sums)
     at_once = max(1, HEAD_ENTRIES // model.config.vocab_size)  # peft's own heads tell no size
 
-    for length in range(1, max_new_tokens + 1):
+    for length in range(1, longest + 1):
         live = hidden.flatten(0, 1)[rows], history.flatten(0, 1)[rows]
-        log_p, tokens = _top_log_p(head, *live, at_once, no_repeat_ngram, beam, precision)
+        log_p, tokens = _top_log_p(head, *live, at_once, config.no_repeat_ngram, beam, precision)
         sums, parents, tokens = _best_candidates(sums, rows, log_p, tokens)  # (N, beam) each
         history = torch.cat([_follow(history, parents), tokens[:, :, None]], dim=2)
         ended = torch.isin(tokens, ends)  # (N, beam)
         best.offer(contexts, sums, history, ended)
         sums = sums.masked_fill(ended, NEVER)
-        if length == max_new_tokens:
+        if length == longest:
             best.offer(contexts, sums, history, ~ended)
             break
         bound = best.scores[contexts, None]
-        sums = sums.masked_fill(~_may_win(sums, bound, max_new_tokens**length_penalty), NEVER)
+        sums = sums.masked_fill(~_may_win(sums, bound, longest**config.length_penalty), NEVER)
         rows = _live_rows(sums)
         if len(rows) == 0:
             break

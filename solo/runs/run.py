@@ -60,10 +60,9 @@ class Run:
         trained = checkpoint.trained(self.directory)
         if trained:
             reached = "trained"
-            for stage, name in (("decode", "decoded"), ("evaluate", "done")):
-                if not record.stage_record(self.decoding, stage):
-                    break
-                reached = name
+            if self.decoded():
+                scored = record.stage_record(self.decoding, "evaluate")
+                reached = "done" if scored else "decoded"
             steps = trained.get("steps")
             if not isinstance(steps, int):
                 raise damaged(self.directory / ENVIRONMENT, f"steps is {steps!r}")
@@ -72,6 +71,15 @@ class Run:
         if saved.exists():
             return "interrupted", read_counters(saved)["step"]
         return "missing", 0
+
+    def decoded(self) -> dict | None:
+        """The record of the finished decoding; None without one, or where the run was trained anew
+        since and ended with other weights."""
+        entry = record.stage_record(self.decoding, "decode")
+        if entry and "weights_sha256" in entry:  # older records have none
+            saved = checkpoint.read_saved(self.directory)
+            return entry if entry["weights_sha256"] == saved["weights_sha256"] else None
+        return entry
 
     def is_finished(self) -> bool:
         """Whether the run is trained and nothing of its training is left to tidy up."""

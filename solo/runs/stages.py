@@ -15,7 +15,7 @@ from solo.decoding import rules
 from solo.decoding.found import add_found, read_found
 from solo.files import check_output, file_sha256, write_output, write_text
 from solo.run_files import FOUND, PREDICTIONS
-from solo.runs import checkpoint, record
+from solo.runs import checkpoint
 from solo.runs.config import ModelConfig, RunConfig, data_file
 from solo.runs.run import Run
 from solo.training.loop import train
@@ -54,6 +54,8 @@ def _train(run: Run, on_progress: Progress) -> None:
         return
     with run.stage("train") as entry:
         settle(run.directory)
+        for begun in run.directory.glob(f"decode/*/{FOUND}"):  # by weights that are gone
+            begun.unlink()
         entry |= {"processes": processes.num_processes} | train(*arguments, on_progress)
         entry |= finish(run, method, description, examples[0], tokenizer)
 
@@ -122,11 +124,12 @@ def decode_run(run: Run, on_progress: Progress) -> Path:
             write_predictions(output, predictions)
             begun.unlink(missing_ok=True)
             entry |= {"sha256": file_sha256(output), "n_predictions": len(predictions)}
+            entry |= {"weights_sha256": checkpoint.read_saved(run.directory)["weights_sha256"]}
     return output
 
 
 def _is_decoded(run: Run) -> bool:
-    output, entry = run.decoding / PREDICTIONS, record.stage_record(run.decoding, "decode")
+    output, entry = run.decoding / PREDICTIONS, run.decoded()
     if not entry or not output.exists():
         return False
     if entry.get("sha256") != file_sha256(output):

@@ -53,12 +53,12 @@ class _Head(torch.autograd.Function):
 
 def _loss_and_gradients(hidden, weight, targets, dtype, chunk, wanted):
     """(loss, gradient of hidden (N, d), gradient of weight (V, d)), None where not `wanted`."""
-    n, vocabulary = len(targets), len(weight)
+    n, vocabulary = max(1, len(targets)), len(weight)  # a batch of random tokens may have none
     words = F.pad(weight.to(dtype), (0, 0, 0, -vocabulary % MULTIPLE))  # (V', d)
     d_hidden = torch.empty_like(hidden) if wanted[0] else None
     d_words = torch.zeros_like(words, dtype=torch.float32) if wanted[1] else None
     total = torch.zeros((), device=hidden.device)
-    for start in range(0, n, chunk):
+    for start in range(0, len(targets), chunk):
         rows, at = hidden[start : start + chunk].to(dtype), targets[start : start + chunk, None]
         logits = rows @ words.T  # (chunk, V')
         if not (wanted[0] or wanted[1]):

@@ -66,8 +66,8 @@ def token_stream(files: list[Path], tokenizer, cache_dir: Path) -> np.ndarray:
     """All documents as one array of token ids (uint16 or uint32), each ended by the end token.
 
     The documents of a batch are encoded in parallel, on all cores. Cached under `cache_dir` by the
-    content of the files and of the tokenizer, read back as a memory map, so that a corpus larger
-    than memory costs nothing.
+    content of the files and of the tokenizer, and read back as a memory map; the first call holds
+    all tokens in memory, twice.
     """
     key = [file_sha256(path) for path in files] + [tokenizer.backend_tokenizer.to_str()]
     path = Path(cache_dir) / f"tokens-{config_hash(key)}.npy"

@@ -15,6 +15,7 @@ from solo.options import check
 from solo.standin import corpus
 from solo.standin.mixture import Mixture
 from solo.standin.names import SEPARATOR, Line, parse, with_made_up_values
+from solo.standin.recipe import MEASURED
 
 LENGTHS = (16, 32, 64)  # of random sequences given twice
 
@@ -146,7 +147,7 @@ class Measures:
             "prose and dialogue of 129 tokens and a data-to-text line whose values recur",
         )
 
-    def _rows(self, documents: list[str], context: int = 128, count: int = 64) -> torch.Tensor:
+    def _rows(self, documents: list[str], context: int = MEASURED, count: int = 64) -> torch.Tensor:
         ids = [
             token
             for text in documents

@@ -56,7 +56,29 @@ def _finished(out: Path, recipe: Recipe) -> dict:
         summary.get("identity") == recipe.identity,
         f"{out} holds a backbone of another recipe; set pretrain.output_dir=DIR",
     )
+    try:
+        sums = _sums(recipe)
+    except FileNotFoundError:  # who has the backbone need not have its corpus
+        return summary
+    check(
+        summary["corpus"] == sums,
+        f"{out} holds a backbone of another corpus than {recipe.corpus_dir}; set "
+        "pretrain.output_dir=DIR, or pretrain.corpus_dir to that corpus",
+    )
     return summary
+
+
+def _corpus(recipe: Recipe) -> list[list[Path]]:
+    """The files of data-to-text lines, of running text, and of validation."""
+    groups = (recipe.data_files, recipe.text_files, recipe.valid_files)
+    return [corpus.find_files(Path(recipe.corpus_dir), patterns) for patterns in groups]
+
+
+def _sums(recipe: Recipe) -> dict[str, str]:
+    """The checksum of every file of the corpus, by its path below the folder."""
+    folder = Path(recipe.corpus_dir)
+    paths = [path for group in _corpus(recipe) for path in group]
+    return {path.relative_to(folder).as_posix(): files.file_sha256(path) for path in paths}
 
 
 def _check_place(out: Path) -> None:
@@ -68,26 +90,27 @@ def _check_place(out: Path) -> None:
 
 def _make_backbone(out: Path, recipe: Recipe, cache_dir: Path, on_progress: Progress) -> dict:
     _check_place(out)  # another process may have put something there
-    folder = Path(recipe.corpus_dir)
-    groups = [recipe.data_files, recipe.text_files, recipe.valid_files]
-    data, text, valid = (corpus.find_files(folder, patterns) for patterns in groups)
-    sums = {path.name: files.file_sha256(path) for path in data + text + valid}
+    data, text, valid = _corpus(recipe)
+    sums = _sums(recipe)
     if (out / SUMS).exists():
         check(
             files.read_json(out / SUMS) == sums,
-            f"{out} was begun with another corpus than {folder} holds now; set "
+            f"{out} was begun with another corpus than {recipe.corpus_dir} holds now; set "
             "pretrain.output_dir=DIR, or pretrain.corpus_dir to that corpus",
         )
     if not (out / LOG).exists():  # from now on the directory is known by it
         files.write_text(out / LOG, "")
         files.write_json(out / SUMS, sums)
     tokenizer = _tokenizer(out, data + text, recipe)
-    mixture = Mixture(
-        [line for line in map(names.parse, corpus.lines(data)) if line],
-        corpus.token_stream(text, tokenizer, cache_dir),
-        tokenizer,
-        real_words(tokenizer),
+    lines = [line for line in map(names.parse, corpus.lines(data)) if line]
+    check(bool(lines), "pretrain.data_files hold no line of the form 'name : The Mill || The text'")
+    stream = corpus.token_stream(text, tokenizer, cache_dir)
+    longest = max(phase["context"] for phase in recipe.phases)
+    check(
+        len(stream) > longest + 1,
+        f"pretrain.text_files hold {len(stream)} tokens; a context of {longest} needs more",
     )
+    mixture = Mixture(lines, stream, tokenizer, real_words(tokenizer))
     model = new_model(recipe.shape, tokenizer, recipe.seed, recipe.stand_in)
     if backbone.device().type == "cpu":
         model.set_attn_implementation("eager")  # in bf16 the fastest there that can be trained

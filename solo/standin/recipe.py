@@ -7,6 +7,7 @@ from solo import files
 from solo.options import check
 
 WEIGHTS = "model.safetensors"
+MEASURED = 128  # tokens of a row on which a backbone is measured (measures.py)
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,18 @@ class Recipe:
             longest <= positions,
             f"pretrain.phases have a context of {longest}; the shape has {positions} positions",
         )
+        check(
+            positions >= MEASURED,
+            f"pretrain.shape has n_positions={positions}; it needs {MEASURED}, on which a backbone "
+            "is measured",
+        )
 
     def phase(self, step: int) -> Phase:
         """The phase of step number `step`, from 0."""
         return Phase(**next(p for p in self.phases if step < p["until"] * self.steps))
 
     def learning_rate(self, step: int) -> float:
-        """Of step number `step`, from 0."""
+        """The rate of step `step`, counted from 0."""
         warmup = min(1.0, (step + 1) / max(1, self.warmup_steps))
         return self.lr * warmup * min(1.0, (1 - step / self.steps) / self.decay)
 

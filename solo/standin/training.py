@@ -28,7 +28,7 @@ from solo.standin.mixture import KINDS, Mixture
 from solo.standin.planted import slow_parameters
 from solo.standin.recipe import Recipe
 from solo.training import state as training_state
-from solo.training.batches import IGNORED
+from solo.training.batches import IGNORED, sent
 from solo.training.checked import LIMITS, checked, same_draws
 from solo.training.log import Log
 from solo.training.progress import Progress
@@ -154,7 +154,7 @@ def make_step(model: transformers.GPT2LMHeadModel, optimizer, recipe: Recipe) ->
     def advance(ids: torch.Tensor, targets: torch.Tensor, rate: float) -> torch.Tensor:
         for group in optimizer.param_groups:
             group["lr"] = rate * group["lr_scale"]
-        ids, targets = (x.to(model.device, non_blocking=True) for x in (ids, targets.flatten()))
+        ids, targets = (sent(x, model.device) for x in (ids, targets.flatten()))
         loss = loss_at((ids, targets))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -5,7 +5,6 @@ its own; T: tokens of the longest of those batches; N: target tokens of the batc
 L, T and N may be rounded up.
 """
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -89,8 +88,14 @@ def _head(model, hidden: Tensor, index: Tensor) -> Tensor:
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """The same batch with its tensors on `device`."""
     if device.type == "cuda":  # a copy from pinned memory waits for nothing that the device does
-        return type(batch)(*(t.pin_memory().to(device, non_blocking=True) for t in batch))
-    return type(batch)(*(tensor.to(device) for tensor in batch))
+        batch = type(batch)(*(tensor.pin_memory() for tensor in batch))
+    return type(batch)(*(sent(tensor, device) for tensor in batch))
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The same tensor on `device`; CUDA is not waited for. MPS is: it may read the original after
+    that is gone."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def epoch_batches(n_examples: int, batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -108,7 +113,7 @@ def batches_from(
     examples: list[Example], batch_size: int, seed: int, done: int, total: int
 ) -> Iterator[list[Example]]:
     """The batches of the steps done + 1 ... total of a run."""
-    per_epoch = math.ceil(len(examples) / batch_size)
+    per_epoch = len(epoch_batches(len(examples), batch_size, seed, 0))
     for step in range(done, total):
         epoch, place = divmod(step, per_epoch)
         if place == 0 or step == done:
@@ -129,11 +134,12 @@ def collate(batches: list[list[Example]]) -> PlainBatch:
     return PlainBatch(input_ids, labels)
 
 
-def pad(batches: list[list[Example]], multiple: int) -> PaddedBatch:
-    """Batches of K runs, an example a row; L and N are rounded up to a multiple of `multiple`."""
+def pad(batches: list[list[Example]], multiple: int, n_positions: int | None = None) -> PaddedBatch:
+    """Batches of K runs, an example a row; L and N are rounded up to a multiple of `multiple`, L to
+    no more than a backbone's `n_positions`."""
     examples = [example for batch in batches for example in batch]
-    longest = max(len(example.ids) for example in examples)
-    ids = torch.zeros(len(examples), _rounded(longest, multiple), dtype=torch.long)
+    longest = _rounded(max(len(example.ids) for example in examples), multiple)
+    ids = torch.zeros(len(examples), min(longest, n_positions or longest), dtype=torch.long)
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
     starts = [row * ids.shape[1] for row in range(len(examples))]

@@ -39,8 +39,8 @@ LIMITS = {
 }
 ROUNDINGS = 10  # moves of the parameters by one rounding that the ways may differ by, at most
 MOVES = 3  # that are tried, since one may change a gradient of few numbers little, by chance
-EXACT = 1e-7  # of all gradients' norm: a tensor may have that where another way has zero
-OFF_ZERO = 2e-2  # the deviation of the draws that stand in for a tensor that is zero throughout
+EXACT = 1e-7  # of all gradients' norm: rounding, where another way may give exact zeros
+OFF_ZERO = 2e-2  # standard deviation of the draws put in place of an all-zero tensor
 
 
 def checked(

@@ -10,20 +10,20 @@ way to it), recipe.py (learning rate, optimizer), state.py (what a run goes on f
 share a frozen backbone go through the same loop side by side; together.py says which of them can.
 """
 
-import math
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from solo.adapters.base import Method
 from solo.datasets.data import Example
 from solo.options import check
 from solo.run_files import LOG
-from solo.training.batches import batches_from
+from solo.training.batches import batches_from, sent
 from solo.training.checked import Loss
 from solo.training.log import Log
 from solo.training.loss import training_loss, validation_losses
@@ -117,11 +117,13 @@ def train_side_by_side(
         for step, batches in enumerate(zip(*orders, strict=True), done + 1):
             losses = loop.update(step, batches, summed_losses)
             loop.tell(step, losses, batches)
+            aside = time.monotonic()
             if step % loop.per_epoch == 0 or step == loop.total:
                 valid_losses = loop.validate(step)
             if step == loop.total:
                 loop.end(valid_losses)
             loop.save(step)
+            loop.running.clock += time.monotonic() - aside  # what takes no step counts for no speed
     for training in trainings:
         check_parameters(training.attached, training.run_dir, loop.total)
     return loop.results
@@ -141,12 +143,15 @@ class _Loop:
         self.device, self.main = self.processes.device, self.processes.is_main_process
         model.to(self.device)
         self.total = self.config.total_steps(len(train_examples))
-        self.per_epoch = math.ceil(len(train_examples) / self.config.batch_size)
+        self.per_epoch = self.config.steps_per_epoch(len(train_examples))
         self.run_dirs = [training.run_dir for training in trainings]
         self.logs = [Log(directory / LOG, self.main) for directory in self.run_dirs]
-        attached = [training.attached for training in trainings]
-        self.parameters = [p for method in attached for p in method.parameters.values()]
         self.results, self.given_up = [], set()
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that is trained now; a schedule may change which these are."""
+        return [p for of in self.trainings for p in of.attached.parameters.values()]
 
     def resume(self) -> int:
         """Put every training back to its last state; the number of steps that are done.
@@ -179,7 +184,7 @@ class _Loop:
         """The cheapest way to the losses of a batch; `done` steps are behind."""
         note = note_in(self.logs, done)
         for told in dict.fromkeys(warmup_note(self.total, of.config) for of in self.trainings):
-            if self.main and told:
+            if self.main and told and done == 0:
                 note(told)
         position_wise = all(of.attached.position_wise for of in self.trainings)
         return training_loss(
@@ -194,7 +199,7 @@ class _Loop:
             set_step(optimizer, step, lr, training.config)
         shares, weights = zip(*(share_of(batch, self.processes) for batch in batches), strict=True)
         losses = summed_losses(list(shares))  # (K,), this process's part
-        losses = losses * torch.tensor(weights).to(self.device, non_blocking=True)
+        losses = losses * sent(torch.tensor(weights), self.device)
         values = self.processes.reduce(losses.detach(), "sum")
         if self.device.type == "cpu":  # elsewhere to read a loss is to wait for the device
             check_finite(values.tolist(), self.run_dirs, step)

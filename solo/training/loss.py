@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from solo.backbones import backbone_of
+from solo.backbones import positions_of
 from solo.backbones.gelu import fast_gelu
 from solo.backbones.products import cast_once, frozen_products
 from solo.datasets.data import Example
@@ -71,7 +71,7 @@ def training_loss(
     are not tried again; those that fail now are added.
     """
     given_up = set() if given_up is None else given_up
-    packed = config.packed and position_wise and backbone_of(model.config).PACKS
+    packed = config.packed and position_wise
     recording = model.device.type == "cuda" and packed and total >= RECORD_FROM
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     if not packed:
@@ -79,10 +79,11 @@ def training_loss(
     elif model.device.type == "cpu":
         layout, prepared = partial(pack, multiple=8), _on_cpu(model, dtype)
     else:
-        layout = partial(pad, multiple=32 if config.compile or recording else 1)
+        multiple = 32 if config.compile or recording else 1
+        layout = partial(pad, multiple=multiple, n_positions=positions_of(model))
         prepared = cast_once(model, dtype)
 
-    def check(way: str, fast: Loss, slow: Loss, alike: Callable, n_batches: int) -> Loss:
+    def guarded(way: str, fast: Loss, slow: Loss, alike: Callable, n_batches: int) -> Loss:
         def give_up(why: str) -> None:
             given_up.add(way)
             note(f"{FAILED[way]} its check on the run's first batches ({why})")
@@ -94,15 +95,17 @@ def training_loss(
     loss = _stepwise(model, config, layout, summed_loss)
     if layout is not collate:
         plain = _unprepared(model, _stepwise(model, config, _plain, summed_loss))
-        loss = check("fast", loss, plain, partial(dropout_off, model), 1)
-    same, way = partial(same_draws, model.device), _recorded if recording else _stepwise
-    with prepared, compiled_blocks(model) if config.compile else nullcontext() as compiled:
+        loss = guarded("fast", loss, plain, partial(dropout_off, model), 1)
+    same = partial(same_draws, model.device)
+    compiling = compiled_blocks(model) if config.compile else nullcontext()
+    with prepared, compiling as compiled:
         if recording:
-            fast = way(model, config, layout, summed_loss)
-            loss = check("recorded", fast, loss, same, RECORDED_CHECKS)
+            fast = _recorded(model, config, layout, summed_loss)
+            loss = guarded("recorded", fast, loss, same, RECORDED_CHECKS)
         if config.compile:
+            way = _recorded if recording and "recorded" not in given_up else _stepwise
             fast = way(model, config, layout, compiled(summed_loss))
-            loss = check("compiled", fast, loss, same, RECORDED_CHECKS)
+            loss = guarded("compiled", fast, loss, same, RECORDED_CHECKS)
         yield loss
 
 
@@ -167,7 +170,7 @@ def validation_losses(
     model,
     examples: list[Example],
     config: TrainConfig,
-    accelerator: Accelerator,
+    processes: Accelerator,
     runs: int = 1,
     on_progress: Progress = lambda done, total, info: None,
 ) -> list[float]:
@@ -181,16 +184,16 @@ def validation_losses(
     by_length = sorted(examples, key=lambda example: len(example.ids))  # little padding
     size = config.valid_batch_size or (16 if model.device.type == "cpu" else 64)
     size = max(1, size // runs)  # rows in all: twelve runs of sixteen filled 24 GiB
-    index = accelerator.process_index
-    for i in range(index * size, len(by_length), accelerator.num_processes * size):
+    index = processes.process_index
+    for i in range(index * size, len(by_length), processes.num_processes * size):
         batch = to_device(collate([by_length[i : i + size]] * runs), model.device)
         with autocast(model, config):
             total += summed_loss(model, batch, runs, 0.0).cpu().double()  # MPS has none
-        if accelerator.is_main_process and time.monotonic() > told:
+        if processes.is_main_process and time.monotonic() > told:
             told = time.monotonic() + EVERY
             on_progress(min(i + size, len(by_length)), len(by_length), {"part": "validate"})
-    if accelerator.num_processes > 1:
-        total = accelerator.reduce(total.to(accelerator.device), "sum").cpu()
+    if processes.num_processes > 1:
+        total = processes.reduce(total.to(processes.device), "sum").cpu()
     return (total / sum(example.n_targets for example in examples)).tolist()
 
 

@@ -58,7 +58,11 @@ class TrainConfig:
 
     def total_steps(self, n_examples: int) -> int:
         """Steps of the run: whole epochs, or `max_steps`."""
-        return self.max_steps or self.epochs * math.ceil(n_examples / self.batch_size)
+        return self.max_steps or self.epochs * self.steps_per_epoch(n_examples)
+
+    def steps_per_epoch(self, n_examples: int) -> int:
+        """Batches of an epoch, the last of which may be short."""
+        return math.ceil(n_examples / self.batch_size)
 
 
 def warmup_note(total: int, config: TrainConfig) -> str | None:

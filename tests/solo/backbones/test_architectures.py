@@ -114,8 +114,7 @@ def test_loss_and_gradients_are_transformers_own(architecture):
     theirs = model(plain.input_ids, attention_mask=mask.long(), labels=plain.labels).loss
     theirs.backward()
     wanted, table.grad = table.grad.clone(), None
-    others = (pad([examples], 8), pack([examples])) if backbone_of(model.config).PACKS else ()
-    for batch in (plain, *others):
+    for batch in (plain, pad([examples], 8), pack([examples])):
         ours = summed_loss(model, batch, 1, 0.0) / n_targets
         ours.sum().backward()
         torch.testing.assert_close(ours[0], theirs, rtol=1e-5, atol=1e-5)
@@ -130,8 +129,7 @@ def test_packed_products_are_the_plain_ones(architecture):
     model = make_backbone(architecture)
     model.requires_grad_(False)
     backbone = backbone_of(model.config)
-    layout = pack if backbone.PACKS else collate
-    batch = layout([examples_of(model.config.vocab_size)])
+    batch = pack([examples_of(model.config.vocab_size)])
     shift = torch.zeros(model.get_input_embeddings().embedding_dim, requires_grad=True)
     model.get_input_embeddings().register_forward_hook(lambda m, x, y: y + shift)
 

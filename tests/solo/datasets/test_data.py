@@ -88,9 +88,36 @@ def test_prompts_are_distinct_and_in_order(tmp_path):
     ]
 
 
-def test_an_empty_reference_is_an_empty_text(tmp_path):
-    path = write(tmp_path / "a.csv", "mr,ref\nname[B],\nname[NA],None\n")
-    assert data.read_pairs(path) == [("name : B", ""), ("name : NA", "None")]
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "mr,ref\nname[A],A\nname[B],\n"),
+        ("a.txt", "name : A||A\nname : B||  \n"),
+        ("a.tsv", "mr\tref\nname[A]\tA\nname[B]\t\n"),
+    ],
+)
+def test_an_empty_text_is_nothing_to_train_on(name, text, tmp_path):
+    """A test set may lack texts."""
+    path = write(tmp_path / name, text)
+    place = "line 3" if name != "a.txt" else "line 2"
+    with pytest.raises(
+        ValueError, match=f"{name}, {place}: the text is empty; write one, or leave"
+    ):
+        data.read_pairs(path)
+
+
+def test_words_that_mean_nothing_to_other_readers_are_texts(tmp_path):
+    path = write(tmp_path / "a.csv", "mr,ref\nname[B],nan\nname[NA],None\n")
+    assert data.read_pairs(path) == [("name : B", "nan"), ("name : NA", "None")]
+
+
+def test_the_end_of_text_written_out_is_refused(tokenizer, tmp_path):
+    """The tokenizer would make the end token of it: an example with two ends."""
+    end = tokenizer.eos_token
+    for line in (f"name : A || B {end} C", f"name : {end} || B"):
+        path = write(tmp_path / "a.txt", f"{line}\n")
+        with pytest.raises(ValueError, match="has .* in it, which the tokenizer reads as the end"):
+            data.load_examples(path, tokenizer, 128)
 
 
 def test_order_is_a_function_of_seed_and_epoch():
@@ -226,6 +253,14 @@ def test_a_padded_batch_by_hand():
     }
 
 
+def test_a_padded_row_is_no_longer_than_the_backbones_positions():
+    longest = Example([7] * 9, 3)
+    assert pad([[longest]], 4).input_ids.shape == (1, 12)
+    padded = pad([[longest, TWO]], 4, n_positions=10)
+    assert padded.input_ids.shape == (2, 10)
+    assert padded.index[0, 5:7].tolist() == [7, 10]  # the last of both: places among 2 x 10
+
+
 def replaced(path, text):
     """Another text in a file, of the same length and with the same time."""
     status = path.stat()
@@ -359,4 +394,4 @@ def test_configs_say_what_the_data_sets_say():
             if path.stem != "demo":  # made, not fetched
                 assert options["sha256"][split] == file.sha256
         if source.splits:  # of data of one's own any file that the scorer reads may be it
-            assert options["references_path"] == f"${{data.{source.references}_path}}"
+            assert options["references_path"] == "${data.test_path}"

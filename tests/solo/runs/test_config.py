@@ -20,6 +20,7 @@ BAD = [  # (group, option, value, what the line says)
     ("train", "lr", float("inf"), "train.lr is inf; it must be a finite number"),
     ("train", "betas", [0.9], "train.betas is [0.9]; it must have 2 entries"),
     ("train", "betas", [0.9, 1], "train.betas is [0.9, 1.0]; both must be in [0, 1)"),
+    ("train", "betas", "0.9,0.999", "train.betas is '0.9,0.999'; it must be a list of numbers"),
     ("train", "betas", ["a", 0.9], "train.betas[0] is 'a'; it must be a number"),
     ("train", "eps", -1.0, "train.eps is -1.0; at least 0"),
     ("train", "weight_decay", -1, "train.weight_decay is -1; at least 0"),

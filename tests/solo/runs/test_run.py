@@ -10,15 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from solo import files
 from solo.datasets import data
 from solo.decoding import rules
 from solo.decoding.found import add_found, read_found
+from solo.files import file_sha256
 from solo.runs import record, stages
 from solo.runs.export import load_run
 from solo.runs.run import make_run, open_run
+from solo.tensors import save_tensors
 from solo.training.state import NEXT, STATE
 from tests.conftest import make_model
 from tests.solo.runs.conftest import changed, never, quiet
@@ -295,6 +297,24 @@ def test_a_run_whose_adapter_is_gone_is_untrained_for_every_command(config):
     stages.train_run(run, quiet)
     assert (run.directory / "adapter.safetensors").read_bytes() == before
     assert run.state() == ("decoded", 3) and stages.decode_run(run, never) == output
+
+
+def test_other_weights_are_decoded_again(config):
+    """As after a training on another machine, where rounding differs."""
+    run = trained(config)
+    before = stages.decode_run(run, quiet).read_bytes()
+    found = run.decoding / "found.jsonl"
+    found.write_text('{"0": [5]}\n')
+    weights, described = (run.directory / name for name in ("adapter.safetensors", "adapter.json"))
+    weights.unlink()
+    stages.train_run(run, quiet)
+    assert not found.exists() and run.state() == ("decoded", 3)
+    moved = {name: tensor + 0.5 for name, tensor in load_file(weights).items()}
+    save_tensors(weights, moved, {"format": "pt"})
+    saved = json.loads(described.read_text())
+    described.write_text(json.dumps(saved | {"weights_sha256": file_sha256(weights)}))
+    assert run.state() == ("trained", 3)
+    assert stages.decode_run(run, quiet).read_bytes() != before and run.state() == ("decoded", 3)
 
 
 def test_a_run_is_not_decoded_with_another_config_or_tokenizer(config, checkpoint_dir):

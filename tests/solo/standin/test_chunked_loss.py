@@ -37,6 +37,13 @@ def test_equals_plain_cross_entropy(chunk, scale):
         assert apart(one.grad, other) < 1e-5
 
 
+def test_a_batch_without_targets_changes_nothing():
+    hidden, weight, targets = drawn(n=0)
+    loss = head_cross_entropy(hidden, weight, targets, torch.float32)
+    loss.backward()
+    assert loss == 0 and not weight.grad.any() and hidden.grad.shape == hidden.shape
+
+
 def test_bf16_is_off_by_its_rounding_alone():
     hidden, weight, targets = drawn(n=500, scale=0.3)
     loss = 3 * head_cross_entropy(hidden, weight, targets, torch.bfloat16, 64)

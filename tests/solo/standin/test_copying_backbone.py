@@ -261,6 +261,24 @@ def test_a_finished_backbone_is_left_alone_and_another_recipe_refused(recipe, tm
     assert weights(tmp_path / "one") == before
     with pytest.raises(ValueError, match="one holds a backbone of another recipe; set pretrain"):
         pretrain.make_backbone(recipe("one", steps=4), tmp_path / "cache", quiet)
+    (tmp_path / "corpus" / "text.txt").write_text("Another text. " * 500)
+    with pytest.raises(ValueError, match="one holds a backbone of another corpus than"):
+        pretrain.make_backbone(recipe("one", steps=2), tmp_path / "cache", quiet)
+    shutil.rmtree(tmp_path / "corpus")  # who has the backbone need not have that
+    pretrain.make_backbone(recipe("one", steps=2), tmp_path / "cache", quiet)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("data.txt", "no line of data", "data_files hold no line of the form 'name : The Mill"),
+        ("text.txt", "Short.", r"text_files hold \d tokens; a context of \d+ needs more"),
+    ],
+)
+def test_a_corpus_that_is_too_small_is_refused(recipe, tmp_path, name, text, words):
+    (tmp_path / "corpus" / name).write_text(text)
+    with pytest.raises(ValueError, match=f"pretrain.{words}"):
+        pretrain.make_backbone(recipe("one"), tmp_path / "cache", lambda *progress: None)
 
 
 def test_a_backbone_is_made_by_one_process_and_in_a_place_of_its_own(recipe, tmp_path):
@@ -334,6 +352,7 @@ def test_a_grown_backbone_computes_what_the_other_did_and_learns_in_every_block(
         ({"precision": "fp8"}, "pretrain.precision is 'fp8'; known: fp32, bf16"),
         ({"phases": RECIPE["phases"][:1]}, "phases end at .0.5.; the ends must grow, and the last"),
         ({"shape": RECIPE["shape"] | {"n_positions": 48}}, "a context of 64; the shape has 48 pos"),
+        ({"shape": RECIPE["shape"] | {"n_positions": 127}}, "n_positions=127; it needs 128, on wh"),
     ],
 )
 def test_bad_recipes(recipe, options, line):

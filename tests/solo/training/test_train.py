@@ -322,6 +322,48 @@ def test_a_validation_fills_no_more_memory_with_more_runs(model, monkeypatch, ru
     assert losses == pytest.approx([expected] * runs, rel=1e-5)
 
 
+def test_the_speed_is_that_of_steps(tmp_path, monkeypatch):
+    """Of one second each; to validate and to save a state take a hundred, by this clock."""
+    seconds = [0.0]
+
+    def taking(spent, function):
+        def timed(*args, **options):
+            seconds[0] += spent
+            return function(*args, **options)
+
+        return timed
+
+    monkeypatch.setattr(loop.time, "monotonic", lambda: seconds[0])
+    for name, spent in (("share_of", 1), ("validation_losses", 100), ("save_together", 100)):
+        monkeypatch.setattr(loop, name, taking(spent, getattr(loop, name)))
+    run(tmp_path, save_every=2)
+    lengths = [
+        sum(len(TRAIN[i].ids) for i in batch)
+        for epoch in range(2)
+        for batch in epoch_batches(len(TRAIN), 4, 1, epoch)
+    ]
+    lines = files.read_json_lines(tmp_path / LOG)
+    speeds = [line["tokens_per_s"] for line in lines if "lr" in line]
+    assert speeds == [round(sum(lengths[i : i + 3]) / 3) for i in range(0, 12, 3)]
+    assert seconds[0] > 500
+
+
+def test_after_a_kill_the_check_is_on_what_is_trained_then(tmp_path, monkeypatch):
+    """InjectLoR2C's schedule changes what that is; the state knows."""
+    options = {"name": "injectlor2c", "rank": 2, "injections": 2, "interval": 2}
+    given, whole = [], loop.training_loss
+
+    def spied(model, config, parameters, *args):
+        given.append({id(parameter) for parameter in parameters})
+        return whole(model, config, parameters, *args)
+
+    monkeypatch.setattr(loop, "training_loss", spied)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, options, stop_at=9, save_every=8)
+    trained, _ = run(tmp_path, options)
+    assert len(given[1]) == len(trained)
+
+
 def test_a_warm_up_that_never_ends_is_told(tmp_path):
     with pytest.warns(
         RuntimeWarning, match="warmup_steps=12 is not below the run's 12 steps, and tr"
