@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from eval.command import ending
 from eval.tables.runs import shown
-from scripts.checks.contract import Recorder, matrix, run_tests
+from scripts.checks.contract import Recorder, properties, run_tests
 from solo.adapters import METHODS, place_in
 from solo.backbones import BACKBONES
 from solo.cli.command import ROOT, plain_parser
@@ -42,12 +42,12 @@ def methods_table() -> str:
 
 
 def promises(title: str, file: str) -> tuple[str, int]:
-    """(the matrix of one file of tests under its title, the exit status of its run)."""
+    """(the table of one file of tests under its title, the exit status of its run)."""
     recorder = Recorder(lambda given: given.get("architecture"))
     status = run_tests([ROOT / file], recorder)
     results = {key: found for key, found in recorder.results.items() if key[1] != ALONE}
-    names = dict.fromkeys(line for line, _ in results)
-    return f"\n### {title}\n\n`{file}`\n\n{matrix(results, 'architecture', names)}", status
+    names = dict.fromkeys(name for name, _ in results)
+    return f"\n### {title}\n\n`{file}`\n\n{properties(results, names)}", status
 
 
 def main() -> None:

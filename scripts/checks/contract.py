@@ -1,8 +1,4 @@
-"""The contract test's matrix, a line for each method; scripts/methods.py writes it.
-
-A cell has the number of cases (sets of options) in which the property holds, "–" where the method
-promises none (and the test checks that it says so), FAILED where one fails.
-"""
+"""The contract test's table, a line for each property; scripts/methods.py writes it."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -22,36 +18,35 @@ INTRO = """\
 # The contract of the adapters
 
 Every method is tested for these properties, on a GPT-2 of six blocks of width 16
-(`tests/solo/adapters/test_adapters.py`, `tests/solo/adapters/test_bad_options.py`). A number says
-in how many cases, sets of options for the most part, the property holds; a dash, that the method
-does not promise it; an empty cell, that it does not apply. `python scripts/methods.py` writes this
-page.
+(`tests/solo/adapters/test_adapters.py`, `tests/solo/adapters/test_bad_options.py`). A case is a
+set of options for the most part. What a method does not promise it says so, which is tested too;
+what does not apply to it has nothing to be tested on. `python scripts/methods.py` writes this page.
 
 """
 
 
 class Recorder:
-    """A plugin of pytest: the results of the tests that belong to a line of a matrix.
+    """A plugin of pytest: the results of the tests that belong to a method, or an architecture.
 
-    line_of: of a test's parameters, the line that it belongs to, or None.
+    name_of: of a test's parameters, the name of that, or None.
     """
 
-    def __init__(self, line_of: Callable[[dict], str | None]):
-        self.line_of = line_of
-        self.lines: dict[str, str] = {}  # of a test's id
-        self.results = defaultdict(list)  # (line, test): "passed", "not promised" or "failed"
+    def __init__(self, name_of: Callable[[dict], str | None]):
+        self.name_of = name_of
+        self.names: dict[str, str] = {}  # of a test's id
+        self.results = defaultdict(list)  # (name, test): "passed", "not promised" or "failed"
 
     def pytest_collection_modifyitems(self, items) -> None:
         for item in items:
             given = item.callspec.params if hasattr(item, "callspec") else {}
-            if line := self.line_of(given):
-                self.lines[item.nodeid] = line
+            if name := self.name_of(given):
+                self.names[item.nodeid] = name
 
     def pytest_runtest_logreport(self, report) -> None:
-        if report.nodeid in self.lines and (report.when == "call" or not report.passed):
+        if report.nodeid in self.names and (report.when == "call" or not report.passed):
             test = report.nodeid.split("::")[1].split("[")[0]
             words = "not promised" if dict(report.user_properties) else report.outcome
-            self.results[self.lines[report.nodeid], test].append(words)
+            self.results[self.names[report.nodeid], test].append(words)
 
 
 def method_of(given: dict) -> str | None:
@@ -59,28 +54,42 @@ def method_of(given: dict) -> str | None:
     return given.get("name") or given.get("options", {}).get("name")
 
 
-def matrix(results: dict[tuple[str, str], list[str]], title: str, names: Iterable[str]) -> str:
-    """Markdown: a line for each name, a column for each test."""
-    tests = list(dict.fromkeys(test for _, test in results))
-    titles = [test.removeprefix("test_").replace("_", " ") for test in tests]
-    lines = [[title, *titles], ["---", *["---"] * len(tests)]]
-    for name in names:
-        lines.append([name, *(cell(results.get((name, test), [])) for test in tests)])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def properties(results: dict[tuple[str, str], list[str]], names: Iterable[str]) -> str:
+    """Markdown: a line for each test, with the names for which it held and those for which not."""
+    names = list(names)
+    lines = ["| property | holds for | cases | not promised by | does not apply to |"]
+    lines.append("|---|---|---:|---|---|")
+    for test in dict.fromkeys(test for _, test in results):
+        cases = {name: results.get((name, test), []) for name in names}
+        held = [name for name, outcomes in cases.items() if "passed" in outcomes]
+        failed = [n for n, outcomes in cases.items() if {*outcomes} - {"passed", "not promised"}]
+        refused = [name for name, outcomes in cases.items() if {*outcomes} == {"not promised"}]
+        left = [name for name, outcomes in cases.items() if not outcomes]
+        cells = [title(test), _some(held, names), str(sum(map(len, cases.values())))]
+        if failed:
+            cells[1] = f"**FAILED: {', '.join(failed)}**"
+        others = "all others" if len(left) > len(names) / 2 else ", ".join(left)
+        lines.append(f"| {' | '.join([*cells, ', '.join(refused), others])} |")
+    return "\n".join(lines) + "\n"
 
 
-def cell(outcomes: list[str]) -> str:
-    if set(outcomes) - {"passed", "not promised"}:
-        return "FAILED"
-    held = outcomes.count("passed")
-    return str(held) if held else "–" if outcomes else ""
+def title(test: str) -> str:
+    """A test's name in words."""
+    return test.removeprefix("test_").replace("_", " ")
+
+
+def _some(some: list[str], names: list[str]) -> str:
+    """Which of `names`, by number where they are many."""
+    if len(some) == len(names):
+        return f"all {len(names)}"
+    return str(len(some)) if len(some) > len(names) / 2 else ", ".join(some)
 
 
 def write_contract(path: Path) -> int:
-    """Run the contract test and write its matrix; the exit status of the run."""
+    """Run the contract test and write its table; the exit status of the run."""
     recorder = Recorder(method_of)
     status = run_tests(TESTS, recorder)
-    write_text(path, INTRO + matrix(recorder.results, "method", METHODS))
+    write_text(path, INTRO + properties(recorder.results, METHODS))
     return status
 
 

@@ -158,8 +158,9 @@ class Method:
     def replay(self, events: list[dict]) -> None:
         """Repeat `events` on a method just attached, so that it has the same parameters again.
 
-        Their values are loaded afterwards.
+        Their values are loaded afterwards. Events that change no set of parameters are only kept.
         """
+        self.events.extend(events)
 
     def scalars(self) -> dict[str, float]:
         """Figures worth a place in the training log; read at log steps only."""
@@ -179,6 +180,7 @@ class HookedMethod(Method):
         model.add_module(MODULE_NAME, module)
         module.__deepcopy__ = _no_copy
         super().__init__({name: p for name, p in module.named_parameters() if p.requires_grad})
+        self.fixed = dict(module.named_buffers())
         self.model, self.module, self.hooks = model, module, list(hooks)
         self.handles = [handle for hook in hooks for handle in _register(hook)]
 
@@ -209,12 +211,17 @@ def leave(model: nn.Module, mark: nn.Module, frozen: Sequence[nn.Parameter]) -> 
 
     mark: the module that stands in the model as the method's. ValueError if it does not.
     """
+    check_attached(model, mark)
+    delattr(model, MODULE_NAME)
+    unfreeze(frozen)
+
+
+def check_attached(model: nn.Module, mark: nn.Module) -> None:
+    """ValueError unless `mark` stands in the model as its method's."""
     check(
         getattr(model, MODULE_NAME, None) is mark,
         "this method is not attached to its model any more",
     )
-    delattr(model, MODULE_NAME)
-    unfreeze(frozen)
 
 
 def unfreeze(frozen: Sequence[nn.Parameter]) -> None:

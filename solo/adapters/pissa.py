@@ -8,6 +8,8 @@ on another (a few thousandths in the logits where singular values at the cut are
 
 from dataclasses import dataclass
 
+import torch
+
 from solo.adapters.shared.from_peft import PeftConfig, PeftFactors
 from solo.options import check
 
@@ -36,6 +38,14 @@ class Pissa(PeftFactors):
     settings = {"init_lora_weights": "pissa"}
     changes_weights = True
     start_tolerance = 1e-4
+
+    def __init__(self, model, config: Config, seed: int):
+        check(
+            model.dtype == torch.float32,
+            f"pissa needs a model in torch.float32, where peft takes the principal part; this one "
+            f"computes in {model.dtype}",
+        )
+        super().__init__(model, config, seed)
 
     @staticmethod
     def check_target(config: Config, name: str, n_in: int, n_out: int) -> None:

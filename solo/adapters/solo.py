@@ -87,9 +87,13 @@ class Config:
                 value in allowed or (value is None and name != "variant"),
                 f"adapter.{name} is {value!r}; known: {', '.join(allowed)}",
             )
-        start = self.lambda_init
-        free = start is None or self.lambda_bounded is False
-        check(free or 0 <= start <= 1, f"adapter.lambda_init is {start}; lambda lives in [0, 1]")
+        start, bounded = self.lambda_init, self.lambda_bounded
+        if bounded is None:
+            bounded = preset(self.variant, self.sparsity > 0)["lambda_bounded"]
+        check(
+            start is None or not bounded or 0 <= start <= 1,
+            f"adapter.lambda_init is {start}; lambda lives in [0, 1]",
+        )
 
     def resolved(self) -> "Config":
         """The same config with every None that the variant decides filled in."""
@@ -259,7 +263,6 @@ class Solo(HookedMethod):
         ends = connections(model.config.num_hidden_layers, c)
         module = SoloConnections(model.config.hidden_size, ends, c, seed)
         super().__init__(model, module, module.connect(blocks_of(model)))
-        self.fixed = dict(module.named_buffers())
         self.identity_at_start = c.vector_init == "zeros" or (c.homotopy and c.lambda_init == 0)
 
     def after_step(self, step: int) -> None:

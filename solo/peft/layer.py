@@ -200,7 +200,8 @@ class SoloLayer(nn.Module, BaseTunerLayer):
         if self.disable_adapters:
             return []
         if self.passing.adapter_names is None:
-            return [(name, None) for name in self.active_adapters if name in self.solo_connections]
+            active = dict.fromkeys(self.active_adapters)  # which may name one twice
+            return [(name, None) for name in active if name in self.solo_connections]
         names = names_of_rows(self.passing.adapter_names, self.passing.repeats, batch)
         rows = {name: [i for i, of in enumerate(names) if of == name] for name in names}
         rows.pop("__base__", None)

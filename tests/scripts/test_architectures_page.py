@@ -16,8 +16,9 @@ def test_the_page_at_hand_has_every_promise_on_every_architecture():
     assert "FAILED" not in page
     for title, file in architectures.TESTS.items():
         table = page.split(f"### {title}\n\n`{file}`\n\n")[1].split("\n\n")[0]
-        head, _, *lines = [line.strip("| ").split(" | ") for line in table.splitlines()]
-        assert [name for name, *_ in lines] == list(ARCHITECTURES), file
+        _, _, *lines = [line.strip("|").split(" | ") for line in table.splitlines()]
+        held = {name.strip(): of for name, of, *_ in lines}
+        assert set(held.values()) == {f"all {len(ARCHITECTURES)}"}, file
         tests = (
             node
             for node in ast.parse((architectures.ROOT / file).read_text()).body
@@ -30,6 +31,4 @@ def test_the_page_at_hand_has_every_promise_on_every_architecture():
             for test in tests
             if "architecture" in {argument.arg for argument in test.args.args}
         }
-        assert set(head[1:]) == named, f"{file}: run python scripts/architectures.py"
-        for name, *cells in lines:
-            assert all(cells) and len(cells) == len(head) - 1, name
+        assert set(held) == named, f"{file}: run python scripts/architectures.py"

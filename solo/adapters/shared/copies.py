@@ -30,7 +30,7 @@ class TrainedCopies(Method):
         self._leave()
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.data = self.originals[name].to(parameter.device)
+                parameter.data = self.originals[name].to(parameter)
         self._give_back_gradients()
 
     def merge(self) -> None:

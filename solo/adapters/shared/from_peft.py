@@ -18,7 +18,15 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from solo.adapters.base import MODULE_NAME, Method, check_free, freeze, leave, unfreeze
+from solo.adapters.base import (
+    MODULE_NAME,
+    Method,
+    check_attached,
+    check_free,
+    freeze,
+    leave,
+    unfreeze,
+)
 from solo.adapters.shared.layers import check_low_rank, count_low_rank
 from solo.adapters.shared.targets import ProjectionTargets, check_has, target_shape
 from solo.backbones import backbone_of, matrix_of
@@ -145,6 +153,7 @@ class PeftMethod(Method):
 
     @torch.no_grad()
     def merge(self) -> None:
+        check_attached(self.model, self.mark)
         training = self.model.training
         self.model.eval()  # dropout is no part of the weights
         folded = [self.affine(self.model.get_submodule(name)) for name in self.originals]

@@ -198,7 +198,7 @@ class Connections(nn.Module):
             check(fits, f"there is no module to replace for {event}")
             del self.end[first]
             removed = self.residual.pop(str(first))
-            lora = self.to_inject[first].to(removed.b.device)
+            lora = self.to_inject[first].to(removed.b)
             self.lora[str(first)] = lora.train(self.training)
 
 

@@ -330,11 +330,37 @@ def test_two_in_one_model_are_each_alone(model, ids, options, record_property):
 
 
 @every_method
+def test_a_model_in_float64_computes_in_it(model, ids, options, record_property):
+    """After a training with its schedule, too."""
+    model.double()
+    if options["name"] == "pissa":
+        record_property("not promised", "in fp32 alone")
+        with pytest.raises(ValueError, match="pissa needs a model in torch.float32"):
+            attach(model, options)
+        return
+    attached = attach(model, options)
+    train_a_little(model, attached, ids)
+    assert logits(model, ids).dtype == torch.float64
+    attached.detach()
+    assert logits(model, ids).dtype == torch.float64
+
+
+@every_method
+def test_what_is_detached_cannot_be_merged(model, ids, options):
+    attached = attach(model, options)
+    attached.detach()
+    model.train()
+    with pytest.raises(ValueError, match="is not attached to its model|cannot be merged into"):
+        attached.merge()
+    assert model.training
+
+
+@every_method
 def test_a_resumed_training_ends_as_the_unbroken_one(model, ids, options, tmp_path):
-    """To the bit, dropout and schedule included, after a kill between two steps."""
+    """To the bit, dropout, schedule and its events included, after a kill between any two steps."""
     ends, fresh = [], copy.deepcopy(model)
     processes, config = make_accelerator(), TrainConfig(lr=0.05, warmup_steps=0)
-    for broken in (False, True):
+    for done in (None, 1, 2, 3):
         model = copy.deepcopy(fresh)
         attached = attach(model, options)
         if not attached.parameters:
@@ -343,8 +369,8 @@ def test_a_resumed_training_ends_as_the_unbroken_one(model, ids, options, tmp_pa
         attached.start(4)
         optimizer = make_optimizer(attached, config)
         for step in range(1, 5):
-            if broken and step == 3:
-                save(tmp_path / STATE, attached, optimizer, "", processes, {"step": 2})
+            if step - 1 == done:
+                save(tmp_path / STATE, attached, optimizer, "", processes, {"step": done})
                 model = copy.deepcopy(fresh)
                 attached = attach(model, options)
                 attached.start(4)
@@ -356,6 +382,8 @@ def test_a_resumed_training_ends_as_the_unbroken_one(model, ids, options, tmp_pa
             optimizer.step()
             after_step(attached, optimizer, step)
             optimizer.zero_grad()
-        ends.append(dict(attached.parameters))
-    assert ends[0].keys() == ends[1].keys()
-    assert all(torch.equal(ends[0][name], ends[1][name]) for name in ends[0])
+        ends.append((attached.parameters | attached.state, attached.events))
+    (whole, told), *others = ends
+    for resumed, events in others:
+        assert resumed.keys() == whole.keys() and events == told
+        assert all(torch.equal(resumed[name], whole[name]) for name in whole)

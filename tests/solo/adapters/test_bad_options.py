@@ -264,9 +264,16 @@ def test_an_attachment_that_fails_leaves_the_model_as_it_was(model, ids):
     method.attach(model, config, 1)
 
 
-@pytest.mark.parametrize("name", ["lora", "solo", "lor2c", "houlsby"])
-def test_a_model_in_float64_computes_in_it(name):
-    method, config = make_config({"name": name})
-    model = make_model().double()
-    method.attach(model, config, 1)
-    assert model(torch.arange(8).view(2, 4)).logits.dtype == torch.float64
+def test_a_model_that_was_cast_comes_back_in_its_new_type():
+    model = make_model()
+    attached = attach(model, {"name": "bitfit"})
+    model.bfloat16()
+    attached.detach()
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+def test_lambda_of_the_development_code_has_no_bound():
+    make_config({"name": "solo", "variant": "devcode", "lambda_init": 2.0})
+    for options in ({}, {"variant": "devcode", "lambda_bounded": True}):
+        with pytest.raises(ValueError, match=r"lambda_init is 2.0; lambda lives in \[0, 1\]"):
+            make_config({"name": "solo", "lambda_init": 2.0} | options)
