@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from solo.rows import (
-    EXACT,
+    IN_JSON,
     OUTPUT,
     REFERENCE,
     SOURCE,
-    columns_named,
+    fields_named,
     has_break,
     is_table,
     one_line,
@@ -58,7 +58,7 @@ def repaired(text: str) -> str:
 
 
 def _columns(header: list[str], names: tuple[str, ...]) -> tuple[list[int], list[int]]:
-    return columns_named(header, SOURCE, "mr"), columns_named(header, names, EXACT[names])
+    return fields_named(header, SOURCE), fields_named(header, names)
 
 
 def _read_table(
@@ -70,14 +70,15 @@ def _read_table(
     sources, texts = _columns(header, names)
     if len(sources) == len(texts) == 1:
         source, text = sources[0], texts[0]
-    elif len(header) == 2 and not sources:
+    elif len(header) == 2 and not sources and not texts:
         source, text = 0, 1
         rows = [header, *rows]
         notes.append(f"{path} has no header: its two columns were read as MR and text")
     else:
         raise ValueError(
             f"{path}: the header {header} must name one column of MRs (its name begins with a "
-            f"word of: {', '.join(SOURCE)}) and one of texts ({', '.join(names)})"
+            f"word of: {_words(SOURCE)}) and one of texts ({_words(names)}); several texts of an "
+            "MR have a row each, and commas or tabs stand between columns"
         )
     broken = [number for number, fields in table.rows if has_break(fields[text])]
     if broken:
@@ -89,6 +90,10 @@ def _read_table(
         [one_line(put_right(fields[source])) for fields in rows],
         [one_line(put_right(fields[text]), "") for fields in rows],
     )
+
+
+def _words(names: tuple[str, ...]) -> str:
+    return ", ".join(dict.fromkeys(names + IN_JSON[names]))
 
 
 def _read_lora(path: Path, lines: list[str]) -> Rows:
@@ -152,18 +157,34 @@ def _is_table(path: Path, lines: list[str], names: tuple[str, ...]) -> bool:
 def _guess_format(path: Path, lines: list[str]) -> str:
     if _is_table(path, lines, REFERENCE):
         return "table"
+    return "lora" if _is_lora(lines) else "text"
+
+
+def _is_lora(lines: list[str]) -> bool:
+    """Whether most lines have a ||: a few of plain text may, and a few of LoRA's may lack it (an
+    error later)."""
     filled = [line for line in lines if line.strip()]
-    # A few lines of plain text may hold ||, and a few of LoRA's may lack it (an error later).
     marked = sum("||" in line.replace("|||", "") for line in filled)
-    return "lora" if 2 * marked > len(filled) else "text"
+    return 2 * marked > len(filled)
 
 
 def read_references(path: Path, kind: str, notes: list[str]) -> Rows | list[list[str]]:
     """Rows of a table, of LoRA's lines, of XML or of JSON Lines with MRs; for plain text, and JSON
     Lines without, a list of segments.
 
-    Raises FileNotFoundError, or ValueError with file and line.
+    Raises FileNotFoundError, or ValueError with file and line. An empty reference gets a note.
     """
+    found = _references(path, kind, notes)
+    texts = found.texts if isinstance(found, Rows) else [text for some in found for text in some]
+    if empty := texts.count(""):
+        notes.append(
+            f"{path} has {empty:,} empty references, which count as others do, as in the official "
+            "script, and change BLEU, NIST and CIDEr; leave such rows out"
+        )
+    return found
+
+
+def _references(path: Path, kind: str, notes: list[str]) -> Rows | list[list[str]]:
     if kind not in FORMATS:
         raise ValueError(f"unknown reference format {kind!r}; known: {', '.join(FORMATS)}")
     if kind == "webnlg" or (kind == "auto" and (path.suffix.lower() == ".xml" or path.is_dir())):
@@ -205,6 +226,8 @@ def read_hypotheses(path: Path, notes: list[str], repair: bool = True) -> Rows:
         )
     elif _is_table(path, lines, OUTPUT):
         rows = _read_table(path, lines, OUTPUT, notes, repair)
+    elif _is_lora(lines):
+        rows = _read_lora(path, lines)
     else:
         rows = Rows([""] * len(lines), _plain(path, lines, notes))
     if not rows.texts:

@@ -59,8 +59,10 @@ def read_objects(path: Path, lines: Sequence[str], names: tuple[str, ...]) -> Ob
         source, text = (value[name] if name else "" for name in fields)
         several = text if isinstance(text, list) and names is REFERENCE else [text]
         if not isinstance(source, str) or not several or not all(map(_is_text, several)):
-            kinds = "a text or a list of texts" if names is REFERENCE else "a text"
-            raise ValueError(f"{place}: {fields[1]!r} must be {kinds}, the MR a text; {example}")
+            name, kinds = fields[1], "a text or a list of texts" if names is REFERENCE else "a text"
+            if not isinstance(source, str):
+                name, kinds = fields[0], "a text"
+            raise ValueError(f"{place}: {name!r} must be {kinds}; {example}")
         for each in (source, *several):
             if not _is_unicode(each):
                 raise ValueError(

@@ -190,10 +190,12 @@ def _pair(
                 "file of references"
             )
     if len(references) != len(hypotheses.texts):
+        blank = [number for number, text in enumerate(hypotheses.texts, 1) if not text]
+        of_blank = f"; output {blank[0]} is empty, and counts as one" if blank else ""
         raise ValueError(
             f"{hypotheses_path} has {len(hypotheses.texts)} hypotheses, but {references_path} "
             f"has references for {len(references)} segments; both must have the same number"
-            f"{_stray_quote(notes)}"
+            f"{of_blank}{_stray_quote(notes)}"
         )
     if len(set(map(tuple, references))) == 1 and not of_source:
         notes.append(

@@ -19,7 +19,18 @@ from eval.tables.runs import shown
 from solo.cli.command import check_writable, progress_bar
 from solo.cli.compose import config_of, refuse, run_of
 from solo.cli.entry import command
+from solo.cli.evaluate import check_references
 from solo.runs import stages
+from solo.runs.config import RunConfig
+
+
+def has_references(config: RunConfig) -> bool:
+    """Whether the run's outputs can be scored; a test set of one's own may be of MRs alone."""
+    try:
+        check_references([config])
+    except (ValueError, FileNotFoundError):
+        return False
+    return True
 
 
 @command
@@ -41,10 +52,11 @@ def main(cfg: DictConfig) -> None:
         overrides = HydraConfig.get().overrides.task  # they name the decoding
         kept = [o for o in overrides if not o.startswith(("run=", "force="))]
         after = shlex.join(["python", "scripts/evaluate.py", f"run={shown(run.directory)}", *kept])
-        ending([shown(output)], after)
-    else:
-        references = shown(Path(config.evaluate.references))
-        ending([output], f"python -m eval.score --refs {references} --hyps {output}")
+        if has_references(config):
+            ending([shown(output)], after)
+            return
+    references = shown(Path(config.evaluate.references)) if has_references(config) else "FILE"
+    ending([shown(output)], f"python -m eval.score --refs {references} --hyps {shown(output)}")
 
 
 if __name__ == "__main__":

@@ -214,6 +214,11 @@ def columns_named(names: list[str], words: tuple[str, ...], exact: str = "") -> 
     return whole if len(whole) == 1 else places
 
 
+def fields_named(names: list[str], words: tuple[str, ...]) -> list[int]:
+    """The columns that are called so or, where none is, as a JSON object's keys may be."""
+    return columns_named(names, words, EXACT[words]) or keys_named(names, words)
+
+
 def keys_named(names: list[str], words: tuple[str, ...]) -> list[int]:
     """The same of a JSON object's keys, of which more names are known: SOURCE's, OUTPUT's or
     REFERENCE's. An object may have both an output and a reference: each gives way to the other

@@ -1,5 +1,6 @@
 """Scoring of decoded runs, where solo/ and eval/ meet: neither knows the other."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -58,6 +59,9 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
                 results = score_files(
                     references, predictions, partial=None, report=report, metrics=metrics
                 )
+            details = [result.scores.get("details", {}) for result in results]
+            for note in dict.fromkeys(note for told in details for note in told.get("notes", ())):
+                warnings.warn(note, stacklevel=2)
             for (run, inputs), entry, result in zip(unscored, entries, results, strict=True):
                 write_json(run.decoding / SCORES, result.scores)
                 sums = {

@@ -112,10 +112,7 @@ def _places(path: Path, table: rows.Table) -> dict[str, int]:
     found = {}
     objects = Path(path).suffix.lower() == ".jsonl"
     for name, words in (("mr", rows.SOURCE), ("ref", rows.REFERENCE)):
-        if objects:
-            places = rows.keys_named(table.columns, words)
-        else:
-            places = rows.columns_named(table.columns, words, name)
+        places = (rows.keys_named if objects else rows.fields_named)(table.columns, words)
         if len(places) > 1:
             clashing = ", ".join(table.columns[place] for place in places)
             what = "MRs" if name == "mr" else "texts"

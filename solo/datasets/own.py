@@ -1,7 +1,7 @@
 """Data of one's own: a CSV, TSV or JSON Lines file with an MR and a text a row.
 
 The columns are found by their names (solo/rows.py); the model reads an MR as the file has it, in
-one line. docs/own_data.md is the guide.
+one line, and so its text. docs/own_data.md is the guide.
 """
 
 from solo.datasets.base import Row, Source, columns_read, read_table
@@ -14,8 +14,10 @@ def parse(row: dict) -> Row:
     if not context:
         raise ValueError("the MR is empty; write what the text is to say")
     text = row.get("ref")
-    if text is not None and not text.strip():
-        raise ValueError("the text is empty; write one, or leave the row out")
+    if text is not None:
+        text = one_line(text).strip()
+        if not text:
+            raise ValueError("the text is empty; write one, or leave the row out")
     return Row(row["mr"], context, text)
 
 

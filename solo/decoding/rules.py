@@ -142,10 +142,11 @@ def check_prompts(
         if not prompt:
             raise ValueError(f"{name} is empty: give at least the separator token")
         if len(prompt) > room:
+            lower = "" if len(prompt) >= positions else " or lower decode.max_new_tokens"
             raise ValueError(
                 f"{name} has {len(prompt)} tokens; with max_new_tokens="
                 f"{config.max_new_tokens} the model's {positions} positions leave "
-                f"room for {room}: shorten the prompt or lower max_new_tokens"
+                f"room for {room}: shorten the prompt{lower}"
             )
         if not 0 <= min(prompt) <= max(prompt) < vocab:
             raise ValueError(

@@ -125,9 +125,9 @@ def test_the_scores_are_those_of_the_same_table(tmp_path):
         ('{"mr": "a", "words": "x"}\n', r"of the fields \['mr', 'words'\] none can be the texts; .*"
          "with a word of: out, output, ref, reference, sys, system output, pred, prediction"),
         ('{"mr": "a", "out1": "x", "out2": "y"}\n', "several can be the texts"),
-        ('{"mr": "a", "output": 3}\n', "line 1: 'output' must be a text, the MR a text; write"),
+        ('{"mr": "a", "output": 3}\n', "line 1: 'output' must be a text; write"),
         ('{"mr": "a", "output": ["x"]}\n', "'output' must be a text"),
-        ('{"mr": ["a"], "output": "x"}\n', "must be a text, the MR a text"),
+        ('{"mr": ["a"], "output": "x"}\n', "line 1: 'mr' must be a text; write"),
         ('{"mr": "a", "output": "x"}\n{"mr": "b", "prediction": "y"}\n',
          "line 2: it has no 'output', which the lines before it have; every line needs"),
         ('{"mr": "a", "output": "x"}\n{"output": "y"}\n', "line 2: it has no 'mr', which the li"),
@@ -194,8 +194,8 @@ def test_the_matching_file_of_references_is_named(tmp_path, capsys, refs, hyps, 
 def test_the_headers_that_it_takes_are_named(read):
     with pytest.raises(
         ValueError,
-        match=r"of: mr, src, source, .*one of texts \(out, output, ref, "
-        r"reference, sys, system output\)",
+        match=r"of: mr, src, source, .*input, context, prompt\) and one of texts \(out, output, "
+        r"ref, reference, sys, system output, pred, .*\); several texts of an MR have a row each",
     ):
         read(REFS, "MR\tguess\na\tx\n", hyps_name="h.tsv")
 

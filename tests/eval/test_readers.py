@@ -49,6 +49,35 @@ def test_a_mark_before_plain_text_is_told(read):
     )
 
 
+@pytest.mark.parametrize("header", ["input,target", "prompt,ref", "context,text"])
+def test_a_header_in_words_of_json_is_no_row(read, header):
+    refs = f"{header}\na,one two\nb,three\n"
+    data = read(refs, "input,prediction\nb,C\na,A\n", hyps_name="hyps.csv")
+    assert data.hypotheses == ["C", "A"] and data.references == [["three"], ["one two"]]
+    assert data.notes == []
+
+
+def test_a_header_without_mrs_is_no_row_either(read):
+    with pytest.raises(ValueError, match=r"refs.csv: the header \['id', 'ref'\] must name one col"):
+        read("id,ref\n1,one\n2,two\n", "A\nB\n", hyps_name="hyps.txt")
+
+
+def test_an_empty_reference_is_noted(read):
+    data = read("mr,ref\na,one\na,\nb,two\n", "mr\toutput\na\tA\nb\tB\n")
+    assert data.references == [["one", ""], ["two"]]
+    assert [note for note in data.notes if "refs.csv has 1 empty references, which count" in note]
+
+
+def test_outputs_in_loras_lines_are_read_as_references_are(read):
+    data = read(LORA, "c : 3||C .\na : 1 | b : 2||A .\n", "refs.txt", "hyps.txt")
+    assert data.hypotheses == ["C .", "A ."] and data.references[0] == ["three ."]
+
+
+def test_a_blank_line_that_counts_as_an_output_is_told(read):
+    with pytest.raises(ValueError, match="same number; output 2 is empty, and counts as one"):
+        read("one\n", "one\n\n", "refs.txt", "hyps.txt")
+
+
 def test_csv_hypotheses_in_other_columns(read):
     data = read(REFS, 'no,System output,MR\n1,"A, a","a[1], b[2]"\n2,C,c[3]\n', hyps_name="h.csv")
     assert data.hypotheses == ["A, a", "C"]

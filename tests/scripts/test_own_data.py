@@ -175,7 +175,11 @@ def test_json_that_is_no_json_lines(tmp_path):
     [
         ("mr,ref\na,b\n", None),
         ("MR,Ref,source\na,b,crowd\n", None),
-        ("source,facts,text\ncrowd,a,b\n", "the MRs of .*a.csv are its column 'source'$"),
+        (
+            "source,facts,text\ncrowd,a,b\n",
+            "the MRs .*a.csv are its column 'source', the texts its 'text'$",
+        ),
+        ("input,target\na,b\n", "are its column 'input', the texts its 'target'$"),
         ("id,Meaning,ref_text\n1,a,b\n", "are its column 'Meaning', the texts its 'ref_text'$"),
     ],
 )
