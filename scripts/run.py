@@ -31,9 +31,6 @@ from solo.runs.run import Run, make_run
 from solo.runs.runner import run_all
 from solo.training.processes import make_accelerator
 
-finished: list[Run] = []  # by this process
-failures: list[str] = []
-
 
 @command
 def main(cfg: DictConfig) -> None:
@@ -43,9 +40,7 @@ def main(cfg: DictConfig) -> None:
     if make_accelerator().num_processes > 1 and not make_accelerator().is_main_process:
         stages.train_run(run, lambda *progress: None)  # the main process decodes and scores
         return
-    outcome = run_all([run], progress_bar, evaluate=evaluate_runs, say=say)
-    failures.extend(outcome.failures)
-    finished.extend([run] if outcome.scores else [])
+    run_all([run], progress_bar, evaluate=evaluate_runs, say=say)
 
 
 def one_output(run: Run) -> str:
@@ -58,12 +53,14 @@ def one_output(run: Run) -> str:
 if __name__ == "__main__":
     with one_line_errors():
         check_launcher(sys.argv)
-    main()
+    configs = main()
+    if not make_accelerator().is_main_process:
+        sys.exit()
     with one_line_errors():
-        if finished:
-            text, paths, after = summary(finished)
+        runs = [make_run(config) for config in configs]
+        done = [run for run in runs if run.state()[0] == "done"]
+        if done:
+            text, paths, after = summary(done)
             print(text)
-            if len(finished) == 1:
-                after = one_output(finished[0])
-            ending(paths, after)
-    sys.exit(1 if failures else 0)
+            ending(paths, one_output(done[0]) if len(done) == 1 else after)
+    sys.exit(int(len(done) < len(runs)))

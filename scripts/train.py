@@ -29,11 +29,10 @@ from solo.runs.together import sharing
 from solo.training.processes import make_accelerator
 
 swept: list[RunConfig] = []  # configurations of this process's sweep, trained in the end
-failures: list[str] = []
 
 
-def train(configs: list[RunConfig], share_passes: bool) -> None:
-    """Train the configurations and print each run's directory."""
+def train(configs: list[RunConfig], share_passes: bool) -> list[str]:
+    """Train the configurations and print each run's directory; a line for each that failed."""
 
     def tell(run: Run, scores: None) -> None:
         if make_accelerator().is_main_process:
@@ -44,10 +43,10 @@ def train(configs: list[RunConfig], share_passes: bool) -> None:
     outcome = run_all(
         runs, progress_bar, "trained", share_passes=share_passes, on_done=tell, say=say
     )
-    failures.extend(outcome.failures)
     trained = [shown(run.directory) for run in runs if run.is_finished()]
     if trained and make_accelerator().is_main_process:
         ending(trained, f"python scripts/decode.py run={trained[0]}")
+    return outcome.failures
 
 
 @command
@@ -63,7 +62,9 @@ def main(cfg: DictConfig) -> None:
 if __name__ == "__main__":
     with one_line_errors():
         check_launcher(sys.argv)
-    main()
+    configs = main()
     with one_line_errors():
-        train(swept, share_passes=True)
+        failures = train(swept, share_passes=True)
+        if not swept and make_accelerator().is_main_process:  # each run was trained by itself
+            failures = [config for config in configs if not make_run(config).is_finished()]
     sys.exit(1 if failures else 0)

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import jinja2
@@ -108,12 +109,9 @@ def _write(material: Material, target: Path) -> list[str]:
     others = pages.read_pages(material.results)
     _downloads(tables, others, target / "tables")
     judged = claims.judge(tables, material.reported, material.counts)
-    behind = _behind(tables)
-    page("index.html", "index.html", judged=judged, tables=tables, behind=behind, sets=found)
-    page("tables.html", "tables.html", tables=tables, others=others, options=_options(tables),
-         facts_of=runs.facts_of, sides_of=_sides)  # fmt: skip
     page("pictures.html", "pictures.html", groups=drawn)
     page("outputs.html", "outputs.html", sets=found)
+    behind = _behind(tables)
     for run, line in behind:
         label = f"{line.label}, seed {run.seed}, {line.backbone}, {line.data}"
 
@@ -126,8 +124,12 @@ def _write(material: Material, target: Path) -> list[str]:
             page(runs.page_of(run), "run.html", label=label, pictures=images, **content)
 
         _guarded(problems, run.name, one, None)
-    written = [pair for pair in behind if (target / runs.page_of(pair[0])).is_file()]
-    page("runs.html", "runs.html", behind=written, metrics=_first_metrics(tables),
+    behind = [pair for pair in behind if (target / runs.page_of(pair[0])).is_file()]
+    written = {runs.page_of(run) for run, _ in behind}
+    page("tables.html", "tables.html", tables=tables, others=others, options=_options(tables),
+         facts_of=runs.facts_of, sides_of=_sides, written=written)  # fmt: skip
+    page("index.html", "index.html", judged=judged, tables=tables, behind=behind, sets=found)
+    page("runs.html", "runs.html", behind=behind, metrics=_first_metrics(tables),
          left_out=[*_left_out(material), *problems])  # fmt: skip
     return problems
 
@@ -159,10 +161,19 @@ def _behind(tables: list[ReportTable]) -> list[tuple[Run, ReportLine]]:
 
 def _pictures(material: Material, problems: list[str]) -> dict[str, list[pictures.Picture]]:
     """Pictures by the heading that they stand under."""
+
+    def of_each(draw: Callable, what: str) -> list[pictures.Picture]:
+        """Those of every table; a damaged one takes no other's away."""
+        return [
+            picture
+            for table in material.tables
+            for picture in _guarded(problems, f"{what} of {table.name}", partial(draw, table), [])
+        ]
+
     groups = {
-        "Scores and slot errors over trainable parameters": pictures.of_tables(material.tables)
+        "Scores and slot errors over trainable parameters": of_each(pictures.of_table, "scores")
     }
-    learning = [p for table in material.tables for p in pictures.of_learning(table)]
+    learning = of_each(pictures.of_learning, "learning curves")
     groups["Learning curves"] = [p for p in learning if "-lambda-" not in p.name]
     groups["Lambda's paths, with the paper's band"] = [p for p in learning if "-lambda-" in p.name]
     rates = sorted(Path(material.results).glob("*/rates"))

@@ -1,6 +1,6 @@
 """The report's pictures, drawn by matplotlib."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 from matplotlib.ticker import EngFormatter
@@ -21,16 +21,10 @@ FEW = 12  # points that fit into that with their labels
 DRAWN = ("paper", "ours", "stand-in")  # other kinds stay out of one picture with the paper's
 
 
-def of_tables(tables: Sequence[ReportTable]) -> list[Picture]:
-    """Scores and slot errors over trainable parameters, of every table that has two points."""
-    found = []
-    for table in tables:
-        for metric in table.metrics:
-            if metric.name in (table.metrics[0].name, "SER") and (
-                p := _over_parameters(table, metric)
-            ):
-                found.append(p)
-    return found
+def of_table(table: ReportTable) -> list[Picture]:
+    """Scores and slot errors over trainable parameters, where there are two points."""
+    wanted = [m for m in table.metrics if m.name in (table.metrics[0].name, "SER")]
+    return [picture for metric in wanted if (picture := _over_parameters(table, metric))]
 
 
 def _over_parameters(table: ReportTable, metric: Metric) -> Picture | None:

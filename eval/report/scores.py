@@ -246,7 +246,7 @@ def _backbone(row: str, label: str, runs: list[Run]) -> str:
     if runs:
         path = runs[0].options["hub"] or runs[0].backbone
         return HUB_NAMES.get(path, path.rstrip("/").rpartition("/")[2])
-    medium = "GPT-2 M" in label or "_m" in row.partition("/")[2][-8:] or row.startswith("table3/")
+    medium = "GPT-2 M" in label or "m" in row.partition("/")[2].split("_")
     return "GPT-2 M" if medium else "GPT-2 S"
 
 

@@ -6,9 +6,9 @@ from solo.files import check_output, write_output
 
 from .. import bootstrap, compare, samples
 from . import figures, render, study, style
-from .groups import Kind, groups_of
+from .groups import Kind, apart, groups_of
 from .lines import FAMILY, Table, lines_of, plain_rows, rows_of
-from .runs import Run, is_stand_in, shown
+from .runs import Run, is_stand_in
 
 # Tables in miniature, that nobody reported figures for, and the names of their files.
 PLAIN = {"demo": "table1", "demo-e2e": "table1", "demo-family": "family"}
@@ -42,7 +42,7 @@ def write_table(table: Table, out_dir: Path, force: bool = True) -> str:
     """Write NAME.md, NAME.csv and, for a table of the paper, NAME.tex; returns the Markdown.
 
     The demo's table is Table 1 in miniature and has its name. Raises ValueError for what is no
-    file in the place of one of them or, unless `force`, none that this program wrote.
+    file in the place of one of them or, without `force`, a file that this program did not write.
     """
     texts = {}
     if is_plain(table):
@@ -65,9 +65,9 @@ def write_table(table: Table, out_dir: Path, force: bool = True) -> str:
 def _samples(table: Table) -> str:
     """Some MRs with the reference and the output of each row, where the table asks for them."""
     filled = [
-        (row["label"], [*runs, *apart][0].decoding)
-        for row, runs, apart in plain_rows(table)
-        if runs or apart
+        (row["label"], [*runs, *others][0].decoding)
+        for row, runs, others in plain_rows(table)
+        if runs or others
     ]
     if "samples" not in table.definition or not filled:
         return ""
@@ -92,8 +92,8 @@ def summary(table: Table) -> str:
     lines = lines_of(table)
     ours = [line for line in lines if line.source == "ours"]
     filled = sum(bool(line.runs) for line in ours)
-    apart = sum(line.source == "other" for line in lines)
-    return f"{n_rows} rows, {filled} of {len(ours)} lines filled, {apart} runs apart"
+    others = sum(line.source == "other" for line in lines)
+    return f"{n_rows} rows, {filled} of {len(ours)} lines filled, {others} runs apart"
 
 
 def _claims(table: Table, first: str, second: str) -> str:
@@ -108,12 +108,8 @@ def _claims(table: Table, first: str, second: str) -> str:
         names = f"{a.name} against {b.name}"
         marks = dict.fromkeys([*a.marks, *b.marks])
         note = f"Not a reproduction ({'; '.join(marks)}): " if marks else ""
-        sides = [run.outputs for run in (a, b)]
-        if None in sides:
-            command = f"python -m eval.compare {shown(a.decoding)} {shown(b.decoding)}"
-            lines += [f"{note}{names}: no statistics kept; `{command}` computes them", ""]
-        elif sorted(sides[0].sources) != sorted(sides[1].sources):
-            lines += [f"{note}{names}: decoded on other test sets", ""]
+        if words := apart(a, b):
+            lines += [f"{note}{names}: {words}", ""]
         else:
             methods = [run.options["adapter"]["name"] for run in (a, b)]
             labels = [
@@ -121,7 +117,7 @@ def _claims(table: Table, first: str, second: str) -> str:
             ]
             over = f"seed {a.seed}, paired bootstrap over the test MRs of these two runs alone"
             lines += [f"{note}{names}, {over} (another seed moves it further):", ""]
-            lines += [compare.markdown(bootstrap.compare(*sides), labels), ""]
+            lines += [compare.markdown(bootstrap.compare(a.outputs, b.outputs), labels), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

@@ -88,6 +88,11 @@ def keep_freed_memory() -> None:
         mallopt(M_TOP_PAD, 2**28)
 
 
+def as_note(message: Warning | str, *where, **more) -> str:
+    """A warning as a line, `note: ...`."""
+    return f"note: {' '.join(str(message).split())}\n"
+
+
 @contextmanager
 def one_line_errors():
     """Turn whatever goes wrong into one line, `error: ...`, and exit code 1.
@@ -101,9 +106,7 @@ def one_line_errors():
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal without a sign gets its number instead
             stream.reconfigure(errors="backslashreplace")
-    warnings.formatwarning = lambda message, *where, **more: (
-        f"note: {' '.join(str(message).split())}\n"
-    )
+    warnings.formatwarning = as_note
     try:
         yield
         if sys.stdout:

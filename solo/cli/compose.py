@@ -188,14 +188,14 @@ def is_sweep(arguments: Sequence[str]) -> bool:
     return any(argument in SWEEP or argument.startswith("sweep=") for argument in arguments)
 
 
-def check_all(arguments: Sequence[str], config_name: str) -> None:
-    """Compose every configuration that a command's arguments lead to; ValueError for a bad one.
+def check_all(arguments: Sequence[str], config_name: str) -> list[RunConfig]:
+    """Every configuration that a command's arguments lead to, of runs; ValueError for a bad one.
 
     Those of a sweep (-m) too, whose bad ones would otherwise show after hours.
     """
     flags = [argument for argument in arguments if argument.startswith("-")]
     if set(flags) - SWEEP:
-        return  # --help and the like
+        return []  # --help and the like
     overrides = [o for o in arguments if o not in flags and not o.startswith(("hydra.", "hydra/"))]
     configs = []
     for combination in expand(overrides) if is_sweep(arguments) else [overrides]:
@@ -206,6 +206,7 @@ def check_all(arguments: Sequence[str], config_name: str) -> None:
                 check_memory(configs[-1])
     if len(configs) > 1 and any(config.output_dir for config in configs):
         distinct(map(make_run, configs))
+    return configs
 
 
 def run_of(cfg: DictConfig) -> Run | None:

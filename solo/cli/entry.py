@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 
@@ -12,17 +13,21 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from solo.backbones.loading import take_device
-from solo.cli.command import CONFIGS, one_line_errors
+from solo.cli.command import CONFIGS, as_note, one_line_errors
 from solo.cli.compose import SWEEP, check_all, in_checkout, is_sweep
 from solo.cli.help import help_page
 from solo.cli.hydra_errors import in_one_line
+from solo.runs.config import RunConfig
 
 
-def command(task: Callable[[DictConfig], None], config_name: str = "config") -> Callable[[], None]:
+def command(
+    task: Callable[[DictConfig], None], config_name: str = "config"
+) -> Callable[[], list[RunConfig]]:
     """Decorator: `task` as a command line with Hydra's overrides, --help and -m.
 
     Every configuration that the command line leads to is composed and checked before the first one
-    is begun; what is wrong is one line.
+    is begun; what is wrong is one line. In the end those of runs are returned: a launcher's workers
+    leave nothing else to the process that was started.
     """
 
     @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
@@ -31,20 +36,21 @@ def command(task: Callable[[DictConfig], None], config_name: str = "config") -> 
         hydra_config = HydraConfig.get()
         if not hydra_config.launcher._target_.endswith(".BasicLauncher"):  # jobs side by side
             take_device(hydra_config.job.num)
+            warnings.formatwarning = as_note  # in a process of their own
         try:
             task(cfg)
         except Exception as error:
             raise _Failed from error
 
     @functools.wraps(task)
-    def start() -> None:
+    def start() -> list[RunConfig]:
         with one_line_errors():
             if {"-h", "--help"} & set(sys.argv[1:]):
                 print(help_page(task.__globals__["__doc__"], config_name, sys.argv[1:]))
-                return
+                return []
             arguments = sorted(sys.argv[1:], key=lambda word: word not in SWEEP)  # first, since
             sys.argv[1:] = in_checkout(arguments, is_sweep(sys.argv))  # Hydra takes none between
-            check_all(sys.argv[1:], config_name)
+            configs = check_all(sys.argv[1:], config_name)
             try:
                 with _raising():
                     main()
@@ -52,6 +58,7 @@ def command(task: Callable[[DictConfig], None], config_name: str = "config") -> 
                 raise failed.__cause__ from None
             except HydraException as error:
                 raise ValueError(in_one_line(error)) from error
+        return configs
 
     return start
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from eval import latex, records
 from eval.metrics import ALL
@@ -66,7 +67,7 @@ def row_of(directory: Path, decoding: Path) -> dict[str, Any]:
         "lr": config.train.lr,
         "seed": config.seed,
         "valid_loss": last.get("valid_loss"),
-        **{name: scores[name] * ALL[name].scale for name in ALL if name in scores},
+        **{name: scores[name] for name in ALL if name in scores},
         **options_of(config),
         "references": _references(stages),
         "directory": shown(decoding),
@@ -143,7 +144,7 @@ def chosen(frame: pd.DataFrame, where: list[str], sort: str | None) -> pd.DataFr
         check(bool(equals), f"--where {condition} must be KEY=VALUE, as in adapter.rank=64")
         column = _column(frame, key)
         found = frame[column.map(lambda own, value=value: _is(own, value))]
-        known = ", ".join(sorted({str(own) for own in column}))
+        known = ", ".join(sorted({str(own) for own in column if not _is_absent(own)}))
         check(not found.empty, f"no run has {condition}; there {key} is {known}")
         frame = found
     if sort:
@@ -159,7 +160,7 @@ def _is(own: Any, value: str) -> bool:
             return float(value) == own
         except ValueError:
             return False
-    return str(own) == value
+    return str(own) == value or (isinstance(own, bool) and yaml.safe_load(value) is own)
 
 
 def _column(frame: pd.DataFrame, key: str) -> pd.Series:
@@ -183,9 +184,8 @@ def _is_absent(value: Any) -> bool:
 def comparable(frame: pd.DataFrame) -> list[str]:
     """The first two runs that were scored against one file, as `eval.compare` takes them; else [].
 
-    Two data sets of one's own have the same name.
-
-    A run with one decoding is named by its training.
+    Runs are grouped by the checksum of their references, too: every data set of one's own is called
+    `own`. A run with one decoding is named by its training.
     """
     done = frame[frame["state"] == "done"]
     trainings = done["directory"].map(lambda place: place.split("/decode/")[0])
@@ -221,7 +221,8 @@ def by_score(runs_dir: str | Path, score: str | None) -> str:
 
 
 def rendered(frame: pd.DataFrame, columns: list[str], form: str = "text") -> str:
-    """The columns as text for a terminal, CSV or LaTeX; what is missing shows as a dash.
+    """The columns as text for a terminal, CSV or LaTeX; what is missing shows as a dash. In CSV
+    scores are on the official script's scale, as in every CSV here.
 
     As text a run is called by its hash, and its directory and its settings, where they are among
     the columns, stand below its figures.
@@ -231,8 +232,7 @@ def rendered(frame: pd.DataFrame, columns: list[str], form: str = "text") -> str
     frame = frame[[*FIXED[:2], *columns, *FIXED[2:], *scores, *(["directory"] * (form == "csv"))]]
     if form == "csv":
         return frame.to_csv(index=False)
-    digits = {name: ALL[name].digits for name in scores} | {"valid_loss": 3}
-    shown_as = {key: (lambda value, n=n: f"{value:.{n}f}") for key, n in digits.items()}
+    shown_as = {name: ALL[name].shown for name in scores} | {"valid_loss": "{:.3f}".format}
     shown_as |= {"lr": "{:g}".format, "parameters": "{:,.0f}".format}
     if form == "text":
         shown_as["run"] = lambda name: naming.hash_of(Path(name)) or name

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from eval.metrics import ALL
 from eval.tables.runs import shown
 from eval.tables.style import BLUE, plt, save
 from solo.cli.command import say
@@ -46,6 +47,7 @@ def score_over(frame: pd.DataFrame, score: str, column: str):
     """A score of every run over the option that varied, and a line through the means."""
     figure, axis = plt.subplots(figsize=(5, 3.6), layout="tight")
     points = frame[[column, score]].astype(float)
+    points[score] *= ALL[score].scale
     axis.plot(points[column], points[score], "o", color=BLUE, alpha=0.6)
     axis.plot(points.groupby(column)[score].mean(), color=BLUE, linewidth=1)
     axis.set(xlabel=column, ylabel=score)

@@ -166,6 +166,17 @@ def test_without_a_run_the_front_says_so(of_files):
     assert text.count("no run with pretrained GPT-2 yet") == asked and "<strong>None" in text
 
 
+def test_pretrained_gpt2_in_other_settings_is_no_stand_in(tmp_path):
+    make_run(tmp_path / "runs", "short", train={"epochs": 1})
+    make_run(tmp_path / "runs", "toy", stand_in="a toy", path="toy")
+    tables = [scores.of_table(table_of("table1", tmp_path / "runs"))]
+    build(material(tmp_path, tables), tmp_path / "report")
+    text = (tmp_path / "report/index.html").read_text()
+    assert "None yet: no run with pretrained GPT-2 has all of a row's settings." in text
+    assert "in other settings, which count for no claim: 1 run." in text
+    assert re.search(r"no reproduction</span>\s*1 run\.", text)
+
+
 @pytest.fixture(scope="module")
 def with_runs(tmp_path_factory):
     """(folder, what was built) of a report on two stand-in runs, one with evil texts, and a damaged

@@ -249,7 +249,17 @@ def test_the_claim_is_tested_on_pairs_with_the_same_weights_and_seed(tmp_path, w
     assert "| NIST | " in small and "| +0.000 | +0.000 to +0.000 | 1.0000 |" in small
     assert medium.endswith("– (no two runs with the same weights and seed yet)\n")
     (tmp_path / "runs/s1" / DECODED / "statistics.json").unlink()
-    assert "no statistics kept; `python -m eval.compare " in write("table1")
+    assert "has no statistics; scripts/evaluate.py leaves them" in write("table1")
+
+
+def test_two_runs_with_other_references_are_not_compared(tmp_path, write):
+    """Nor does that keep the table from being written."""
+    statistics = {name: np.ones((630, len(m.columns))) for name, m in METRICS.items()}
+    for name, row, references in (("s", "solo_s", "a"), ("l", "lora_s", "b")):
+        directory = make_run(tmp_path / "runs", name, row=f"table1/{row}", references=references)
+        keep_statistics(directory, statistics, [f"m{i}" for i in range(630)])
+    text = write("table1")
+    assert "s against l: " in text and "different references" in text
 
 
 def test_a_run_in_bf16_never_stands_unmarked_beside_those_in_fp32(tmp_path, write):

@@ -39,7 +39,7 @@ def test_every_committed_run_is_listed_with_its_own_figures(run_script):
     assert bleu == sorted(bleu, reverse=True)
     for row in rows:
         files = runs[row["run"]]
-        assert float(row["BLEU"]) == pytest.approx(100 * files["metrics.json"]["BLEU"])
+        assert float(row["BLEU"]) == pytest.approx(files["metrics.json"]["BLEU"])
         assert float(row["CIDEr"]) == pytest.approx(files["metrics.json"]["CIDEr"])
         assert int(row["parameters"]) == files["environment.json"]["train"]["n_params"]
         assert float(row["lr"]) == files["config.yaml"]["train"]["lr"]

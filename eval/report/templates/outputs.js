@@ -3,7 +3,7 @@
 const MOST = 4;
 const waiting = {};
 const loaded = {};
-const state = { set: null, index: null, systems: [], order: [], at: 0 };
+const state = { set: null, index: null, systems: [], order: [], at: 0, turn: 0 };
 const el = id => document.getElementById(id);
 
 // Files of data are scripts (file:// lets a page load nothing else); each calls this with its content.
@@ -31,9 +31,11 @@ function make(tag, text, attributes = {}) {
   return element;
 }
 
+// While a file loads something else may be chosen: of two choices the later one counts.
 async function chooseSet(name, wanted = []) {
-  state.set = name;
-  state.index = await load(name);
+  const turn = ++state.turn, index = await load(name);
+  if (turn !== state.turn) return;
+  Object.assign(state, { set: name, index });
   const known = state.index.systems.map(system => system.name);
   const chosen = wanted.filter(system => known.includes(system));
   const boxes = state.index.systems.map(system => {
@@ -51,11 +53,13 @@ async function chooseSet(name, wanted = []) {
 }
 
 async function chooseSystems() {
+  const turn = ++state.turn;
   const boxes = [...el("systems").querySelectorAll("input")];
   const chosen = boxes.filter(box => box.checked);
   for (const box of boxes) box.disabled = !box.checked && chosen.length >= MOST;
   const systems = chosen.map(box => state.index.systems.find(system => system.name === box.value));
   const contents = await Promise.all(systems.map(system => load(`${state.set}/${system.name}`)));
+  if (turn !== state.turn) return;
   state.systems = systems.map((system, i) => ({ ...system, ...contents[i] }));
   const before = el("metric").value;
   const names = [...new Set(state.systems.flatMap(system => Object.keys(system.scores)))];
@@ -66,9 +70,10 @@ async function chooseSystems() {
 
 const errorsOf = marks => marks.filter(([, , , kind]) => kind !== "right").length;
 
-// How far apart the systems are on an MR: by the metric, else by the number of slot errors.
+// How far apart the systems are on an MR: by the metric if all have it, else by the number of slot errors.
 function disagreement(i) {
-  const values = state.systems.map(system => system.scores[el("metric").value]?.[i] ?? -errorsOf(system.marks[i]));
+  const scores = state.systems.map(system => system.scores[el("metric").value]);
+  const values = state.systems.map((system, place) => scores.every(Boolean) ? scores[place][i] : errorsOf(system.marks[i]));
   return values.length ? Math.max(...values) - Math.min(...values) : 0;
 }
 
@@ -139,7 +144,7 @@ function outputOf(system, i) {
 function show(place) {
   const buttons = el("mrs").querySelectorAll("button");
   state.at = Math.min(Math.max(place, 0), Math.max(0, state.order.length - 1));
-  buttons.forEach((button, i) => button.toggleAttribute("aria-current", i === state.at));
+  buttons.forEach((button, i) => i === state.at ? button.setAttribute("aria-current", "true") : button.removeAttribute("aria-current"));
   el("before").disabled = state.at === 0;
   el("next").disabled = state.at >= state.order.length - 1;
   el("texts").replaceChildren();
