@@ -142,7 +142,7 @@ def lead(first: str, second: str, metric: str = "BLEU") -> str:
     its 95 % interval: that of the study's table if it has a claim about the two. Over the test MRs,
     and over seeds where the study has methods with several."""
     value, low, high, seeds = _difference(first, second, _metric(metric))
-    return f"{value:.1f} ({low:.1f} to {high:.1f}{', one seed' if seeds == 1 else ''})"
+    return f"{_one(value)} ({_one(low)} to {_one(high)}{', one seed' if seeds == 1 else ''})"
 
 
 def _difference(first: str, second: str, name: str) -> tuple[float, float, float, int]:
@@ -166,8 +166,13 @@ def beside(method: str, rate: str, metric: str = "BLEU") -> str:
     [chosen] = [run for run in _group(method).runs if run.seed == found.seed]
     sides = [run.outputs for run in (found, chosen)]
     value, scale = bootstrap.compare(*sides)[_metric(metric)], ALL[_metric(metric)].scale
-    ends = f"{value.low * scale:.1f} to {value.high * scale:.1f}"
-    return f"{(value.a - value.b) * scale:.1f} ({ends})"
+    ends = f"{_one(value.low * scale)} to {_one(value.high * scale)}"
+    return f"{_one((value.a - value.b) * scale)} ({ends})"
+
+
+def _one(value: float) -> str:
+    """A figure with one digit; 0.0 has no minus."""
+    return f"{round(value, 1) + 0.0:.1f}"
 
 
 def _at_rate(method: str, rate: str) -> list[Run]:
