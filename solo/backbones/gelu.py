@@ -1,4 +1,4 @@
-"""GELU's tanh form with its gradient, for a CPU, where torch's takes longer (docs/speed.md).
+"""GELU's tanh form with its gradient, for a CPU, where torch's takes longer (docs/speed_notes.md).
 
 With u = sqrt(2/pi) (x + 0.044715 x^3)
 

@@ -77,8 +77,8 @@ def say(text: str) -> None:
 def keep_freed_memory() -> None:
     """Have glibc keep what was freed instead of giving it back to the system and fetching it again.
 
-    A step's tensors are large: without this decoding takes a third longer (docs/speed.md). Nothing
-    happens with another C library.
+    A step's tensors are large: without this decoding takes a third longer (docs/speed_notes.md).
+    Nothing happens with another C library.
     """
     most = 2**31 - 1
     with suppress(OSError, AttributeError, TypeError):  # TypeError: Windows names no library so

@@ -22,6 +22,7 @@ from solo.standin.demo_data import write_demo_data
 MARK = re.compile(r"<!-- quote: ([^>]*?) -->(.*?)<!-- end -->", re.DOTALL)
 PAGES = (  # that quote
     "README.md", "data/backbones/standin12/README.md", "docs/scores.md", "docs/speed.md",
+    "docs/speed_notes.md",
     "docs/walks.md", "results/collapse/README.md", "results/standin12/README.md",
     "results/standin12/rows.md", "results/standin12/protocol.md",
     "results/standin12_webnlg/README.md", "results/standin24/README.md",

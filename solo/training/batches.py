@@ -149,7 +149,7 @@ def pad(batches: list[list[Example]], multiple: int, n_positions: int | None = N
 def pack(batches: list[list[Example]], multiple: int = 1) -> PackedBatch:
     """Batches of K runs, each in one row; T, L and N are rounded up to a multiple of `multiple`.
 
-    Sizes that come again spare an allocator and oneDNN much work (docs/speed.md).
+    Sizes that come again spare an allocator and oneDNN much work (docs/speed_notes.md).
     """
     examples = [example for batch in batches for example in batch]
     most = max(sum(len(example.ids) for example in batch) for batch in batches)

@@ -3,7 +3,7 @@
 They are alike, so that two compilations serve them all, with and without gradients: a fraction of
 what the whole step takes, and nearly all that there is to gain, since what is around the blocks is
 few operations. Methods whose blocks differ in Python (InjectLoR2C: which have LoRA) need more, up
-to torch's limit of eight; the remaining blocks stay uncompiled. docs/speed.md: what it gains.
+to torch's limit of eight; the remaining blocks stay uncompiled. docs/speed_notes.md: what it gains.
 """
 
 from collections.abc import Callable, Iterator
