@@ -232,8 +232,8 @@ def claims_left_out(listed: dict, table: Table) -> list[str]:
 
 def _write_pictures(table: Table, home: Path) -> None:
     """The report's: of scores over parameters (NAME-SCORE.svg), of rates (NAME-rates.svg)."""
-    scores = [of_table(table)]
-    drawn = [*pictures.of_tables(scores), *pictures.of_rates([home / "rates"], scores)]
+    scores = of_table(table)
+    drawn = [*pictures.of_table(scores), *pictures.of_rates([home / "rates"], [scores])]
     for picture in drawn:
         files.write_output(home / f"{picture.name}.svg", picture.paper.decode())
 
