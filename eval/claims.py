@@ -107,7 +107,7 @@ def _means(by_run: Sequence[Mapping], names: Sequence[str]) -> dict[str, list[np
     """
     n = len(by_run) // 2
     return {
-        name: [np.mean([of[name] for of in half], 0) for half in (by_run[:n], by_run[n:])]
+        name: [np.mean([run[name] for run in half], 0) for half in (by_run[:n], by_run[n:])]
         for name in names
     }
 

@@ -238,7 +238,7 @@ def once_read(size: int) -> Callable:
     the file cannot have changed. They are shared, so nobody may change them.
 
     It has not if the file is the same, and so is the time of its last change (ctime), which nobody
-    can set. Of a change just now that is not sure: clocks of file systems are coarse.
+    can set. A file that was changed a moment ago is read again: file systems' clocks are coarse.
     """
 
     def decorate(read: Callable[[Path], Any]) -> Callable[[Path], Any]:

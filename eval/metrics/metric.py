@@ -29,7 +29,7 @@ class Measured:
 
 
 class Part(NamedTuple):
-    """What makes a metric another one's, of some segments alone.
+    """Marks a metric that is another metric restricted to some segments.
 
     of: the name of the metric of all segments; name: of the part; takes: whether a segment is in
     it, by the segment's category.

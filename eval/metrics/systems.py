@@ -137,7 +137,7 @@ def _parts(
 def _result(measured: dict[str, Measured | None], by_segment: bool) -> Result:
     """One system's, in the registry's order."""
     measured = {name: of_metric for name, of_metric in measured.items() if of_metric}
-    columns = {name: values for of in measured.values() for name, values in of.by_segment.items()}
+    columns = {k: values for found in measured.values() for k, values in found.by_segment.items()}
     rows = zip(*columns.values(), strict=True) if by_segment else ()
     scores = {}
     for name, of_metric in measured.items():

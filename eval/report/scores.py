@@ -200,7 +200,7 @@ def _line_of(table: str, row: str, label: str, runs: list[Run]) -> ReportLine:
     """A line of runs that differ in their seed alone."""
     intervals, scores = _intervals(runs), {}
     marks = list(dict.fromkeys(mark for run in runs for mark in run.marks))
-    kind = "other" if marks or table == OWN else "ours"  # one's own are of no row
+    kind = "other" if marks or table == OWN else "ours"  # runs outside all tables fill no row
     kind = "stand-in" if any(map(is_stand_in, marks)) else kind
     for name in ALL:
         values = [run.scores.get(name) for run in runs]

@@ -93,11 +93,10 @@ def read_runs(
     """(finished runs, a line for each directory left out), in the order of their names.
 
     `reported` is eval/tables/paper.yaml, which knows the hub's weights. A directory that is
-    corrupt, half written or not evaluated yet is left out, with its path and the reason. So is one
-    with a doubt: given its identity's training, its adapter's options and its record of the
-    training, what of them contradicts the others, in words. Of two directories that hold the same
-    run the first counts. Raises ValueError that names both if their
-    results differ.
+    corrupt, half written or not evaluated yet is left out, with its path and the reason.
+    `doubt(training, adapter, train)`, given the identity's training, the adapter's options and the
+    record of the training, may return a reason, too. Of two directories that hold the same run the
+    first counts. Raises ValueError that names both if their results differ.
     """
     runs, left_out = {}, []
     for directory, decoding in decodings_of(runs_dir):

@@ -100,7 +100,7 @@ def window_of(shape) -> int | None:
     """How many tokens, itself included, a token sees in layers with a sliding window, if any has.
 
     Which layers have it is layer_types' to say. ValueError for a config with a window and without
-    layer_types, as Mistral's.
+    layer_types, such as Mistral's.
     """
     kinds, window = getattr(shape, "layer_types", None), getattr(shape, "sliding_window", None)
     if kinds is None and window is not None:

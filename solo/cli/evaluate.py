@@ -74,9 +74,10 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
 
 
 def _is_scored(run: Run, inputs: dict[str, str], references: str, metrics: str) -> bool:
-    """Whether the run's scores are as they were written for `inputs`, or (without a record of that)
-    as the statistics of the segments give them, and of every metric of its set that all test sets
-    have and its MRs are made for; one may have come since."""
+    """Whether the run's scores are those that were written for `inputs` or, where no record says
+    so, what the segments' statistics give. False where a metric was added since, unless it does not
+    apply to these MRs.
+    """
     entry, path = record.stage_record(run.decoding, "evaluate"), run.decoding / SCORES
     if not (entry and entry.get("inputs") == inputs and path.exists()):
         return False

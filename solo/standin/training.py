@@ -94,7 +94,7 @@ def pretrain(
             log.write(entry() | measure(model, step % (5 * recipe.measure_every) == 0))
         if time.monotonic() - saved >= recipe.save_seconds:
             counters = entry() | {"identity": recipe.identity}
-            random = {kind: row[None] for kind, row in training_state.random_state().items()}
+            random = training_state.random_states()
             log.sync()
             training_state.save_state(state, _whole(model), optimizer, counters, random)
             saved = time.monotonic()

@@ -151,20 +151,20 @@ class _Loop:
     @property
     def parameters(self) -> list[nn.Parameter]:
         """All that is trained now; a schedule may change which these are."""
-        return [p for of in self.trainings for p in of.attached.parameters.values()]
+        return [p for training in self.trainings for p in training.attached.parameters.values()]
 
     def resume(self) -> int:
         """Put every training back to its last state; the number of steps that are done.
 
         Raises ValueError for states of different steps, and what `state.resume` raises.
         """
-        optimizers = [make_optimizer(of.attached, of.config) for of in self.trainings]
+        optimizers = [make_optimizer(each.attached, each.config) for each in self.trainings]
         self.members = list(zip(self.trainings, optimizers, self.logs, strict=True))
         # each process draws its own dropout
         torch.manual_seed(self.trainings[0].seed + 1_000_003 * self.processes.process_index)
         before = [
-            resume(of.run_dir / STATE, of.attached, optimizer, of.identity, self.processes)
-            for of, optimizer, _ in self.members
+            resume(each.run_dir / STATE, each.attached, optimizer, each.identity, self.processes)
+            for each, optimizer, _ in self.members
         ]
         done = before[0]["step"]
         check(
@@ -183,10 +183,11 @@ class _Loop:
     def summed_losses(self, done: int) -> AbstractContextManager[Loss]:
         """The cheapest way to the losses of a batch; `done` steps are behind."""
         note = note_in(self.logs, done)
-        for told in dict.fromkeys(warmup_note(self.total, of.config) for of in self.trainings):
-            if self.main and told and done == 0:
-                note(told)
-        position_wise = all(of.attached.position_wise for of in self.trainings)
+        notes = {warmup_note(self.total, training.config) for training in self.trainings}
+        for words in sorted(filter(None, notes)):
+            if self.main and done == 0:
+                note(words)
+        position_wise = all(training.attached.position_wise for training in self.trainings)
         return training_loss(
             self.model, self.config, self.parameters, position_wise, self.total, note, self.given_up
         )
@@ -221,8 +222,8 @@ class _Loop:
         if step % self.config.log_every == 0 or step == self.total:
             means, speed = self.running.take()
             check_finite(means, self.run_dirs, step)
-            for (training, _, log), mean in zip(self.members, means, strict=True):
-                lr = learning_rate(step - 1, self.total, training.config)
+            for (training, optimizer, log), mean in zip(self.members, means, strict=True):
+                lr = optimizer.param_groups[0]["lr"]
                 epoch = step / self.per_epoch
                 log.write(log_entry(step, epoch, mean, lr, speed, training.attached))
         if self.main:
@@ -251,7 +252,7 @@ class _Loop:
         last = step == self.total
         if len(self.trainings) == 1 if last else step % self.config.save_every:
             return
-        same = {"beside": sorted(of.identity for of in self.trainings)}  # whose draws are in it
+        same = {"beside": sorted(each.identity for each in self.trainings)}  # whose draws are in it
         same |= {"given_up": sorted(self.given_up)}  # a run that goes on takes the same way
         counters = [own | same for own in self.running.counters(step)]
         check_finite([own["loss_sum"] for own in counters], self.run_dirs, step)

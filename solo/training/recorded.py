@@ -60,7 +60,7 @@ def recorded(
                             pool=pool,
                         )
                 except RuntimeError as error:
-                    # To end the recording fails after it, so that the first error may be behind.
+                    # Leaving the recording raises a second error; the first is its __context__.
                     if not isinstance(error.__context__ or error, torch.OutOfMemoryError):
                         raise
                     torch.cuda.empty_cache()  # the step alone may do with what is free

@@ -25,21 +25,16 @@ STATE = "training_state.safetensors"
 NEXT = "training_state.next.safetensors"  # of a run together with others, see `save_together`
 
 
-def random_state() -> dict[str, torch.Tensor]:
-    """The state of this process's random generators, (n,) bytes each."""
-    state = {"cpu": torch.get_rng_state()}
+def random_states(processes: Accelerator | None = None) -> dict[str, torch.Tensor]:
+    """The states of the random generators: bytes by kind, a row for each process. All of these have
+    to call it; without `processes` there is this one alone."""
+    states = {"cpu": torch.get_rng_state()[None]}
     device = torch.accelerator.current_accelerator(check_available=True)  # CUDA, MPS, ...
     if device is not None:
-        state[device.type] = torch.get_device_module(device).get_rng_state()
-    return state
-
-
-def random_states(processes: Accelerator) -> dict[str, torch.Tensor]:
-    """The random state of every process: (processes, n) bytes by kind. All have to call it."""
-    return {
-        kind: processes.gather(row[None].to(processes.device)).cpu()
-        for kind, row in random_state().items()
-    }
+        states[device.type] = torch.get_device_module(device).get_rng_state()[None]
+    if processes is None:
+        return states
+    return {k: processes.gather(row.to(processes.device)).cpu() for k, row in states.items()}
 
 
 def save_state(
@@ -51,7 +46,7 @@ def save_state(
 ) -> None:
     """Write a state. `counters` is JSON-like and has the key step.
 
-    random: random_state() with a row for each process, as random_states gives it. Raises
+    random: as random_states gives it. Raises
     FloatingPointError, leaving the last good state, if a parameter is not finite.
     """
     tensors = {}

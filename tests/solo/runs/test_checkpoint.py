@@ -16,7 +16,7 @@ from solo.training.state import (
     NEXT,
     STATE,
     load_state,
-    random_state,
+    random_states,
     read_counters,
     save_state,
     settle,
@@ -135,7 +135,7 @@ def state_of(tmp_path, model):
     optimizer = torch.optim.AdamW(attached.parameters.values())
     sum(parameter.sum() for parameter in attached.parameters.values()).backward()
     optimizer.step()
-    random = {kind: row[None] for kind, row in random_state().items()}
+    random = random_states()
     save_state(tmp_path / STATE, attached, optimizer, {"step": 1}, random)
     return tmp_path / STATE, attached, optimizer
 

@@ -22,7 +22,7 @@ from solo.training.loss import validation_losses
 from solo.training.processes import make_accelerator
 from solo.training.progress import Diverged, RunningLoss
 from solo.training.recipe import TrainConfig, learning_rate
-from solo.training.state import STATE, load_state, random_state, read_counters, save_state
+from solo.training.state import STATE, load_state, random_states, read_counters, save_state
 from tests.conftest import make_model
 
 DRAWS = torch.Generator().manual_seed(11)
@@ -113,7 +113,7 @@ def test_a_state_has_the_random_generator_of_any_accelerator(tmp_path, monkeypat
     monkeypatch.setattr(torch, "get_device_module", lambda device: module)
     attached = Method({"w": torch.nn.Parameter(torch.zeros(2))})
     optimizer = torch.optim.SGD(attached.parameters.values())
-    random = {kind: row[None] for kind, row in random_state().items()}
+    random = random_states()
     save_state(tmp_path / STATE, attached, optimizer, {"step": 1}, random)
     kept["state"] = torch.tensor([0, 0], dtype=torch.uint8)
     load_state(tmp_path / STATE, attached, optimizer)
