@@ -125,3 +125,13 @@ def test_a_better_score_whose_interval_holds_zero_decides_nothing(monkeypatch):
         monkeypatch.setattr(claims, "_alone", lambda outputs: outputs)
         run = SimpleNamespace(seed=1, scores={"BLEU": 0.5}, outputs=object())
         assert claims._better([[run], [run]], [], "").verdict == verdict
+
+
+def test_what_the_paper_printed_is_told_with_its_own_contradictions():
+    printed = {(c.claim, c.where): c.printed for c in claims.judge([], REPORTED, {})}
+    told = {claim: words for (claim, _), words in printed.items()}
+    assert told["Solo Connection beats LoRA on GPT-2 Small"] == "+1.85 BLEU"
+    assert told["Solo Connection beats full fine-tuning"] == (
+        "−0.50 BLEU: its own table says otherwise"
+    )
+    assert told["A span of 5 blocks collapses where a span of 3 does not"] == "44% of its BLEU"

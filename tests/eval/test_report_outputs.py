@@ -80,3 +80,17 @@ def test_a_file_of_other_mrs_in_the_challenges_folder_is_told_and_the_rest_shown
 @pytest.mark.parametrize("source", ["name[A, B], eatType[pub]", "name : A, B | eatType : pub"])
 def test_both_spellings_of_an_mr(source):
     assert outputs.slots_of(source) == [["name", "A, B"], ["eatType", "pub"]]
+
+
+def test_a_text_is_cut_at_its_marks_and_of_two_that_overlap_the_first_stays():
+    """Places are those of JavaScript, where the cup is two."""
+    text = "☕🍵 The Mill is a pub ."
+    marks = [
+        [18, 21, "eatType", "right"], [4, 12, "name", "right"], [8, 12, "near", "wrong"],
+        [12, 15, "area", "added"], [-1, -1, "food", "missing"],
+    ]  # fmt: skip
+    assert runs.pieces(text, marks) == [
+        ("☕🍵 ", "", ""), ("The Mill", "right", "name"), (" is", "added", "area"), (" a ", "", ""),
+        ("pub", "right", "eatType"), (" .", "", ""),
+    ]  # fmt: skip
+    assert runs.pieces("", []) == []
