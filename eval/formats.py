@@ -42,11 +42,12 @@ _REPAIRS = (
 @dataclass
 class Rows:
     """The rows of a file: ``sources[i]`` is the MR or context of ``texts[i]``; categories: of each
-    MR, where the file says so."""
+    MR, where the file says so. by_id: the sources are no MRs, but what JSON Lines have as `id`."""
 
     sources: list[str]
     texts: list[str]
     categories: dict[str, str] = field(default_factory=dict)
+    by_id: bool = False
 
 
 def repaired(text: str) -> str:
@@ -200,6 +201,7 @@ def _references(path: Path, kind: str, notes: list[str]) -> Rows | list[list[str
         return Rows(
             [repaired(source) for source, texts in pairs for _ in texts],
             [repaired(text) for _, texts in pairs for text in texts],
+            by_id=objects.by_id,
         )
     kind = _guess_format(path, lines) if kind == "auto" else kind
     if kind == "table":
@@ -223,6 +225,7 @@ def read_hypotheses(path: Path, notes: list[str], repair: bool = True) -> Rows:
         rows = Rows(
             [put_right(source) for source in objects.sources],
             [put_right(text) for [text] in objects.texts],
+            by_id=objects.by_id,
         )
     elif _is_table(path, lines, OUTPUT):
         rows = _read_table(path, lines, OUTPUT, notes, repair)

@@ -18,10 +18,14 @@ EXAMPLES = {OUTPUT: '{"mr": "...", "output": "..."}', REFERENCE: '{"mr": "...", 
 
 @dataclass
 class Objects:
-    """sources: the MR of each line, "" where the lines have none; texts: those of each line."""
+    """sources: the MR of each line, "" where the lines have none; texts: those of each line.
+
+    by_id: where no line has an MR, and every line an `id`, the sources are these.
+    """
 
     sources: list[str] = field(default_factory=list)
     texts: list[list[str]] = field(default_factory=list)
+    by_id: bool = False
 
 
 def is_json(path: Path, lines: Sequence[str]) -> bool:
@@ -42,7 +46,7 @@ def read_objects(path: Path, lines: Sequence[str], names: tuple[str, ...]) -> Ob
     just one field is called as MRs or texts are.
     """
     example = REMEDY.format(EXAMPLES[names])
-    found, fields = Objects(), None
+    found, fields, ids = Objects(), None, []
     for number, line in enumerate(without_mark(list(lines)), 1):
         if not line.strip():
             continue
@@ -71,6 +75,9 @@ def read_objects(path: Path, lines: Sequence[str], names: tuple[str, ...]) -> Ob
                 )
         found.sources.append(one_line(source).strip())
         found.texts.append([one_line(each).strip() for each in several])
+        ids.append(value.get("id"))
+    if ids and not fields[0] and all(isinstance(each, str | int) for each in ids):
+        found.sources, found.by_id = list(map(str, ids)), True
     return found
 
 

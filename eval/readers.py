@@ -171,6 +171,11 @@ def _pair(
 ) -> Data:
     of_source = loaded.categories if isinstance(loaded, Rows) else {}
     hypotheses = read_hypotheses(hypotheses_path, notes, repair=not of_source)
+    by_id = isinstance(loaded, Rows) and loaded.by_id and hypotheses.by_id
+    if hypotheses.by_id and not by_id:  # what one file alone has cannot pair them
+        hypotheses.sources = [""] * len(hypotheses.texts)
+    elif isinstance(loaded, Rows) and loaded.by_id and not by_id:
+        loaded = [texts for _, texts in _group(loaded, consecutive=True)]
     sources = hypotheses.sources
     names = (hypotheses_path, references_path)
     if isinstance(loaded, Rows) and any(hypotheses.sources):
@@ -202,6 +207,8 @@ def _pair(
             "all hypotheses have the same references, so CIDEr, which weighs a word by how few of "
             "the MRs have it, is 0 whatever they say"
         )
+    if by_id:
+        hypotheses.sources = sources = [""] * len(sources)  # an id says nothing of the MR
     categories = _categories(sources, of_source)
     return Data(hypotheses.sources, hypotheses.texts, references, notes, categories)
 

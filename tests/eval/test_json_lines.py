@@ -221,3 +221,38 @@ def test_a_note_where_a_score_cannot_be_whatever_the_share_of_short_outputs(tmp_
     [result] = score_files(tmp_path / "refs.txt", [tmp_path / "h.txt"])
     notes = result.scores["details"]["notes"]
     assert result.scores["BLEU"] > 1 and any("1 of 2 outputs have under four" in n for n in notes)
+
+
+IDS = '{"id": 1, "ref": ["one", "two"]}\n{"id": "b", "ref": "three"}\n'
+
+
+def test_lines_without_mrs_are_paired_by_their_ids(read):
+    data = read(IDS, '{"id": "b", "output": "B"}\n{"id": 1, "output": "A"}\n')
+    assert data.hypotheses == ["B", "A"] and data.references == [["three"], ["one", "two"]]
+    assert data.sources == ["", ""]  # an id is no MR
+    with pytest.raises(ValueError, match="has no references for the MR 'c'"):
+        read(IDS, '{"id": "c", "output": "B"}\n{"id": 1, "output": "A"}\n')
+
+
+@pytest.mark.parametrize(
+    ("refs", "hyps", "sources"),
+    [
+        (IDS, '{"mr": "x", "output": "A"}\n{"mr": "y", "output": "B"}\n', ["x", "y"]),
+        (IDS, '{"output": "A"}\n{"output": "B"}\n', ["", ""]),
+        (
+            '{"mr": "x", "ref": ["one", "two"]}\n{"mr": "y", "ref": "three"}\n',
+            '{"id": "b", "output": "A"}\n{"id": 1, "output": "B"}\n',
+            ["x", "y"],
+        ),
+        (
+            '{"ref": ["one", "two"]}\n{"ref": "three"}\n',
+            '{"id": "b", "output": "A"}\n{"id": 1, "output": "B"}\n',
+            ["", ""],
+        ),
+    ],
+)
+def test_ids_of_one_file_alone_pair_nothing(read, refs, hyps, sources):
+    """Order counts then."""
+    data = read(refs, hyps)
+    assert data.hypotheses == ["A", "B"] and data.references == [["one", "two"], ["three"]]
+    assert data.sources == sources
