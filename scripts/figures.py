@@ -10,8 +10,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from eval.tables.report import write_figures
 from eval.tables.runs import shown
+from eval.tables.write import write_figures
 from solo.cli.command import TABLES, one_line_errors, table_arguments
 from solo.cli.tables import table_of, tell_left_out
 

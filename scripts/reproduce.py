@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.command import ending
 from eval.metrics import ALL
 from eval.tables.lines import metrics_of, rows_of
-from eval.tables.report import page_of, write_figures, write_table
 from eval.tables.runs import shown
+from eval.tables.write import page_of, write_figures, write_table
 from solo.backbones.loading import device
 from solo.cli.command import (
     TABLES,

@@ -15,8 +15,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from eval.tables.report import write_table
 from eval.tables.runs import shown
+from eval.tables.write import write_table
 from solo.cli.command import RESULTS, one_line_errors, plain_parser
 from solo.cli.rows import row_names, tables_named
 from solo.cli.smoke import smoke

@@ -11,8 +11,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from eval.tables.report import PLAIN, page_of, summary, write_table
 from eval.tables.runs import shown
+from eval.tables.write import PLAIN, page_of, summary, write_table
 from solo.cli.command import TABLES, one_line_errors, table_arguments
 from solo.cli.tables import table_of, tell_left_out
 from solo.cli.terminal import show

@@ -14,8 +14,8 @@ from ..tables import render, study
 from ..tables.groups import groups_of
 from ..tables.lines import Table, lines_of, metrics_of, rows_of
 from ..tables.params import as_number
-from ..tables.report import is_plain, is_study
 from ..tables.runs import HUB_NAMES, Run, is_stand_in
+from ..tables.write import is_plain, is_study
 
 STAND_IN = "stand-in, no reproduction"
 KINDS = {  # of a line: the words of its badge

@@ -14,7 +14,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 from transformers.utils import logging
 
-from eval.tables.report import write_figures, write_table
+from eval.tables.write import write_figures, write_table
 from solo.adapters import make_config
 from solo.backbones import loading
 from solo.cli.evaluate import evaluate_runs

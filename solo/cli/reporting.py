@@ -10,8 +10,8 @@ from eval import compare, records
 from eval.report import scores
 from eval.report.build import Material
 from eval.report.outputs import folder_of
-from eval.tables.report import PLAIN
 from eval.tables.runs import Run, claimed_rows, decodings_of, read_run, reason, shown
+from eval.tables.write import PLAIN
 from solo.cli import studies
 from solo.cli.command import CONFIGS, RESULTS, ROOT, TABLES, quoted
 from solo.cli.compose import compose_config

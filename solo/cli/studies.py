@@ -13,7 +13,7 @@ from eval.tables import neighbours
 from eval.tables.groups import Kind, claimed, groups_of
 from eval.tables.lines import Table
 from eval.tables.packed import hides_mrs, lacks_scores, score_again
-from eval.tables.report import page_of, write_figures, write_table
+from eval.tables.write import page_of, write_figures, write_table
 from solo import files
 from solo.cli.command import say
 from solo.cli.compose import check_unread, key_of

@@ -5,9 +5,10 @@ import random
 import matplotlib.text
 import pytest
 
-from eval.tables import figures, report, style
+from eval.tables import figures, style
 from eval.tables.labels import place
 from eval.tables.lines import lines_of
+from eval.tables.write import write_figures, write_table
 from solo.cli import tables
 from solo.cli.rows import reported_tables
 from solo.cli.tables import table_of
@@ -23,7 +24,7 @@ def table_lines(markdown: str) -> list[str]:
 
 
 def test_a_line_for_each_row_and_the_papers_where_it_has_one(tmp_path):
-    markdown = report.write_table(table_of("family", tmp_path / "runs"), tmp_path / "out")
+    markdown = write_table(table_of("family", tmp_path / "runs"), tmp_path / "out")
     lines = table_lines(markdown)
     assert len(lines) == len(ROWS) + 4  # Solo's second variant; paper, paper and independent
     at = next(i for i, line in enumerate(lines) if line.startswith("| Solo"))
@@ -46,7 +47,7 @@ def test_runs_of_the_papers_tables_fill_it_and_only_their_rows_have_a_difference
     make_run(tmp_path / "runs", "a", row="table2/lora_s", n_params=294_912, scores={"BLEU": 0.6679})
     make_run(tmp_path / "runs", "b", row="family/ssl", n_params=64_512)
     make_run(tmp_path / "runs", "c", row="family/ssb", n_params=147_456, stand_in="stand-in: tiny")
-    markdown = report.write_table(table_of("family", tmp_path / "runs"), tmp_path / "out")
+    markdown = write_table(table_of("family", tmp_path / "runs"), tmp_path / "out")
     lines = table_lines(markdown)
     assert sum("| ours | 294,912 | 0.0002 | 1 | 66.79 (+1.00) | 8.640" in s for s in lines) == 1
     scores = "| 67.64 | 8.640 | 45.70 | 68.32 | 2.310 |"
@@ -60,7 +61,7 @@ def test_the_demos_runs_land_in_a_table_of_their_own(tmp_path):
     made = {"stand_in": "demo", "mrs": 60, "train": recipe, "path": "data/backbones/standin12"}
     make_run(tmp_path / "runs", "a", row="family/ssl", lr=0.002, n_params=64_512, **made)
     make_run(tmp_path / "runs", "b", row="demo/lora", stand_in="demo", mrs=60)  # rank 4: another
-    markdown = report.write_table(table_of("demo-family", tmp_path / "runs"), tmp_path / "out")
+    markdown = write_table(table_of("demo-family", tmp_path / "runs"), tmp_path / "out")
     assert "(not a reproduction)" in markdown.splitlines()[0]
     lines = table_lines(markdown)
     assert len(lines) == len(ROWS)
@@ -135,11 +136,9 @@ def test_seeds_stand_ins_and_rates(tmp_path):
 
 
 def test_files_of_the_pictures(tmp_path):
-    paths = report.write_figures(
-        table_of("family", tmp_path), tmp_path / "out"
-    )  # the paper's two points
+    paths = write_figures(table_of("family", tmp_path), tmp_path / "out")  # the paper's two points
     assert [path.name for path in paths] == ["family_bleu.png", "family_bleu.svg"]
-    assert report.write_figures(table_of("demo-family", tmp_path), tmp_path / "out") == []
+    assert write_figures(table_of("demo-family", tmp_path), tmp_path / "out") == []
 
 
 def test_labels_of_one_place_are_written_around_it():

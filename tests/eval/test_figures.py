@@ -5,8 +5,9 @@ import json
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from eval.tables import figures, report
+from eval.tables import figures
 from eval.tables.lines import lines_of
+from eval.tables.write import write_figures
 from solo.cli.tables import table_of
 from tests.eval.made_runs import make_run
 
@@ -35,7 +36,7 @@ def test_loss_curves_mark_what_is_no_reproduction(tmp_path, drawn):
     make_run(tmp_path, "b", row="table1/lora_s")
     make_run(tmp_path, "c", adapter={"variant": "devcode"})
     make_run(tmp_path, "d", row="table1/solo_m", adapter={"rank": 8})
-    report.write_figures(table_of("table1", tmp_path), tmp_path / "out")
+    write_figures(table_of("table1", tmp_path), tmp_path / "out")
     figure = drawn["loss_curves"]
     assert labels(figure) == [
         "Solo Connection, GPT-2 M *", "LoRA, GPT-2 S",
@@ -59,7 +60,7 @@ def test_lambda_panels_have_a_line_per_connection_and_one_seed(tmp_path, drawn):
         directory = make_run(tmp_path, f"s{seed}", seed=seed)
         log = [{"step": s, "loss": 1, "lambda/2": s / 100, "lambda/10": seed} for s in (1, 2)]
         (directory / "train_log.jsonl").write_text("\n".join(map(json.dumps, log)))
-    report.write_figures(table_of("table6", tmp_path), tmp_path / "out")
+    write_figures(table_of("table6", tmp_path), tmp_path / "out")
     figure = drawn["lambda_curves"]
     assert labels(figure) == ["from block 2", "from block 10"]
     [axes] = figure.axes
@@ -75,7 +76,7 @@ def test_runs_that_were_validated_often_have_lines(tmp_path, drawn):
     directory = make_run(tmp_path, "a")
     log = [{"step": s, "loss": 1.0, "valid_loss": s / 10} for s in (1, 2, 3)]
     (directory / "train_log.jsonl").write_text("\n".join(map(json.dumps, log)))
-    report.write_figures(table_of("table6", tmp_path), tmp_path / "out")
+    write_figures(table_of("table6", tmp_path), tmp_path / "out")
     _, validation = drawn["loss_curves"].axes
     assert [list(line.get_ydata()) for line in validation.lines] == [[0.1, 0.2, 0.3]]
     assert not validation.patches
@@ -89,7 +90,7 @@ def test_titles_and_legends_stay_in_the_picture_and_off_the_panels(tmp_path, dra
     (directory / "train_log.jsonl").write_text("\n".join(map(json.dumps, log)))
     table = table_of("table2", tmp_path)
     table.definition["title"] = "A title of a table that is longer than its picture is wide " * 2
-    report.write_figures(table, tmp_path / "out")
+    write_figures(table, tmp_path / "out")
     names = {"loss": "loss_curves", "lambda": "lambda_curves", "bleu": "bleu_against_parameters"}
     figure = drawn[names[kind]]
     renderer, inside = FigureCanvasAgg(figure).get_renderer(), figure.bbox.padded(1)
@@ -106,7 +107,7 @@ def test_long_logs_are_drawn_as_means_of_neighbours(tmp_path, drawn):
     directory = make_run(tmp_path, "a")
     log = "".join(json.dumps({"step": s, "loss": s % 2}) + "\n" for s in range(200))
     (directory / "train_log.jsonl").write_text(log)
-    report.write_figures(table_of("table6", tmp_path), tmp_path / "out")
+    write_figures(table_of("table6", tmp_path), tmp_path / "out")
     [line] = drawn["loss_curves"].axes[0].lines
     assert [list(point) for point in line.get_xydata()] == [[2 * i + 0.5, 0.5] for i in range(100)]
     assert drawn["lambda_curves"] is None
@@ -140,7 +141,7 @@ def test_bleu_against_parameters(tmp_path):
 
 def test_files_and_that_a_rerun_gives_the_same(tmp_path):
     make_run(tmp_path / "runs", "a")
-    paths = report.write_figures(table_of("table2", tmp_path / "runs"), tmp_path / "out")
+    paths = write_figures(table_of("table2", tmp_path / "runs"), tmp_path / "out")
     assert sorted(path.name for path in paths) == sorted(
         f"table2_{kind}.{suffix}"
         for kind in ("loss", "lambda", "bleu")
@@ -148,21 +149,19 @@ def test_files_and_that_a_rerun_gives_the_same(tmp_path):
     )
     before = [path.read_bytes() for path in paths]
     assert all(len(content) > 8_000 for content in before)
-    again = report.write_figures(
-        table_of("table2", tmp_path / "runs"), tmp_path / "out", force=False
-    )
+    again = write_figures(table_of("table2", tmp_path / "runs"), tmp_path / "out", force=False)
     assert [path.read_bytes() for path in again] == before
 
 
 def test_without_runs_only_the_papers_points_are_drawn(tmp_path):
-    assert report.write_figures(table_of("table4", tmp_path), tmp_path / "out") == []
-    paths = report.write_figures(table_of("table3", tmp_path), tmp_path / "out")
+    assert write_figures(table_of("table4", tmp_path), tmp_path / "out") == []
+    paths = write_figures(table_of("table3", tmp_path), tmp_path / "out")
     assert [path.name for path in paths] == ["table3_bleu.png", "table3_bleu.svg"]
 
 
 def test_the_demos_pictures_have_the_names_of_its_tables(tmp_path):
     make_run(tmp_path / "runs", "a", row="demo/solo", stand_in="demo")
-    paths = report.write_figures(table_of("demo", tmp_path / "runs"), tmp_path / "out")
+    paths = write_figures(table_of("demo", tmp_path / "runs"), tmp_path / "out")
     assert {path.name for path in paths} == {
         f"table1_{kind}.{suffix}" for kind in ("loss", "lambda") for suffix in ("png", "svg")
     }

@@ -14,8 +14,8 @@ from eval.metrics import METRICS, statistics
 from eval.records import contradiction, read_log, read_scores, sha256
 from eval.tables.lines import load_reported
 from eval.tables.packed import hides_mrs, lacks_scores, pack, score_again
-from eval.tables.report import write_figures, write_table
 from eval.tables.runs import claimed_rows, read_runs
+from eval.tables.write import write_figures, write_table
 from scripts import pack_run
 from solo.cli import studies
 from solo.cli.studies import definition

@@ -19,8 +19,8 @@ from eval.metrics.statistics import save
 from eval.tables import figures, neighbours
 from eval.tables.groups import Group, Kind, claimed, groups_of, seed_spreads
 from eval.tables.render import MISSING
-from eval.tables.report import write_figures, write_table
 from eval.tables.study import _others, backbones_of, names_right
+from eval.tables.write import write_figures, write_table
 from solo.cli.studies import claims_left_out, definition, outputs_page
 from solo.cli.study_figures import BORROWED
 from solo.cli.study_list import kinds_of, read_list

@@ -12,8 +12,8 @@ from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.metrics.metric import Measured, Metric, mean
 from eval.score import score_systems
-from eval.tables import report
 from eval.tables.lines import load_reported, read_table, with_family_rows
+from eval.tables.write import write_table
 from solo.cli.tables import table_of
 from tests.eval.made_runs import DECODED, SCORES, keep_statistics, make_run, rescore
 
@@ -23,7 +23,7 @@ def write(tmp_path):
     """Write a table from the runs in tmp_path/runs; returns its Markdown."""
 
     def table(name: str) -> str:
-        return report.write_table(table_of(name, tmp_path / "runs"), tmp_path / "out")
+        return write_table(table_of(name, tmp_path / "runs"), tmp_path / "out")
 
     return table
 
@@ -336,7 +336,7 @@ def test_a_method_without_a_line_gets_a_row_of_the_family(tmp_path):
     settings = {row["row"]: {"adapter": {}, "model": {}} for row in reported["family"]["rows"]}
     counts = {"family/new": {"paper": 12}}
     table = read_table(reported, "family", tmp_path, settings, counts)
-    markdown = report.write_table(table, tmp_path / "out")
+    markdown = write_table(table, tmp_path / "out")
     none = " | – | – | – | – | – | – | – |"
     assert f"| New | ours | 12{none}" in markdown and "| no |" not in markdown
     assert reported["demo-family"]["rows"][-1] == {"row": "family/new", "label": "New"}
@@ -364,14 +364,14 @@ def test_where_the_user_says_a_table_replaces_only_what_the_program_wrote(write,
     table, out = table_of("table1", tmp_path / "runs"), tmp_path / "out"
     kept = {path: path.read_bytes() for path in out.iterdir()}
     assert sorted(path.name for path in kept) == ["table1.csv", "table1.md", "table1.tex"]
-    report.write_table(table, out, force=False)  # over its own
+    write_table(table, out, force=False)  # over its own
     for path, ours in kept.items():
         path.write_text("precious")
         with pytest.raises(ValueError, match=f"{path.name} is there already, and not as this prog"):
-            report.write_table(table, out, force=False)
+            write_table(table, out, force=False)
         assert {other: other.read_bytes() for other in kept} == kept | {path: b"precious"}
         path.write_bytes(ours)
     path.unlink()
     path.mkdir()
     with pytest.raises(ValueError, match="is no regular file, and is not replaced"):
-        report.write_table(table, out)
+        write_table(table, out)

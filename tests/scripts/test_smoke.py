@@ -6,8 +6,8 @@ import math
 import yaml
 
 from eval.tables.lines import load_reported
-from eval.tables.report import write_table
 from eval.tables.runs import read_runs
+from eval.tables.write import write_table
 from solo.cli.command import CONFIGS
 from solo.cli.rows import row_names, tables_named
 from solo.cli.smoke import STAND_IN, smoke
