@@ -12,12 +12,11 @@ from transformers import CONFIG_MAPPING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from eval.command import ending
-from eval.tables.runs import shown
 from scripts.checks.contract import Recorder, properties, run_tests
 from solo.adapters import METHODS, place_in
 from solo.backbones import BACKBONES
 from solo.cli.command import ROOT, plain_parser
-from solo.files import write_text
+from solo.files import as_typed, write_text
 
 PAGE = ROOT / "docs/architectures.md"
 MARK = "<!-- python scripts/architectures.py writes from here -->\n"
@@ -58,7 +57,7 @@ def main() -> None:
     tables, statuses = zip(*(promises(*pair) for pair in TESTS.items()), strict=True)
     page = f"{before}{MARK}\n## Methods\n\n{methods_table()}\n## Promises\n{''.join(tables)}"
     write_text(PAGE, page)
-    ending([shown(PAGE)], "git diff docs")
+    ending([as_typed(PAGE)], "git diff docs")
     sys.exit(max(statuses))
 
 

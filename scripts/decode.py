@@ -15,11 +15,11 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from eval.tables.runs import shown
 from solo.cli.command import check_writable, progress_bar
 from solo.cli.compose import config_of, refuse, run_of
 from solo.cli.entry import command
 from solo.cli.evaluate import check_references
+from solo.files import as_typed
 from solo.runs import stages
 from solo.runs.config import RunConfig
 
@@ -51,12 +51,16 @@ def main(cfg: DictConfig) -> None:
     if run and config.decode.output is None:
         overrides = HydraConfig.get().overrides.task  # they name the decoding
         kept = [o for o in overrides if not o.startswith(("run=", "force="))]
-        after = shlex.join(["python", "scripts/evaluate.py", f"run={shown(run.directory)}", *kept])
+        after = shlex.join(
+            ["python", "scripts/evaluate.py", f"run={as_typed(run.directory)}", *kept]
+        )
         if has_references(config):
-            ending([shown(output)], after)
+            ending([as_typed(output)], after)
             return
-    references = shown(Path(config.evaluate.references)) if has_references(config) else "FILE"
-    ending([shown(output)], f"python -m eval.score --refs {references} --hyps {shown(output)}")
+    references = as_typed(Path(config.evaluate.references)) if has_references(config) else "FILE"
+    ending(
+        [as_typed(output)], f"python -m eval.score --refs {references} --hyps {as_typed(output)}"
+    )
 
 
 if __name__ == "__main__":

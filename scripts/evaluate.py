@@ -9,11 +9,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
 from eval.metrics import ALL
-from eval.tables.runs import shown
 from solo.cli.compose import refuse, run_of
 from solo.cli.entry import command
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.listing import by_score
+from solo.files import as_typed
 from solo.run_files import SCORES
 
 
@@ -27,8 +27,8 @@ def main(cfg: DictConfig) -> None:
     for name in names:
         print(f"{name:{width}s} {scores[name]:.4f}")
     ending(
-        [shown(run.decoding / SCORES)],
-        by_score(shown(run.directory.parent), names[0]),
+        [as_typed(run.decoding / SCORES)],
+        by_score(as_typed(run.directory.parent), names[0]),
     )
 
 

@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from eval.tables.runs import shown
 from solo.cli.compose import config_of, refuse, run_of
 from solo.cli.entry import command
 from solo.datasets.e2e_raw import linearise
+from solo.files import as_typed
 from solo.rows import one_line
 from solo.runs import stages
 
@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> None:
     [text] = stages.generate(model, tokenizer, [context], config.decode, lambda *progress: None)
     print(text)
     if run:
-        ending([], f"python scripts/export.py run={shown(run.directory)} out=DIR")
+        ending([], f"python scripts/export.py run={as_typed(run.directory)} out=DIR")
 
 
 if __name__ == "__main__":

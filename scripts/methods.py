@@ -13,11 +13,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from eval.command import ending
-from eval.tables.runs import shown
 from scripts.checks.contract import write_contract
 from solo.cli.command import CONFIGS, ROOT, plain_parser
 from solo.cli.method_pages import add_defaults, add_rows, rewritten
-from solo.files import write_text
+from solo.files import as_typed, write_text
 from solo.runs.identity import DEFAULTS
 
 
@@ -32,7 +31,7 @@ def main() -> None:
     add_rows(args.configs)
     add_defaults(args.defaults)
     status = write_contract(args.docs / "contract.md")
-    ending([shown(page), shown(args.docs / "contract.md")], "make params")
+    ending([as_typed(page), as_typed(args.docs / "contract.md")], "make params")
     sys.exit(status)
 
 

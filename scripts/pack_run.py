@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.command import ending
 from eval.tables.lines import load_reported
 from eval.tables.packed import pack
-from eval.tables.runs import shown
 from solo.cli.command import one_line_errors, plain_parser
+from solo.files import as_typed
 
 
 def main() -> None:
@@ -29,8 +29,8 @@ def main() -> None:
         reported = load_reported()
         for run in args.runs:
             print(pack(run, args.out, reported, args.force, args.hide_mrs))
-        made = f"{shown(args.out)}: {len(args.runs)} packed, NAME.json and NAME.tsv"
-        ending([made], f"python scripts/runs.py {shown(args.out)}")
+        made = f"{as_typed(args.out)}: {len(args.runs)} packed, NAME.json and NAME.tsv"
+        ending([made], f"python scripts/runs.py {as_typed(args.out)}")
 
 
 if __name__ == "__main__":

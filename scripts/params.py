@@ -10,11 +10,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
 from eval.tables.params import audit_csv, audit_markdown
-from eval.tables.runs import shown
 from solo.cli.command import RESULTS, check_writable, one_line_errors, plain_parser
 from solo.cli.counts import audit
 from solo.cli.terminal import show
-from solo.files import check_output, write_output
+from solo.files import as_typed, check_output, write_output
 
 
 def main() -> None:
@@ -31,7 +30,7 @@ def main() -> None:
         for name, text in texts.items():
             write_output(args.out / name, text)
         show(audit_markdown(rows))
-        ending([shown(args.out / name) for name in texts], "make plan")
+        ending([as_typed(args.out / name) for name in texts], "make plan")
 
 
 if __name__ == "__main__":

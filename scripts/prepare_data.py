@@ -21,7 +21,6 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from eval.tables.runs import shown
 from solo.cli.clean import prepare_made
 from solo.cli.command import one_line_errors, plain_parser
 from solo.datasets.download import (
@@ -31,7 +30,7 @@ from solo.datasets.download import (
     prepare_e2e,
     prepare_e2e_clean,
 )
-from solo.files import ROOT
+from solo.files import ROOT, as_typed
 from solo.standin.demo_data import write_demo_data
 
 NEXT = {
@@ -88,7 +87,7 @@ def main() -> None:
         following = (
             f"{following.replace('make plan', 'python scripts/plan.py')} {shlex.quote(place)}"
         )
-    ending([shown(directory)], following)
+    ending([as_typed(directory)], following)
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.report.build import build
-from eval.tables.runs import shown
 from solo.cli.command import RESULTS, one_line_errors, plain_parser, say
 from solo.cli.reporting import gather
+from solo.files import as_typed
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         built = build(gather(args.results), args.out or args.results / "report")
         for line in built.problems:
             say(line)
-        print(f"{shown(built.index)}: {built.size / 1e6:.2f} MB in {built.seconds:.0f} s")
+        print(f"{as_typed(built.index)}: {built.size / 1e6:.2f} MB in {built.seconds:.0f} s")
 
 
 if __name__ == "__main__":

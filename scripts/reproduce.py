@@ -22,7 +22,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.command import ending
 from eval.metrics import ALL
 from eval.tables.lines import metrics_of, rows_of
-from eval.tables.runs import shown
 from eval.tables.write import page_of, write_figures, write_table
 from solo.backbones.loading import device
 from solo.cli.command import (
@@ -40,6 +39,7 @@ from solo.cli.listing import by_score
 from solo.cli.rows import compose_rows, own_overrides, row_names, split_launcher, tables_named
 from solo.cli.tables import table_of, tell_left_out
 from solo.cli.terminal import show
+from solo.files import as_typed
 from solo.options import check
 from solo.run_files import SCORES
 from solo.runs.run import Run
@@ -101,9 +101,9 @@ def main() -> None:
                 drawn = write_figures(filled, pictures, args.force)
                 show(markdown) if len(tables) == 1 else print(f"{table}: {out_dir}")
                 damaged |= tell_left_out(filled.left_out)
-                made.append(shown(page_of(filled, out_dir)))
+                made.append(as_typed(page_of(filled, out_dir)))
                 if drawn:
-                    made.append(f"{len(drawn)} pictures in {shown(pictures)}")
+                    made.append(f"{len(drawn)} pictures in {as_typed(pictures)}")
             scored = {row.run.directory for row in rows if (row.run.decoding / SCORES).is_file()}
             made.append(f"{len(scored)} runs in {runs_dir}")
             ending(made, by_score(runs_dir, metrics_of(filled)[0].name))

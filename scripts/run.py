@@ -17,13 +17,13 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from eval.tables.runs import shown
 from solo.cli.command import one_line_errors, progress_bar, say
 from solo.cli.compose import config_to_train
 from solo.cli.entry import command
 from solo.cli.evaluate import check_references, evaluate_runs
 from solo.cli.rows import check_launcher
 from solo.cli.sweep_summary import summary
+from solo.files import as_typed
 from solo.rows import read_lines, read_table
 from solo.run_files import PREDICTIONS
 from solo.runs import stages
@@ -47,7 +47,9 @@ def one_output(run: Run) -> str:
     """The command for one output, of the first MR of the run's own test file."""
     predictions = run.decoding / PREDICTIONS
     _, [mr, _] = read_table(predictions, read_lines(predictions), False, []).rows[0]
-    return shlex.join(["python", "scripts/generate.py", f"run={shown(run.directory)}", f"mr={mr}"])
+    return shlex.join(
+        ["python", "scripts/generate.py", f"run={as_typed(run.directory)}", f"mr={mr}"]
+    )
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from eval.tables.runs import shown
 from eval.tables.write import write_table
 from solo.cli.command import RESULTS, one_line_errors, plain_parser
 from solo.cli.rows import row_names, tables_named
 from solo.cli.smoke import smoke
 from solo.cli.tables import table_of
+from solo.files import as_typed
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
             write_table(table_of(table, out / "runs"), out / "tables")
     seconds = time.monotonic() - start
     print(f"{len(names)} rows, {runs} runs, {len(failed)} rows failed, {seconds:.0f} s: {out}")
-    ending([shown(out / "tables")], "make plan")
+    ending([as_typed(out / "tables")], "make plan")
     if failed:
         print("failed rows:", *failed, sep="\n  ", file=sys.stderr)
         sys.exit(1)

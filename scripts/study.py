@@ -58,9 +58,9 @@ def main() -> None:
             working.run(path, args.seconds, *given)
             ending([read_study(path).home], f"python scripts/study.py score {path.parent.name}")
             return
-        from eval.tables.runs import shown
         from solo.cli import studies  # here, since `run` works without Hydra
         from solo.cli.terminal import show
+        from solo.files import as_typed
 
         if args.what == "write":
             path, n_runs = studies.write(args.study, args.overrides, args.carry)
@@ -69,7 +69,7 @@ def main() -> None:
         else:
             text, page = studies.score(args.study)
             show(text)
-            ending([shown(page)], f"python scripts/runs.py {shown(page.parent / 'runs')}")
+            ending([as_typed(page)], f"python scripts/runs.py {as_typed(page.parent / 'runs')}")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from eval.tables.runs import shown
 from eval.tables.write import PLAIN, page_of, summary, write_table
 from solo.cli.command import TABLES, one_line_errors, table_arguments
 from solo.cli.tables import table_of, tell_left_out
 from solo.cli.terminal import show
+from solo.files import as_typed
 
 
 def main() -> None:
@@ -27,11 +27,11 @@ def main() -> None:
             table = table_of(name, runs_dir)
             markdown = write_table(table, out_dir, args.force)
             left_out |= dict.fromkeys(table.left_out)
-            pages.append(shown(page_of(table, out_dir)))
+            pages.append(as_typed(page_of(table, out_dir)))
             if args.table:
                 show(markdown)
             else:
-                print(f"{shown(out_dir)}/{PLAIN.get(name, name)}.md: {summary(table)}")
+                print(f"{as_typed(out_dir)}/{PLAIN.get(name, name)}.md: {summary(table)}")
         damaged = tell_left_out(left_out)
         elsewhere = [
             f"--{key}={shlex.quote(str(folder))}"

@@ -17,11 +17,11 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from eval.tables.runs import shown
 from solo.cli.command import one_line_errors, progress_bar, say
 from solo.cli.compose import config_to_train
 from solo.cli.entry import command
 from solo.cli.rows import check_launcher
+from solo.files import as_typed
 from solo.runs.config import RunConfig
 from solo.runs.run import Run, make_run
 from solo.runs.runner import run_all
@@ -43,7 +43,7 @@ def train(configs: list[RunConfig], share_passes: bool) -> list[str]:
     outcome = run_all(
         runs, progress_bar, "trained", share_passes=share_passes, on_done=tell, say=say
     )
-    trained = [shown(run.directory) for run in runs if run.is_finished()]
+    trained = [as_typed(run.directory) for run in runs if run.is_finished()]
     if trained and make_accelerator().is_main_process:
         ending(trained, f"python scripts/decode.py run={trained[0]}")
     return outcome.failures

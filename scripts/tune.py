@@ -20,13 +20,13 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from eval.tables.runs import shown
 from solo.backbones.loading import device
 from solo.cli import tuning
 from solo.cli.command import CONFIGS, RESULTS, one_line_errors, plain_parser, progress_bar, say
 from solo.cli.compose import check_unread, compose_config, expand, in_checkout
 from solo.cli.schema import OF_ENTRY_POINTS
 from solo.cli.terminal import show_line
+from solo.files import as_typed
 from solo.options import check
 from solo.runs.run import Run, make_run
 from solo.runs.runner import ended, run_all
@@ -87,16 +87,16 @@ def main() -> None:
         for line in left_out:
             say(line)
         text, chosen = tuning.report(trained)
-        check(bool(text), NONE.format(shown(folder), TRAIN))
+        check(bool(text), NONE.format(as_typed(folder), TRAIN))
         for line in text.splitlines():
             show_line(line)
-        after = f"python scripts/runs.py {shown(folder)}"
+        after = f"python scripts/runs.py {as_typed(folder)}"
         if args.overrides:
             same = [o for o in args.overrides if _key(o) not in ("train.lr", "seed")]
             if len(expand(same)) == 1:  # each of several settings has a best rate of its own
                 after = shlex.join(["python", "scripts/run.py", *same, f"train.lr={chosen[-1]:g}"])
         n_trained = sum(run.valid_loss is not None for run in trained)
-        ending([f"{n_trained} trained runs in {shown(folder)}"], after)
+        ending([f"{n_trained} trained runs in {as_typed(folder)}"], after)
     sys.exit(1 if failures else 0)
 
 

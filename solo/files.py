@@ -276,6 +276,12 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return joined
 
 
+def as_typed(path: Path) -> str:
+    """A path as a user types it: relative to the checkout where it is inside."""
+    path = Path(path).resolve()
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
 def file_name(text: str) -> str:
     """A text as a part of a file's name or an address: other signs than letters, digits, `.` and
     `_` are one dash."""

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from solo.files import file_name, flat, to_yaml
+from solo.files import as_typed, file_name, flat, to_yaml
 from solo.run_files import CONFIG, ENVIRONMENT, SCORES
 
 from .. import records
 from ..metrics import ALL
 from ..metrics.slot_errors import slots_of
 from ..samples import spaced
-from ..tables.runs import Run, shown
+from ..tables.runs import Run
 from .outputs import Set, content_of
 from .scores import ReportLine, interval_of
 
@@ -21,7 +21,7 @@ RECIPE = ("epochs", "max_steps", "batch_size", "warmup_steps", "weight_decay", "
 def page_of(run: Run) -> str:
     """The address of a run's page, from the report's folder: its name, and a digest of its place,
     since runs in two folders may have one name."""
-    place = records.hash_of({"decoding": shown(run.decoding)})[:6]
+    place = records.hash_of({"decoding": as_typed(run.decoding)})[:6]
     return f"runs/{file_name(run.name)}-{place}.html"
 
 
@@ -140,7 +140,7 @@ def _files(run: Run) -> list[tuple[str, str]]:
         paths = [run.directory, records.predictions_of(run.directory)]
     else:
         paths = sorted(p for p in Path(run.directory).rglob("*") if p.is_file())
-    return [(shown(path), f"{path.stat().st_size:,} bytes") for path in paths]
+    return [(as_typed(path), f"{path.stat().st_size:,} bytes") for path in paths]
 
 
 def _shown(stage: dict) -> list[tuple[str, str]]:

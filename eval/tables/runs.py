@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from solo.files import ROOT
+from solo.files import as_typed
 from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY, LOG
 
 from .. import records
@@ -103,14 +103,14 @@ def read_runs(
         try:
             run = read_run(directory, decoding, reported, doubt)
         except (OSError, ValueError, TypeError, OverflowError) as error:
-            left_out.append(f"{shown(decoding)}: left out, {reason(error)}")
+            left_out.append(f"{as_typed(decoding)}: left out, {reason(error)}")
             continue
         twin = runs.setdefault(run.key, run)
         for name in twin.scores.keys() & run.scores.keys():
             if twin.scores[name] != run.scores[name]:
                 raise ValueError(
-                    f"{shown(twin.decoding)} and {shown(decoding)} are runs of one configuration "
-                    f"and seed with different results ({name} {twin.scores[name]:.4f} and "
+                    f"{as_typed(twin.decoding)} and {as_typed(decoding)} are runs of one "
+                    f"configuration and seed with different results ({name} {twin.scores[name]:.4f} and "
                     f"{run.scores[name]:.4f}); find out why, and move one of them elsewhere"
                 )
         if run.rows != twin.rows:
@@ -132,12 +132,6 @@ def claimed_rows(runs_dir: Path) -> set[str]:
 def is_stand_in(mark: str) -> bool:
     """Whether a run's mark says that its backbone is a stand-in for the hub's."""
     return mark.startswith("stand-in")
-
-
-def shown(path: Path) -> str:
-    """A path as a user types it: relative to the checkout where it is inside."""
-    path = Path(path).resolve()
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def differences(run: Run, settings: dict, free: Sequence[str] = FREE) -> list[str]:

@@ -12,8 +12,9 @@ import yaml
 from eval import latex, records
 from eval.metrics import ALL
 from eval.tables.checks import checked_scores
-from eval.tables.runs import SCORED, decodings_of, reason, shown
+from eval.tables.runs import SCORED, decodings_of, reason
 from solo.cli.terminal import aligned, width
+from solo.files import as_typed
 from solo.options import check
 from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY, PREDICTIONS
 from solo.runs import naming
@@ -46,9 +47,9 @@ def frame_of(runs: Iterable[tuple[Path, Path]]) -> tuple[pd.DataFrame, list[str]
         try:
             rows.append(row_of(directory, decoding))
         except (OSError, ValueError) as error:
-            unread.append(f"{shown(decoding)}: left out, {reason(error)}")
+            unread.append(f"{as_typed(decoding)}: left out, {reason(error)}")
         except (TypeError, KeyError, AttributeError) as error:  # it holds something else
-            unread.append(f"{shown(decoding)}: left out, it is no run's ({reason(error)})")
+            unread.append(f"{as_typed(decoding)}: left out, it is no run's ({reason(error)})")
     return pd.DataFrame(rows, dtype=object), unread  # as they are: no 8 becomes 8.0
 
 
@@ -70,7 +71,7 @@ def row_of(directory: Path, decoding: Path) -> dict[str, Any]:
         **{name: scores[name] for name in ALL if name in scores},
         **options_of(config),
         "references": _references(stages),
-        "directory": shown(decoding),
+        "directory": as_typed(decoding),
     }
 
 

@@ -10,7 +10,7 @@ from eval import compare, records
 from eval.report import scores
 from eval.report.build import Material
 from eval.report.outputs import folder_of
-from eval.tables.runs import Run, claimed_rows, decodings_of, read_run, reason, shown
+from eval.tables.runs import Run, claimed_rows, decodings_of, read_run, reason
 from eval.tables.write import PLAIN
 from solo.cli import studies
 from solo.cli.command import CONFIGS, RESULTS, ROOT, TABLES, quoted
@@ -21,7 +21,7 @@ from solo.cli.rows import reported_tables
 from solo.cli.study_list import read_list
 from solo.cli.tables import table_of
 from solo.datasets.download import e2e_dir
-from solo.files import file_name, flat, read_yaml
+from solo.files import as_typed, file_name, flat, read_yaml
 from solo.run_files import SCORES
 from solo.runs.config import RunConfig
 
@@ -78,18 +78,18 @@ def _others(
         others = {}
         for directory, decoding in decodings_of(folder):
             is_scored = records.holds_run(directory) or (decoding / SCORES).is_file()
-            if not is_scored or shown(decoding) in told:
+            if not is_scored or as_typed(decoding) in told:
                 continue
             try:
                 run = read_run(directory, decoding, reported, doubt)
             except (OSError, ValueError, TypeError, OverflowError) as error:
-                problems.append(f"{shown(decoding)}: left out, {reason(error)}")
+                problems.append(f"{as_typed(decoding)}: left out, {reason(error)}")
                 continue
             if run.key not in known:
                 others.setdefault(run.key, (run, _words(run)))
         if others:
             name = file_name(str(folder.relative_to(results)))
-            title = f"Runs of no table of the paper, in {shown(folder)}"
+            title = f"Runs of no table of the paper, in {as_typed(folder)}"
             labelled = sorted(others.values(), key=lambda pair: pair[0].seed)
             found.append(scores.of_runs(f"in-{name}", title, labelled))
     return found, problems

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from eval.metrics import ALL
-from eval.tables.runs import shown
 from eval.tables.style import BLUE, plt, save
 from solo.cli.command import say
 from solo.cli.listing import by_score, first_score, frame_of, rendered, varying
-from solo.files import write_output
+from solo.files import as_typed, write_output
 from solo.runs.run import Run
 
 
@@ -35,8 +34,8 @@ def summary(runs: Sequence[Run]) -> tuple[str, list[str], str]:
         path = folder / f"{score.replace(' ', '_')}_over_{column}.png"
         figure = score_over(frame, score, column)
         write_output(path, lambda temporary: save(figure, temporary))
-        paths.insert(0, shown(path))
-    return text, paths, by_score(shown(folder), score)
+        paths.insert(0, as_typed(path))
+    return text, paths, by_score(as_typed(folder), score)
 
 
 def _is_numeric(values: pd.Series) -> bool:
