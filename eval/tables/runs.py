@@ -110,8 +110,9 @@ def read_runs(
             if twin.scores[name] != run.scores[name]:
                 raise ValueError(
                     f"{as_typed(twin.decoding)} and {as_typed(decoding)} are runs of one "
-                    f"configuration and seed with different results ({name} {twin.scores[name]:.4f} and "
-                    f"{run.scores[name]:.4f}); find out why, and move one of them elsewhere"
+                    f"configuration and seed with different results ({name} "
+                    f"{twin.scores[name]:.4f} and {run.scores[name]:.4f}); find out why, and move "
+                    "one of them elsewhere"
                 )
         if run.rows != twin.rows:
             twin.rows.extend(row for row in run.rows if row not in twin.rows)
