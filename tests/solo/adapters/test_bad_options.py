@@ -277,3 +277,10 @@ def test_lambda_of_the_development_code_has_no_bound():
     for options in ({}, {"variant": "devcode", "lambda_bounded": True}):
         with pytest.raises(ValueError, match=r"lambda_init is 2.0; lambda lives in \[0, 1\]"):
             make_config({"name": "solo", "lambda_init": 2.0} | options)
+
+
+def test_events_of_a_method_that_only_notes_them_are_kept():
+    """As a resumed run or a loaded adapter hands them over."""
+    attached = attach(make_model(), {"name": "lora"})
+    attached.replay([{"step": 1, "kind": "note"}, {"step": 3}])
+    assert attached.events == [{"step": 1, "kind": "note"}, {"step": 3}]

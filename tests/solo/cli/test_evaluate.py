@@ -9,7 +9,7 @@ from solo import files
 from solo.cli import evaluate
 from solo.runs import stages
 from solo.runs.run import make_run
-from tests.solo.runs.conftest import config, quiet, values  # noqa: F401
+from tests.solo.runs.conftest import changed, config, quiet, values  # noqa: F401
 
 
 def test_a_run_without_a_metric_is_scored_anew(config, monkeypatch):  # noqa: F811
@@ -53,6 +53,22 @@ def test_a_run_without_a_metric_is_scored_anew(config, monkeypatch):  # noqa: F8
     with pytest.raises(ValueError, match=f"{predictions} is not what was decoded"):
         evaluate.evaluate_runs([run])
     assert len(calls) == 5
+
+
+def test_what_the_scorer_notes_is_told_once(config, monkeypatch, recwarn):  # noqa: F811
+    runs = [make_run(config), make_run(changed(config, decode={"beam": 3}))]
+    for run in runs:
+        stages.train_run(run, quiet)
+        stages.decode_run(run, quiet)
+
+    def score_files(references, paths, partial, metrics, report):
+        scores = dict.fromkeys(METRICS, 0.5) | {"details": {"notes": ["words are glued"]}}
+        return [SimpleNamespace(scores=scores, statistics=None, sources=[]) for _ in paths]
+
+    monkeypatch.setattr(evaluate, "score_files", score_files)
+    monkeypatch.setattr(evaluate, "save", lambda *arguments: None)
+    evaluate.evaluate_runs(runs)
+    assert [str(w.message) for w in recwarn if "glued" in str(w.message)] == ["words are glued"]
 
 
 def test_scores_without_a_checksum_are_those_of_the_statistics(config, monkeypatch):  # noqa: F811
