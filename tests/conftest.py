@@ -3,6 +3,7 @@
 import functools
 import gc
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,29 @@ def checkpoint_dir(tmp_path, tokenizer) -> Path:
     make_model(vocab_size=len(tokenizer)).save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return directory
+
+
+class Clock:
+    """A clock that goes on only where it is told to. seconds: what it shows."""
+
+    seconds = 0.0
+
+    def taking(self, spent: float, function):
+        """`function`, a call of which takes so long by this clock."""
+
+        def timed(*args, **options):
+            self.seconds += spent
+            return function(*args, **options)
+
+        return timed
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    """In place of time.monotonic."""
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", lambda: clock.seconds)
+    return clock
 
 
 @pytest.fixture

@@ -228,29 +228,19 @@ def test_a_killed_pretraining_ends_with_the_same_weights(recipe, tmp_path):
     assert summary["sha256"] == fingerprint(model.float())
 
 
-def test_the_speed_is_that_of_steps(recipe, tmp_path, monkeypatch):
+def test_the_speed_is_that_of_steps(recipe, tmp_path, monkeypatch, clock):
     """Of one second each; to save a state and to measure take hundreds, by this clock."""
-    seconds = [0.0]
-
-    def taking(spent, function):
-        def timed(*args, **options):
-            seconds[0] += spent
-            return function(*args, **options)
-
-        return timed
-
-    monkeypatch.setattr(training.time, "monotonic", lambda: seconds[0])
     monkeypatch.setattr(
-        training, "make_step", lambda *args, made=training.make_step: taking(1, made(*args))
+        training, "make_step", lambda *args, made=training.make_step: clock.taking(1, made(*args))
     )
-    saved = taking(100, training.training_state.save_state)
+    saved = clock.taking(100, training.training_state.save_state)
     monkeypatch.setattr(training.training_state, "save_state", saved)
-    monkeypatch.setattr(pretrain.measures, "lines_read", taking(300, measures.lines_read))
+    monkeypatch.setattr(pretrain.measures, "lines_read", clock.taking(300, measures.lines_read))
     once = recipe("one", log_every=3, measure_every=4, save_seconds=5.0)
     pretrain.make_backbone(once, tmp_path / "cache", lambda *progress: None)
     lines = files.read_json_lines(tmp_path / "one" / pretrain.LOG)
     assert [line["tokens_per_s"] for line in lines if "tokens_per_s" in line] == [128, 128, 128]
-    assert seconds[0] > 1000
+    assert clock.seconds > 1000
 
 
 def test_a_finished_backbone_is_left_alone_and_another_recipe_refused(recipe, tmp_path):

@@ -322,20 +322,10 @@ def test_a_validation_fills_no_more_memory_with_more_runs(model, monkeypatch, ru
     assert losses == pytest.approx([expected] * runs, rel=1e-5)
 
 
-def test_the_speed_is_that_of_steps(tmp_path, monkeypatch):
+def test_the_speed_is_that_of_steps(tmp_path, monkeypatch, clock):
     """Of one second each; to validate and to save a state take a hundred, by this clock."""
-    seconds = [0.0]
-
-    def taking(spent, function):
-        def timed(*args, **options):
-            seconds[0] += spent
-            return function(*args, **options)
-
-        return timed
-
-    monkeypatch.setattr(loop.time, "monotonic", lambda: seconds[0])
     for name, spent in (("share_of", 1), ("validation_losses", 100), ("save_together", 100)):
-        monkeypatch.setattr(loop, name, taking(spent, getattr(loop, name)))
+        monkeypatch.setattr(loop, name, clock.taking(spent, getattr(loop, name)))
     run(tmp_path, save_every=2)
     lengths = [
         sum(len(TRAIN[i].ids) for i in batch)
@@ -345,7 +335,7 @@ def test_the_speed_is_that_of_steps(tmp_path, monkeypatch):
     lines = files.read_json_lines(tmp_path / LOG)
     speeds = [line["tokens_per_s"] for line in lines if "lr" in line]
     assert speeds == [round(sum(lengths[i : i + 3]) / 3) for i in range(0, 12, 3)]
-    assert seconds[0] > 500
+    assert clock.seconds > 500
 
 
 def test_after_a_kill_the_check_is_on_what_is_trained_then(tmp_path, monkeypatch):
