@@ -16,7 +16,7 @@ from typing import Any
 from solo.errors import damaged
 from solo.files import clean, read_json, read_yaml, to_yaml, write_json, write_text
 from solo.options import check
-from solo.run_files import CONFIG, ENVIRONMENT, FOUND, IDENTITY, ROWS
+from solo.run_files import CONFIG, ENVIRONMENT, FOUND, IDENTITY, PREDICTIONS, ROWS
 from solo.runs import checkpoint, naming, record
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import (
@@ -60,9 +60,11 @@ class Run:
         trained = checkpoint.trained(self.directory)
         if trained:
             reached = "trained"
-            if self.decoded():
+            if decoded := self.decoded():
                 scored = record.stage_record(self.decoding, "evaluate")
-                reached = "done" if scored else "decoded"
+                of = (scored or {}).get("inputs", {}).get(PREDICTIONS, decoded.get("sha256"))
+                # a kill between decoding anew and scoring leaves scores of the former outputs
+                reached = "done" if scored and of == decoded.get("sha256") else "decoded"
             steps = trained.get("steps")
             if not isinstance(steps, int):
                 raise damaged(self.directory / ENVIRONMENT, f"steps is {steps!r}")

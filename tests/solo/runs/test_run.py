@@ -314,7 +314,13 @@ def test_other_weights_are_decoded_again(config):
     saved = json.loads(described.read_text())
     described.write_text(json.dumps(saved | {"weights_sha256": file_sha256(weights)}))
     assert run.state() == ("trained", 3)
-    assert stages.decode_run(run, quiet).read_bytes() != before and run.state() == ("decoded", 3)
+    with record.stage(run.decoding, "evaluate") as entry:
+        entry["inputs"] = {"predictions.tsv": record.stage_record(run.decoding, "decode")["sha256"]}
+    assert stages.decode_run(run, quiet).read_bytes() != before
+    assert run.state() == ("decoded", 3)  # the scores are those of the former outputs
+    with record.stage(run.decoding, "evaluate") as entry:
+        entry["inputs"] = {"predictions.tsv": record.stage_record(run.decoding, "decode")["sha256"]}
+    assert run.state() == ("done", 3)
 
 
 def test_a_run_is_not_decoded_with_another_config_or_tokenizer(config, checkpoint_dir):
