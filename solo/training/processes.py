@@ -5,10 +5,12 @@ mean over all target tokens of the batch, so the steps are those of one process 
 which every process draws for itself.
 """
 
+import atexit
 import os
+from functools import cache
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import GradientAccumulationPlugin
 
 from solo.adapters.base import Method
@@ -30,9 +32,21 @@ def make_accelerator() -> Accelerator:
             del os.environ[name]
     if launched and not torch.accelerator.is_available():
         os.environ[on_cpus] = "true"
-    return Accelerator(
+    processes = Accelerator(
         mixed_precision="no", gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1)
     )
+    if processes.num_processes > 1 and processes.device.type == "cpu":
+        _leave_at_exit()
+    return processes
+
+
+@cache
+def _leave_at_exit() -> None:
+    """Have gloo's threads end before Python does.
+
+    One that wants Python's lock while Python ends aborts the process, whose work was done.
+    """
+    atexit.register(PartialState().destroy_process_group)
 
 
 def share_of(batch: list[Example], processes: Accelerator) -> tuple[list[Example], float]:

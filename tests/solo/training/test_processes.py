@@ -67,6 +67,12 @@ def test_losses_and_parameters_are_those_of_one_process(both, tmp_path, name):
 
 
 @needs_gloo
+def test_every_process_leaves_the_others_before_python_ends(both):
+    """Else gloo's threads outlive Python's lock, and the process is aborted now and then."""
+    assert [(both / f"left.{rank}").read_text() for rank in (0, 1)] == ["True", "True"]
+
+
+@needs_gloo
 def test_a_run_killed_in_two_processes_ends_bit_for_bit_the_same(both):
     """With dropout, which every process draws for itself."""
     for rank in (0, 1):

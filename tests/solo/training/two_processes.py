@@ -1,9 +1,11 @@
 """What test_processes.py starts in each of two processes: arguments are a directory and a job."""
 
+import atexit
 import sys
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_file
 
 from solo.adapters import make_config
@@ -44,7 +46,9 @@ def stop_at(step: int) -> None:
 
 
 def main() -> None:
-    out, rank = Path(sys.argv[1]), make_accelerator().process_index
+    out = Path(sys.argv[1])
+    atexit.register(lambda: (out / f"left.{rank}").write_text(str(not dist.is_initialized())))
+    rank = make_accelerator().process_index
     for name, options in METHODS.items():
         dropout = {} if name == "full" else {"dropout": 0.0}
         save_file(run(out / name, options | dropout), out / f"{name}.{rank}.safetensors")
