@@ -1,7 +1,8 @@
 """The paired bootstrap over the test MRs (Koehn 2004): resamples are scored by sums of rows.
 
-Segments are drawn with replacement, the same ones for both systems, and both are scored on each
-sample by every metric that both have (eval/metrics/statistics.py).
+Segments are drawn with replacement, the same ones for all systems, and each is scored on each
+sample by every metric that it has statistics of (eval/metrics/statistics.py). eval/claims.py makes
+differences of it.
 """
 
 import functools
@@ -10,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .metrics import ALL
 from .metrics.statistics import Statistics, scores
 from .readers import places
 
@@ -30,17 +30,6 @@ class Outputs:
     statistics: Statistics
     sources: list[str]
     references: str | None = None
-
-
-@dataclass(frozen=True)
-class Difference:
-    """a, b: scores; low, high: 95 % interval of a - b; p: two-sided."""
-
-    a: float
-    b: float
-    low: float
-    high: float
-    p: float
 
 
 def in_order(a: Outputs, b: Outputs) -> Outputs:
@@ -93,28 +82,6 @@ def drawn_scores(of: Outputs, samples: int, seed: int) -> dict[str, np.ndarray]:
     """The scores of each resample of a system's MRs, by metric, [samples]. They are shared."""
     parts = [scores(of.statistics, weights) for weights in draws(len(of.sources), samples, seed)]
     return {name: np.concatenate([part[name] for part in parts]) for name in of.statistics}
-
-
-def compare(
-    a: Outputs, b: Outputs, samples: int = SAMPLES, seed: int = SEED
-) -> dict[str, Difference]:
-    """Difference by metric, of those that both have statistics of.
-
-    Raises ValueError if the two were not run on the same MRs, or share no metric.
-    """
-    if samples < 1:
-        raise ValueError(f"{samples} samples; at least one is needed")
-    common = [name for name in ALL if name in a.statistics and name in b.statistics]
-    if not common:
-        raise ValueError(f"{a.name} and {b.name} have no metric in common; score them again")
-    sides = [a, in_order(a, b)]
-    whole = [scores(side.statistics, np.ones((1, len(side.sources)))) for side in sides]
-    first, second = (drawn_scores(side, samples, seed) for side in sides)
-    differences = {}
-    for name in common:
-        scored = (float(side[name][0]) for side in whole)
-        differences[name] = Difference(*scored, *interval_and_p(first[name] - second[name]))
-    return differences
 
 
 def interval_and_p(drawn: np.ndarray) -> tuple[float, float, float]:

@@ -5,14 +5,16 @@ another pair. Here a sample draws the MRs, the same ones for all runs, and its d
 mean of the differences seed by seed, since runs of one seed see the data in the same order. Two or
 three seeds are too few to be drawn in their turn: no draw goes beyond the extremes. So seeds are
 not drawn; a sample moves the difference by Student's t times the standard error that `seed_spread`
-gives, which has seen every method of a study that was run with several seeds, and takes all to be
-moved alike. It serves methods with one run too, as far as a seed moves these as it moves the
-others. What chance does to the outputs for single MRs is in both parts, which by itself makes an
-interval a little too wide; of methods whose seeds differ more than the others' it is too narrow.
+gives, once up and once down, so that b - a has the interval of a - b turned round. That error has
+seen every method of a study that was run with several seeds, and takes all to be moved alike. It
+serves methods with one run too, as far as a seed moves these as it moves the others. What chance
+does to the outputs for single MRs is in both parts, which by itself makes an interval a little too
+wide; of methods whose seeds differ more than the others' it is too narrow.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -34,16 +36,20 @@ class Spread(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Claim:
-    """a, b: mean scores over seeds; low, high: 95 % interval of a - b; p: two-sided, of one test;
-    visible: the smallest true difference that such runs would show in four of five cases."""
+class Difference:
+    """a, b: scores, of several seeds their mean; low, high: 95 % interval of a - b; p: two-sided,
+    of one test."""
 
     a: float
     b: float
     low: float
     high: float
     p: float
-    visible: float
+
+    @property
+    def visible(self) -> float:
+        """The smallest true difference that such runs would show in four of five cases."""
+        return POWER / SEEN * (self.high - self.low) / 2
 
 
 def seed_spread(by_seed: Sequence[Mapping[int, float]]) -> Spread | None:
@@ -65,19 +71,21 @@ def seed_spread(by_seed: Sequence[Mapping[int, float]]) -> Spread | None:
     return Spread(float(np.sqrt(2 * (rest @ rest) / freedom)), freedom) if freedom else None
 
 
-def hierarchical(
+def compare(
     a: Sequence[Outputs],
     b: Sequence[Outputs],
-    spreads: Mapping[str, Spread],
+    spreads: Mapping[str, Spread] = MappingProxyType({}),
     samples: int = SAMPLES,
     seed: int = SEED,
-) -> dict[str, Claim]:
+) -> dict[str, Difference]:
     """The difference of two methods by metric, of those that all runs have statistics of.
 
     a, b: runs of the same seeds in the same order. spreads: by metric; without one the interval is
-    that of these seeds. Raises ValueError for a method without runs, for unequal numbers of them,
-    for runs on other MRs, and if they share no metric.
+    that of these seeds, of one run a side the paired bootstrap's. Raises ValueError for a method
+    without runs, for unequal numbers of them, for runs on other MRs, and if they share no metric.
     """
+    if samples < 1:
+        raise ValueError(f"{samples} samples; at least one is needed")
     if not a or not b:
         raise ValueError("a method has no run; both need one at least")
     if len(a) != len(b):
@@ -85,19 +93,22 @@ def hierarchical(
     runs = [*a, *b]
     names = [name for name in ALL if all(name in run.statistics for run in runs)]
     if not names:
-        raise ValueError("these runs have no metric in common; score them again")
+        words = " and ".join(run.name for run in runs)
+        raise ValueError(f"{words} have no metric in common; score them again")
     runs = [in_order(runs[0], run) for run in runs]
     one = np.ones((1, len(runs[0].sources)))
     whole = _means([scores(run.statistics, one) for run in runs], names)
     means = _means([drawn_scores(run, samples, seed) for run in runs], names)
-    random, claims = np.random.default_rng([seed, 1]), {}
+    random, differences = np.random.default_rng([seed, 1]), {}
     for name in names:
         drawn = np.subtract(*means[name])
         if name in spreads:
             moved = random.standard_t(spreads[name].freedom, len(drawn))
-            drawn = drawn + moved * spreads[name].deviation / np.sqrt(len(a))
-        claims[name] = _claim(*whole[name], drawn)
-    return claims
+            moved *= spreads[name].deviation / np.sqrt(len(a))
+            drawn = np.concatenate([drawn + moved, drawn - moved])
+        scored = (float(side[0]) for side in whole[name])
+        differences[name] = Difference(*scored, *interval_and_p(drawn))
+    return differences
 
 
 def _means(by_run: Sequence[Mapping], names: Sequence[str]) -> dict[str, list[np.ndarray]]:
@@ -110,11 +121,6 @@ def _means(by_run: Sequence[Mapping], names: Sequence[str]) -> dict[str, list[np
         name: [np.mean([run[name] for run in half], 0) for half in (by_run[:n], by_run[n:])]
         for name in names
     }
-
-
-def _claim(a: np.ndarray, b: np.ndarray, drawn: np.ndarray) -> Claim:
-    low, high, p = interval_and_p(drawn)
-    return Claim(float(a[0]), float(b[0]), low, high, p, POWER / SEEN * (high - low) / 2)
 
 
 def holm(p_values: Sequence[float], asked: int | None = None) -> list[float]:

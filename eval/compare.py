@@ -21,7 +21,8 @@ from solo.rows import DATA_DIRS
 from solo.run_files import CONFIG, ENVIRONMENT, PREDICTIONS, STATISTICS
 
 from . import records
-from .bootstrap import SAMPLES, SEED, Difference, Outputs, compare
+from .bootstrap import SAMPLES, SEED, Outputs
+from .claims import Difference, compare
 from .command import Parser, at_least, check_folder, command, ending, program, typed
 from .formats import read_hypotheses
 from .metrics import ALL, SETS
@@ -174,7 +175,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_output(options.json, inputs, options.force)
     how = options.refs, options.partial, options.metrics
     sides = [outputs(path, *how) for path in (options.a, options.b)]
-    differences = compare(*sides, options.samples, options.seed)
+    differences = compare(*([side] for side in sides), samples=options.samples, seed=options.seed)
     if options.json:
         content = {"a": str(options.a), "b": str(options.b), "samples": options.samples}
         content |= {"seed": options.seed, "n_segments": len(sides[0].sources)}

@@ -3,8 +3,9 @@
 Overrides go to every row: scripts/reproduce.py table1 model.path=DIR train.max_steps=200 seed=1,2
 An option adapter.KEY goes to the rows whose method has it. What is done is skipped; a row that
 fails is reported at the end, with exit code 1; the others still run. Rows that share backbone, data
-and schedule train together on an accelerator (together=false: never; the CPU would gain nothing).
-All else goes row by row; Hydra's launchers (requirements-launchers.txt) spread the rows instead:
+and schedule train together on an accelerator (together=false: never); on a CPU they run one by one,
+so that each is scored as soon as it can be. Hydra's launchers (requirements-launchers.txt) spread
+the rows instead:
   scripts/reproduce.py table2 hydra/launcher=joblib hydra.launcher.n_jobs=4
   scripts/reproduce.py all hydra/launcher=submitit_slurm hydra.launcher.timeout_min=1440 \\
     hydra.launcher.gpus_per_node=1

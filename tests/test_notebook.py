@@ -13,7 +13,7 @@ SMALLER = {
     "STEPS, EXAMPLES = 300, 400": "STEPS, EXAMPLES = 6, 24",
     "test_mrs=20": "test_mrs=3",
     "max_new_tokens=64": "max_new_tokens=12",
-    "from e2e_score.score": "from eval.score",  # the room's name in a checkout
+    "from e2e_score.score": "from eval.score",  # the package's name in a checkout
 }
 
 

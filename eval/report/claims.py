@@ -11,7 +11,7 @@ from pathlib import Path
 from solo.files import read_yaml
 
 from .. import bootstrap
-from ..claims import Spread, hierarchical, seed_spread
+from ..claims import Spread, compare, seed_spread
 from ..metrics import METRICS
 from ..records import lambdas_of, last_values
 from ..tables.figures import PAPER_LAMBDA
@@ -147,7 +147,7 @@ def _better(pair: Sequence[list[Run]], lines: list[ReportLine], without: str) ->
         return Verdict(OPEN, note="its runs have no statistics; score them again")
     try:  # with the draws of a study's own table, so that its intervals are the same
         alone = [[_alone(side) for side in of_row] for of_row in sides]
-        claim = hierarchical(*alone, _seed_spread(lines))[BLEU.name]
+        claim = compare(*alone, _seed_spread(lines))[BLEU.name]
     except (ValueError, KeyError) as error:
         return Verdict(OPEN, note=f"its runs cannot be compared: {error}")
     verdict = HOLDS if claim.low > 0 else FAILS if claim.high < 0 else UNDECIDED

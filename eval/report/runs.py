@@ -57,7 +57,7 @@ def commit_of(run: Run) -> str:
 def facts_of(line: ReportLine) -> list[tuple[str, str]]:
     """What hovering over a line of a table tells: of its first run, and what differs in others."""
     if not line.runs:
-        return [("runs", ", ".join(line.absent))] if line.absent else []
+        return []
     first = line.runs[0]
     facts = [("recipe", recipe_of(first)), ("seeds", ", ".join(str(run.seed) for run in line.runs))]
     facts += [("commit", ", ".join(dict.fromkeys(map(commit_of, line.runs))))]

@@ -1,18 +1,15 @@
 """The report's tables of scores: every line with what it is, and the runs behind it."""
 
-import csv
-import io
-import shlex
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..latex import escaped, tabular, tex_row
-from ..metrics import ALL, SETS
+from ..metrics import ALL
 from ..metrics.metric import Metric
 from ..tables import render, study
 from ..tables.groups import groups_of
-from ..tables.lines import Table, lines_of, metrics_of, rows_of
+from ..tables.lines import Line, Table, lines_of, metrics_of, rows_of
 from ..tables.params import as_number
 from ..tables.runs import HUB_NAMES, Run, is_stand_in
 from ..tables.write import is_plain, is_study
@@ -44,8 +41,8 @@ class ReportScore:
 
 @dataclass(frozen=True)
 class ReportLine:
-    """A line of a table. kind: a key of KINDS; trainable: (as shown, as a number); runs: all there
-    are behind it, of one configuration; absent: names of runs that are not here any more."""
+    """A line of a table. kind: a key of KINDS; trainable: (as shown, as a number); runs: all that
+    are behind it, of one configuration."""
 
     row: str
     label: str
@@ -60,7 +57,6 @@ class ReportLine:
     scores: dict[str, ReportScore] = field(default_factory=dict)
     marks: list[str] = field(default_factory=list)
     runs: list[Run] = field(default_factory=list)
-    absent: list[str] = field(default_factory=list)
 
     @property
     def badge(self) -> str:
@@ -84,13 +80,11 @@ class ReportTable:
 
 def of_table(table: Table) -> ReportTable:
     """A table with its runs."""
+    metrics = metrics_of(table)
     if is_plain(table):
         lines = _study_lines(table) if is_study(table) else _demo_lines(table)
-        metrics = metrics_of(table)
     else:
-        runs = {run.name: run for _, filling in rows_of(table) for run in filling}
-        text = render.as_csv(table, lines_of(table))
-        return of_csv(table.name, table.definition, text, runs, table.left_out)
+        lines = [_line(table, line, metrics) for line in lines_of(table)]
     head = table.definition["title"], table.definition.get("note", "")
     stand_in = all(line.badge == STAND_IN for line in lines)
     return ReportTable(table.name, *head, stand_in, metrics, lines, table.left_out)
@@ -112,74 +106,21 @@ def of_runs(name: str, title: str, labelled: Sequence[tuple[Run, str]]) -> Repor
     return ReportTable(name, title, "", stand_in, metrics, lines)
 
 
-def of_csv(
-    name: str,
-    definition: dict,
-    text: str,
-    runs: dict[str, Run] | None = None,
-    left_out: Sequence[str] = (),
-) -> ReportTable:
-    """A table from the CSV that `make tables` writes (eval/tables/render.py), the demo's too.
-
-    runs: by name, those that are here. Raises ValueError or KeyError for another CSV.
-    """
-    read = list(csv.DictReader(io.StringIO(text)))
-    columns = read[0].keys() if read else ()
-    registry = SETS[definition.get("metrics", "e2e")]
-    metrics = [metric for key, metric in registry.items() if key in columns]
-    plain = "source" not in columns
-    rows = {row["label" if plain else "row"]: row for row in definition.get("rows", ())}
-    lines = [
-        _plain_line(name, definition.get("backbone", "standin12"), rows, entry, metrics)
-        if plain
-        else _csv_line(name, rows, entry, metrics, runs or {})
-        for entry in read
-    ]
-    head = definition["title"], definition.get("note", "")
-    return ReportTable(name, *head, plain, metrics, lines, list(left_out))
-
-
-def _csv_line(name: str, rows: dict, entry: dict, metrics: list[Metric], runs: dict) -> ReportLine:
-    names = shlex.split(entry["runs"])
-    found = [runs[n] for n in names if n in runs]
-    printed = rows.get(entry["row"], {}).get(entry["source"], {})
-    kind = "open" if entry["source"] == "ours" and not names else entry["source"]
-    intervals = _intervals(found)
-    scores = {}
+def _line(table: Table, line: Line, metrics: list[Metric]) -> ReportLine:
+    """A line of a table that somebody reported."""
+    intervals, scores, row = _intervals(line.runs), {}, line.row
     for metric in metrics:
-        if entry[metric.name]:
-            value = float(entry[metric.name]) * metric.scale
-            ends = printed.get(metric.name)
-            given = " to ".join(map(str, ends if isinstance(ends, list) else [ends]))
-            text = given if ends is not None else metric.shown(float(entry[metric.name]))
-            if spread := entry.get(f"{metric.name}_sd"):
-                text += f" ± {metric.shown(float(spread))}"
-            if difference := entry.get(f"{metric.name}_minus_paper"):
-                text += f" ({metric.shown(float(difference), '+')})"
-            scores[metric.name] = ReportScore(
-                text, value, *intervals.get(metric.name, (None, None))
-            )
-    marks = [mark for mark in entry["marks"].split("; ") if mark]
+        if score := line.scores.get(metric.name):
+            ends = intervals.get(metric.name, (None, None))
+            text = render.cell(score, metric)
+            scores[metric.name] = ReportScore(text, score.value * metric.scale, *ends)
     return ReportLine(
-        entry["row"], entry["label"], kind, _method(entry["row"]), _data(name, found, marks),
-        _backbone(entry["row"], entry["label"], found), entry["variant"],
-        _trainable(entry["trainable"]), float(entry["lr"]) if entry["lr"] else None,
-        entry["seeds"].replace(" ", ", "), scores, marks, found,
-        [n for n in names if n not in runs],
-    )  # fmt: skip
-
-
-def _plain_line(
-    name: str, backbone: str, rows: dict, entry: dict, metrics: list[Metric]
-) -> ReportLine:
-    values = {metric: float(entry[metric.name]) for metric in metrics if entry[metric.name]}
-    scores = {m.name: ReportScore(m.shown(value), value * m.scale) for m, value in values.items()}
-    row = rows.get(entry["row"], {}).get("row", "")
-    return ReportLine(
-        row, entry["row"], "stand-in", _method(row), _data(name, [], []), backbone,
-        trainable=_trainable(entry["trainable"]), scores=scores,
-        lr=float(entry["lr"]) if entry["lr"] else None, seeds=entry["seed"],
-        marks=[mark for mark in [entry.get("other settings")] if mark], absent=[entry["run"]],
+        row["row"], row["label"],
+        "open" if line.source == "ours" and not line.runs else line.source,
+        _method(row["row"]), _data(table.name, line.runs, line.marks),
+        _backbone(row["row"], row["label"], line.runs), line.variant or "",
+        _trainable(line.trainable), line.lr, ", ".join(map(str, line.seeds)), scores, line.marks,
+        line.runs,
     )  # fmt: skip
 
 
@@ -212,7 +153,7 @@ def _line_of(table: str, row: str, label: str, runs: list[Run]) -> ReportLine:
     return ReportLine(
         row, label, kind, _method(row), _data(table, runs, marks),
         _backbone(row, label, runs), first.variant or "",
-        _trainable(str(first.n_params)), first.lr if first.n_params else None,
+        _trainable(first.n_params), first.lr if first.n_params else None,
         ", ".join(str(run.seed) for run in runs), scores, marks, runs,
     )  # fmt: skip
 
@@ -250,15 +191,16 @@ def _backbone(row: str, label: str, runs: list[Run]) -> str:
     return "GPT-2 M" if medium else "GPT-2 S"
 
 
-def _trainable(text: str) -> tuple[str, float | None]:
-    if not text:
+def _trainable(count: int | str | None) -> tuple[str, float | None]:
+    """count: a number, or as the paper prints it."""
+    if count is None:
         return "", None
-    if text.isdecimal():
-        return f"{int(text):,}", float(text)
+    if isinstance(count, int):
+        return f"{count:,}", float(count)
     try:
-        return text, float(as_number(text)[0])
+        return count, float(as_number(count)[0])
     except ValueError:
-        return text, None
+        return count, None
 
 
 def cells(table: ReportTable) -> list[list[str]]:

@@ -2,20 +2,21 @@
 
 from collections import defaultdict
 
-from .. import bootstrap
+from ..claims import compare
 from ..metrics.metric import Metric
 from ..records import last_values
 from .groups import apart, groups_of
 from .lines import Table, metrics_of
 from .render import MISSING, left_out_section, row_of
 from .runs import Run
-from .study import backbones_of, difference, head_of
+from .study import backbones_of, head_of, with_p
 
 NOTE = """\
 {backbones}
 A sweep of short runs chose the rate in bold. Beside it stand whole runs of the same seed at the
-next lower and the next higher rate of that sweep. Difference: of BLEU to the chosen rate's run,
-with the 95 % interval and the two-sided p of a paired bootstrap over the test MRs.
+next lower and the next higher rate of that sweep. Difference: BLEU minus that of the run at the
+chosen rate, with the 95 % interval and the two-sided p of a paired bootstrap over the test MRs (of
+one seed, so too narrow for what another seed would give).
 """
 
 
@@ -50,4 +51,4 @@ def _line(label: str, run: Run, chosen: Run, metrics: list[Metric]) -> str:
 def _to(chosen: Run, run: Run, metric: Metric) -> str:
     if apart(run, chosen):
         return MISSING
-    return difference(bootstrap.compare(run.outputs, chosen.outputs).get(metric.name), metric)
+    return with_p(compare([run.outputs], [chosen.outputs]).get(metric.name), metric)

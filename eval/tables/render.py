@@ -168,7 +168,7 @@ def _body(lines: list[Line], metrics: list[Metric]) -> list[list[str]]:
         trainable = f"{line.trainable:,}" if isinstance(line.trainable, int) else line.trainable
         lr, seeds = f"{line.lr:g}" if line.lr else MISSING, ", ".join(map(str, line.seeds))
         middle = ["", ""] if reported else [lr, seeds or MISSING]
-        scores = [_cell(line.scores.get(metric.name), metric) for metric in metrics]
+        scores = [cell(line.scores.get(metric.name), metric) for metric in metrics]
         empty = "" if line.source == "independent" else MISSING
         body.append([label, source, trainable or empty, *middle, *scores])
     return body
@@ -177,7 +177,7 @@ def _body(lines: list[Line], metrics: list[Metric]) -> list[list[str]]:
 def _apart(line: Line, metrics: list[Metric]) -> list[str]:
     [run] = line.runs
     head = [_name(line), "; ".join(line.marks), f"{run.lr:g}", str(run.seed), f"{run.n_params:,}"]
-    return [*head, *(_cell(line.scores.get(m.name), m) for m in metrics), run.name]
+    return [*head, *(cell(line.scores.get(m.name), m) for m in metrics), run.name]
 
 
 def _name(line: Line) -> str:
@@ -188,7 +188,8 @@ def _run(run: Run) -> str:
     return f"{run.name} (seed {run.seed})"
 
 
-def _cell(score: Score | None, metric: Metric) -> str:
+def cell(score: Score | None, metric: Metric) -> str:
+    """A score of a line, as printed or with its spread and its difference to the paper's."""
     if score is None:
         return MISSING
     text = score.printed or metric.shown(score.value)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import bootstrap, records
-from ..claims import Claim, Spread, hierarchical, holm
+from ..claims import Difference, Spread, compare, holm
 from ..formats import read_hypotheses
 from ..metrics import ALL
 from ..metrics.metric import Metric
@@ -71,7 +71,7 @@ def markdown(table: Table) -> str:
 def head_of(groups: Sequence[Group]) -> str:
     """What a study's lines are of, at the head of their column."""
     marks = [mark for group in groups for run in group.runs for mark in run.marks]
-    return "stand-in" if any(map(is_stand_in, marks)) else "method"
+    return "method (stand-in)" if any(map(is_stand_in, marks)) else "method"
 
 
 def backbones_of(groups: Sequence[Group]) -> str:
@@ -141,8 +141,8 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
             other = baseline.get((run.seed, run.weights, group.kind.epochs))
             if other is None or apart(run, other):
                 continue
-            differences = bootstrap.compare(run.outputs, other.outputs)
-            cells = [difference(differences.get(metric.name), metric) for metric in metrics]
+            differences = compare([run.outputs], [other.outputs])
+            cells = [with_p(differences.get(metric.name), metric) for metric in metrics]
             lines.append(row_of([group.label, str(run.seed), *cells]))
     if not lines:
         return []
@@ -165,7 +165,7 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
             sides = sides_of(*chosen)
             seeds = ", ".join(str(run.seed) for run in sides[0])
             heads.append([question, " - ".join(group.label for group in chosen), seeds])
-            results.append(hierarchical(*([r.outputs for r in side] for side in sides), spreads))
+            results.append(compare(*([r.outputs for r in side] for side in sides), spreads))
     if not results:
         return []
     p_values = holm([of_claim[bleu.name].p for of_claim in results], len(claims))
@@ -176,7 +176,7 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
         interval = " to ".join(bleu.shown(end, "+") for end in (claim.low, claim.high))
         cells = [bleu.shown(claim.a - claim.b, "+"), interval, f"{p:.4f}"]
         cells.append(bleu.shown(claim.visible))
-        cells += [_with_interval(of_claim.get(errors.name), errors)] if told else []
+        cells += [with_interval(of_claim.get(errors.name), errors)] if told else []
         lines.append(row_of([*head, *cells, _others(of_claim, bleu)]))
     head = ["question", "difference of", "seeds", bleu.name, "95 % interval", "p", "visible"]
     head += [*([errors.head] if told else []), "others"]
@@ -204,7 +204,7 @@ def _seeds_known(spread: Spread | None, bleu: Metric) -> str:
     )
 
 
-def _others(of_claim: dict[str, Claim], bleu: Metric) -> str:
+def _others(of_claim: dict[str, Difference], bleu: Metric) -> str:
     signs = {}
     for name, claim in of_claim.items():
         sign = int(claim.low > 0) - int(claim.high < 0)
@@ -214,19 +214,17 @@ def _others(of_claim: dict[str, Claim], bleu: Metric) -> str:
     return ", ".join(texts) or "none"
 
 
-def _with_interval(claim: Claim | None, metric: Metric) -> str:
-    if claim is None:
+def with_interval(found: Difference | None, metric: Metric) -> str:
+    """A difference of one metric with its interval, as tables show it."""
+    if found is None:
         return MISSING
-    value, low, high = (metric.shown(x, "+") for x in (claim.a - claim.b, claim.low, claim.high))
+    value, low, high = (metric.shown(x, "+") for x in (found.a - found.b, found.low, found.high))
     return f"{value} ({low} to {high})"
 
 
-def difference(found: bootstrap.Difference | None, metric: Metric) -> str:
-    """A difference of one metric with its interval and p, as tables show it."""
-    if found is None:
-        return MISSING
-    low, high = (metric.shown(end, "+") for end in (found.low, found.high))
-    return f"{metric.shown(found.a - found.b, '+')} [{low}, {high}] p={found.p:.4f}"
+def with_p(found: Difference | None, metric: Metric) -> str:
+    """The same with its p."""
+    return MISSING if found is None else f"{with_interval(found, metric)}, p={found.p:.4f}"
 
 
 def _trainings(groups: list[Group]) -> list[str]:

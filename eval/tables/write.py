@@ -4,7 +4,7 @@ from pathlib import Path
 
 from solo.files import check_output, write_output
 
-from .. import bootstrap, compare, samples
+from .. import claims, compare, samples
 from . import figures, render, study, style
 from .groups import Kind, apart, groups_of
 from .lines import FAMILY, Table, lines_of, plain_rows, rows_of
@@ -117,7 +117,7 @@ def _claims(table: Table, first: str, second: str) -> str:
             ]
             over = f"seed {a.seed}, paired bootstrap over the test MRs of these two runs alone"
             lines += [f"{note}{names}, {over} (another seed moves it further):", ""]
-            lines += [compare.markdown(bootstrap.compare(a.outputs, b.outputs), labels), ""]
+            lines += [compare.markdown(claims.compare([a.outputs], [b.outputs]), labels), ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

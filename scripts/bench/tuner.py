@@ -125,12 +125,12 @@ def main() -> None:
         times = measure(args.rounds, args.model)
         found = record.environment()
         hardware = found["hardware"]
-        device = hardware["gpu"] or f"{hardware['cpu']}, {hardware['threads']} threads"
+        device = hardware["gpu"] or f"{hardware['cpu']}, {hardware['threads']} thread(s)"
         context = (
             f"\nGPT-2 of {args.model}'s size, batch {BATCH} of {LENGTH} tokens, fp32: a step of "
             f"training and {NEW_TOKENS} tokens generated; medians of {args.rounds} rounds in "
-            f"turns, ratios round by round (lowest to highest).\nOn {device}, torch "
-            f"{found['versions']['torch']}.\n\n"
+            f"turns; ratio: to the first line's time, round by round, median (lowest to highest).\n"
+            f"On {device}, torch {found['versions']['torch']}.\n\n"
         )
         before, rest = args.page.read_text(encoding="utf-8").split(MARKS[0])
         _, after = rest.split(MARKS[1])

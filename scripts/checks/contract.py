@@ -18,9 +18,10 @@ INTRO = """\
 # The contract of the adapters
 
 Every method is tested for these properties, on a GPT-2 of six blocks of width 16
-(`tests/solo/adapters/test_adapters.py`, `tests/solo/adapters/test_bad_options.py`). A case is a
-set of options for the most part. What a method does not promise it says so, which is tested too;
-what does not apply to it has nothing to be tested on. `python scripts/methods.py` writes this page.
+(`tests/solo/adapters/test_adapters.py`, `tests/solo/adapters/test_bad_options.py`). "Holds for"
+names the methods, or how many, that have a property; "cases" counts the sets of options that were
+tested. "Not promised by" names methods that declare that they lack it, which is tested too; "does
+not apply to" those that have nothing to test it on. `python scripts/methods.py` writes this page.
 
 """
 

@@ -1,4 +1,4 @@
-"""IMLoR2C (Zhao et al., 2025, arXiv 2503.00572): LoR2C whose modules merge and give way to LoRA.
+"""IMLoR2C (Zhao et al., 2025, arXiv 2503.00572): LoR2C whose connections merge and give way.
 
 MergeLoR2C's and InjectLoR2C's schedules side by side, in each step the merge first;
 solo/adapters/shared/schedule.py has the rules and their source. Start, rank and alpha are LoR2C's.

@@ -1,4 +1,4 @@
-"""InjectLoR2C (Zhao et al., 2025, arXiv 2503.00572): LoR2C whose modules give way to LoRA.
+"""InjectLoR2C (Zhao et al., 2025, arXiv 2503.00572): LoR2C whose connections give way to LoRA.
 
 At intervals the module with the largest feature space is removed, and LoRA on the query and value
 of its block takes its place; solo/adapters/shared/schedule.py has the rules and their source.

@@ -1,6 +1,6 @@
-"""MergeLoR2C (Zhao et al., 2025, arXiv 2503.00572): LoR2C whose modules merge in training.
+"""MergeLoR2C (Zhao et al., 2025, arXiv 2503.00572): LoR2C whose connections merge in training.
 
-At intervals two adjacent modules with small feature spaces become one around both their blocks;
+At intervals two adjacent connections with small feature spaces become one around both their blocks;
 solo/adapters/shared/schedule.py has the rules and their source. Start, rank and alpha are LoR2C's.
 """
 

@@ -41,9 +41,9 @@ class VbLora(PeftMethod):
 
     Config = Config
     label = "VB-LoRA"
-    trains = "bank h×b and logits"
+    trains = "bank of V vectors of length b, and logits"
     where = "c_attn"
-    count = "hb + L r h Σ(n_in+n_out)/b"
+    count = "Vb + L r V Σ(n_in+n_out)/b"
     source = "arXiv 2405.15179, peft"
     kind = "VBLORA"
     options = {

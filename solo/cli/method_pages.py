@@ -45,7 +45,7 @@ def described(configs: Path) -> str:
     note = (
         f"{', '.join(beside)} compute beside the weights and cannot be merged into them; every "
         "other method can (`Method.merge`), to 1e-4 in the logits. "
-        f"{', '.join(inside)} act inside attention and train alone, on padded batches."
+        f"{', '.join(inside)} act inside attention: one run trains at a time, on padded batches."
     )
     return f"{HEAD}{''.join(rows)}\n{''.join(sentences)}\n{fill(note, 100)}\n"
 

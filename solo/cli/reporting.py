@@ -29,7 +29,7 @@ NO_SETTING = {"row", "output_dir", "decode.output", "together", "runs_dir"}
 
 
 def gather(results: Path = RESULTS) -> Material:
-    """Everything below a folder of results: runs where there are any, else the tables' CSVs."""
+    """Everything below a folder of results: its tables with their runs, and runs of no table."""
     tables, problems = [], []
     studied = [path.stem for path in sorted((CONFIGS / "study").glob("*.yaml"))]
     for name in [*TABLES, *studied]:
@@ -49,20 +49,17 @@ def gather(results: Path = RESULTS) -> Material:
 
 
 def _table(name: str, results: Path) -> scores.ReportTable | None:
-    """A table or a study, from its runs, else from its CSV; None where there is neither."""
+    """A table or a study with its runs; None where there are none, nor a page of the table."""
     if name in TABLES:
         runs_dir, out = (results / path.relative_to(RESULTS) for path in TABLES[name][:2])
-        csv_path, definition = out / f"{PLAIN.get(name, name)}.csv", None
+        page, definition = out / f"{PLAIN.get(name, name)}.md", None
     else:
         home = results / Path(read_list(name)["home"]).relative_to(RESULTS.name)
         if not home.is_dir():
             return None
-        runs_dir, csv_path, definition = home / "runs", home / "table.csv", studies.definition(name)
-    if decodings_of(runs_dir) and _concerned(name, runs_dir):
+        runs_dir, page, definition = home / "runs", home / "table.md", studies.definition(name)
+    if page.is_file() or (decodings_of(runs_dir) and _concerned(name, runs_dir)):
         return scores.of_table(table_of(name, runs_dir, definition))
-    if csv_path.is_file():
-        text = csv_path.read_text(encoding="utf-8")
-        return scores.of_csv(name, definition or reported_tables()[name], text)
     return None
 
 

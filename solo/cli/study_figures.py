@@ -10,14 +10,14 @@ from itertools import chain
 from pathlib import Path
 from statistics import fmean, median
 
-from eval import bootstrap, records
-from eval.claims import Spread, hierarchical
+from eval import records
+from eval.claims import Difference, Spread, compare
 from eval.metrics import ALL, SETS
 from eval.tables import render
 from eval.tables.groups import Group, Kind, claimed, groups_of, seed_spreads, sides_of
 from eval.tables.lines import Table
 from eval.tables.runs import Run
-from eval.tables.study import head_of, names_right
+from eval.tables.study import head_of, names_right, with_interval
 from solo.cli.rows import reported_tables
 from solo.cli.studies import NEIGHBOURS, definition
 from solo.cli.study_list import kinds_of, read_list
@@ -139,24 +139,19 @@ def extent(method: str, metric: str, digits: str = "1") -> str:
 
 def lead(first: str, second: str, metric: str = "BLEU") -> str:
     """By how much one method's mean score is above another's over the seeds that both have, with
-    its 95 % interval: that of the study's table if it has a claim about the two. Over the test MRs,
-    and over seeds where the study has methods with several."""
-    value, low, high, seeds = _difference(first, second, _metric(metric))
-    return f"{_one(value)} ({_one(low)} to {_one(high)}{', one seed' if seeds == 1 else ''})"
+    its 95 % interval: over the test MRs, and over seeds where the study has methods with
+    several."""
+    differences, seeds = _differences(first, second)
+    words = _with_interval(differences[_metric(metric)], _metric(metric))
+    return words.replace(")", ", one seed)") if seeds == 1 else words
 
 
-def _difference(first: str, second: str, name: str) -> tuple[float, float, float, int]:
-    """(difference of means, lower and upper end of its interval, how many seeds)."""
-    groups = [_group(method) for method in (first, second)]
-    runs = sides_of(*groups)
-    a, b = (ALL[name].scale * fmean(run.scores[name] for run in side) for side in runs)
+def _differences(first: str, second: str) -> tuple[dict[str, Difference], int]:
+    """(by metric, as in the study's table; over how many seeds)."""
+    sides = sides_of(_group(first), _group(second))
     study, _ = _study_and_name(first)
-    ends = _interval_claimed(study, [group.label for group in groups], name)
-    if ends is None:
-        sides = [[run.outputs for run in side] for side in runs]
-        found = hierarchical(*sides, _spreads(study), samples=2000)[name]
-        ends = ALL[name].scale * found.low, ALL[name].scale * found.high
-    return a - b, *ends, len(runs[0])
+    outputs = ([run.outputs for run in side] for side in sides)
+    return compare(*outputs, _spreads(study)), len(sides[0])
 
 
 def beside(method: str, rate: str, metric: str = "BLEU") -> str:
@@ -164,10 +159,15 @@ def beside(method: str, rate: str, metric: str = "BLEU") -> str:
     with the interval over the test MRs."""
     found = _at_rate(method, rate)[0]
     [chosen] = [run for run in _group(method).runs if run.seed == found.seed]
-    sides = [run.outputs for run in (found, chosen)]
-    value, scale = bootstrap.compare(*sides)[_metric(metric)], ALL[_metric(metric)].scale
-    ends = f"{_one(value.low * scale)} to {_one(value.high * scale)}"
-    return f"{_one((value.a - value.b) * scale)} ({ends})"
+    differences = compare([found.outputs], [chosen.outputs])
+    return _with_interval(differences[_metric(metric)], _metric(metric))
+
+
+def _with_interval(found: Difference, metric: str) -> str:
+    """With one digit, which is what a sentence needs."""
+    scale = ALL[metric].scale
+    value, low, high = (_one(x * scale) for x in (found.a - found.b, found.low, found.high))
+    return f"{value} ({low} to {high})"
 
 
 def _one(value: float) -> str:
@@ -201,7 +201,7 @@ def study_claims(study: str = STUDY) -> str:
     head += [f"{first.head} here, 95 % interval"]
     lines = [render.row_of([*head, f"{errors} here", "seeds"]), "|---|---|---:|---:|---:|---:|"]
     answered = claimed(_table(study), _groups(study))
-    for claim, (_, groups, words) in zip(listed["claims"], answered, strict=True):
+    for claim, (*_, words) in zip(listed["claims"], answered, strict=True):
         sides = [claim["a"], claim["b"]]
         rows = [names[side]["row"] for side in sides]
         printed = [paper[row].get(first.name) for row in rows]
@@ -211,35 +211,11 @@ def study_claims(study: str = STUDY) -> str:
         if words:
             cells += [words, render.MISSING, render.MISSING]
         else:
-            methods = [f"{study}/{side}" for side in sides]
-            value, low, high, seeds = _difference(*methods, first.name)
-            found = _claim(study, [group.label for group in groups])
-            cells += [f"{signed(value)} ({signed(low)} to {signed(high)})"]
-            cells += [found.get(errors, render.MISSING), str(seeds)]
+            found, seeds = _differences(*(f"{study}/{side}" for side in sides))
+            cells.append(with_interval(found[first.name], first))
+            cells += [with_interval(found.get("SER"), ALL["SER"]), str(seeds)]
         lines.append(render.row_of(cells))
     return "\n".join(lines)
-
-
-def _interval_claimed(study: str, labels: list[str], metric: str) -> tuple[float, float] | None:
-    """The interval of the difference of two rows, of the claims in a study's table.md."""
-    for names, sign in ((labels, 1), (labels[::-1], -1)):
-        claim = _claim(study, names)
-        cell = claim.get("95 % interval" if metric in claim else ALL[metric].head, "")
-        if " to " in cell:  # of BLEU the interval alone, of slot errors behind the difference
-            ends = (cell.partition("(")[2].rstrip(")") or cell).replace("\N{MINUS SIGN}", "-")
-            low, high = sorted(sign * float(end) for end in ends.split(" to "))
-            return low, high
-    return None
-
-
-def _claim(study: str, labels: list[str]) -> dict[str, str]:
-    """The line of table.md's claims about the difference of two rows, by its heads; {} if none."""
-    page = (_home(study) / "table.md").read_text(encoding="utf-8")
-    claims = page.partition("\n## Claims\n")[2].split("\n## ")[0]
-    lines = [line for line in claims.splitlines() if line.startswith("|")]
-    heads, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines] or [[]]
-    claims = (dict(zip(heads, row, strict=True)) for row in rows)
-    return next((c for c in claims if c["difference of"] == " - ".join(labels)), {})
 
 
 def slots(method: str, what: str, form: str = "count") -> str:
@@ -264,11 +240,6 @@ def brevity(method: str, what: str) -> str:
             length / len(counts) if what == "words" else 100 * run.scores["BLEU"] / penalty
         )
     return " to ".join(sorted({f"{end:.1f}" for end in (min(values), max(values))}, key=float))
-
-
-def names(method: str) -> str:
-    """The share of outputs that have the MR's name, of all seeds."""
-    return names_right(_group(method).runs)
 
 
 def lambdas(method: str, rate: str = "") -> str:
@@ -329,5 +300,5 @@ def _group(name: str) -> Group:
 
 QUOTED = (
     study_table, study_rates, study_claims, hours, score, extent, lead, beside, slots, brevity,
-    names, lambdas,
+    lambdas,
 )  # fmt: skip

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from eval import samples
-from eval.bootstrap import Outputs, compare
+from eval.bootstrap import Outputs
+from eval.claims import compare
 from eval.compare import decoding_of, main, markdown, outputs, references_of
 from eval.metrics import METRICS
 from eval.metrics.statistics import scores
@@ -39,11 +40,11 @@ def systems() -> list[Outputs]:
 
 def test_known_answers(systems):
     good, same, worse = systems
-    for name, found in compare(good, worse, 2000).items():
+    for name, found in compare([good], [worse], samples=2000).items():
         assert found.p == pytest.approx(2 / 2001) and found.low > 0, name
         assert found.low < found.a - found.b < found.high
-    assert all(found.p > 0.05 for found in compare(good, same, 2000).values())
-    itself = compare(good, good, 500)["BLEU"]
+    assert all(found.p > 0.05 for found in compare([good], [same], samples=2000).values())
+    itself = compare([good], [good], samples=500)["BLEU"]
     assert (itself.low, itself.high, itself.p) == (0, 0, 1)
 
 
@@ -59,7 +60,7 @@ def test_slow_obvious_version(systems):
             for s in (good, same)
         ]
         differences.append(pair[0] - pair[1])
-    found = compare(good, same, 10_000)["BLEU"]
+    found = compare([good], [same], samples=10_000)["BLEU"]
     low, high = np.percentile(differences, [2.5, 97.5])
     width = high - low
     assert found.low == pytest.approx(low, abs=0.03 * width)  # from 2.5 to 5 % is 0.08
@@ -73,26 +74,26 @@ def test_order_of_the_mrs_does_not_matter(systems):
     order = np.random.default_rng(0).permutation(40)
     rows = {name: rows[order] for name, rows in same.statistics.items()}
     shuffled = Outputs("s", rows, [same.sources[i] for i in order])
-    assert compare(good, shuffled, 300) == compare(good, same, 300)
-    assert compare(good, same, 300, seed=2) != compare(good, same, 300)
+    assert compare([good], [shuffled], samples=300) == compare([good], [same], samples=300)
+    assert compare([good], [same], samples=300, seed=2) != compare([good], [same], samples=300)
 
 
 def test_other_mrs(systems):
     other = Outputs("other", {"CIDEr": np.zeros((40, 1))}, [f"MR {i}" for i in range(1, 41)])
     with pytest.raises(ValueError, match=r"a and other have outputs for other MRs \(40 and 40\)"):
-        compare(systems[0], other)
+        compare([systems[0]], [other])
 
 
 def test_metrics_that_both_have(systems):
     """One of the two was scored before chrF was a metric: five are compared, as they were."""
     good, same, _ = systems
     fewer = {name: rows for name, rows in same.statistics.items() if name != "chrF"}
-    whole = compare(good, same, 300)
-    assert compare(good, Outputs("old", fewer, same.sources), 300) == {
+    whole = compare([good], [same], samples=300)
+    assert compare([good], [Outputs("old", fewer, same.sources)], samples=300) == {
         name: whole[name] for name in METRICS if name not in ("chrF", "SER")
     }
     with pytest.raises(ValueError, match="a and none have no metric in common; score them again"):
-        compare(good, Outputs("none", {}, same.sources))
+        compare([good], [Outputs("none", {}, same.sources)])
 
 
 def test_run_directories(tmp_path, capsys, monkeypatch):
@@ -121,7 +122,7 @@ def test_run_directories(tmp_path, capsys, monkeypatch):
     monkeypatch.undo()
     predictions = tmp_path / "b/decode/aa/predictions.tsv"
     predictions.write_text((tmp_path / "a/decode/aa/predictions.tsv").read_text())
-    assert compare(*map(outputs, (tmp_path / "a", tmp_path / "b")), 10)["NIST"].high == 0
+    assert compare(*([outputs(tmp_path / name)] for name in "ab"), samples=10)["NIST"].high == 0
 
 
 def make_runs(folder, sides):
@@ -143,7 +144,7 @@ REFERENCES = "mr,ref\na,one two three four\nb,five six seven eight\n"
 def test_an_mr_that_comes_twice_is_paired_in_order(tmp_path, capsys):
     (tmp_path / "refs.csv").write_text(REFERENCES)
     a, b = make_runs(tmp_path, {"A": ROWS, "B": [ROWS[1], ('"a" ', ROWS[0][1]), ROWS[2]]})
-    found = compare(outputs(a), outputs(b), 50)
+    found = compare([outputs(a)], [outputs(b)], samples=50)
     assert all(each.a == each.b and each.low == each.high == 0 for each in found.values())
     assert samples.main([str(a), str(b)]) == 0
     page = capsys.readouterr().out
@@ -235,7 +236,7 @@ def test_errors(tmp_path, capsys):
 
 
 def test_markdown(systems):
-    lines = markdown(compare(*systems[:2], 100), ("Solo", "LoRA")).splitlines()
+    lines = markdown(compare(systems[:1], systems[1:2], samples=100), ("Solo", "LoRA")).splitlines()
     assert lines[0] == "| metric | Solo | LoRA | difference | 95 % interval | p |"
     assert [line.split(" | ")[0] for line in lines[2:]] == [
         "| BLEU",

@@ -23,11 +23,11 @@ from eval.metrics import ALL
 from eval.report import pages, pictures, scores
 from eval.report.build import Material, build
 from eval.report.claims import LISTED
-from eval.tables.lines import load_reported
+from eval.tables import render
+from eval.tables.lines import lines_of, load_reported
 from eval.tables.runs import read_run
 from solo.cli import reporting
 from solo.cli.compose import compose_config
-from solo.cli.studies import definition
 from solo.cli.tables import table_of
 from solo.runs.config import from_values, to_values
 from tests.eval.made_runs import make_run
@@ -93,25 +93,16 @@ def unpacked(path: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def of_files(tmp_path_factory):
-    """(folder, CSVs by name) of a report made from the committed tables alone."""
+    """(folder, committed CSVs by name) of a report of tables without runs."""
     texts = {path.stem: path for path in sorted((ROOT / "results/tables").glob("*.csv"))}
     texts = {name: path.read_text(encoding="utf-8") for name, path in texts.items()}
     texts.pop("params")
-    tables = [scores.of_csv(name, REPORTED[name], text) for name, text in texts.items()]
+    tables = [scores.of_table(table_of(name, ROOT / "none")) for name in texts]
     out = tmp_path_factory.mktemp("files") / "report"
     with pytest.MonkeyPatch.context() as patch:  # the other reports have pictures
         patch.setattr("eval.report.build._pictures", lambda *parts: {})
         build(material(ROOT / "results/tables", tables), out)
     return out, texts
-
-
-def test_a_run_is_found_again_whatever_its_name(tmp_path):
-    """A line's names go through the table's CSV."""
-    for seed, name in enumerate(("my run", "another's", "plain")):
-        make_run(tmp_path / "runs", name, seed=seed)
-    [line] = [line for line in scores.of_table(table_of("table1", tmp_path / "runs")).lines
-              if line.runs or line.absent]  # fmt: skip
-    assert {run.name for run in line.runs} == {"my run", "another's", "plain"} and not line.absent
 
 
 def test_every_line_and_figure_of_the_tables_is_there(of_files):
@@ -396,10 +387,12 @@ def test_the_report_shows_a_table_of_every_page_that_it_names():
     assert {found.page for found in pages.read_pages(ROOT / "results")} == set(pages.PAGES)
 
 
-def test_a_table_kept_as_csv_tells_seed_rate_and_run():
-    home = ROOT / "results/standin24"
-    text = (home / "table.csv").read_text(encoding="utf-8")
-    table = scores.of_csv("standin24", definition("standin24"), text)
-    [lora] = [line for line in table.lines if line.label == "LoRA (r=4)"]
-    assert (lora.backbone, lora.seeds, lora.lr) == ("standin24", "1", 0.003)
-    assert lora.absent == ["lora-r4-standin24-epochs1-lr0.003-bf16-b6ea968a"]
+def test_a_line_is_that_of_the_table(tmp_path):
+    """Seeds whose scores the CSV, of four digits, rounds otherwise than the page does."""
+    for seed, bleu in enumerate((0.681249, 0.681351, 0.60005), 1):
+        make_run(tmp_path / "runs", f"run {seed}", seed=seed, scores={"BLEU": bleu})
+    table = table_of("table1", tmp_path / "runs")
+    [line] = [line for line in scores.of_table(table).lines if line.runs]
+    page = render.markdown(table, lines_of(table))
+    assert f"| {line.scores['BLEU'].text} |" in page and "±" in line.scores["BLEU"].text
+    assert line.seeds == "1, 2, 3" and line.trainable[0] in page

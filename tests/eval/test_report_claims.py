@@ -121,7 +121,7 @@ def test_lambda_typically_ends_in_the_papers_band(ends, verdict, monkeypatch):
 def test_a_better_score_whose_interval_holds_zero_decides_nothing(monkeypatch):
     for low, high, verdict in ((-0.01, 0.03, claims.UNDECIDED), (0.01, 0.03, claims.HOLDS)):
         claim = SimpleNamespace(a=0.51, b=0.5, low=low, high=high)
-        monkeypatch.setattr(claims, "hierarchical", lambda *parts, claim=claim: {"BLEU": claim})
+        monkeypatch.setattr(claims, "compare", lambda *parts, claim=claim: {"BLEU": claim})
         monkeypatch.setattr(claims, "_alone", lambda outputs: outputs)
         run = SimpleNamespace(seed=1, scores={"BLEU": 0.5}, outputs=object())
         assert claims._better([[run], [run]], [], "").verdict == verdict

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from eval import samples
-from eval.claims import Claim
+from eval.claims import Difference
 from eval.latex import escaped
 from eval.metrics import METRICS
 from eval.metrics.statistics import save
@@ -86,7 +86,7 @@ def test_the_table_by_hand(tmp_path):
     text = write_table(study_table(tmp_path), tmp_path / "out")
     assert text.count(STAND_IN) == 1 and "no reproduction" in text.splitlines()[0]
     label = "Solo (r=128, s=0.4)"
-    head, solo = cells(text, "stand-in"), cells(text, label)
+    head, solo = cells(text, "method (stand-in)"), cells(text, label)
     place = head.index("ROUGE_L")
     # Means 60 and 70 of two seeds. The resampled mean has 1 of 4^4 draws at either end, and the
     # 2.5 % points lie at sums of 1.0 and 3.0: 0.2, 0.2, 0.2, 0.4 is drawn with p = 4/256.
@@ -101,7 +101,7 @@ def test_the_table_by_hand(tmp_path):
         f"| {label}, devcode"
     ]
     of_seed = differences[1].split(" | ")
-    assert of_seed[1] == "2" and "+15.00 [+15.00, +15.00] p=0.0002" in of_seed
+    assert of_seed[1] == "2" and "+15.00 (+15.00 to +15.00), p=0.0002" in of_seed
     assert cells(text, label, -1)[2:6] == ["2", "1.000", "0.800", "0.0200 to 0.0200"]
     drawn = {path.name for path in write_figures(study_table(tmp_path), tmp_path / "out")}
     assert drawn >= {"table_lambda.png", "table_loss.png"}
@@ -186,7 +186,7 @@ def test_the_claims_of_a_study(tmp_path):
 
 def test_fewer_slot_errors_are_better():
     """The sign of a claim says who is better, whatever the metric's direction."""
-    better, worse = Claim(0.1, 0.3, -0.3, -0.1, 0.01, 0.1), Claim(0.3, 0.1, 0.1, 0.3, 0.01, 0.1)
+    better, worse = Difference(0.1, 0.3, -0.3, -0.1, 0.01), Difference(0.3, 0.1, 0.1, 0.3, 0.01)
     bleu = METRICS["BLEU"]
     assert _others({"BLEU": worse, "chrF": worse, "SER": better}, bleu) == "+ chrF, + SER"
     assert _others({"BLEU": worse, "chrF": better, "SER": worse}, bleu) == "- chrF, - SER"
@@ -271,7 +271,7 @@ def test_one_baseline_for_claims_and_differences(tmp_path):
     against = text.split("\n## Against")[1].split("\n## ")[0]
     [row] = [line for line in against.splitlines() if "(r=128" in line]
     gain = 100 * (float(np.mean(ROUGE)) + 0.1 - first.runs[0].scores["ROUGE_L"])
-    assert f" {gain:+.2f} [{gain:+.2f}, " in row
+    assert f" {gain:+.2f} ({gain:+.2f} to " in row
 
 
 def test_a_claim_is_of_the_first_group_of_its_kind(tmp_path):
@@ -308,7 +308,7 @@ def test_the_baseline_is_the_row_as_it_is(tmp_path):
     text = write_table(study_table(tmp_path), tmp_path / "out")
     against = text.split("\n## Against")[1].split("\n## ")[0]
     [row] = [line for line in against.splitlines() if "(r=128" in line]
-    assert " +10.00 [+10.00, " in row
+    assert " +10.00 (+10.00 to " in row
 
 
 def test_names_are_found_in_both_spellings_of_an_mr(tmp_path):
@@ -443,7 +443,7 @@ def test_whole_runs_beside_the_chosen_rate(tmp_path):
     assert page.count("| LoRA (r=8) |") == 3  # nothing beside the other seed
     assert [line[1:3] for line in lora] == [["1", "0.001"], ["1", "**0.003**"], ["1", "0.01"]]
     assert lora[2][3] == "50.00" and {line[-2] for line in lora} == {"0.800"}
-    assert lora[1][-1] == "" and lora[0][-1] == lora[2][-1] == "+0.00 [+0.00, +0.00] p=1.0000"
+    assert lora[1][-1] == "" and lora[0][-1] == lora[2][-1] == "+0.00 (+0.00 to +0.00), p=1.0000"
     dev = [cells(page, "Solo (r=128, s=0.4), devcode", number)[2] for number in (0, 1)]
     assert dev == ["**0.003**", "0.01"] and page.count("| Solo") == 2
 

@@ -11,7 +11,8 @@ import pytest
 from nltk.tokenize import NLTKWordTokenizer
 from sacrebleu.metrics import BLEU, CHRF
 
-from eval.bootstrap import Outputs, compare
+from eval.bootstrap import Outputs
+from eval.claims import compare
 from eval.metrics import ALL, METRICS, SETS, ter
 from eval.metrics.apart import apart, corpora_apart, nltk_words
 from eval.metrics.statistics import read, save, scores
@@ -149,7 +150,7 @@ def test_a_resample_without_a_part_says_nothing_of_it():
         part = rows * np.array([0.0] * 8 + [1.0] * 2)[:, None]
         statistics = {"TER all": rows, "TER unseen": part}
         sides.append(Outputs(name, statistics, [f"MR {i}" for i in range(10)]))
-    found = compare(*sides)["TER unseen"]
+    found = compare(*([side] for side in sides))["TER unseen"]
     assert (found.low, found.high) == pytest.approx((-0.2, -0.2)) and found.p < 0.001
 
 

@@ -100,7 +100,7 @@ def test_parts_of_a_projection_are_query_key_and_value(architecture, ids):
 
 
 @every_architecture
-def test_loss_and_gradients_are_transformers_own(architecture):
+def test_loss_and_gradients_are_those_of_transformers(architecture):
     """The plain path, the padded and the packed one, against `labels=` on the plain padded batch.
 
     With an attention mask, as transformers' users pad on the right.

@@ -1,4 +1,4 @@
-"""What the report is made from: studies and tables, from their runs, else from their CSVs."""
+"""What the report is made from: studies and tables, with their runs."""
 
 import csv
 import shutil
@@ -12,32 +12,27 @@ from solo.files import ROOT
 STUDY = ROOT / "results/standin12"
 
 
-def test_a_study_comes_from_its_runs_else_from_its_table(tmp_path):
+def test_a_study_comes_from_its_runs(tmp_path):
     home = tmp_path / "standin12"
     (home / "runs").mkdir(parents=True)
-    shutil.copy(STUDY / "table.csv", home)
     kept = sorted((STUDY / "runs").glob("lora-r8-*.json"))[0]
     for path in (kept, kept.with_suffix(".tsv")):
         shutil.copy(path, home / "runs")
     [study] = reporting.gather(tmp_path).tables
     [line] = study.lines
     assert study.name == "standin12" and [run.name for run in line.runs] == [kept.stem]
-    shutil.rmtree(home / "runs")
-    [study] = reporting.gather(tmp_path).tables
-    rows = list(csv.DictReader((home / "table.csv").read_text(encoding="utf-8").splitlines()))
-    assert [line.absent for line in study.lines] == [[row["run"]] for row in rows]
     shutil.rmtree(home)
     assert reporting.gather(tmp_path).tables == []
 
 
-def test_a_table_without_runs_comes_from_its_csv_and_counts_from_theirs(tmp_path):
+def test_a_table_without_runs_is_shown_where_its_page_is_and_counts_come_from_theirs(tmp_path):
     (tmp_path / "tables").mkdir()
-    for name in ("table1.csv", "params.csv"):
+    for name in ("table1.md", "params.csv"):
         shutil.copy(ROOT / "results/tables" / name, tmp_path / "tables")
     found = reporting.gather(tmp_path)
     [table] = found.tables
     assert table.name == "table1" and not found.problems
-    with open(tmp_path / "tables/table1.csv", encoding="utf-8", newline="") as file:
+    with open(ROOT / "results/tables/table1.csv", encoding="utf-8", newline="") as file:
         assert [line.label for line in table.lines] == [
             row["label"] for row in csv.DictReader(file)
         ]

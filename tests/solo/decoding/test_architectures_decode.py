@@ -22,7 +22,7 @@ def tiny(architecture: str, seed: int):
 
 
 @every_architecture
-def test_a_model_of_pefts_is_searched_as_the_one_inside(architecture):
+def test_a_model_wrapped_by_peft_is_searched_as_the_one_inside(architecture):
     model = tiny(architecture, 5)
     model = get_peft_model(model, SoloConfig(r=4, lambda_init=0.5)).eval()
     prompts, config = random_prompts(1, VOCAB, count=3), BeamConfig(3, max_new_tokens=6)
