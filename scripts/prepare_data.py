@@ -13,10 +13,7 @@ and 630. Of e2e_clean: train 33,525 and 12,568, valid 4,299 and 1,484, test 4,69
 
 import shlex
 import sys
-from contextlib import ExitStack
 from pathlib import Path
-
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -40,20 +37,6 @@ NEXT = {
 }
 
 
-def bar_for(name: str, open_bars: ExitStack):
-    """A progress callback that draws a bar for one file, from its first byte on."""
-    bar = None
-
-    def on_progress(done: int, total: int | None) -> None:
-        nonlocal bar
-        if bar is None:
-            bar = open_bars.enter_context(tqdm(desc=name, unit="B", unit_scale=True))
-        bar.total = total
-        bar.update(done - bar.n)
-
-    return on_progress
-
-
 def main() -> None:
     parser = plain_parser(__doc__)
     parser.add_argument("data", nargs="?", choices=["e2e", "e2e_clean", "demo"], default="e2e")
@@ -65,15 +48,15 @@ def main() -> None:
         parser.error(f"--seed is for the demo data, not for {args.data}")
     if args.make and args.data != "e2e_clean":
         parser.error(f"--make is for e2e_clean, not for {args.data}")
-    with one_line_errors(), ExitStack() as open_bars:
+    with one_line_errors():
         if args.data == "e2e":
-            directory = prepare_e2e(args.dir, lambda name: bar_for(name, open_bars))
+            directory = prepare_e2e(args.dir, progress=True)
             counts = {name: count_examples(directory / name) for name in E2E_FILES}
         elif args.data == "e2e_clean":
             if args.make:
                 directory = prepare_made(args.dir)
             else:
-                directory = prepare_e2e_clean(args.dir, lambda name: bar_for(name, open_bars))
+                directory = prepare_e2e_clean(args.dir, progress=True)
             counts = {name: count_examples(directory / name) for name in E2E_CLEAN_FILES}
         else:
             directory = args.dir or ROOT / "data" / "demo"
