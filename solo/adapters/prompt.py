@@ -89,8 +89,13 @@ class PromptTuning(PrefixMethod):
         self.handles.append(trunk_of(model).register_forward_pre_hook(prompt.read))
 
     def of_layer(self, i: int) -> tuple[Tensor, Tensor] | None:
-        states = self.module.passing.states
-        return None if states is None else states[i]
+        passing = self.module.passing
+        if passing.busy:
+            return None
+        check(
+            passing.states is not None, "this pass has not read its prompt; call the model itself"
+        )
+        return passing.states[i]
 
     @staticmethod
     def n_params(shape, config: Config) -> int:

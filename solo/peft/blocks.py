@@ -16,7 +16,8 @@ def text_config(model: nn.Module) -> PreTrainedConfig:
     check(
         isinstance(model, PreTrainedModel),
         f"{type(model).__name__} is no model of transformers; Solo Connection needs its list of "
-        "blocks and their width",
+        "blocks and their width (compile a model after it was adapted; where another method of "
+        "peft is to work beside this one, give the model both by its own add_adapter)",
     )
     return model.config.get_text_config(decoder=True)
 
@@ -27,7 +28,10 @@ def find_blocks(model: nn.Module, path: str | None = None) -> tuple[str, nn.Modu
     With `path` the list at that place. Lists inside another one that fits do not count. Raises
     ValueError if there is no such list, or more than one.
     """
-    count = text_config(model).num_hidden_layers
+    config = text_config(model)
+    count = config.num_hidden_layers  # T5's is the encoder's
+    if model.config.is_encoder_decoder:
+        count = getattr(config, "num_decoder_layers", None) or count
     lists = {
         name: module
         for name, module in model.named_modules()

@@ -10,6 +10,8 @@ from solo.adapters.solo import Config
 from solo.options import check
 from solo.peft.gaps import peft_type
 
+NEW = "; for a new adapter with these options, take dataclasses.replace(config, backbone=None)"
+
 
 class _Noted(dict):
     """What a configuration was attached to in this process; one from a file has a plain dict."""
@@ -93,7 +95,7 @@ class SoloConfig(PeftConfig):
                 saved == value,
                 f"this adapter was made for a backbone with {name}={saved!r}, and this one has "
                 f"{value!r}; load the backbone that it was trained on "
-                f"({self.base_model_name_or_path or 'its name was not saved'})",
+                f"({self.base_model_name_or_path or 'its name was not saved'}){NEW}",
             )
 
     def check_drawn(self, checksum: str) -> None:
@@ -102,7 +104,7 @@ class SoloConfig(PeftConfig):
             self._saved.get("drawn_sha256", checksum) == checksum,
             "the masks of this adapter come out otherwise with these options and torch "
             f"{torch.__version__}; take r, sparsity, seed and mask_seed as they were saved, and "
-            "the version that it was trained with",
+            f"the version that it was trained with{NEW}",
         )
 
     def attached(self, backbone: dict) -> "SoloConfig":

@@ -1,5 +1,6 @@
 """The one layer of peft's that holds all connections of a model, and acts through hooks."""
 
+import hashlib
 from collections.abc import Sequence
 from functools import partial
 
@@ -35,9 +36,10 @@ def names_of_rows(names: Sequence[str], repeats: int, batch: int) -> list[str]:
 class Connections(SoloConnections):
     """The connections of an adapter that know which masks they were drawn with.
 
-    A state dict has, beside the values, the checksum of all that is drawn again from the seed, 32
-    bytes (torch's extra state), so that values of other masks are never put among these. A file of
-    an earlier version has none, and is taken as it is. `sharded`: fully_shard took lambda.
+    A state dict has, beside the values, the checksums of all that is drawn again from the seed and
+    of what values are for (encoding, ends of the connections), 64 bytes (torch's extra state), so
+    that values of another adapter are never put among these. A file of an earlier version has none,
+    or the first one alone, and is taken as it is. `sharded`: fully_shard took lambda.
     """
 
     drawn_sha256, sharded = "", False
@@ -55,15 +57,25 @@ class Connections(SoloConnections):
             self.sharded = True
 
     def get_extra_state(self) -> Tensor:
-        digest = list(bytes.fromhex(self.drawn_sha256))
-        return torch.tensor(digest, dtype=torch.uint8, device="cpu")  # not the context's: meta, say
+        said = f"{self.config.encoding} {self.ends}"  # what no shape tells
+        digest = bytes.fromhex(self.drawn_sha256) + hashlib.sha256(said.encode()).digest()
+        # not on the context's device: meta, say
+        return torch.tensor(list(digest), dtype=torch.uint8, device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
-        """ValueError for the checksum of other masks."""
+        """ValueError for the checksum of other masks, of another encoding or of other connections;
+        a file of an earlier version has that of the masks alone."""
+        given, own = state.tolist(), self.get_extra_state().tolist()
         check(
-            torch.equal(state.cpu(), self.get_extra_state()),
-            "these values were saved with other masks than this adapter has; make it with the seed "
-            "and mask_seed that are in their adapter_config.json",
+            given[:32] == own[:32],
+            "these values were saved with other masks than this adapter has: make it with the seed "
+            "and mask_seed that are in their adapter_config.json. (If they were averaged: "
+            "solo_connections.*._extra_state is a checksum; take it over as it is.)",
+        )
+        check(
+            given[32:] in ([], own[32:]),
+            "these values were saved with another encoding or around other blocks; make the "
+            "adapter with the options that are in their adapter_config.json",
         )
 
     def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
@@ -75,6 +87,12 @@ class Connections(SoloConnections):
         """The check comes before anything of the adapter changes; torch's comes after that."""
         self.set_extra_state(state_dict.setdefault(prefix + DRAWN, self.get_extra_state()))
         super()._load_from_state_dict(state_dict, prefix, *arguments)
+
+
+def layerdrop_of(owner: nn.Module) -> float:
+    """How often a stack of blocks leaves one out in training."""
+    config = getattr(owner, "config", None)
+    return getattr(owner, "layerdrop", getattr(config, "layerdrop", 0)) or 0
 
 
 def is_shard(value) -> bool:
@@ -111,6 +129,13 @@ class SoloLayer(nn.Module, BaseTunerLayer):
         self.handles = []
         owner.add_module(PLACE, self)
 
+    @property
+    def weight(self):
+        """None: this layer is around others and in the place of none (peft's would look for it)."""
+        raise AttributeError("a SoloLayer has no weight of its own")
+
+    bias = weight
+
     def add(self, name: str, connections: SoloConnections) -> None:
         """Take in an adapter."""
         self.solo_connections[name] = connections
@@ -145,6 +170,12 @@ class SoloLayer(nn.Module, BaseTunerLayer):
     def _before_blocks(self, owner: nn.Module, args: tuple) -> None:
         self.passing.of.clear()
         self.passing.computed.clear()
+        rate = layerdrop_of(owner) if owner.training else 0
+        check(
+            not rate,
+            f"{type(owner).__name__} leaves out blocks in training (layerdrop={rate}), and a "
+            "connection needs both of its own; load the model with layerdrop=0",
+        )
         if torch.compiler.is_exporting():  # which takes no change of a parameter
             return
         for adapter in self.solo_connections.values():
@@ -187,9 +218,9 @@ class SoloLayer(nn.Module, BaseTunerLayer):
         return (y, *output[1:]) if isinstance(output, tuple) else y
 
     def _computed(self, name: str) -> Computed | None:
-        """None where one process has only parts of the parameters until a module runs."""
+        """None where the parameters, or parts of them, are elsewhere until their module runs."""
         connections = self.solo_connections[name]
-        if any(is_shard(parameter) for parameter in connections.parameters()):
+        if any(is_shard(p) or p.is_meta for p in connections.parameters()):
             return None
         if name not in self.passing.computed:
             self.passing.computed[name] = connections.computed()
@@ -241,7 +272,8 @@ def _add(
 ) -> Tensor:
     """y plus connection i of x, in the given rows or all; computed in the adapter's own type and on
     its device, for blocks may be on several."""
-    x = x.to(connections.e.device, connections.e.dtype)
+    device = x.device if connections.e.is_meta else connections.e.device  # meta: is offloaded
+    x = x.to(device, connections.e.dtype)
     if rows is None:
         return y + connections(x, i, computed).to(y.device, y.dtype)
     x = x[rows.to(x.device)]

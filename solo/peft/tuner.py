@@ -1,6 +1,7 @@
 """Solo Connection as a method of peft: what get_peft_model puts around a model."""
 
 import threading
+from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 
@@ -19,6 +20,8 @@ from solo.peft.blocks import find_blocks, text_config
 from solo.peft.config import SoloConfig
 from solo.peft.layer import CONTAINER, DRAWN, NO_MERGE, PLACE, Connections, SoloLayer, names_of_rows
 from solo.tensors import check_names_and_shapes
+
+PEFTS = ("classifier", "score", "qa_outputs")  # what peft itself adds to modules_to_save, by task
 
 
 class SoloModel(BaseTuner):
@@ -169,8 +172,9 @@ class SoloModel(BaseTuner):
         )
         expected = _tensors(model, adapter_name)
         for key, own in expected.items():
-            if key.endswith(f".{DRAWN}"):  # a file of an earlier version has none
-                remapped.setdefault(key, own)
+            if key.endswith(f".{DRAWN}"):  # a file of an earlier version has none, or half of it
+                found = remapped.setdefault(key, own)
+                remapped[key] = torch.cat([found, own[len(found) :]])
         given = {key: tensor for key, tensor in remapped.items() if f".{CONTAINER}." in key}
         check_names_and_shapes(given, expected, "the file of the adapter")
         return remapped
@@ -184,12 +188,7 @@ def prepared(model: nn.Module, config: SoloConfig) -> tuple[SoloConfig, Connecti
     or if its masks cannot be drawn again.
     """
     path, blocks = find_blocks(model, config.blocks)
-    parts = [f".{part}" for part, _ in model.named_modules()]
-    names = config.modules_to_save or []  # peft adds names of its own, of which a model has one
-    check(
-        not names or any(part.endswith(f".{name}") for name in names for part in parts),
-        f"SoloConfig: the model has none of modules_to_save: {', '.join(names)}",
-    )
+    check_saved(model, path, config.modules_to_save or [])
     backbone = {
         "model_type": model.config.model_type,
         "blocks": path,
@@ -206,6 +205,26 @@ def prepared(model: nn.Module, config: SoloConfig) -> tuple[SoloConfig, Connecti
         made = Connections(backbone["hidden_size"], ends, options, config.seed)
     config.check_drawn(made.drawn_sha256)
     return config.attached(backbone | {"drawn_sha256": made.drawn_sha256}), made
+
+
+def check_saved(model: nn.Module, path: str, names: Sequence[str]) -> None:
+    """Raise ValueError for names of modules_to_save that the model does not have, and for such as
+    have the adapted blocks in them; path: of the list of blocks."""
+    places = {name: [part for part, _ in model.named_modules()
+                     if f".{part}".endswith(f".{name}")] for name in names}  # fmt: skip
+    missing = [name for name in names if not places[name]]
+    if len(missing) < len(names):  # peft adds names of its own, of which a model has one
+        missing = [name for name in missing if name not in PEFTS]
+    check(not missing, f"SoloConfig: the model has no {', '.join(missing)} of modules_to_save")
+    around = [
+        name for name, found in places.items() for part in found
+        if f"{path}.".startswith(f"{part}.") or part.rpartition(".")[0] == path
+    ]  # fmt: skip
+    check(
+        not around,
+        f"SoloConfig: modules_to_save has {', '.join(around)}, which has adapted blocks in it; "
+        "name what is inside a block (h.3.mlp), or train without Solo Connection",
+    )
 
 
 def check_mixable(module: AuxiliaryTrainingWrapper) -> None:
@@ -233,11 +252,12 @@ def check_name(adapter: str, path: str, connections: Connections) -> None:
     """Raise ValueError for a name by which peft, saving another adapter, would drop tensors of it:
     it knows the adapters of a model by parts of their tensors' names."""
     parts = {"base_model", "model", PLACE, CONTAINER, *path.split(".")}
-    parts |= {part for name in connections.state_dict() for part in name.split(".")}
+    parts |= {part for name in connections.state_dict() for part in name.split(".")} | {"__base__"}
+    check("." not in adapter, f"an adapter cannot be called {adapter!r}; leave out the dot")
     check(
         adapter not in parts,
-        f"an adapter cannot be called {adapter!r}, which is a part of the names of tensors; "
-        "choose another adapter_name",
+        f"an adapter cannot be called {adapter!r}, which stands for something else in peft's or "
+        "torch's names; choose another adapter_name",
     )
 
 

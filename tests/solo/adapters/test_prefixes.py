@@ -153,6 +153,14 @@ def test_a_prompt_refuses_gradient_checkpointing(model, ids):
         model.train()(ids)
 
 
+def test_no_layer_works_without_the_prompt(model):
+    """As a pass of the model would that has lost it, compiled after a refused one for example."""
+    prompt, config = make_config({"name": "prompt", "length": 3})
+    method = prompt.attach(model, config, seed=1)
+    with pytest.raises(ValueError, match="this pass has not read its prompt"):
+        method.of_layer(0)
+
+
 def test_another_model_with_the_same_configuration_object_stays_without(model, ids):
     other = GPT2LMHeadModel(model.config).eval()
     wanted = other(ids).logits

@@ -15,7 +15,7 @@ from solo.peft import SoloConfig
 from solo.peft.blocks import find_blocks
 from solo.peft.gaps import check_versions
 from tests.conftest import make_model
-from tests.solo.peft.tiny import make
+from tests.solo.peft.tiny import FITTING, inputs, make
 
 SMALL = {"r": 4, "sparsity": 0.4}
 
@@ -59,9 +59,23 @@ def test_a_span_that_leaves_no_block(model, options):
     refused(model, SoloConfig(r=2, **options), "SoloConfig: start=.* leave no block to adapt in a")
 
 
-def test_modules_to_save_that_the_model_lacks(model):
-    config = SoloConfig(r=2, modules_to_save=["score", "nope"])
-    refused(model, config, "SoloConfig: the model has none of modules_to_save: score, nope")
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["score", "nope"], "the model has no score, nope of modules_to_save"),
+        (["ln_f", "nope"], "the model has no nope of modules_to_save"),
+        (["ln_f", "h.3"], "modules_to_save has h.3, which has adapted blocks in it; name what is"),
+        (["transformer"], "modules_to_save has transformer, which has adapted blocks in it"),
+    ],
+)
+def test_modules_to_save_that_do_not_fit(model, names, text):
+    refused(model, SoloConfig(r=2, modules_to_save=names), f"SoloConfig: {text}")
+
+
+def test_what_is_inside_a_block_can_be_saved_with_the_adapter(model, ids):
+    config = SoloConfig(**SMALL, modules_to_save=["h.3.mlp", "score"])  # peft adds such names
+    expected = get_peft_model(make_model(), SoloConfig(**SMALL)).eval()(ids).logits
+    assert torch.equal(get_peft_model(model, config).eval()(ids).logits, expected)
 
 
 def test_no_weighted_mean(model):
@@ -99,8 +113,22 @@ def test_a_model_with_two_lists_needs_the_name(model, ids):
     assert torch.equal(named(ids).logits, expected)
 
 
-def test_the_decoder_counts_where_there_are_two_stacks():
-    assert find_blocks(make("t5"))[0] == "decoder.block"  # the encoder has as many
+@pytest.mark.parametrize("encoder", [5, 3])
+def test_the_decoder_counts_where_there_are_two_stacks(encoder):
+    _, options, _ = FITTING["t5"]
+    config = transformers.T5Config(**options | {"num_layers": encoder})
+    path, blocks = find_blocks(transformers.T5ForConditionalGeneration(config))
+    assert path == "decoder.block" and len(blocks) == 5
+
+
+def test_a_model_that_leaves_out_blocks_in_training():
+    _, options, _ = FITTING["opt"]
+    config = transformers.OPTConfig(**options | {"layerdrop": 0.1})
+    model = get_peft_model(transformers.OPTForCausalLM(config), SoloConfig(**SMALL))
+    given = inputs("opt")
+    model.eval()(**given)
+    with pytest.raises(ValueError, match="OPTDecoder leaves out blocks in training .layerdrop=0.1"):
+        model.train()(**given)
 
 
 def test_nothing_changes_if_a_second_adapter_is_refused(model, ids):
