@@ -10,7 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from solo.rows import EXACT, IN_JSON, OUTPUT, REFERENCE, SOURCE, keys_named, one_line, without_mark
+from solo.rows import (
+    EXACT,
+    IN_JSON,
+    JSON_LINES,
+    OUTPUT,
+    REFERENCE,
+    SOURCE,
+    check_characters,
+    keys_named,
+    one_line,
+    without_mark,
+)
 
 REMEDY = "write one object a line (JSON Lines), such as {}"
 EXAMPLES = {OUTPUT: '{"mr": "...", "output": "..."}', REFERENCE: '{"mr": "...", "ref": "..."}'}
@@ -30,7 +41,7 @@ class Objects:
 
 def is_json(path: Path, lines: Sequence[str]) -> bool:
     """Whether a file holds JSON: by its name, or since it begins as an object or list does."""
-    if Path(path).suffix.lower() in (".jsonl", ".ndjson", ".json"):
+    if Path(path).suffix.lower() in (*JSON_LINES, ".json"):
         return True
     first = next((line for line in without_mark(list(lines)) if line.strip()), "").strip()
     value = _parsed(first)
@@ -67,12 +78,7 @@ def read_objects(path: Path, lines: Sequence[str], names: tuple[str, ...]) -> Ob
             if not isinstance(source, str):
                 name, kinds = fields[0], "a text"
             raise ValueError(f"{place}: {name!r} must be {kinds}; {example}")
-        for each in (source, *several):
-            if not _is_unicode(each):
-                raise ValueError(
-                    f"{place}: {each!r} holds half of a surrogate pair, which is no character; "
-                    "write the file again with a JSON library that keeps characters whole"
-                )
+        check_characters((source, *several), place)
         found.sources.append(one_line(source).strip())
         found.texts.append([one_line(each).strip() for each in several])
         ids.append(value.get("id"))
@@ -90,14 +96,6 @@ def _parsed(line: str):
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _fields(place: str, keys: list[str], names: tuple[str, ...]) -> tuple[str | None, str]:

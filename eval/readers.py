@@ -67,7 +67,7 @@ def places(
 def _by_source(
     hypotheses: Rows, rows: Rows, names: tuple[Path, Path], partial: bool | None, notes: list[str]
 ) -> list[list[str]]:
-    """References in the order of the hypotheses' MRs; an MR may come twice."""
+    """References in the order of the hypotheses' MRs, or ids; one may come twice."""
     groups = dict(_group(rows, consecutive=False))
     wanted = list(hypotheses.sources)
     if not groups.keys() >= set(wanted):
@@ -76,11 +76,12 @@ def _by_source(
         if len(loose) == len(groups) and loose.keys() >= set(keys):
             notes.append("MRs were matched without regard to quotes and repeated spaces")
             groups, wanted = loose, keys
+    what = "id" if hypotheses.by_id else "MR"
     for source in wanted:
         if source not in groups:
             better = other_references(hypotheses.sources, rows.sources, names[1])
             raise ValueError(
-                f"{names[0]}: {names[1]} has no references for the MR {source!r}{better}"
+                f"{names[0]}: {names[1]} has no references for the {what} {source!r}{better}"
                 f"{_stray_quote(notes)}"
             )
     scored = set(wanted)

@@ -5,6 +5,7 @@ scripts/decode.py model.path=DIR adapter=none data.test_path=FILE decode.output=
 A file at OUT.tsv that this program did not write is replaced only with force=true.
 """
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -51,6 +52,7 @@ def main(cfg: DictConfig) -> None:
     if run and config.decode.output is None:
         overrides = HydraConfig.get().overrides.task  # they name the decoding
         kept = [o for o in overrides if not o.startswith(("run=", "force="))]
+        kept = [re.sub(r"='([\w./+-]+)'$", r"=\1", o) for o in kept]  # quotes that nothing needs
         after = shlex.join(
             ["python", "scripts/evaluate.py", f"run={as_typed(run.directory)}", *kept]
         )

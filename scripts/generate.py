@@ -22,7 +22,7 @@ from solo.runs import stages
 
 @command
 def main(cfg: DictConfig) -> None:
-    if not cfg.mr:
+    if not (cfg.mr or "").strip():
         raise ValueError(
             'no MR given; add mr="name[The Mill], eatType[pub], ...", or one as the data has it'
         )

@@ -37,7 +37,8 @@ DATA_DIRS = {  # by data set: the environment variable that says where its files
     "e2e_clean": "E2E_CLEAN_DIR",
     "webnlg": "WEBNLG_DATA_DIR",
 }
-TABLES = (".csv", ".tsv", ".jsonl")  # suffixes, in small letters
+JSON_LINES = (".jsonl", ".ndjson")  # suffixes, in small letters
+TABLES = (".csv", ".tsv", *JSON_LINES)
 OBJECT = 'write an object a line, such as {"mr": "...", "ref": "..."}'
 # Where Python and the official script begin a new line, with the space around it.
 BREAK = re.compile(r"\s*[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]\s*")
@@ -81,6 +82,18 @@ def without_mark(lines: list[str]) -> list[str]:
     return [line.removeprefix("\ufeff") for line in lines[:1]] + lines[1:]
 
 
+def check_characters(texts: Iterable[str], place: str) -> None:
+    """Raise ValueError for half of a surrogate pair, which JSON can write and no text has."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{place}: {text!r} holds half of a surrogate pair, which is no character; "
+                "write the file again with a JSON library that keeps characters whole"
+            ) from None
+
+
 def has_break(text: str) -> bool:
     """Whether there is a line break of any kind, none of which is printable."""
     return not text.isprintable() and BREAK.search(text) is not None
@@ -99,8 +112,8 @@ def is_table(path: Path) -> bool:
 def read_table(path: Path, lines: list[str], strip: bool, notes: list[str]) -> Table:
     """Lines as a CSV or TSV; the first one decides about the separator, and names the columns.
 
-    Of a file named .jsonl: an object a line, its keys the columns, MRs and references texts; one
-    with a list of references makes a row for each.
+    Of JSON Lines, by their suffix: an object a line, its keys the columns, MRs and references
+    texts; one with a list of references makes a row for each.
 
     strip: the space around each line first, as the official script does; an empty field whose tab
     was lost so is put back, with a note; and a quote may stay open. Raises ValueError with the line
@@ -108,7 +121,7 @@ def read_table(path: Path, lines: list[str], strip: bool, notes: list[str]) -> T
     closed; and for a file without a line.
     """
     lines = [line if line.strip() else "\n" for line in without_mark(lines)]
-    if Path(path).suffix.lower() == ".jsonl":
+    if Path(path).suffix.lower() in JSON_LINES:
         return _read_objects(path, lines)
     kept = [(number, line) for number, line in enumerate(lines, 1) if line != "\n" or not strip]
     head = next((line.strip() for line in lines if line != "\n"), None)
@@ -176,6 +189,8 @@ def _read_objects(path: Path, lines: list[str]) -> Table:
             if name and not all(isinstance(value, str) for value in values):
                 kinds = "a text or a list of texts" if name == text else "a text"
                 raise ValueError(f"{path}, line {number}: {name!r} must be {kinds}; {OBJECT}")
+            if name:
+                check_characters(values, f"{path}, line {number}")
         for each in several:  # the other fields may hold anything
             own = {text: each} if text else {}
             rows.append((number, [str((fields | own)[name]) for name in columns]))

@@ -70,6 +70,7 @@ def row_of(directory: Path, decoding: Path) -> dict[str, Any]:
         "valid_loss": last.get("valid_loss"),
         **{name: scores[name] for name in ALL if name in scores},
         **options_of(config),
+        **_origins(directory, decoding),
         "references": _references(stages),
         "directory": as_typed(decoding),
     }
@@ -81,10 +82,7 @@ def config_of(directory: Path, decoding: Path) -> RunConfig:
     Raises what reading raises, ValueError for options that today's code does not take.
     """
     values = dict(records.read(directory, CONFIG))
-    try:
-        decoded = records.read(decoding, IDENTITY).get("decode", {})
-    except FileNotFoundError:  # not decoded
-        decoded = {}
+    decoded = _identity(decoding).get("decode", {})
     return from_values(values | {"decode": values.get("decode", {}) | decoded})
 
 
@@ -105,6 +103,23 @@ def _references(stages: dict) -> str | None:
     """The checksum of what a run was scored against."""
     inputs = stages.get("evaluate", {}).get("inputs", {})
     return next((sum_ for name, sum_ in inputs.items() if name != PREDICTIONS), None)
+
+
+def _origins(directory: Path, decoding: Path) -> dict[str, Any]:
+    """What no option tells: the files of its data, by the first digits of their checksums, and how
+    many runs drew their dropout together."""
+    made = _identity(directory).get("training", {})
+    files = made.get("data", {}) | {"test": _identity(decoding).get("test")}
+    splits = [split for split in ("train", "valid", "test") if files.get(split)]
+    found = {f"data.{split}": files[split][:8] for split in splits}
+    return found | {"train.together": len(made.get("shared_draws", [""]))}
+
+
+def _identity(place: Path) -> dict:
+    try:
+        return records.read(place, IDENTITY)
+    except FileNotFoundError:  # not begun, or not decoded
+        return {}
 
 
 def options_of(config: RunConfig) -> dict[str, Any]:

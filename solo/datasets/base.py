@@ -110,7 +110,7 @@ def _table(path: Path) -> rows.Table:
 def _places(path: Path, table: rows.Table) -> dict[str, int]:
     """The places of the columns of MRs, mr, and of texts, ref; the latter may be missing."""
     found = {}
-    objects = Path(path).suffix.lower() == ".jsonl"
+    objects = Path(path).suffix.lower() in rows.JSON_LINES
     for name, words in (("mr", rows.SOURCE), ("ref", rows.REFERENCE)):
         places = (rows.keys_named if objects else rows.fields_named)(table.columns, words)
         if len(places) > 1:
@@ -119,7 +119,7 @@ def _places(path: Path, table: rows.Table) -> dict[str, int]:
             several = "; of several texts for an MR each has a row of its own, with the MR again"
             raise ValueError(
                 f"{path}: by their names the columns {clashing} can all be that of the {what}; "
-                f"call one of them {name}, or the others otherwise{several * (name == 'ref')}"
+                f"call one of them {name}, and the others otherwise{several * (name == 'ref')}"
             )
         if name == "mr" and not places:
             raise ValueError(

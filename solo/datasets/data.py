@@ -103,6 +103,10 @@ def load_examples(
     `n_positions`, or has a token that is not among its `vocab_size`.
     """
     pairs = tuple(read_pairs(path, name))
+    for i, texts in enumerate(pairs):
+        if words := next(filter(None, (_unreadable(text, tokenizer) for text in texts)), None):
+            place = _place(source_of(path, name).read(path), i)
+            raise ValueError(f"{path}, {place}: {words}, or leave the row out")
     key = (pairs, tokenizer.backend_tokenizer.to_str(), tokenizer.eos_token_id)
     if key not in _encoded:
         while len(_encoded) > 1:
@@ -165,14 +169,21 @@ def _space(tokenizer) -> str:
     return "" if both == [*first, *alone] else " "
 
 
+def _unreadable(text: str, tokenizer) -> str | None:
+    """Why a tokenizer would read a text otherwise than it is written, in words."""
+    end = tokenizer.eos_token
+    if end and end in text:
+        return (
+            f"{text[:60]!r} has {end!r} in it, which the tokenizer reads as the end of a text; "
+            "write it otherwise"
+        )
+    return None
+
+
 def _token_ids(texts: list[str], tokenizer) -> list[list[int]]:
     if not texts:
         return []
-    if end := tokenizer.eos_token:
-        for text in texts:
-            check(
-                end not in text,
-                f"{text[:60]!r} has {end!r} in it, which the tokenizer reads as the end of a text; "
-                "write it otherwise, or leave the row out",
-            )
+    for text in texts:
+        words = _unreadable(text, tokenizer)
+        check(not words, words)
     return tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]

@@ -35,7 +35,10 @@ def parse(row: dict) -> Row:
     else:
         context, separator, completion = row["text"].strip().partition("||")
         if not separator:
-            raise ValueError(f"no '||' between context and completion in {row['text'][:60]!r}")
+            raise ValueError(
+                f"no '||' between context and completion in {row['text'][:60]!r}; a table of your "
+                "own is called .csv, .tsv or .jsonl"
+            )
     if not context.strip():
         raise ValueError("the MR is empty; write it as 'name : ... | Type : ...'")
     return Row(context, context, completion)

@@ -5,7 +5,7 @@ one line, and so its text. docs/own_data.md is the guide.
 """
 
 from solo.datasets.base import Row, Source, columns_read, read_table
-from solo.rows import one_line
+from solo.rows import TABLES, one_line
 
 
 def parse(row: dict) -> Row:
@@ -24,7 +24,7 @@ def parse(row: dict) -> Row:
 SOURCE = Source(
     read_table,
     parse,
-    suffixes=(".csv", ".tsv", ".jsonl"),
+    suffixes=TABLES,
     licence="its own",
     note=columns_read,
     remedy="set data.train_path, data.valid_path, data.test_path to files of your own",

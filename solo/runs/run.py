@@ -191,6 +191,8 @@ def open_run(directory: Path, config: RunConfig | None = None) -> Run:
     """
     directory = Path(directory)
     if not checkpoint.trained(directory):
+        if directory.is_file():
+            raise FileNotFoundError(f"{directory} is a packed run, which has no weights")
         raise FileNotFoundError(
             f"{directory} holds no trained run; train it first (scripts/train.py), or set run=DIR"
         )

@@ -230,7 +230,7 @@ def test_lines_without_mrs_are_paired_by_their_ids(read):
     data = read(IDS, '{"id": "b", "output": "B"}\n{"id": 1, "output": "A"}\n')
     assert data.hypotheses == ["B", "A"] and data.references == [["three"], ["one", "two"]]
     assert data.sources == ["", ""]  # an id is no MR
-    with pytest.raises(ValueError, match="has no references for the MR 'c'"):
+    with pytest.raises(ValueError, match="has no references for the id 'c'"):
         read(IDS, '{"id": "c", "output": "B"}\n{"id": 1, "output": "A"}\n')
 
 

@@ -133,17 +133,22 @@ def test_prompts_and_completions_train_as_they_score(tmp_path):
         ('{"mr": " ", "ref": "b"}', "a.jsonl, line 1: the MR is empty; write what the text is to"),
         (
             '{"source": "a", "ref": "b", "meaning": 1}',
-            "the columns source, meaning can all be that of the MRs; call one of them mr, or the",
+            "the columns source, meaning can all be that of the MRs; call one of them mr, and the",
         ),
         (
             '{"source": "a", "ref": "b", "prompt": "c"}',
-            "the columns source, prompt can all be that of the MRs; call one of them mr, or the",
+            "the columns source, prompt can all be that of the MRs; call one of them mr, and the",
         ),
         (
             '{"mr": "a", "target": "b", "text": "c"}',
-            "the columns target, text can all be that of the texts; call one of them ref, or the",
+            "the columns target, text can all be that of the texts; call one of them ref, and the",
         ),
         ('{"dataset": "a", "ref": "b"}', r"has columns \['dataset', 'ref'\]; it needs one of MRs"),
+        (
+            '{"mr": "a", "ref": "b \\ud800"}',
+            "a.jsonl, line 1: 'b .* holds half of a surrogate pair",
+        ),
+        ('{"mr": "\\udc00", "ref": "b"}', "a.jsonl, line 1: .* holds half of a surrogate pair"),
         ('{"name": "a", "ref": "b"}', r"has columns \['name', 'ref'\]; it needs one of MRs"),
     ],
 )
@@ -152,6 +157,12 @@ def test_bad_json_lines(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_rows(path, "own")
+
+
+def test_json_lines_by_their_other_suffix(tmp_path):
+    path = tmp_path / "a.ndjson"
+    path.write_text('{"mr": "a", "ref": "b"}\n')
+    assert read_pairs(path, "own") == read_pairs(path) == [("a", "b")]
 
 
 def test_a_list_of_texts_trains_and_scores_as_a_row_for_each(tmp_path):

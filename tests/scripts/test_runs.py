@@ -178,6 +178,25 @@ def test_what_to_type_next_brings_a_run_further():
         assert listing.following(pd.DataFrame(some, dtype=object)) == command
 
 
+def test_other_files_and_shared_draws_vary(tmp_path):
+    """No option tells of them: the paths may be the same, and so is a run trained beside others."""
+    [path] = COMMITTED.glob("bitfit-*.json")
+    for name in ("a-0123abcd", "b-0123abce"):
+        shutil.copy(path, tmp_path / f"{name}.json")
+        shutil.copy(path.with_suffix(".tsv"), tmp_path / f"{name}.tsv")
+    values = json.loads(path.read_text())
+    values["identity.json"]["test"] = "f" * 64
+    values["identity.json"]["training"]["data"]["train"] = "e" * 64
+    values["identity.json"]["training"]["shared_draws"] = ["b", "c", "d"]
+    (tmp_path / "b-0123abce.json").write_text(json.dumps(values))
+    frame, unread = read_folder(tmp_path)
+    assert not unread and varying(frame) == ["data.train", "data.test", "train.together"]
+    other = frame[frame["run"] == "b-0123abce"].iloc[0]
+    assert (other["data.train"], other["data.test"], other["train.together"]) == (
+        "e" * 8, "f" * 8, 3,
+    )  # fmt: skip
+
+
 def test_an_option_that_is_unset_in_some_runs_varies():
     """Of what a run does not have at all nothing is said."""
     absent = float("nan")

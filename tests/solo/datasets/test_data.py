@@ -115,9 +115,13 @@ def test_the_end_of_text_written_out_is_refused(tokenizer, tmp_path):
     """The tokenizer would make the end token of it: an example with two ends."""
     end = tokenizer.eos_token
     for line in (f"name : A || B {end} C", f"name : {end} || B"):
-        path = write(tmp_path / "a.txt", f"{line}\n")
-        with pytest.raises(ValueError, match="has .* in it, which the tokenizer reads as the end"):
+        path = write(tmp_path / "a.txt", f"{LINE}\n{line}\n")
+        with pytest.raises(
+            ValueError, match="a.txt, line 2: '.*' has .* in it, which the tokenizer"
+        ):
             data.load_examples(path, tokenizer, 128)
+    with pytest.raises(ValueError, match="in it, which the tokenizer reads as the end of a text"):
+        data.encode_prompts(["name : A", f"name : {end}"], tokenizer)
 
 
 def test_order_is_a_function_of_seed_and_epoch():
@@ -152,7 +156,7 @@ def test_collate_pads_to_the_longest_and_marks_targets():
         (
             "a.csv",
             "mr,ref 1,ref 2\nname[X],A .,B .\n",
-            "the columns ref 1, ref 2 can all be that of the texts; call one of them ref, or the "
+            "the columns ref 1, ref 2 can all be that of the texts; call one of them ref, and the "
             "others otherwise; of several texts for an MR each has a row of its own",
         ),
         (
