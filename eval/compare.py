@@ -25,6 +25,7 @@ from .bootstrap import SAMPLES, SEED, Outputs
 from .claims import Difference, compare
 from .command import Parser, at_least, check_folder, command, ending, program, typed
 from .formats import read_hypotheses
+from .markdown import table
 from .metrics import ALL, SETS
 from .metrics.statistics import Statistics, read, save, usable
 from .score import score_files
@@ -140,15 +141,15 @@ def _read_statistics(run: Path, inputs: dict[str, str]) -> tuple[Statistics, lis
 
 def markdown(differences: dict[str, Difference], names: Sequence[str] = ("A", "B")) -> str:
     """A line for each metric, as tables show its scores."""
-    lines = [f"| metric | {names[0]} | {names[1]} | difference | 95 % interval | p |"]
-    lines += ["|---|---:|---:|---:|---:|---:|"]
+    rows = []
     for name, difference in differences.items():
         metric = ALL[name]
         low, high = (metric.shown(end, "+") for end in (difference.low, difference.high))
-        cells = [metric.shown(difference.a), metric.shown(difference.b)]
+        cells = [metric.head, metric.shown(difference.a), metric.shown(difference.b)]
         cells += [metric.shown(difference.a - difference.b, "+"), f"{low} to {high}"]
-        lines.append(f"| {metric.head} | {' | '.join(cells)} | {difference.p:.4f} |")
-    return "\n".join(lines)
+        rows.append([*cells, f"{difference.p:.4f}"])
+    head = ["metric", *names, "difference", "95 % interval", "p"]
+    return "\n".join(table(head, rows, "lrrrrr"))
 
 
 @command

@@ -18,6 +18,7 @@ from solo.files import check_output, write_output
 from . import bootstrap, compare, records
 from .command import Parser, command, ending, program, typed
 from .formats import read_hypotheses
+from .markdown import table
 from .metrics import ALL
 from .metrics.metric import Metric
 from .metrics.slot_errors import marks, read_mr
@@ -113,11 +114,11 @@ def outputs(decodings: Sequence[tuple[str, Path]], count: int) -> list[str]:
     if records.hidden(sources):
         return []
     for i in spaced(len(sources), count):
-        lines += [f"**{sources[i]}**", "", "| | output | slot errors |", "|---|---|---|"]
-        for label, of_run in zip(labels, texts, strict=True):
-            cells = label, of_run[i].replace("|", "\\|"), _faults(sources[i], of_run[i])
-            lines.append(f"| {' | '.join(cells)} |")
-        lines.append("")
+        rows = [
+            (label, of_run[i], _faults(sources[i], of_run[i]))
+            for label, of_run in zip(labels, texts, strict=True)
+        ]
+        lines += [f"**{sources[i]}**", "", *table(("", "output", "slot errors"), rows), ""]
     return lines
 
 

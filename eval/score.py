@@ -216,10 +216,7 @@ def _latex(names: Sequence[str], systems: Sequence[dict]) -> str:
     metrics = _measured(systems)
     lines = []
     for name, scores in zip(names, systems, strict=True):
-        cells = [
-            f"{scores[key] * metric.scale:.2f}" if key in scores else "–"
-            for key, metric in metrics.items()
-        ]
+        cells = [m.shown(scores[key]) if key in scores else "–" for key, m in metrics.items()]
         lines.append(tex_row([name, *cells]))
     titles = [metric.titled_head for metric in metrics.values()]
     return tabular("l" + "r" * len(metrics), ["System", *titles], lines)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from ..markdown import cells
+
 # Pages, what they are about, and the words of their tables' badge.
 PAGES = {
     "standin12/README.md": "standin12, stand-in, no reproduction",
@@ -58,19 +60,15 @@ def tables_in(text: str, page: str, kind: str) -> list[Found]:
         if line.startswith("#"):
             title = plain(line.lstrip("# "))
         if RULE.match(line) and number and lines[number - 1].startswith("|"):
-            head = _cells(lines[number - 1])
-            right = [cell.strip().endswith(":") for cell in _cells(line)]
+            head = cells(lines[number - 1])
+            right = [cell.endswith(":") for cell in cells(line)]
             rows = [head]
             while number + 1 < len(lines) and lines[number + 1].startswith("|"):
                 number += 1
-                rows.append((_cells(lines[number]) + [""] * len(head))[: len(head)])
+                rows.append((cells(lines[number]) + [""] * len(head))[: len(head)])
             found.append(Found(page, title, kind, rows, right))
         number += 1
     return found
-
-
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
 def plain(text: str) -> str:

@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 
+from .. import markdown as md
 from ..claims import compare
 from ..metrics.metric import Metric
 from ..records import last_values
 from .groups import apart, groups_of
 from .lines import Table, metrics_of
-from .render import MISSING, left_out_section, row_of
+from .render import MISSING, left_out_section
 from .runs import Run
 from .study import backbones_of, head_of, with_p
 
@@ -26,26 +27,26 @@ def markdown(table: Table, beside: Table) -> str:
     groups = groups_of(beside)
     note = NOTE.format(backbones=backbones_of(groups))
     heads = [head_of(groups), "seed", "rate", *(m.head for m in metrics), "validation loss"]
-    lines = [f"# Beside the chosen rates: {table.definition['title']}", "", note]
-    lines += [row_of([*heads, "difference"]), "|---|" + "---:|" * len(heads)]
-    others = defaultdict(list)
+    rows, others = [], defaultdict(list)
     for group in groups:
         others[group.kind] += group.runs
     for group in groups_of(table):
         for chosen in group.runs:
             alike = [run for run in others[group.kind] if run.seed == chosen.seed]
             for run in sorted([chosen, *alike], key=lambda run: run.lr) if alike else []:
-                lines.append(_line(group.label, run, chosen, metrics))
+                rows.append(_line(group.label, run, chosen, metrics))
+    lines = [f"# Beside the chosen rates: {table.definition['title']}", "", note]
+    lines += md.table([*heads, "difference"], rows, "l" + "r" * len(heads))
     return "\n".join(lines + left_out_section(beside)) + "\n"
 
 
-def _line(label: str, run: Run, chosen: Run, metrics: list[Metric]) -> str:
+def _line(label: str, run: Run, chosen: Run, metrics: list[Metric]) -> list[str]:
     rate = f"**{run.lr:g}**" if run is chosen else f"{run.lr:g}"
     shown = [m.shown(run.scores[m.name]) if m.name in run.scores else MISSING for m in metrics]
     last = last_values(run.directory)
     loss = f"{last['valid_loss']:.3f}" if "valid_loss" in last else MISSING
     found = "" if run is chosen else _to(chosen, run, metrics[0])
-    return row_of([label, str(run.seed), rate, *shown, loss, found])
+    return [label, str(run.seed), rate, *shown, loss, found]
 
 
 def _to(chosen: Run, run: Run, metric: Metric) -> str:

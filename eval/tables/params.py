@@ -10,7 +10,7 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, Decimal
 
 from solo.rows import csv_text
 
-from .render import row_of
+from ..markdown import table
 
 UNITS = {"k": 1_000, "M": 1_000_000}
 COLUMNS = ("table", "row", "reported", "exact", "with_lambdas", "devcode", "note")
@@ -95,18 +95,16 @@ def note(counts: Counts) -> str:
 def audit_markdown(rows: list[Counts]) -> str:
     """The audit as a table, and how many printed counts fit."""
     paper = [row for row in rows if row.reported is not None]
-    lines = [INTRO, row_of(COLUMNS), "|---|---|---|---:|---:|---:|---|"]
-    lines += [
-        row_of([row.table, row.row, row.reported, *_numbers(row), note(row)]) for row in paper
-    ]
+    cells = [[row.table, row.row, row.reported, *_numbers(row), note(row)] for row in paper]
+    lines = [INTRO, *table(COLUMNS, cells, "lllrrrl")]
     good = [row for row in paper if fitting(row.reported, row.readings or {"": row.exact})]
     lines += ["", f"{len(good)} of {len(paper)} printed counts fit a reading of the formula."]
     lines += ["Where else the paper disagrees with itself: `results/inconsistencies.md`."]
     outside = [row for row in rows if row.reported is None]
     if outside:
         names = [name for name in COLUMNS if name not in ("reported", "note")]
-        lines += ["", OUTSIDE, row_of(names), "|---|---|---:|---:|---:|"]
-        lines += [row_of([row.table, row.row, *_numbers(row)]) for row in outside]
+        cells = [[row.table, row.row, *_numbers(row)] for row in outside]
+        lines += ["", OUTSIDE, *table(names, cells, "llrrr")]
     return "\n".join(lines) + "\n"
 
 

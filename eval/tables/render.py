@@ -8,6 +8,7 @@ import shlex
 
 from solo.rows import csv_text
 
+from .. import markdown as md
 from ..latex import escaped, tabular, tex_row
 from ..metrics.metric import Metric
 from .lines import Line, Score, Table, metrics_of, plain_rows
@@ -29,11 +30,6 @@ def percent(metrics: list[Metric]) -> str:
     return f"{', '.join(titles)} and {last}" if titles else last
 
 
-def row_of(cells: list[str]) -> str:
-    """A line of a Markdown table."""
-    return "| " + " | ".join(cells) + " |"
-
-
 def left_out_section(table: Table) -> list[str]:
     """The run directories that could not be read, if any, with the reasons."""
     lines = [f"- {line}" for line in table.left_out]
@@ -46,9 +42,8 @@ def markdown(table: Table, lines: list[Line]) -> str:
     metrics = metrics_of(table)
     names = [metric.head for metric in metrics]
     text = [f"# {table.definition['title']}", "", LEGEND.format(percent=percent(metrics))]
-    text += [*_note(table), row_of([*HEAD, *names])]
-    text += ["|---|---|---:|---|---|" + "---:|" * len(names)]
-    text += [row_of(cells) for cells in _body(lines, metrics)]
+    right = "r" * len(names)
+    text += [*_note(table), *md.table([*HEAD, *names], _body(lines, metrics), f"llrll{right}")]
     noted = [line.row for line in lines if "note" in line.row]
     notes = dict.fromkeys(f"- {row['label']}: {row['note']}." for row in noted)
     text += ["", *notes] if notes else []
@@ -60,8 +55,7 @@ def markdown(table: Table, lines: list[Line]) -> str:
     if apart:
         text += ["", f"## {APART}", ""]
         head = ["row", "what it is", "lr", "seed", "trainable", *names, "run"]
-        text += [row_of(head), "|---" * 5 + "|" + "---:|" * len(names) + "---|"]
-        text += [row_of(_apart(line, metrics)) for line in apart]
+        text += md.table(head, [_apart(line, metrics) for line in apart], f"lllll{right}l")
     return "\n".join(text + left_out_section(table)) + "\n"
 
 
@@ -104,20 +98,19 @@ def plain_markdown(table: Table) -> str:
     their row come apart."""
     metrics = metrics_of(table)
     text = [f"# {table.definition['title']}", "", f"{percent(metrics)} x 100.", "", *_note(table)]
-    text += [row_of(["row", "seed", "trainable", "lr", *(metric.head for metric in metrics)])]
-    text += ["|---|---|---|---|" + "---|" * len(metrics)]
-    rows, others = plain_rows(table), []
-    for row, filling, apart in rows:
-        text += [row_of([*_plain(row, run), *_scores(run, metrics)]) for run in filling]
+    own, others = [], []
+    for row, filling, apart in plain_rows(table):
+        own += [[*_plain(row, run), *_scores(run, metrics)] for run in filling]
         others += [
             [*_plain(row, run), "; ".join(run.marks), *_scores(run, metrics)] for run in apart
         ]
         if not filling:
-            text += [row_of([row["label"], *[MISSING] * (3 + len(metrics))])]
+            own.append([row["label"], *[MISSING] * (3 + len(metrics))])
+    heads, names = ["row", "seed", "trainable", "lr"], [metric.head for metric in metrics]
+    text += md.table([*heads, *names], own)
     if others:
-        heads = ["row", "seed", "trainable", "lr", "other settings", *(m.head for m in metrics)]
-        text += ["", "## Runs with other settings than their row", "", row_of(heads)]
-        text += ["|---" * len(heads) + "|", *map(row_of, others)]
+        text += ["", "## Runs with other settings than their row", ""]
+        text += md.table([*heads, "other settings", *names], others)
     return "\n".join(text + left_out_section(table)) + "\n"
 
 

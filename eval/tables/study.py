@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import bootstrap, records
+from .. import markdown as md
 from ..claims import Difference, Spread, compare, holm
 from ..formats import read_hypotheses
 from ..metrics import ALL
@@ -18,7 +19,7 @@ from ..metrics.slot_errors import slots_of
 from ..records import lambdas_of, last_values
 from .groups import Group, apart, claimed, groups_of, seed_spreads, sides_of
 from .lines import Table, metrics_of
-from .render import MISSING, left_out_section, percent, row_of
+from .render import MISSING, left_out_section, percent
 from .runs import Run, is_stand_in
 
 SAMPLES, SEED = 2000, 1
@@ -48,9 +49,7 @@ def markdown(table: Table) -> str:
     edge = EDGE_NOTE if edges else ""
     note = NOTE.format(backbones=backbones_of(groups), percent=percent(metrics), edge=edge)
     text = [f"# {table.definition['title']}", "", note]
-    head = head_of(groups)
-    text += [row_of([head, "trainable", "lr", "seeds", *(m.head for m in metrics), "names"])]
-    text += ["|---|---:|---|---|" + "---:|" * (len(metrics) + 1)]
+    rows = []
     for group in groups:
         runs = group.runs
         size = runs[0].n_params
@@ -59,7 +58,9 @@ def markdown(table: Table) -> str:
         head.append(", ".join(str(run.seed) for run in runs))
         found = intervals(runs)
         cells = [_score(runs, metric, found) for metric in metrics]
-        text.append(row_of([*head, *cells, names_right(runs)]))
+        rows.append([*head, *cells, names_right(runs)])
+    heads = [head_of(groups), "trainable", "lr", "seeds", *(m.head for m in metrics), "names"]
+    text += md.table(heads, rows, "lrll" + "r" * (len(metrics) + 1))
     text += [
         *_claims(table, groups, metrics[0]),
         *_differences(table, groups, metrics),
@@ -143,7 +144,7 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
                 continue
             differences = compare([run.outputs], [other.outputs])
             cells = [with_p(differences.get(metric.name), metric) for metric in metrics]
-            lines.append(row_of([group.label, str(run.seed), *cells]))
+            lines.append([group.label, str(run.seed), *cells])
     if not lines:
         return []
     head = [head_of(groups), "seed", *(metric.head for metric in metrics)]
@@ -152,8 +153,8 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
         "over the test MRs of two runs alone, without a correction. Another seed moves it further\n"
         "than that: what the study says is under Claims."
     )
-    rule = "|---|---|" + "---:|" * len(metrics)
-    return ["", f"## Against {name}", "", intro, "", row_of(head), rule, *lines]
+    found = md.table(head, lines, "ll" + "r" * len(metrics))
+    return ["", f"## Against {name}", "", intro, "", *found]
 
 
 def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
@@ -177,16 +178,16 @@ def _claims(table: Table, groups: list[Group], bleu: Metric) -> list[str]:
         cells = [bleu.shown(claim.a - claim.b, "+"), interval, f"{p:.4f}"]
         cells.append(bleu.shown(claim.visible))
         cells += [with_interval(of_claim.get(errors.name), errors)] if told else []
-        lines.append(row_of([*head, *cells, _others(of_claim, bleu)]))
+        lines.append([*head, *cells, _others(of_claim, bleu)])
     head = ["question", "difference of", "seeds", bleu.name, "95 % interval", "p", "visible"]
     head += [*([errors.head] if told else []), "others"]
-    rule = "|---|---|---|" + "---:|" * (len(head) - 4) + "---|"
+    answers = md.table(head, lines, "lll" + "r" * (len(head) - 4) + "l")
     note = CLAIMS_NOTE.format(
         seeds=_seeds_known(spreads.get(bleu.name), bleu), errors=ERRORS_NOTE if told else ""
     )
     without = [f"No answer: {question} ({words})." for question, _, words in claims if words]
     without = ["", *without] if without else []
-    return ["", "## Claims", "", note, row_of(head), rule, *lines, *without]
+    return ["", "## Claims", "", note, *answers, *without]
 
 
 def _seeds_known(spread: Spread | None, bleu: Metric) -> str:
@@ -238,7 +239,7 @@ def _trainings(groups: list[Group]) -> list[str]:
             ends = f"{min(lambdas):.4f} to {max(lambdas):.4f}" if lambdas else MISSING
             name = run.name
             steps = f"{last['step']:,}"
-            lines.append(row_of([group.label, str(run.seed), steps, *losses, ends, name]))
+            lines.append([group.label, str(run.seed), steps, *losses, ends, name])
     head = [
         head_of(groups),
         "seed",
@@ -246,5 +247,6 @@ def _trainings(groups: list[Group]) -> list[str]:
         "training loss",
         "validation loss",
         "lambda at the end",
+        "run",
     ]
-    return ["", "## Training", "", row_of([*head, "run"]), "|---" * 7 + "|", *lines]
+    return ["", "## Training", "", *md.table(head, lines)]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from eval.markdown import table
 from scripts.bench.growth import picture
 from scripts.bench.train import LORA_FLOOR, OF_LORA
 from solo import files
@@ -139,8 +140,7 @@ def _hardware(part: dict) -> str:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+    return "\n".join(table(head, rows))
 
 
 def _spread(values, digits: int) -> str:

@@ -21,6 +21,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from eval import markdown as md
 from solo import files
 from solo.adapters import make_config
 from solo.cli.command import ROOT, one_line_errors, plain_parser
@@ -102,15 +103,16 @@ def measure(rounds: int, model: str) -> dict[str, list[list[float]]]:
 def table(times: dict[str, list[list[float]]]) -> str:
     """Markdown: medians, and ratios to the first program, round by round (lowest to highest)."""
     first = next(iter(times.values()))
-    lines = ["| | step, s | ratio | generation, s | ratio |", "|---|---|---|---|---|"]
+    rows = []
     for name, pair in times.items():
         cells = []
         for own, base in zip(pair, first, strict=True):
             ratios = [mine / other for mine, other in zip(own, base, strict=True)]
             spread = f" ({min(ratios):.2f} to {max(ratios):.2f})" if own is not base else ""
             cells += [f"{statistics.median(own):.3f}", f"{statistics.median(ratios):.2f}{spread}"]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+        rows.append([name, *cells])
+    head = ["", "step, s", "ratio", "generation, s", "ratio"]
+    return "\n".join(md.table(head, rows)) + "\n"
 
 
 def main() -> None:

@@ -31,6 +31,7 @@ from transformers.utils import logging
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from eval.command import ending
+from eval.markdown import table
 from eval.tables import style
 from eval.tables.style import plt, save
 from solo.adapters import make_config
@@ -142,8 +143,8 @@ def outcome(lines: list[dict], vocab_size: int) -> str:
 
 def summary(folder: Path) -> str:
     """A Markdown table of all runs in a folder."""
-    head = "| backbone | lambda | v starts | mask | LayerNorm | largest activation | outcome |"
-    rows = [head, "|---|---|---|---|---|---:|---|"]
+    head = ("backbone", "lambda", "v starts", "mask", "LayerNorm", "largest activation", "outcome")
+    rows = []
     for path in sorted(folder.glob("*.jsonl")):
         lines, vocab_size = read_json_lines(path), GPT2Config.from_pretrained(STANDIN).vocab_size
         name, _, rest = path.stem.partition("-")
@@ -151,8 +152,8 @@ def summary(folder: Path) -> str:
         start, mask, norm = re.search(r"v-(\w+)-(.+)-(\w+)$", rest).groups()
         largest = max(x["largest_activation"] for x in lines if x["largest_activation"] < math.inf)
         cells = (name, case, start, mask, norm, f"{largest:.1e}", outcome(lines, vocab_size))
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows) + "\n"
+        rows.append(cells)
+    return "\n".join(table(head, rows, "lllllrl")) + "\n"
 
 
 def picture(folder: Path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from eval.markdown import table
 from solo.adapters import METHODS
 from solo.cli.command import ROOT
 from solo.files import write_text
@@ -58,8 +59,7 @@ def method_of(given: dict) -> str | None:
 def properties(results: dict[tuple[str, str], list[str]], names: Iterable[str]) -> str:
     """Markdown: a line for each test, with the names for which it held and those for which not."""
     names = list(names)
-    lines = ["| property | holds for | cases | not promised by | does not apply to |"]
-    lines.append("|---|---|---:|---|---|")
+    head, rows = ("property", "holds for", "cases", "not promised by", "does not apply to"), []
     for test in dict.fromkeys(test for _, test in results):
         cases = {name: results.get((name, test), []) for name in names}
         held = [name for name, outcomes in cases.items() if "passed" in outcomes]
@@ -70,8 +70,8 @@ def properties(results: dict[tuple[str, str], list[str]], names: Iterable[str]) 
         if failed:
             cells[1] = f"**FAILED: {', '.join(failed)}**"
         others = "all others" if len(left) > len(names) / 2 else ", ".join(left)
-        lines.append(f"| {' | '.join([*cells, ', '.join(refused), others])} |")
-    return "\n".join(lines) + "\n"
+        rows.append([*cells, ", ".join(refused), others])
+    return "\n".join(table(head, rows, "llrll")) + "\n"
 
 
 def title(test: str) -> str:

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from eval.command import ending
 from eval.formats import read_hypotheses
+from eval.markdown import table
 from solo import files
 from solo.cli.command import one_line_errors, plain_parser
 from solo.run_files import PREDICTIONS
@@ -51,7 +52,7 @@ def repeat_losses(model, ids: torch.Tensor) -> tuple[float, float, float]:
     return losses[:, : length - 1].mean().item(), losses[:, length:].mean().item(), right.item()
 
 
-def line(run_dir: Path) -> str:
+def line(run_dir: Path) -> list[str]:
     """The table line of a run. Raises what reading a run raises."""
     run = open_run(run_dir)
     read = read_hypotheses(run.decoding / PREDICTIONS, [])
@@ -63,7 +64,7 @@ def line(run_dir: Path) -> str:
     shares = [f"{100 * n / total:.1f} %" for n, total in (copied(outputs, s) for s in SLOTS)]
     cells = [run_dir.name, *shares, f"{len({text for _, text in outputs})} of {len(outputs)}"]
     cells += [f"{first:.2f}", f"{second:.2f}", f"{100 * right:.1f} %"]
-    return f"| {' | '.join(cells)} |"
+    return cells
 
 
 def main() -> None:
@@ -77,8 +78,7 @@ def main() -> None:
     with one_line_errors():
         if args.out:
             files.check_output(args.out, args.runs, args.force)
-        lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
-        lines += [line(path) for path in args.runs]
+        lines = table(head, map(line, args.runs), "l" + "r" * (len(head) - 1))
         if args.out:
             files.write_output(args.out, "\n".join(lines) + "\n")
     print("\n".join(lines))

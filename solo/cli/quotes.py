@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eval import samples
+from eval.markdown import table
 from eval.tables import render
 from eval.tables.lines import plain_rows
 from solo.cli import listing, study_figures
@@ -87,21 +88,22 @@ def step_times(file: str) -> str:
     for entry in entries:
         of_program = times.setdefault(entry["program"], {})
         of_program[entry["backbone"], entry["precision"]] = f"{1000 * entry['s_per_step'][0]:.1f}"
-    lines = [render.row_of(["program", *map(", ".join, heads)]), "|---|" + "---:|" * len(heads)]
-    for program, of_program in times.items():
-        cells = [of_program.get(head, render.MISSING) for head in heads]
-        lines.append(render.row_of([program, *cells]))
-    return "\n".join(lines)
+    rows = [
+        [program, *(of_program.get(head, render.MISSING) for head in heads)]
+        for program, of_program in times.items()
+    ]
+    head = ["program", *map(", ".join, heads)]
+    return "\n".join(table(head, rows, "l" + "r" * len(heads)))
 
 
 def log_table(file: str, *keys: str) -> str:
     """A line for each entry of a log that has all of the keys."""
     entries = [entry for entry in read(file) if all(key in entry for key in keys)]
-    lines = [render.row_of([f"`{key}`" for key in keys]), "|---:" * len(keys) + "|"]
-    for entry in entries:
-        values = (entry[key] for key in keys)
-        lines.append(render.row_of([f"{v:,}" if isinstance(v, int) else str(v) for v in values]))
-    return "\n".join(lines)
+    rows = [
+        [f"{v:,}" if isinstance(v, int) else str(v) for v in (entry[key] for key in keys)]
+        for entry in entries
+    ]
+    return "\n".join(table([f"`{key}`" for key in keys], rows, "r" * len(keys)))
 
 
 QUOTES: dict[str, Callable[..., str]] = {

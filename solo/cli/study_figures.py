@@ -12,6 +12,7 @@ from statistics import fmean, median
 
 from eval import records
 from eval.claims import Difference, Spread, compare
+from eval.markdown import table
 from eval.metrics import ALL, SETS
 from eval.tables import render
 from eval.tables.groups import Group, Kind, claimed, groups_of, seed_spreads, sides_of
@@ -62,7 +63,7 @@ def study_table(study: str = STUDY, *shown: str) -> str:
     heads = [head_of(groups), "trainable", "rate", "seeds"]
     heads += [f"{first.head}, seed {', '.join(map(str, sorted(common)))}"] if apart else []
     heads += [*(m.head for m in metrics), *(["names right"] if named else []), "validation loss"]
-    lines = [render.row_of(heads), "|---|" + "---:|" * (len(heads) - 1)]
+    rows = []
     for group in sorted(groups, key=of_common, reverse=not first.lower_is_better):
         size, n_runs = group.runs[0].n_params, len(group.runs)
         rate = f"{group.runs[0].lr:g}" + BORROWED * (group.kind in borrowed)
@@ -72,8 +73,8 @@ def study_table(study: str = STUDY, *shown: str) -> str:
         means[0] = first.shown_mean([run.scores[first.name] for run in group.runs])
         cells += [*means, *([names_right(group.runs)] if named else [])]
         loss = fmean(records.last_values(run.directory)["valid_loss"] for run in group.runs)
-        lines.append(render.row_of([*cells, f"{loss:.3f}"]))
-    return "\n".join(lines)
+        rows.append([*cells, f"{loss:.3f}"])
+    return "\n".join(table(heads, rows, "l" + "r" * (len(heads) - 1)))
 
 
 def _mean(group: Group, metric: str) -> float:
@@ -82,15 +83,15 @@ def _mean(group: Group, metric: str) -> float:
 
 def study_rates(study: str = STUDY) -> str:
     """The validation losses of a study's sweeps, the best in bold."""
-    lines = ["| sweep | rates and losses |", "|---|---|"]
+    rows = []
     for path in sorted((_home(study) / "rates").glob("*.json")):
         values = read_json(path, ["best", "valid_losses"])
         cells = []
         for lr, loss in values["valid_losses"]:
             cell = f"{lr:g} diverged" if loss is None else f"{lr:g} {loss:.3f}"
             cells.append(f"**{cell}**" if lr == values["best"] else cell)
-        lines.append(f"| {path.stem} | {', '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([path.stem, ", ".join(cells)])
+    return "\n".join(table(["sweep", "rates and losses"], rows))
 
 
 def hours(study: str = STUDY) -> str:
@@ -198,8 +199,8 @@ def study_claims(study: str = STUDY) -> str:
         return first.shown(points / first.scale, "+")
 
     head = ["question", "difference of", f"{first.head} in the paper"]
-    head += [f"{first.head} here, 95 % interval"]
-    lines = [render.row_of([*head, f"{errors} here", "seeds"]), "|---|---|---:|---:|---:|---:|"]
+    head += [f"{first.head} here, 95 % interval", f"{errors} here", "seeds"]
+    lines = []
     answered = claimed(_table(study), _groups(study))
     for claim, (*_, words) in zip(listed["claims"], answered, strict=True):
         sides = [claim["a"], claim["b"]]
@@ -214,8 +215,8 @@ def study_claims(study: str = STUDY) -> str:
             found, seeds = _differences(*(f"{study}/{side}" for side in sides))
             cells.append(with_interval(found[first.name], first))
             cells += [with_interval(found.get("SER"), ALL["SER"]), str(seeds)]
-        lines.append(render.row_of(cells))
-    return "\n".join(lines)
+        lines.append(cells)
+    return "\n".join(table(head, lines, "llrrrr"))
 
 
 def slots(method: str, what: str, form: str = "count") -> str:

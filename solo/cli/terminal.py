@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
 
+from eval.markdown import cells
+
 LEAST = 100  # columns that are used whatever a terminal says of itself
 RULE = re.compile(r"\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?")
 NUMBER = re.compile(r"[+-]?[\d,.]+( %)?|[–-]")
@@ -35,8 +37,7 @@ def fitted(markdown: str, columns: int | None = None) -> str:
     for block in re.findall(r"(?m)(?:^\|.*\n?)+|(?:^[^-#>*|\n].*\n?)+|^.*\n?", markdown):
         if block.startswith("|"):
             lines = [line.strip() for line in block.splitlines()]
-            cells = [line.strip("|").split("|") for line in lines if not RULE.fullmatch(line)]
-            out += aligned([[cell.strip() for cell in row] for row in cells], columns)
+            out += aligned([cells(line) for line in lines if not RULE.fullmatch(line)], columns)
         elif block:
             hang = " " * len(re.match(r"(> )?(- )?", block)[0])
             out += textwrap.wrap(block, columns, subsequent_indent=hang) or [""]

@@ -113,7 +113,7 @@ def test_outputs(capsys, tmp_path, monkeypatch):
     command = ["--refs", "refs.csv", "--hyps", "my_hyps.tsv", "--latex"]
     assert main([*command, "--segments", str(segments)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[4] == r"my\_hyps.tsv & 30.72 & 3.56 & 32.85 & 46.74 & 2.80 & 49.40 \\"
+    assert lines[4] == r"my\_hyps.tsv & 30.72 & 3.558 & 32.85 & 46.74 & 2.802 & 49.40 \\"
     assert lines[0] == r"\begin{tabular}{lrrrrrr}" and lines[-1] == r"\end{tabular}"
     assert segments.read_text(encoding="utf-8") == SEGMENTS
     assert list(temporary.iterdir()) == []
