@@ -23,7 +23,7 @@ from eval.command import ending
 from solo.backbones.loading import device
 from solo.cli import tuning
 from solo.cli.command import CONFIGS, RESULTS, one_line_errors, plain_parser, progress_bar, say
-from solo.cli.compose import check_unread, compose_config, expand, in_checkout
+from solo.cli.compose import check_unread, compose_config, expand, in_checkout, key_of
 from solo.cli.schema import OF_ENTRY_POINTS
 from solo.cli.terminal import show_line
 from solo.files import as_typed
@@ -39,7 +39,7 @@ TRAIN = "python scripts/tune.py experiment=table1/solo_s"
 def sweep(overrides: list[str]) -> list[Run]:
     """The runs of a sweep, all configurations checked."""
     check_unread(overrides, {*OF_ENTRY_POINTS, "decode.output"}, "tune.py trains, and compares")
-    if "train.lr" not in map(_key, overrides):
+    if "train.lr" not in map(key_of, overrides):
         of_sweep = yaml.safe_load((CONFIGS / "sweep/lr.yaml").read_text(encoding="utf-8"))
         rates = of_sweep["hydra"]["sweeper"]["params"]["train.lr"]
         overrides = [*overrides, f"train.lr={rates.replace(' ', '')}"]
@@ -48,10 +48,6 @@ def sweep(overrides: list[str]) -> list[Run]:
     check(several, "one rate alone is no sweep; give several: train.lr=1e-3,1e-2")
     runs = [make_run(config) for config in configs]
     return sharing(runs) if share_passes() else runs
-
-
-def _key(override: str) -> str:
-    return override.split("=", 1)[0].lstrip("+")
 
 
 def share_passes() -> bool:
@@ -92,7 +88,7 @@ def main() -> None:
             show_line(line)
         after = f"python scripts/runs.py {as_typed(folder)}"
         if args.overrides:
-            same = [o for o in args.overrides if _key(o) not in ("train.lr", "seed")]
+            same = [o for o in args.overrides if key_of(o) not in ("train.lr", "seed")]
             if len(expand(same)) == 1:  # each of several settings has a best rate of its own
                 after = shlex.join(["python", "scripts/run.py", *same, f"train.lr={chosen[-1]:g}"])
         n_trained = sum(run.valid_loss is not None for run in trained)
