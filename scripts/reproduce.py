@@ -43,9 +43,9 @@ from solo.cli.terminal import show
 from solo.files import as_typed
 from solo.options import check
 from solo.run_files import SCORES
+from solo.runs.company import in_companies
 from solo.runs.run import Run
 from solo.runs.runner import run_all
-from solo.runs.together import sharing
 
 
 def tell(run: Run, scores: dict) -> None:
@@ -83,10 +83,10 @@ def main() -> None:
             failures = launch(rows, launcher)
         else:
             runs = [row.run for row in rows]
-            share_passes = device().type != "cpu"
-            runs = sharing(runs) if share_passes else runs
+            train_together = device().type != "cpu"
+            runs = in_companies(runs) if train_together else runs
             failures = run_all(
-                runs, progress_bar, "done", evaluate_runs, share_passes, on_done=tell, say=say
+                runs, progress_bar, "done", evaluate_runs, train_together, on_done=tell, say=say
             ).failures
     damaged, made = False, []
     try:

@@ -22,16 +22,16 @@ from solo.cli.compose import config_to_train
 from solo.cli.entry import command
 from solo.cli.rows import check_launcher
 from solo.files import as_typed
+from solo.runs.company import in_companies
 from solo.runs.config import RunConfig
 from solo.runs.run import Run, make_run
 from solo.runs.runner import run_all
-from solo.runs.together import sharing
 from solo.training.processes import make_accelerator
 
 swept: list[RunConfig] = []  # configurations of this process's sweep, trained in the end
 
 
-def train(configs: list[RunConfig], share_passes: bool) -> list[str]:
+def train(configs: list[RunConfig], train_together: bool) -> list[str]:
     """Train the configurations and print each run's directory; a line for each that failed."""
 
     def tell(run: Run, scores: None) -> None:
@@ -39,9 +39,9 @@ def train(configs: list[RunConfig], share_passes: bool) -> list[str]:
             print(run.directory, flush=True)
 
     runs = [make_run(config) for config in configs]
-    runs = sharing(runs) if share_passes else runs
+    runs = in_companies(runs) if train_together else runs
     outcome = run_all(
-        runs, progress_bar, "trained", share_passes=share_passes, on_done=tell, say=say
+        runs, progress_bar, "trained", train_together=train_together, on_done=tell, say=say
     )
     trained = [as_typed(run.directory) for run in runs if run.is_finished()]
     if trained and make_accelerator().is_main_process:
@@ -56,7 +56,7 @@ def main(cfg: DictConfig) -> None:
     if in_process and make_accelerator().num_processes == 1:
         swept.append(config)
     else:
-        train([config], share_passes=False)
+        train([config], train_together=False)
 
 
 if __name__ == "__main__":
@@ -64,7 +64,7 @@ if __name__ == "__main__":
         check_launcher(sys.argv)
     configs = main()
     with one_line_errors():
-        failures = train(swept, share_passes=True)
+        failures = train(swept, train_together=True)
         if not swept and make_accelerator().is_main_process:  # each run was trained by itself
             failures = [config for config in configs if not make_run(config).is_finished()]
     sys.exit(1 if failures else 0)

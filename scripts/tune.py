@@ -28,9 +28,9 @@ from solo.cli.schema import OF_ENTRY_POINTS
 from solo.cli.terminal import show_line
 from solo.files import as_typed
 from solo.options import check
+from solo.runs.company import in_companies
 from solo.runs.run import Run, make_run
 from solo.runs.runner import ended, run_all
-from solo.runs.together import sharing
 
 NONE = "no two finished runs in {} differ in their learning rate alone; train some: {}"
 TRAIN = "python scripts/tune.py experiment=table1/solo_s"
@@ -47,10 +47,10 @@ def sweep(overrides: list[str]) -> list[Run]:
     several = len({config.train.lr for config in configs}) > 1
     check(several, "one rate alone is no sweep; give several: train.lr=1e-3,1e-2")
     runs = [make_run(config) for config in configs]
-    return sharing(runs) if share_passes() else runs
+    return in_companies(runs) if train_together() else runs
 
 
-def share_passes() -> bool:
+def train_together() -> bool:
     """Whether runs train together: on an accelerator. A CPU gains less (docs/speed.md), and there a
     rate that was trained alone is the run that scripts/run.py decodes."""
     return device().type != "cpu"
@@ -75,7 +75,7 @@ def main() -> None:
             runs = sweep(in_checkout(args.overrides, sweeping=True))
             folder = runs[0].directory.parent
             failures = run_all(
-                runs, progress_bar, "trained", share_passes=share_passes(), say=say
+                runs, progress_bar, "trained", train_together=train_together(), say=say
             ).unexpected
             trained, left_out = tuning.read_runs(run.directory for run in runs if ended(run))
         else:

@@ -21,10 +21,10 @@ from solo.cli.evaluate import evaluate_runs
 from solo.cli.tables import table_of
 from solo.datasets.download import prepare_e2e
 from solo.files import file_sha256, write_text
+from solo.runs.company import in_companies
 from solo.runs.config import RunConfig, from_values
 from solo.runs.run import Run, make_run
 from solo.runs.runner import run_all
-from solo.runs.together import sharing
 from solo.standin import corpus, pretrain
 from solo.standin.demo_data import write_demo_data
 from solo.standin.recipe import Recipe
@@ -151,8 +151,8 @@ def sweep(world: World) -> None:
             ({"name": "solo", "start": 1}, 3, 0.0, 1e-3),
         )
     ]
-    runs = sharing([make_run(config) for config in configs])
-    check_done(run_all(runs, silent, "trained", share_passes=True))
+    runs = in_companies([make_run(config) for config in configs])
+    check_done(run_all(runs, silent, "trained", train_together=True))
 
 
 def with_method(config: RunConfig, lr: float, **options) -> RunConfig:

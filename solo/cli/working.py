@@ -18,6 +18,7 @@ import torch
 from solo.backbones.loading import take_device
 from solo.cli.command import say
 from solo.runs import carry
+from solo.runs.company import as_trained, can_share, in_companies
 from solo.runs.config import from_values, to_values
 from solo.runs.run import Run, make_run
 from solo.runs.runner import ended, run_all
@@ -33,7 +34,6 @@ from solo.runs.study import (
     untried,
     work,
 )
-from solo.runs.together import as_trained, can_share, sharing
 
 GATHER_EVERY = 60  # seconds
 
@@ -145,7 +145,7 @@ def _ended(study: Study, name: str, together: bool) -> bool:
     a state is damaged, which `work` says."""
     runs = [make_run(config) for config in untried(study, name)]
     try:
-        return all(map(ended, sharing(runs) if together else runs))
+        return all(map(ended, in_companies(runs) if together else runs))
     except ValueError:
         return False
 
@@ -182,8 +182,8 @@ def _bring(values: list[dict], until: str, together: bool, end: float) -> bool:
         return False
     runs = as_trained([make_run(from_values(one)) for one in values])
     try:
-        runs = sharing(runs) if together else runs
-        run_all(runs, reporter(end), until, share_passes=together, say=say)
+        runs = in_companies(runs) if together else runs
+        run_all(runs, reporter(end), until, train_together=together, say=say)
     except TimeUp:
         return False
     return True

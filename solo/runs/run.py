@@ -154,7 +154,7 @@ def make_run(config: RunConfig, planned: bool = False, company: Sequence[str] = 
     Checks the whole configuration on the way, before any work. With `planned`, the run may be for
     another machine: its memory does not count, and a data file that is not there is taken to have
     the checksum that the configuration names. With `company` it is the run whose dropout draws from
-    one stream with the runs of these names (solo/runs/together.py), which ends with other weights
+    one stream with the runs of these names (solo/runs/company.py), which ends with other weights
     than the same run alone. Raises ValueError if the directory holds a run of another identity, or
     something that is no run, and what check_memory, check_tracker and training_identity
     raise.

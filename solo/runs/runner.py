@@ -56,15 +56,15 @@ def run_all(
     report: Report,
     until: str = "done",
     evaluate: Evaluate | None = None,
-    share_passes: bool = False,
+    train_together: bool = False,
     at_once: bool = False,
     on_done: Callable[[Run, dict | None], None] = lambda run, scores: None,
     say: Say = lambda text: None,
 ) -> Outcome:
     """Bring every run to the state `until` (trained, decoded or done); a failure stops no other.
 
-    evaluate: scores decoded runs, for `done`. share_passes: runs that can share a pass through the
-    backbone train together first. at_once: score all runs in one call in the end, which is cheaper;
+    evaluate: scores decoded runs, for `done`. train_together: runs that can share a pass through
+    the backbone train together first. at_once: score all runs in one call in the end, which is cheaper;
     otherwise each as soon as it is decoded. on_done is called for each run that arrived, with its
     scores if there are some; `say` gets a line for each run that begins or fails. An interrupt and
     the end of the time that was allowed stop everything; the next call goes on from there.
@@ -78,7 +78,7 @@ def run_all(
     for run in first:
         with suppress(OSError, ValueError):  # its own training raises it, too
             _tell(run, say)
-    if share_passes:
+    if train_together:
         broken = _train_groups([run for run in first if run.config.together], report, say)
     decoded = []
     for run in first:

@@ -14,12 +14,12 @@ from solo.files import read_json, write_json
 from solo.options import check
 from solo.run_files import IDENTITY
 from solo.runs import rates, record
+from solo.runs.company import as_trained, in_companies
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import short_name
 from solo.runs.memory import check_memory
 from solo.runs.run import Run, make_run
 from solo.runs.runner import Report, Say, ended, run_all
-from solo.runs.together import as_trained, sharing
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ def work(
         for some in [names] if together else [[name] for name in names]:
             failures += sweep(study, some, report, say, together)
         runs, without_rate = due(study, jobs, done, say)
-        runs = sharing(runs) if together else runs
-        outcome = run_all(runs, report, "decoded", share_passes=together, say=say)
+        runs = in_companies(runs) if together else runs
+        outcome = run_all(runs, report, "decoded", train_together=together, say=say)
         failures += [*without_rate, *outcome.failures]
     return failures
 
@@ -189,8 +189,8 @@ def sweep(
     use elsewhere, say, or the memory was too small. The next call goes on with it."""
     wanted = {name: [make_run(config) for config in untried(study, name)] for name in names}
     runs = as_trained(list(chain.from_iterable(wanted.values())))
-    runs = sharing(runs) if together else runs
-    failures = run_all(runs, report, "trained", share_passes=together, say=say).unexpected
+    runs = in_companies(runs) if together else runs
+    failures = run_all(runs, report, "trained", train_together=together, say=say).unexpected
     left = iter(runs)
     for name, members in wanted.items():
         losses: dict[float, list[float | None]] = {lr: [loss] for lr, loss in _losses(study, name)}

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 
 from solo.adapters import make_config
 from solo.runs import checkpoint, identity, record, stages, together
+from solo.runs.company import groups, in_companies
 from solo.runs.run import STATES, make_run
 from solo.runs.runner import DIVERGED, run_all
-from solo.runs.together import groups, sharing
 from solo.training.state import STATE
 from tests.solo.runs.conftest import changed, never, quiet
 
@@ -46,7 +46,7 @@ def runs(config):
 
 def test_runs_that_share_passes_are_what_they_are_alone(runs, config, tmp_path):
     assert len(groups(runs)) == 1
-    outcome = run_all(runs, silent, "trained", share_passes=True)
+    outcome = run_all(runs, silent, "trained", train_together=True)
     assert outcome.failures == [] and [run.state()[0] for run in runs] == ["trained"] * 5
     entries = [record.stage_record(run.directory, "train") for run in runs]
     assert [entry.get("together") for entry in entries] == [3, 3, 3, None, None]
@@ -64,7 +64,7 @@ def test_runs_that_share_passes_are_what_they_are_alone(runs, config, tmp_path):
         assert ours.keys() == theirs.keys()
         for name, tensor in theirs.items():
             torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-5)
-    assert run_all(runs, nothing, "trained", share_passes=True).failures == []
+    assert run_all(runs, nothing, "trained", train_together=True).failures == []
 
 
 def test_what_differs_more_is_another_group(runs):
@@ -80,11 +80,11 @@ def test_what_differs_more_is_another_group(runs):
 def test_shared_passes_go_on_where_they_were_killed(runs, tmp_path):
     saving = [make_run(changed(run.config, train={"save_every": 1})) for run in runs[:3]]
     whole = [make_run(changed(run.config, runs_dir=str(tmp_path / "whole"))) for run in saving]
-    run_all(whole, silent, "trained", share_passes=True)
+    run_all(whole, silent, "trained", train_together=True)
 
     with pytest.raises(KeyboardInterrupt):
-        run_all(saving, partial(killed, 2), "trained", share_passes=True)
-    assert run_all(saving, silent, "trained", share_passes=True).failures == []
+        run_all(saving, partial(killed, 2), "trained", train_together=True)
+    assert run_all(saving, silent, "trained", train_together=True).failures == []
     for run, other in zip(saving, whole, strict=True):
         weights = [(r.directory / checkpoint.WEIGHTS).read_bytes() for r in (run, other)]
         assert weights[0] == weights[1] and not (run.directory / STATE).exists()
@@ -94,7 +94,7 @@ def test_one_that_diverges_leaves_the_others_and_is_not_tried_again(runs, monkey
     bad = make_run(changed(runs[1].config, train={"lr": 1e30, "warmup_steps": 0}))
     given = [make_run(changed(r.config, train={"warmup_steps": 0})) for r in (runs[0], runs[2])]
     given.insert(1, bad)
-    [failure] = run_all(given, silent, "trained", share_passes=True).failures
+    [failure] = run_all(given, silent, "trained", train_together=True).failures
     assert failure.startswith("solo, lr 1e+30, seed 2: the loss is")
     entries = [record.stage_record(run.directory, "train") for run in (given[0], given[2])]
     assert [entry["together"] for entry in entries] == [2, 2]
@@ -112,8 +112,8 @@ def test_what_the_others_draw_after_a_divergence_does_not_depend_on_the_last_sta
         folder = f"{config.runs_dir}{save_every}"
         often = {"warmup_steps": 0, "max_steps": 6, "save_every": save_every}
         few = [make_run(changed(run.config, train=often, runs_dir=folder)) for run in few]
-        shared = sharing(few)
-        [failure] = run_all(shared, silent, "trained", share_passes=True).failures
+        shared = in_companies(few)
+        [failure] = run_all(shared, silent, "trained", train_together=True).failures
         assert failure.startswith("lora, lr 1e+30, seed 1: the loss is")
         found.append(
             [(r.name, (r.directory / checkpoint.WEIGHTS).read_bytes()) for r in shared[1:]]
@@ -145,7 +145,7 @@ def test_divergence_in_the_last_step_leaves_nothing_finished(runs):
         make_run(changed(run.config, train=short | {"lr": lr}))
         for run, lr in zip(runs, rates, strict=False)
     ]
-    [failure] = run_all(few, silent, "trained", share_passes=True).failures
+    [failure] = run_all(few, silent, "trained", train_together=True).failures
     assert failure.startswith("solo, lr 1e+30, seed 2: the loss is nan at step 1")
     assert [run.state()[0] for run in few] == ["trained", "missing", "trained"]
     assert not (few[1].directory / checkpoint.WEIGHTS).exists()
@@ -157,13 +157,13 @@ def test_runs_that_are_too_much_together_say_what_to_do(runs, monkeypatch):
 
     monkeypatch.setattr(together, "_train_together", too_much)
     said = []
-    run_all(runs[:2], silent, "trained", share_passes=True, say=said.append)
+    run_all(runs[:2], silent, "trained", train_together=True, say=said.append)
     assert "2 runs together are too much for the memory" in said[0] and "together=false" in said[0]
 
 
 def test_a_schedule_that_does_not_fit_stops_its_run_alone(runs, config):
     bad = of(config, "mergelor2c", 1e-2, rank=2, interval=1000)
-    [failure] = run_all([runs[0], bad, runs[2]], silent, "trained", share_passes=True).failures
+    [failure] = run_all([runs[0], bad, runs[2]], silent, "trained", train_together=True).failures
     assert "the schedule does not fit: 1 times merge, every 1000 steps" in failure
     assert [run.state()[0] for run in (runs[0], bad, runs[2])] == ["trained", "missing", "trained"]
 
@@ -180,14 +180,14 @@ def test_a_company_goes_on_after_a_kill_without_one_that_it_lost(config, lost, n
         few += [of(config, "lora", 1e30, rank=2, dropout=0.1)] if lost == "diverged" else []
         place = f"{config.runs_dir}-{folder}"
         few = [make_run(changed(run.config, train=recipe, runs_dir=place)) for run in few]
-        shared = sharing(few)
+        shared = in_companies(few)
 
         if folder == "killed":
             with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
                 if lost == "diverged":  # the states of the first step are there still
-                    patch.setattr("solo.runs.together.remove", _interrupted)
-                run_all(shared, partial(killed, 3), "trained", share_passes=True)
-        [failure] = run_all(sharing(few), silent, "trained", share_passes=True).failures
+                    patch.setattr("solo.runs.company.remove", _interrupted)
+                run_all(shared, partial(killed, 3), "trained", train_together=True)
+        [failure] = run_all(in_companies(few), silent, "trained", train_together=True).failures
         assert ("the schedule does not fit" if lost == "unfit" else "1e+30") in failure
         trained = shared[:n_fit]
         found.append([(r.name, (r.directory / checkpoint.WEIGHTS).read_bytes()) for r in trained])
@@ -244,19 +244,19 @@ def test_rows_with_the_same_settings_share_a_run(config):
 
 def test_what_draws_together_is_another_run_than_alone(config, runs):
     dropping = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)]
-    shared = sharing([*dropping, *runs])
+    shared = in_companies([*dropping, *runs])
     assert [a.directory == b.directory for a, b in zip(shared, dropping, strict=False)] == [
         False, False,
     ]  # fmt: skip
     assert shared[2:] == runs  # without dropout nothing is drawn
-    assert sharing(dropping[:1]) == dropping[:1]  # and alone nothing is shared
-    run_all(shared[:2], silent, "trained", share_passes=True)
+    assert in_companies(dropping[:1]) == dropping[:1]  # and alone nothing is shared
+    run_all(shared[:2], silent, "trained", train_together=True)
     assert [run.state()[0] for run in dropping] == ["missing", "missing"]
     assert record.stage_record(shared[0].directory, "train")["together"] == 2
     assert shared[0].identity["shared_draws"] == sorted(run.name for run in dropping)
-    assert sharing(dropping[::-1])[::-1] == shared[:2]  # found again, whatever the order
+    assert in_companies(dropping[::-1])[::-1] == shared[:2]  # found again, whatever the order
     stages.train_run(dropping[0], quiet)  # what is trained alone stays what it is
-    assert sharing(dropping)[0].directory == dropping[0].directory
+    assert in_companies(dropping)[0].directory == dropping[0].directory
     weights = [load_file(r.directory / checkpoint.WEIGHTS) for r in (dropping[0], shared[0])]
     assert any(not torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
@@ -296,22 +296,22 @@ def test_predictions_that_cannot_be_scored_stop_no_other(config):
 
 def test_a_sweep_that_grows_keeps_what_is_trained_in_its_company(config):
     dropping = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3, 1e-4, 1e-5)]
-    first = sharing(dropping[:2])
-    run_all(first, silent, "trained", share_passes=True)
-    grown = sharing(dropping)
+    first = in_companies(dropping[:2])
+    run_all(first, silent, "trained", train_together=True)
+    grown = in_companies(dropping)
     assert grown[:2] == first
     company = sorted(run.name for run in dropping[2:])
     assert [run.identity["shared_draws"] for run in grown[2:]] == [company, company]
-    assert sharing(dropping[:3])[2] == dropping[2]  # one that is left has no company
+    assert in_companies(dropping[:3])[2] == dropping[2]  # one that is left has no company
 
 
 def test_a_company_is_found_again_after_a_kill_before_all_had_their_directories(config):
     dropping = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3, 1e-4)]
-    shared = sharing(dropping)
-    for run in (shared[0], sharing(dropping[:2])[1]):  # and one of a smaller company
+    shared = in_companies(dropping)
+    for run in (shared[0], in_companies(dropping[:2])[1]):  # and one of a smaller company
         run.directory.mkdir(parents=True)
         (run.directory / "identity.json").write_text(json.dumps({"training": run.identity}))
-    assert sharing(dropping) == shared
+    assert in_companies(dropping) == shared
 
 
 def test_what_diverged_alone_is_no_part_of_a_company(config):
@@ -322,7 +322,7 @@ def test_what_diverged_alone_is_no_part_of_a_company(config):
     good = [make_run(changed(run.config, train={"warmup_steps": 0})) for run in good]
     [failure] = run_all([bad], silent, "trained").failures
     assert "diverged" in failure or "the loss is" in failure
-    assert sharing([bad, *good]) == [bad, *sharing(good)]
+    assert in_companies([bad, *good]) == [bad, *in_companies(good)]
 
 
 def failing(*args):
@@ -335,28 +335,28 @@ def out_of_memory(*args):
 
 def test_a_company_that_cannot_train_is_not_tried_one_by_one(config, monkeypatch):
     """Alone each would draw other numbers, under the same name."""
-    shared = sharing([of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)])
+    shared = in_companies([of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)])
     monkeypatch.setattr(stages, "load_data", failing)
-    failures = run_all(shared, silent, "trained", share_passes=True).failures
+    failures = run_all(shared, silent, "trained", train_together=True).failures
     assert [failure.split(": ", 1)[1] for failure in failures] == ["No space left"] * 2
     monkeypatch.undo()
     assert [run.state()[0] for run in shared] == ["missing", "missing"]
-    assert run_all(shared, silent, "trained", share_passes=True).failures == []
+    assert run_all(shared, silent, "trained", train_together=True).failures == []
 
 
 def test_an_error_of_any_kind_in_a_group_stops_no_other(runs, monkeypatch):
     monkeypatch.setattr(stages, "load_data", out_of_memory)
-    failures = run_all(runs[:2], silent, "trained", share_passes=True).failures
+    failures = run_all(runs[:2], silent, "trained", train_together=True).failures
     assert [failure.split(": ", 1)[1] for failure in failures] == [
         "too little memory; lower train.batch_size or decode.batch_size, or take less data"
     ] * 2
 
 
 def test_a_company_that_is_not_at_one_step_is_refused(config):
-    shared = sharing([of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)])
-    run_all(shared, silent, "trained", share_passes=True)
+    shared = in_companies([of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)])
+    run_all(shared, silent, "trained", train_together=True)
     (shared[1].directory / checkpoint.WEIGHTS).unlink()
-    [failure] = run_all(shared, silent, "trained", share_passes=True).failures
+    [failure] = run_all(shared, silent, "trained", train_together=True).failures
     assert "draw their dropout together, but are not at one step any more; to begin" in failure
     assert str(shared[0].directory) in failure and str(shared[1].directory) in failure
 
@@ -366,6 +366,6 @@ def test_a_damaged_state_stops_its_run_alone(runs):
     saving[1].directory.mkdir(parents=True)
     (saving[1].directory / "identity.json").write_text(json.dumps({"training": saving[1].identity}))
     (saving[1].directory / STATE).write_bytes(b"{}")
-    [failure] = run_all(saving, silent, "trained", share_passes=True).failures
+    [failure] = run_all(saving, silent, "trained", train_together=True).failures
     assert f"{saving[1].directory / STATE} is damaged" in failure and "move it away" in failure
     assert [saving[k].state()[0] for k in (0, 2)] == ["trained", "trained"]

@@ -1,4 +1,4 @@
-"""Runs that share a pass through the backbone: which of them can, and their training together.
+"""Runs that train together, in one pass through the backbone: which of them can, and how.
 
 Runs that train together take turns at one stream of random numbers, so a method with dropout ends
 with other weights than alone or in another company. Its company is therefore part of its identity.
@@ -37,8 +37,8 @@ def company(run: Run) -> list[str]:
     return run.identity.get("shared_draws", [])
 
 
-def sharing(runs: Sequence[Run]) -> list[Run]:
-    """The runs as they are when those that can share passes do.
+def in_companies(runs: Sequence[Run]) -> list[Run]:
+    """The runs as they are when those that can train together do.
 
     Of each group those with dropout become the company of one another. One that is trained in some
     company, or begun in one that is here, stays in that; one that is trained or begun alone, or has
@@ -77,7 +77,7 @@ def _in_company(runs: Sequence[Run], companies: dict[str, list[str]]) -> list[Ru
 
 
 def _companies(folder: Path, names: set[str], begun_too: bool = True) -> dict[str, list[str]]:
-    """The company of each run of `names` (alone) that has one in `folder`; see `sharing`.
+    """The company of each run of `names` (alone) that has one in `folder`; see `in_companies`.
 
     Of a company that was begun a kill may have left some members' directories alone; begun_too:
     whether it counts, or only what is trained.
