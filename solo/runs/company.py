@@ -27,12 +27,12 @@ def groups(runs: Sequence[Run]) -> list[list[Run]]:
     by_key: dict[str, list[Run]] = {}
     for run in runs:
         recipe = {k: v for k, v in asdict(run.config.train).items() if k not in together.OWN}
-        common = [run.identity["model"], run.identity["data"], recipe, company(run)]
+        common = [run.identity["model"], run.identity["data"], recipe, drawn_with(run)]
         by_key.setdefault(config_hash(common), []).append(run)
     return list(by_key.values())
 
 
-def company(run: Run) -> list[str]:
+def drawn_with(run: Run) -> list[str]:
     """The names (alone) of the runs from whose common stream a run draws; [] for its own stream."""
     return run.identity.get("shared_draws", [])
 
@@ -114,7 +114,7 @@ def _draws(run: Run) -> bool:
 
 def draws_alone(run: Run) -> bool:
     """Whether it draws random numbers, and from a stream of its own: it has to train alone."""
-    return _draws(run) and not company(run)
+    return _draws(run) and not drawn_with(run)
 
 
 def train_group(
@@ -132,7 +132,7 @@ def train_group(
         with ExitStack() as held:
             for run in sorted(runs, key=lambda run: run.directory):  # who has the first, has all
                 held.enter_context(run.lock())
-            if company(runs[0]):
+            if drawn_with(runs[0]):
                 runs = _as_begun(runs)
             for pending in _untrained(runs, on_failure):
                 while len(pending) > 1:
@@ -142,7 +142,7 @@ def train_group(
                     except (Diverged, together.Unfit) as error:
                         pending.pop(error.run_dir)
                         on_failure(error)
-                        for directory in pending if company(runs[0]) else ():
+                        for directory in pending if drawn_with(runs[0]) else ():
                             remove(directory)
     except torch.OutOfMemoryError as error:
         too_much = RuntimeError(
@@ -189,14 +189,14 @@ def _untrained(
             state, step = run.state()
             at_the_end.add(state not in ("missing", "interrupted") or is_last(run.directory))
         except ValueError as error:  # a damaged state
-            if company(run):
+            if drawn_with(run):
                 raise
             on_failure(error)
             continue
         if state in ("missing", "interrupted"):
             by_step.setdefault(step, {})[run.directory] = run
     together_still = len(at_the_end) == 1 and len(by_step) < 2
-    if by_step and company(runs[0]) and not together_still:
+    if by_step and drawn_with(runs[0]) and not together_still:
         raise ValueError(
             "these runs draw their dropout together, but are not at one step any more; to begin "
             f"again move all of them away: {', '.join(str(run.directory) for run in runs)}"

@@ -12,7 +12,7 @@ from solo.datasets import source_of
 from solo.errors import in_words
 from solo.files import read_json, write_json
 from solo.options import check
-from solo.runs import checkpoint, record, stages, together
+from solo.runs import checkpoint, company, record, stages
 from solo.runs.identity import has_defaults
 from solo.runs.run import DIVERGED, STATES, Run
 from solo.training.progress import Diverged
@@ -64,10 +64,11 @@ def run_all(
     """Bring every run to the state `until` (trained, decoded or done); a failure stops no other.
 
     evaluate: scores decoded runs, for `done`. train_together: runs that can share a pass through
-    the backbone train together first. at_once: score all runs in one call in the end, which is cheaper;
-    otherwise each as soon as it is decoded. on_done is called for each run that arrived, with its
-    scores if there are some; `say` gets a line for each run that begins or fails. An interrupt and
-    the end of the time that was allowed stop everything; the next call goes on from there.
+    the backbone train together first. at_once: score all runs in one call in the end, which is
+    cheaper; otherwise each as soon as it is decoded. on_done is called for each run that arrived,
+    with its scores if there are some; `say` gets a line for each run that begins or fails. An
+    interrupt and the end of the time that was allowed stop everything; the next call goes on from
+    there.
     """
     check(until in STATES[2:], f"until={until!r}; known: {', '.join(STATES[2:])}")
     check(until != "done" or evaluate is not None, "until='done' needs a function, evaluate")
@@ -171,7 +172,7 @@ def _refuse_diverged(run: Run) -> None:
     path = run.directory / DIVERGED
     if path.exists():
         remedy = f"delete {path} to try"
-        if together.company(run):  # the others of which have gone on without it
+        if company.drawn_with(run):  # the others of which have gone on without it
             remedy = "it drew its dropout together with others; to try it alone set together=false"
         error = read_json(path, ["error"])["error"]
         raise FloatingPointError(f"{error} (it would diverge again; {remedy})")
@@ -184,8 +185,8 @@ def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> dict[Path, E
     """
     broken: dict[Path, Exception] = {}
     todo = [run for run in runs if not diverged(run)]
-    todo = [run for run in todo if together.can_share(run) and not together.draws_alone(run)]
-    for group in together.groups(todo):
+    todo = [run for run in todo if company.can_share(run) and not company.draws_alone(run)]
+    for group in company.groups(todo):
         errors: list[Exception] = []
 
         def tell(error: Exception, errors: list[Exception] = errors) -> None:
@@ -195,12 +196,12 @@ def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> dict[Path, E
                 _note_diverged(error.run_dir, error)
             say(f"together: {type(error.__cause__ or error).__name__}: {error}")
 
-        if len(group) > 1 or together.company(group[0]):  # which may be what is left of one
+        if len(group) > 1 or company.drawn_with(group[0]):  # which may be what is left of one
             names = ", ".join(sorted({run.config.method for run in group}))
             with report(f"train {len(group)} x {names}") as on_progress:
-                together.train_group(group, on_progress, tell)
+                company.train_group(group, on_progress, tell)
         general = [e for e in errors if not isinstance(e, (Diverged, Unfit))]
-        for run in group if general and together.company(group[0]) else ():
+        for run in group if general and company.drawn_with(group[0]) else ():
             if not checkpoint.trained(run.directory):
                 broken.setdefault(run.directory, general[-1])
     return broken

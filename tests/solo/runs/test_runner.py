@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from solo.adapters import make_config
-from solo.runs import checkpoint, identity, record, stages, together
+from solo.runs import checkpoint, identity, record, stages
 from solo.runs.company import groups, in_companies
 from solo.runs.run import STATES, make_run
 from solo.runs.runner import DIVERGED, run_all
@@ -155,7 +155,7 @@ def test_runs_that_are_too_much_together_say_what_to_do(runs, monkeypatch):
     def too_much(*args):
         raise torch.OutOfMemoryError("tried to allocate 2 GiB")
 
-    monkeypatch.setattr(together, "_train_together", too_much)
+    monkeypatch.setattr("solo.runs.company._train_together", too_much)
     said = []
     run_all(runs[:2], silent, "trained", train_together=True, say=said.append)
     assert "2 runs together are too much for the memory" in said[0] and "together=false" in said[0]
