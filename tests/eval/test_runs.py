@@ -74,6 +74,7 @@ def test_a_test_set_is_counted_by_its_own_kind(tmp_path, kind, marks):
         ({"train": {"precision": "bf16"}}, "train.precision=bf16 (the row has fp32)"),
         ({"decode": {"beam": 1}}, "decode.beam=1 (the row has 10)"),
         ({"data": {"train": "00"}}, "other train data than E2E's"),
+        ({"data": {"valid": "00"}}, "other valid data than E2E's"),
         ({"data": {"test": "00"}, "references": "x"}, "other test data than E2E's"),
         ({"references": "x"}, "scored against other references"),
         (

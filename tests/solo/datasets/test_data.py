@@ -1,6 +1,7 @@
 """Encoding, batching and the data's errors; on the real data, its published counts."""
 
 import copy
+import itertools
 import json
 import os
 import re
@@ -132,6 +133,8 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert sorted(i for batch in first for i in batch) == list(range(10))
     assert first != epoch_batches(10, 4, seed=1, epoch=1)
     assert first != epoch_batches(10, 4, seed=2, epoch=0)
+    orders = [epoch_batches(50, 4, seed, epoch) for seed in range(5) for epoch in range(5)]
+    assert all(a != b for a, b in itertools.combinations(orders, 2))  # nor is one another's second
 
 
 def test_collate_pads_to_the_longest_and_marks_targets():

@@ -72,6 +72,7 @@ def test_what_differs_more_is_another_group(runs):
     for change in (
         {"train": {"batch_size": 2}},
         {"train": {"max_steps": 2}},
+        {"train": {"label_smoothing": 0.2}},
         {"data": {"valid_path": first.config.data.train_path}},
     ):
         assert len(groups([first, make_run(changed(second.config, **change))])) == 2, change

@@ -27,7 +27,11 @@ MERGING = {"name": "imlor2c", "rank": 2, "dropout": 0.0, "merges": 2, "interval"
 RUNS = [
     ({"name": "solo", "rank": 4, "sparsity": 0.3, "dropout": 0.0}, 1, {"lr": 0.02}),
     ({"name": "solo", "rank": 9, "dropout": 0.0, "variant": "devcode"}, 1, {"lr": 0.01}),
-    ({"name": "lora", "rank": 2, "dropout": 0.0}, 2, {"lr": 0.005, "weight_decay": 0.0}),
+    (
+        {"name": "lora", "rank": 2, "dropout": 0.0},
+        2,
+        {"lr": 0.005, "weight_decay": 0.0, "betas": (0.7, 0.9), "eps": 1e-3},
+    ),
     ({"name": "ssb"}, 3, {"lr": 0.02, "warmup_steps": 0}),
     ({"name": "houlsby"}, 1, {"lr": 0.002}),
     (MERGING | {"injections": 2}, 2, {"lr": 0.005}),
@@ -166,6 +170,7 @@ def test_what_cannot_train_together(tmp_path):
     for other, text in (
         (({"name": "prefix"}, 1, {}), "cannot share a backbone; train it alone"),
         (({"name": "solo", "rank": 4}, 1, {"epochs": 3}), "differ in more than lr, warmup_steps"),
+        (({"name": "solo", "rank": 4}, 1, {"label_smoothing": 0.2}), "differ in more than lr, war"),
         (({"name": "full"}, 1, {}), "by other means than hooks cannot share a backbone"),
     ):
         model = make_model()
@@ -185,7 +190,7 @@ def test_packed_equals_padded(tmp_path):
 
 def test_an_optimizer_follows_its_parameters():
     """Survivors keep their moments, new ones begin with the recipe's first step."""
-    config = TrainConfig(lr=0.1, eps=1e-3, weight_decay=0.0)
+    config = TrainConfig(lr=0.1, eps=1e-3, weight_decay=0.0, betas=(0.8, 0.99))
     stays, leaves, comes = (torch.nn.Parameter(torch.ones(3)) for _ in range(3))
     attached = Method({"stays": stays, "leaves": leaves})
     optimizer = make_optimizer(attached, config)
@@ -206,9 +211,9 @@ def test_an_optimizer_follows_its_parameters():
     assert leaves not in optimizer.state
     step(3)
     assert int(optimizer.state[stays]["step"]) == 3
-    # LoRA's AdamW by hand, its first step: m = 0.1 g, v = 0.001 g^2, eps before the correction
-    update = 0.1 * math.sqrt(0.001) / 0.1 * (0.1 * gradient)
-    update = update / (math.sqrt(0.001) * gradient.abs() + 1e-3)
+    # LoRA's AdamW by hand, its first step: m = 0.2 g, v = 0.01 g^2, eps before the correction
+    update = 0.1 * math.sqrt(0.01) / 0.2 * (0.2 * gradient)
+    update = update / (math.sqrt(0.01) * gradient.abs() + 1e-3)
     torch.testing.assert_close(comes.data, 1 - update, rtol=1e-5, atol=1e-6)
 
 
@@ -279,11 +284,12 @@ def kill_at_replace(monkeypatch, number: int) -> None:
     monkeypatch.setattr(os, "replace", counting)
 
 
-@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("number", range(1, 9))
 def test_a_kill_between_the_states_of_two_runs_leaves_both_at_one_step(
     tmp_path, monkeypatch, number
 ):
-    """A log, a log; the second run's next state, the first one's, the second takes its place."""
+    """A log, a log; the second run's next state, the first one's, the second takes its place; the
+    last three once more, after the second step."""
     dropping = [
         ({"name": "lora", "rank": 2, "dropout": 0.5}, 1, {"lr": 0.02}),
         ({"name": "solo", "rank": 4, "dropout": 0.5}, 2, {"lr": 0.01}),
@@ -303,7 +309,7 @@ def test_a_kill_between_the_states_of_two_runs_leaves_both_at_one_step(
         settle(run.run_dir)
     states = [run.run_dir / STATE for run in again]
     steps = [read_counters(path)["step"] for path in states if path.exists()]
-    assert steps == [[], [], [], [], [1, 1], [1, 1]][number - 1]
+    assert steps == [*[[]] * 4, *[[1, 1]] * 3, [2, 2]][number - 1]
     assert train_runs(model, again, TRAIN, VALID) == expected
     for run, other in zip(whole, again, strict=True):
         for name, parameter in run.attached.parameters.items():
