@@ -140,6 +140,20 @@ def test_a_killed_run_ends_bit_for_bit_the_same(tmp_path, options, stop_at):
     assert figures(tmp_path / "whole") == figures(tmp_path / "killed")
 
 
+def test_dropout_is_drawn_by_the_seed(tmp_path):
+    """With one example, so that a seed decides about nothing else."""
+    trained = []
+    for number, seed in enumerate((1, 1, 2)):
+        model = make_model()
+        method, config = make_config({"name": "lora", "rank": 2, "dropout": 0.5})
+        attached = method.attach(model, config, 1)
+        recipe = TrainConfig(batch_size=1, epochs=2, warmup_steps=0, lr=0.02)
+        train(model, attached, TRAIN[:1], VALID, recipe, tmp_path / str(number), seed, "a")
+        trained.append(torch.cat([p.detach().flatten() for p in attached.parameters.values()]))
+    assert torch.equal(trained[0], trained[1])
+    assert (trained[0] - trained[2]).abs().max() > 1e-3
+
+
 def test_log_lines(tmp_path):
     _, result = run(tmp_path)
     log = read_log(tmp_path)
@@ -160,8 +174,9 @@ def test_rate_starts_at_0_and_ends_at_0():
 
 def test_update_is_loras_adamw(tmp_path):
     """p -= lr sqrt(c2) / c1 * m / (sqrt(v) + eps), then p -= lr wd p, written out in float64."""
-    config = TrainConfig(**RECIPE | {"max_steps": 6, "eps": 1e-2, "weight_decay": 0.1})
-    after, _ = run(tmp_path, {"name": "lora", "rank": 2, "dropout": 0.0}, max_steps=6, eps=1e-2)
+    own = {"max_steps": 6, "eps": 1e-2, "betas": (0.8, 0.99)}
+    config = TrainConfig(**RECIPE | own | {"weight_decay": 0.1})
+    after, _ = run(tmp_path, {"name": "lora", "rank": 2, "dropout": 0.0}, **own)
     model = make_model().double()
     method, options = make_config({"name": "lora", "rank": 2, "dropout": 0.0})
     attached = method.attach(model, options, 1)
@@ -175,9 +190,9 @@ def test_update_is_loras_adamw(tmp_path):
         loss_by_hand(model, batch, 0.1).backward()
         lr = learning_rate(step - 1, 6, config)
         for name, p in attached.parameters.items():
-            m[name] = 0.9 * m[name] + 0.1 * p.grad
-            v[name] = 0.999 * v[name] + 0.001 * p.grad**2
-            size = lr * math.sqrt(1 - 0.999**step) / (1 - 0.9**step)
+            m[name] = 0.8 * m[name] + 0.2 * p.grad
+            v[name] = 0.99 * v[name] + 0.01 * p.grad**2
+            size = lr * math.sqrt(1 - 0.99**step) / (1 - 0.8**step)
             parameters[name] = parameters[name] - size * m[name] / (v[name].sqrt() + 1e-2)
             parameters[name] = parameters[name] * (1 - lr * 0.1)
     for name, p in parameters.items():  # decay before or after the update: of the order lr^2
