@@ -174,7 +174,7 @@ def test_rate_starts_at_0_and_ends_at_0():
 
 def test_update_is_loras_adamw(tmp_path):
     """p -= lr sqrt(c2) / c1 * m / (sqrt(v) + eps), then p -= lr wd p, written out in float64."""
-    own = {"max_steps": 6, "eps": 1e-2, "betas": (0.8, 0.99)}
+    own = {"max_steps": 6, "lr": 0.01, "eps": 1e-2, "betas": (0.8, 0.99)}
     config = TrainConfig(**RECIPE | own | {"weight_decay": 0.1})
     after, _ = run(tmp_path, {"name": "lora", "rank": 2, "dropout": 0.0}, **own)
     model = make_model().double()
