@@ -172,6 +172,12 @@ def test_rate_starts_at_0_and_ends_at_0():
     assert rates == [0, 0.25, 0.5, 0.75, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125, 0]
 
 
+def test_max_steps_may_be_fewer_or_more_than_the_epochs():
+    """Of 21 examples in batches of 4 an epoch is 6 steps."""
+    for max_steps, total in ((None, 12), (5, 5), (30, 30)):
+        assert TrainConfig(**RECIPE | {"max_steps": max_steps}).total_steps(21) == total
+
+
 def test_update_is_loras_adamw(tmp_path):
     """p -= lr sqrt(c2) / c1 * m / (sqrt(v) + eps), then p -= lr wd p, written out in float64."""
     own = {"max_steps": 6, "lr": 0.01, "eps": 1e-2, "betas": (0.8, 0.99)}
