@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.command import ending
 from solo.cli.command import check_writable, progress_bar
 from solo.cli.compose import config_of, refuse, run_of
-from solo.cli.entry import command
+from solo.cli.entry import command_of_run
 from solo.cli.evaluate import check_references
 from solo.files import as_typed
 from solo.runs import stages
@@ -34,7 +34,7 @@ def has_references(config: RunConfig) -> bool:
     return True
 
 
-@command
+@command_of_run
 def main(cfg: DictConfig) -> None:
     refuse(cfg, "mr", "out")
     run = run_of(cfg)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval import records
 from eval.command import ending
 from solo.cli.compose import refuse, run_of
-from solo.cli.entry import command
+from solo.cli.entry import command_of_run
 from solo.files import read_json
 from solo.options import check
 from solo.run_files import SCORES
@@ -37,7 +37,7 @@ def scores_of(run: Run) -> dict | None:
     return read_json(scored[0]) if len(scored) == 1 else None
 
 
-@command
+@command_of_run
 def main(cfg: DictConfig) -> None:
     check(cfg.run is not None and cfg.out is not None, "name both: run=DIR out=DIR")
     refuse(cfg, "mr", "force", "decode.output")

@@ -13,14 +13,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
 from solo.cli.compose import config_of, refuse, run_of
-from solo.cli.entry import command
+from solo.cli.entry import command_of_run
 from solo.datasets.e2e_raw import linearise
 from solo.files import as_typed
 from solo.rows import one_line
 from solo.runs import stages
 
 
-@command
+@command_of_run
 def main(cfg: DictConfig) -> None:
     if not (cfg.mr or "").strip():
         raise ValueError(

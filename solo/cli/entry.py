@@ -15,19 +15,20 @@ from omegaconf import DictConfig
 from solo.backbones.loading import take_device
 from solo.cli.command import CONFIGS, as_note, one_line_errors
 from solo.cli.compose import SWEEP, check_all, in_checkout, is_sweep
-from solo.cli.help import help_page
+from solo.cli.help import OF_TRAINING, help_page
 from solo.cli.hydra_errors import in_one_line
 from solo.runs.config import RunConfig
 
 
 def command(
-    task: Callable[[DictConfig], None], config_name: str = "config"
+    task: Callable[[DictConfig], None], config_name: str = "config", trains: bool = True
 ) -> Callable[[], list[RunConfig]]:
     """Decorator: `task` as a command line with Hydra's overrides, --help and -m.
 
     Every configuration that the command line leads to is composed and checked before the first one
     is begun; what is wrong is one line. In the end those of runs are returned: a launcher's workers
-    leave nothing else to the process that was started.
+    leave nothing else to the process that was started. trains: whether --help has the options of
+    the training.
     """
 
     @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name=config_name)
@@ -46,7 +47,8 @@ def command(
     def start() -> list[RunConfig]:
         with one_line_errors():
             if {"-h", "--help"} & set(sys.argv[1:]):
-                print(help_page(task.__globals__["__doc__"], config_name, sys.argv[1:]))
+                doc = task.__globals__["__doc__"]
+                print(help_page(doc, config_name, sys.argv[1:], () if trains else OF_TRAINING))
                 return []
             arguments = sorted(sys.argv[1:], key=lambda word: word not in SWEEP)  # first, since
             sys.argv[1:] = in_checkout(arguments, is_sweep(sys.argv))  # Hydra takes none between
@@ -61,6 +63,9 @@ def command(
         return configs
 
     return start
+
+
+command_of_run = functools.partial(command, trains=False)
 
 
 class _Failed(BaseException):

@@ -12,12 +12,17 @@ import yaml
 from solo.cli.command import CONFIGS
 from solo.cli.compose import as_written
 
+# What the commands for a trained run need not show: they take it from the run.
+OF_TRAINING = ("adapter", "train", "experiment", "sweep", "seed", "row", "together", "output_dir")
 OPTION = re.compile(r"^(\w+):(.*)$", re.MULTILINE)
 
 
-def help_page(doc: str, config_name: str, overrides: Sequence[str]) -> str:
+def help_page(
+    doc: str, config_name: str, overrides: Sequence[str], left_out: Sequence[str] = ()
+) -> str:
     """The page of a script with the docstring `doc`; overrides: KEY=VALUE or GROUP=NAME, as for a
-    run of the script. Bad ones are not counted, and told at the end."""
+    run of the script. Bad ones are not counted, and told at the end. left_out: groups and options
+    that train.py's page has."""
     text = (CONFIGS / f"{config_name}.yaml").read_text(encoding="utf-8")
     end = "More of Hydra's own: --cfg job, --info, -m (docs/sweeps.md)."
     try:
@@ -26,8 +31,10 @@ def help_page(doc: str, config_name: str, overrides: Sequence[str]) -> str:
     except ValueError as error:
         values, files = as_written([], config_name)
         end += f"\n\nnote: these are the values without what is beside --help: {error}"
+    if left_out:
+        end = f"Those of the training: python scripts/train.py --help\n{end}"
     groups = [key for entry in yaml.safe_load(text)["defaults"] if isinstance(entry, dict)
-              for key in entry if (CONFIGS / key).is_dir()]  # fmt: skip
+              for key in entry if (CONFIGS / key).is_dir() and key not in left_out]  # fmt: skip
     chosen = {group: files.get(group) for group in groups}
     lines = [doc.strip(), "", "Groups, GROUP=NAME, and the names of each (* as it is now):"]
     for group, name in chosen.items():
@@ -38,7 +45,7 @@ def help_page(doc: str, config_name: str, overrides: Sequence[str]) -> str:
     lines += [
         f"  {key}:{_with(values.get(key), rest)}"
         for key, rest in OPTION.findall(options)
-        if key != "defaults"
+        if key not in ("defaults", *left_out)
     ]
     for group, name in chosen.items():
         if group not in ("experiment", "sweep"):

@@ -48,6 +48,14 @@ def test_what_cannot_be_is_told_below_the_page(run_script):
     )
 
 
+@pytest.mark.parametrize("script", ["decode", "evaluate", "generate", "export"])
+def test_what_takes_a_run_shows_no_option_of_its_training(run_script, script):
+    shown = run_script(f"scripts/{script}.py", "--help").out
+    keys = re.findall(r"^  ([\w.]+):", shown, re.MULTILINE)
+    assert {"run", "decode.beam", "data.test_path"} <= {*keys} and "scripts/train.py" in shown
+    assert not [key for key in keys if key.startswith(("adapter", "train", "seed", "experiment"))]
+
+
 def test_a_script_shows_its_own_groups_alone(run_script):
     shown = run_script("scripts/pretrain_backbone.py", "-h").out
     assert "pretrain.planted_lr_scale: 0.1" in shown and "adapter" not in shown.split("Groups")[1]
