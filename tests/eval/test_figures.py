@@ -134,9 +134,19 @@ def test_bleu_against_parameters(tmp_path):
     assert found["Solo, dense: ours"] == pytest.approx((16_173, 65.0))
     assert len(found) == 4 and len(axes.containers) == 12  # the stand-in is not drawn
     handles, names = axes.get_legend_handles_labels()
+    [ours] = [h for h, name in zip(handles, names, strict=True) if name == "Solo, dense: ours"]
+    [low, high] = ours[2][0].get_segments()[0][:, 1]
+    assert [low, high] == pytest.approx([65 - 50**0.5, 65 + 50**0.5])  # of 60 and 70
     hollow = {n for h, n in zip(handles, names, strict=True) if h.lines[0].get_mfc() == "none"}
     assert hollow == {name for name in found if name.endswith(": paper")}
     assert figure.get_suptitle() == "T\nhollow: paper; filled: ours"
+
+
+def test_of_long_curves_the_means_of_neighbours_are_drawn():
+    points = [(float(i), 2.0 * i) for i in range(250)]
+    drawn = figures._thinned(points)
+    assert len(drawn) == 84 and drawn[0] == (1.0, 2.0) and drawn[-1] == (249.0, 498.0)
+    assert figures._thinned(points[:100]) == points[:100] and figures._thinned([]) == []
 
 
 def test_files_and_that_a_rerun_gives_the_same(tmp_path):

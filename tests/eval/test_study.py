@@ -315,7 +315,7 @@ def test_names_are_found_in_both_spellings_of_an_mr(tmp_path):
     """And places at equal distances are what they say, of few MRs all."""
     path = tmp_path / "h.tsv"
     mrs = ("name[Aromi], eatType[pub]", "name : Cotto | area : riverside", "area : riverside")
-    texts = ("Aromi is a pub .", "It is by the river .", "By the river .")
+    texts = ("Aromi is a pub .", "The cotto is by the river .", "By the river .")
     lines = [f"{mr}\t{text}" for mr, text in zip(mrs, texts, strict=True)]
     path.write_text("\n".join(["MR\toutput", *lines]) + "\n")
     (tmp_path / "predictions.tsv").write_text(path.read_text())
@@ -383,6 +383,17 @@ def test_a_claim_whose_runs_cannot_be_compared_says_why(tmp_path, broken):
     listed["claims"] = listed["claims"][:2]
     [told] = claims_left_out(listed, table)
     assert told.startswith(f"the claim {question!r} is left out: ") and why in told
+
+
+def test_questions_without_an_answer_count_in_holms_correction(tmp_path, monkeypatch):
+    make(tmp_path, "lora", "lora", ROUGE)
+    make(tmp_path, "solo", "solo", ROUGE)
+    table, found = study_table(tmp_path), Difference(0.5, 0.4, 0.05, 0.15, 0.003)
+    monkeypatch.setattr("eval.tables.study.compare", lambda *parts: {"BLEU": found})
+    claims = write_table(table, tmp_path / "out").split("## Claims")[1].split("\n## ")[0]
+    [line] = [line for line in claims.splitlines() if line.endswith(" | none |")]
+    asked = len(table.definition["claims"])
+    assert asked > 9 and line.split(" | ")[5] == f"{0.003 * asked:.4f}"
 
 
 def test_runs_that_decode_or_train_otherwise_are_apart(tmp_path):

@@ -35,6 +35,11 @@ RUNS = [
     ({"name": "ssb"}, 3, {"lr": 0.02, "warmup_steps": 0}),
     ({"name": "houlsby"}, 1, {"lr": 0.002}),
     (MERGING | {"injections": 2}, 2, {"lr": 0.005}),
+    (
+        {"name": "lora", "rank": 2, "dropout": 0.0, "constraint": "o", "constraint_weight": 10.0},
+        1,
+        {"lr": 0.005},
+    ),
 ]
 
 
