@@ -178,13 +178,16 @@ def test_max_steps_may_be_fewer_or_more_than_the_epochs():
         assert TrainConfig(**RECIPE | {"max_steps": max_steps}).total_steps(21) == total
 
 
-def test_update_is_loras_adamw(tmp_path):
-    """p -= lr sqrt(c2) / c1 * m / (sqrt(v) + eps), then p -= lr wd p, written out in float64."""
+@pytest.mark.parametrize("constraint", [{}, {"constraint": "o", "constraint_weight": 0.3}])
+def test_update_is_loras_adamw(tmp_path, constraint):
+    """p -= lr sqrt(c2) / c1 * m / (sqrt(v) + eps), then p -= lr wd p, written out in float64; the
+    gradient is that of the loss and of the method's penalty."""
     own = {"max_steps": 6, "lr": 0.01, "eps": 1e-2, "betas": (0.8, 0.99)}
     config = TrainConfig(**RECIPE | own | {"weight_decay": 0.1})
-    after, _ = run(tmp_path, {"name": "lora", "rank": 2, "dropout": 0.0}, **own)
+    chosen = {"name": "lora", "rank": 2, "dropout": 0.0} | constraint
+    after, _ = run(tmp_path, chosen, **own)
     model = make_model().double()
-    method, options = make_config({"name": "lora", "rank": 2, "dropout": 0.0})
+    method, options = make_config(chosen)
     attached = method.attach(model, options, 1)
     parameters = {name: p.data.double() for name, p in attached.parameters.items()}
     m = {name: torch.zeros_like(p) for name, p in parameters.items()}
@@ -193,7 +196,7 @@ def test_update_is_loras_adamw(tmp_path):
         for name, p in attached.parameters.items():
             p.data, p.grad = parameters[name].clone(), None
         batch = collate([[TRAIN[i] for i in epoch_batches(21, 4, 1, 0)[step - 1]]])
-        loss_by_hand(model, batch, 0.1).backward()
+        (loss_by_hand(model, batch, 0.1) + attached.penalty()).backward()
         lr = learning_rate(step - 1, 6, config)
         for name, p in attached.parameters.items():
             m[name] = 0.8 * m[name] + 0.2 * p.grad
