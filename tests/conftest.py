@@ -27,14 +27,20 @@ def pytest_collection_finish() -> None:
 
 
 def make_model(n_layer: int = 6, seed: int = 0, vocab_size: int = 61) -> GPT2LMHeadModel:
-    """A random GPT-2 of width 16 without dropout, in eval mode."""
+    """A random GPT-2 of width 16 without dropout, in eval mode; biases and LayerNorms, too."""
     torch.manual_seed(seed)
     config = GPT2Config(
         n_layer=n_layer, n_embd=16, n_head=2, n_positions=400, vocab_size=vocab_size,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, initializer_range=0.3,
         bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
-    return GPT2LMHeadModel(config).eval()
+    model = GPT2LMHeadModel(config).eval()
+    draws = torch.Generator().manual_seed(seed)
+    with torch.no_grad():  # transformers starts them at zero and one, where an error would not show
+        for parameter in model.parameters():
+            if parameter.dim() == 1:
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=draws))
+    return model
 
 
 @pytest.fixture(autouse=True, scope="session")

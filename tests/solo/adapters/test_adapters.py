@@ -84,6 +84,11 @@ def hooks_of(model) -> list:
     return [m for m in model.modules() if m._forward_hooks or m._forward_pre_hooks]
 
 
+def parts_of(model) -> dict[str, set]:
+    """What each module has, by name: torch's own dictionaries, buffers, attributes."""
+    return {name: {*vars(m), *m._buffers, *m._modules} for name, m in model.named_modules()}
+
+
 def train_a_little(model, attached, ids, steps: int = 4) -> None:
     """Large steps, so that everything that is trained moves visibly."""
     if not attached.parameters:
@@ -228,7 +233,7 @@ def test_detaching_restores_the_backbone(model, ids, options):
     bias.grad = torch.ones_like(bias)  # of a training before: it takes no part in this one
     before = logits(model, ids)
     names = {name: p.requires_grad for name, p in model.named_parameters()}
-    config = model.config.to_dict()
+    config, parts = model.config.to_dict(), parts_of(model)
     attached = attach(model, options)
     assert not model.training
     assert all(p.grad is None for p in attached.parameters.values())
@@ -240,6 +245,7 @@ def test_detaching_restores_the_backbone(model, ids, options):
     assert all(p.grad is None for p in model.parameters() if p is not bias)
     assert torch.equal(bias.grad, torch.ones_like(bias))
     assert model.config.to_dict() == config and not hooks_of(model)
+    assert parts_of(model) == parts  # no buffer, forward or other attribute is left behind
     if attached.parameters:
         with pytest.raises(ValueError, match="is not attached to its model any more"):
             attached.detach()
@@ -343,6 +349,45 @@ def test_a_model_in_float64_computes_in_it(model, ids, options, record_property)
     assert logits(model, ids).dtype == torch.float64
     attached.detach()
     assert logits(model, ids).dtype == torch.float64
+
+
+@every_method
+def test_gradients_are_those_of_finite_differences(model, ids, options, record_property):
+    """Of loss and penalty, along a random direction, in float64; and no tensor is without one.
+
+    PiSSA needs fp32, and FourierFT goes through it. DoRA's gradient takes the norm of a weight for
+    a constant (section 4.3 of its paper).
+    """
+    if options["name"] in ("pissa", "fourierft", "dora"):
+        record_property("not promised", "in fp32, or not the whole gradient")
+        return
+    model.double()
+    attached = attach(model, options)
+    train_a_little(model, attached, ids)
+    parameters = list(attached.parameters.values())
+    draws = torch.Generator().manual_seed(7)
+    direction, away = (
+        [torch.randn(p.shape, generator=draws, dtype=p.dtype) for p in parameters] for _ in "12"
+    )
+    with torch.no_grad():  # from zeros that an event in the last step has left
+        for parameter, part in zip(parameters, away, strict=True):
+            parameter.add_(0.01 * part)
+            parameter.grad = None  # what came in an event kept its own
+
+    def loss(shift: float = 0.0):
+        with torch.no_grad():
+            for parameter, part in zip(parameters, direction, strict=True):
+                parameter.add_(shift * part)
+        return F.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:]) + attached.penalty()
+
+    if not parameters:
+        return
+    loss().backward()
+    assert all(p.grad is not None and p.grad.any() for p in parameters)
+    slope = sum((p.grad * part).sum() for p, part in zip(parameters, direction, strict=True))
+    h = 1e-6
+    difference = (loss(h) - loss(-2 * h)) / (2 * h)
+    torch.testing.assert_close(slope, difference.detach(), rtol=1e-3, atol=1e-5)
 
 
 @every_method

@@ -90,7 +90,9 @@ SMALLEST = [  # options of one, with what they need beside them
 
 @pytest.mark.parametrize(("name", "options"), SMALLEST)
 def test_the_smallest_sizes_fit(model, ids, name, options):
-    assert attach(model, {"name": name} | options).n_trained > 0
+    method, config = make_config({"name": name} | options)
+    attached = method.attach(model, config, 3)
+    assert attached.n_trained == method.n_params(model.config, config) > 0
     assert logits(model, ids).isfinite().all()
 
 
