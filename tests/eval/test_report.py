@@ -15,12 +15,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 
 from eval.compare import decoding_of
 from eval.metrics import ALL
-from eval.report import pages, pictures, scores
+from eval.report import pages, pictures, runs, scores
 from eval.report.build import Material, build
 from eval.report.claims import LISTED
 from eval.tables import render
@@ -30,7 +31,7 @@ from solo.cli import reporting
 from solo.cli.compose import compose_config
 from solo.cli.tables import table_of
 from solo.runs.config import from_values, to_values
-from tests.eval.made_runs import make_run
+from tests.eval.made_runs import keep_statistics, make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORTED = load_reported()
@@ -396,3 +397,30 @@ def test_a_line_is_that_of_the_table(tmp_path):
     page = render.markdown(table, lines_of(table))
     assert f"| {line.scores['BLEU'].text} |" in page and "±" in line.scores["BLEU"].text
     assert line.seeds == "1, 2, 3" and line.trainable[0] in page
+
+
+def test_what_trains_nothing_has_no_rate_and_intervals_are_scaled(tmp_path):
+    stand_in = {"stand_in": "stand-in: tiny", "mrs": 20}
+    make_run(tmp_path, "bare", row="demo/none", n_params=0, **stand_in)
+    scored = make_run(tmp_path, "lora", row="demo/lora", lr=3e-3, **stand_in)
+    sums = np.array([[10, 10, 10, 9, 8, 7], [10, 10, 5, 2, 1, 1]] * 10, float)
+    keep_statistics(scored, {"BLEU": sums}, [f"name : A{i or ''}" for i in range(20)])
+    bare, lora = scores.of_table(table_of("demo", tmp_path)).lines
+    assert (bare.lr, lora.lr) == (None, 3e-3)
+    assert 1 < lora.scores["BLEU"].low < lora.scores["BLEU"].high <= 100
+
+
+def test_a_commit_with_changes_says_so(monkeypatch):
+    for dirty, words in ((True, "0123456789ab (changed)"), (False, "0123456789ab")):
+        train = {"commit": "0123456789abcdef", "dirty": dirty}
+        monkeypatch.setattr(runs, "stages_of", lambda run, train=train: {"train": train})
+        assert runs.commit_of(None) == words
+
+
+def test_the_best_rate_of_a_sweep_is_that_of_the_lowest_loss(tmp_path):
+    folder = tmp_path / "mine/rates"
+    folder.mkdir(parents=True)
+    losses = [[1e-3, 2.0], [3e-3, 1.5], [1e-2, None]]
+    (folder / "lora.json").write_text(json.dumps({"best": 3e-3, "valid_losses": losses}))
+    [picture] = pictures.of_rates([folder], [])
+    assert "lora: best 0.003." in picture.alt

@@ -135,3 +135,24 @@ def test_what_the_paper_printed_is_told_with_its_own_contradictions():
         "−0.50 BLEU: its own table says otherwise"
     )
     assert told["A span of 5 blocks collapses where a span of 3 does not"] == "44% of its BLEU"
+
+
+def test_lambda_is_judged_by_the_ends_of_all_runs(monkeypatch):
+    """Two of one run inside the paper's band, three of another outside."""
+    ended = {"a": {"lambda/2": 0.05, "lambda/4": 0.01}, "b": dict.fromkeys(map(str, range(3)), 0.9)}
+    ended["b"] = {f"lambda/{name}": value for name, value in ended["b"].items()}
+    monkeypatch.setattr(claims, "last_values", lambda directory: ended[directory])
+    runs = [SimpleNamespace(directory=name) for name in "ab"]
+    verdict = claims._ends(runs, "")
+    assert (verdict.verdict, verdict.figure) == (claims.FAILS, "2 of 5 inside")
+    assert claims._ends(runs[:1], "").verdict == claims.HOLDS
+
+
+def test_the_demos_judge_nothing(tmp_path):
+    rows = ["demo/solo", "demo/lora"]
+    for row in rows:
+        make_run(tmp_path, row[5:], row=row, stand_in="stand-in: tiny")
+    table = scores.of_table(table_of("demo", tmp_path))
+    assert all(claims._sides([replace(table, name="mine")], [rows], "stand-in")[0])
+    for name in ("demo", "demo-family"):
+        assert claims._sides([replace(table, name=name)], [rows], "stand-in") == ([[], []], [])
