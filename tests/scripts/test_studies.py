@@ -137,7 +137,7 @@ def at_hand(tmp_path, monkeypatch, checkpoint_dir) -> Path:
         "a": {"names": ["lora", "solo"], "seeds": [1], "neighbours": False},
         "b": {"names": ["lora"], "seeds": [1], "neighbours": True},
     }
-    listed["rates"] = {"lora": [1e-7, 1e-2, 1e5]}
+    listed["rates"] = {"lora": [1e-7, 1e-1, 1e5]}
     listed["outputs"] = ["solo_5", "lora_5"]  # its runs have the plain recipe's five epochs
     listed["overrides"] = [
         "model=standin12", f"model.path={checkpoint_dir}", f"data.dir={tmp_path}/data",
@@ -361,7 +361,7 @@ def check_scored(home: Path, outputs: dict[str, bytes]) -> None:
     assert {f"{NAME}-BLEU.svg", f"{home.name}-rates.svg", "table_loss.svg"} <= drawn
     beside = (home / "neighbours.md").read_text(encoding="utf-8")
     rates = [line.split(" | ")[2] for line in beside.splitlines() if "LoRA (r=8)" in line]
-    assert rates == ["1e-07", "**0.01**", "100000"]
+    assert rates == ["1e-07", "**0.1**", "100000"]
     said = (home / "outputs.md").read_text(encoding="utf-8")
     for table in [outputs[path.parent.name] for path in home.glob("runs/*/environment.json")]:
         for source, output in (line.split("\t") for line in table.decode().splitlines()[1:]):
