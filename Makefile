@@ -72,8 +72,9 @@ tune: setup ## learning rates compared by validation loss; ARGS="experiment=tabl
 params: setup ## count every row's parameters: results/tables/params.md
 	$(PY) scripts/params.py
 
-methods: setup ## write the pages on the methods from their classes: docs
+methods: setup ## write the pages on the methods from their classes, and test them: docs
 	$(PY) scripts/methods.py
+	$(PY) scripts/architectures.py
 
 tables: setup ## fill all tables from the runs that exist; ARGS=table2 for one
 	$(PY) scripts/tables.py $(ARGS)

@@ -15,8 +15,9 @@ from eval.command import ending
 from scripts.checks.contract import Recorder, properties, run_tests
 from solo.adapters import METHODS, place_in
 from solo.backbones import BACKBONES
-from solo.cli.command import ROOT, plain_parser
+from solo.cli.command import ROOT, one_line_errors, plain_parser
 from solo.files import as_typed, write_text
+from solo.options import check
 
 PAGE = ROOT / "docs/architectures.md"
 MARK = "<!-- python scripts/architectures.py writes from here -->\n"
@@ -51,14 +52,15 @@ def promises(title: str, file: str) -> tuple[str, int]:
 
 def main() -> None:
     plain_parser(__doc__).parse_args()
-    before, mark, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
-    if not mark:
-        raise ValueError(f"{PAGE} has lost its mark; it needs {MARK!r}")
-    tables, statuses = zip(*(promises(*pair) for pair in TESTS.items()), strict=True)
-    page = f"{before}{MARK}\n## Methods\n\n{methods_table()}\n## Promises\n{''.join(tables)}"
-    write_text(PAGE, page)
-    ending([as_typed(PAGE)], "git diff docs")
-    sys.exit(max(statuses))
+    with one_line_errors():
+        before, mark, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
+        check(bool(mark), f"{PAGE} has lost its mark; it needs {MARK!r}")
+        tables, statuses = zip(*(promises(*pair) for pair in TESTS.items()), strict=True)
+        page = f"{before}{MARK}\n## Methods\n\n{methods_table()}\n## Promises\n{''.join(tables)}"
+        write_text(PAGE, page)
+        failed = any(statuses)
+        ending([as_typed(PAGE)], *([] if failed else ["git diff docs"]))
+        check(not failed, f"a promise does not hold; {as_typed(PAGE)} has it under FAILED")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from eval.command import ending
 from scripts.checks.contract import write_contract
-from solo.cli.command import CONFIGS, ROOT, plain_parser
-from solo.cli.method_pages import add_defaults, add_rows, rewritten
+from solo.cli.command import CONFIGS, ROOT, one_line_errors, plain_parser
+from solo.cli.method_pages import add_defaults, add_rows, left_behind, rewritten
 from solo.files import as_typed, write_text
 from solo.runs.identity import DEFAULTS
 
@@ -26,13 +26,20 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where the pages are")
     parser.add_argument("--defaults", type=Path, default=DEFAULTS, help="of runs' short names")
     args = parser.parse_args()
-    page = args.docs / "methods.md"
-    write_text(page, rewritten(page.read_text(encoding="utf-8"), args.configs))
-    add_rows(args.configs)
-    add_defaults(args.defaults)
-    status = write_contract(args.docs / "contract.md")
-    ending([as_typed(page), as_typed(args.docs / "contract.md")], "make params")
-    sys.exit(status)
+    with one_line_errors():
+        page = args.docs / "methods.md"
+        write_text(page, rewritten(page.read_text(encoding="utf-8"), args.configs))
+        add_rows(args.configs)
+        add_defaults(args.defaults)
+        for note in left_behind(args.configs, args.defaults):
+            print(f"note: {note}; remove it, or give it its method back", file=sys.stderr)
+        contract = args.docs / "contract.md"
+        status = write_contract(contract)
+        ending([as_typed(page), as_typed(contract)], *([] if status else ["make params"]))
+        if status:
+            raise ValueError(
+                f"a method breaks its contract; {as_typed(contract)} has it under FAILED"
+            )
 
 
 if __name__ == "__main__":

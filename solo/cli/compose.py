@@ -15,12 +15,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from solo.adapters import METHODS
 from solo.cli.command import CONFIGS, ROOT, check_experiments, quoted
 from solo.cli.hydra_errors import in_one_line
-from solo.cli.schema import OF_ENTRY_POINTS, register
+from solo.cli.schema import OF_ENTRY_POINTS, check_name, options_file, register
 from solo.options import check
 from solo.rows import DATA_DIRS
 from solo.runs.config import RunConfig, from_values, to_values
@@ -93,7 +94,13 @@ def _composed(overrides: tuple[str, ...], config_name: str) -> DictConfig:
 @functools.lru_cache(maxsize=512)
 def _read(overrides: tuple[str, ...], config_name: str) -> DictConfig:
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        return compose(config_name, overrides=list(overrides))
+        composed = compose(config_name, overrides=list(overrides), return_hydra_config=True)
+    method = composed.hydra.runtime.choices.get("adapter")
+    with open_dict(composed):
+        del composed["hydra"]
+    if method is not None and not any("adapter.name=" in line for line in overrides):
+        check_name(options_file(CONFIGS, method), composed.adapter.name)
+    return composed
 
 
 def _chooses(override: Override) -> bool:
@@ -113,6 +120,8 @@ def _check_override(override: Override) -> None:
         check(isinstance(value, str), words)
         if key == "experiment":
             check_experiments([value])
+        if key == "adapter" and value in METHODS:
+            options_file(CONFIGS, value)
 
 
 def compose_config(overrides: Sequence[str]) -> RunConfig:

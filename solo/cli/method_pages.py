@@ -9,7 +9,9 @@ import yaml
 from solo.adapters import METHODS, make_config
 from solo.adapters.base import Method
 from solo.backbones.shapes import gpt2_shapes
-from solo.files import read_json, write_json, write_text
+from solo.cli.schema import check_name, options_file
+from solo.files import as_typed, read_json, write_json, write_text
+from solo.options import check
 from solo.runs.identity import resolved
 
 MARKS = ("<!-- python scripts/methods.py writes from here -->\n\n", "\n<!-- to here -->")
@@ -33,32 +35,38 @@ def described(configs: Path) -> str:
     """The part of docs/methods.md that follows from the classes and from configs/adapter."""
     rows, sentences = [], []
     for name, method in METHODS.items():
-        if lacking := [part for part in PARTS if not hasattr(method, part)]:
-            raise ValueError(f"the class of adapter={name} lacks {', '.join(lacking)}")
-        _, config = make_config(_options(configs / f"adapter/{name}.yaml"))
+        lacking = [part for part in PARTS if not hasattr(method, part)]
+        lacking += [] if method.__doc__ else ["a docstring"]
+        lacking += ["n_params"] if method.n_params is Method.n_params else []
+        check(not lacking, f"the class of adapter={name} lacks {', '.join(lacking)}")
+        _, config = make_config(_options(options_file(configs, name)))
         count = method.n_params(gpt2_shapes()["openai-community/gpt2"], config)
         cells = (name, method.trains, method.where, method.count, f"{count:,}", method.source)
         rows.append(f"| {' | '.join(cells)} |\n".replace("|  |", "| |"))
         sentences.append(f"- {method.label} (`{name}`): {first_sentence(method)}\n")
-    beside = [f"`{name}`" for name, method in METHODS.items() if method.cannot_merge]
+    apart: dict[str, list[str]] = {}  # by why it cannot be merged
+    for name, method in METHODS.items():
+        if method.cannot_merge:
+            apart.setdefault(method.cannot_merge, []).append(f"`{name}`")
+    reasons = "; ".join(f"{', '.join(names)} ({reason})" for reason, names in apart.items())
     inside = [f"`{name}`" for name, method in METHODS.items() if not method.position_wise]
     note = (
-        f"{', '.join(beside)} compute beside the weights and cannot be merged into them; every "
-        "other method can (`Method.merge`), to 1e-4 in the logits. "
-        f"{', '.join(inside)} act inside attention: one run trains at a time, on padded batches."
+        f"Not to be merged into the backbone's weights: {reasons}. Every other method can be "
+        f"(`Method.merge`), to 1e-4 in the logits. {', '.join(inside)} look at more than one "
+        "position: one run trains at a time, on padded batches."
     )
     return f"{HEAD}{''.join(rows)}\n{''.join(sentences)}\n{fill(note, 100)}\n"
 
 
 def _options(path: Path) -> dict:
-    """A method's options with their defaults, as its file has them. ValueError without one."""
-    name = path.stem
-    if not path.is_file():
-        raise ValueError(f"{path} is missing; write the options of {name} there, as lora.yaml does")
+    """A method's options with their defaults, as its file has them. ValueError if it is no such."""
     options = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(options, dict) or "defaults" not in options:
-        raise ValueError(f"{path} has no line 'defaults: [{name}_schema, _self_]'; begin with it")
-    del options["defaults"]  # Hydra's: the schema that types the options
+    line = f"defaults: [{path.stem}_schema, _self_]"
+    begun = isinstance(options, dict) and "defaults" in options
+    check(begun, f"{path} has no line {line!r}; begin with it")
+    schema = str(options.pop("defaults")[0])  # Hydra's, which types the options
+    for name in (schema.removesuffix("_schema"), options.setdefault("name", path.stem)):
+        check_name(path, name)
     return options
 
 
@@ -91,6 +99,20 @@ def add_defaults(path: Path) -> None:
         }
     if missing:
         write_json(path, table)
+
+
+def left_behind(configs: Path, defaults: Path) -> list[str]:
+    """What belongs to no method any more: after a new name, or where one was taken out."""
+    files = sorted((configs / "adapter").glob("*.yaml"))
+    notes = [f"{as_typed(f)}: options of no method" for f in files if f.stem not in METHODS]
+    for path in sorted((configs / "experiment").rglob("*.yaml")):
+        chosen = yaml.safe_load(path.read_text(encoding="utf-8")).get("defaults", [])
+        for name in (choice.get("override /adapter", "none") for choice in chosen):
+            if name not in METHODS:
+                notes.append(f"{as_typed(path)}: a row of {name}, which is no method")
+    for name in sorted(read_json(defaults)["adapter"].keys() - METHODS):
+        notes.append(f"{as_typed(defaults)}: defaults of {name}, which is no method")
+    return notes
 
 
 def add_rows(configs: Path) -> None:

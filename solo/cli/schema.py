@@ -6,13 +6,14 @@ of solo/runs/config.py and of the methods' own Config classes; nothing is declar
 
 import dataclasses
 from dataclasses import field, fields, make_dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from solo.adapters import METHODS
-from solo.options import check
+from solo.options import check, check_kind
 from solo.runs.config import GROUPS, Rest
 
 # What only the entry points read: the directory of a trained run, an MR of one's own, where an
@@ -30,7 +31,7 @@ def schema_of(name: str, cls: type, extra: dict[str, tuple[Any, Any]] | None = N
 
     A copy that is not frozen, since OmegaConf would make a frozen class's configuration read-only.
     A field without a default is missing until a file or the command line sets it. Raises ValueError
-    for a type that Hydra has not.
+    for a type that Hydra has not, and for a default of another type.
     """
     hints = get_type_hints(cls)
     for option, hint in hints.items():
@@ -44,11 +45,32 @@ def schema_of(name: str, cls: type, extra: dict[str, tuple[Any, Any]] | None = N
         if member.default_factory is not dataclasses.MISSING:
             default = field(default_factory=member.default_factory)
         elif member.default is not dataclasses.MISSING:
+            named = f"the default of {cls.__module__}.{cls.__name__}.{member.name}"
+            check_kind(named, member.default, hints[member.name])
             default = field(default=member.default)
         else:
             default = field(default=MISSING)
         members.append((member.name, hints[member.name], default))
     return make_dataclass(name, members)
+
+
+def options_file(configs: Path, method: str) -> Path:
+    """Where the options of a registered method stand. ValueError where there is no such file."""
+    path = configs / f"adapter/{method}.yaml"
+    check(
+        path.is_file(),
+        f"{path} is missing; write the options of {method} there, as lora.yaml does",
+    )
+    return path
+
+
+def check_name(path: Path, name: str) -> None:
+    """ValueError unless a method's file of options is that of the method: a copy of another's."""
+    check(
+        name == path.stem,
+        f"{path} has the options of {name}; in a file of this name they must be those of "
+        f"{path.stem}: write 'defaults: [{path.stem}_schema, _self_]' and 'name: {path.stem}'",
+    )
 
 
 def register() -> None:

@@ -6,9 +6,12 @@ from scripts import architectures
 from tests.architectures import ARCHITECTURES
 
 
+STALE = "the page is stale; run make methods"
+
+
 def test_the_page_at_hand_has_the_methods_of_today():
     page = architectures.PAGE.read_text(encoding="utf-8")
-    assert architectures.methods_table() in page.split(architectures.MARK)[1]
+    assert architectures.methods_table() in page.split(architectures.MARK)[1], STALE
 
 
 def test_the_page_at_hand_has_every_promise_on_every_architecture():
@@ -31,4 +34,4 @@ def test_the_page_at_hand_has_every_promise_on_every_architecture():
             for test in tests
             if "architecture" in {argument.arg for argument in test.args.args}
         }
-        assert set(held) == named, f"{file}: run python scripts/architectures.py"
+        assert set(held) == named, f"{file}: {STALE}"

@@ -10,6 +10,8 @@ import pytest
 from transformers import GPT2Config
 
 from solo.adapters import METHODS
+from solo.adapters.base import Method
+from solo.adapters.lora import Lora
 from solo.cli import method_pages
 from solo.cli.command import CONFIGS, ROOT
 from solo.cli.rows import reported_tables
@@ -103,6 +105,8 @@ def home(tmp_path_factory) -> Path:
         text=True,
     )
     assert done.returncode == 1, done.stdout + done.stderr  # one has a wrong count
+    assert done.stderr.splitlines()[-1].startswith("error: a method breaks its contract; ")
+    assert "next: " not in done.stderr
     return home
 
 
@@ -122,6 +126,8 @@ def cells(page: Path, name: str) -> list[str]:
     ("content", "text"),
     [
         (None, "lora.yaml is missing; write the options of lora there"),
+        ("defaults: [solo_schema, _self_]\n", "lora.yaml has the options of solo; in a file of"),
+        ("defaults: [lora_schema, _self_]\nname: solo\n", "lora.yaml has the options of solo"),
         ("name: lora\n", r"has no line 'defaults: \[lora_schema, _self_\]'; begin with it"),
         ("", r"has no line 'defaults: \[lora_schema, _self_\]'; begin with it"),
     ],
@@ -134,13 +140,38 @@ def test_a_method_without_its_file_of_options(tmp_path, content, text):
         method_pages.described(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [("__doc__", "a docstring"), ("n_params", "n_params"), ("label", "label")],
+)
+def test_a_class_that_lacks_something(monkeypatch, part, text):
+    of_class = {"__doc__": None, "n_params": Method.n_params}
+    if part == "label":
+        monkeypatch.delattr(Lora, part)
+    else:
+        monkeypatch.setattr(Lora, part, of_class[part])
+    with pytest.raises(ValueError, match=f"the class of adapter=lora lacks {text}$"):
+        method_pages.described(CONFIGS)
+
+
+def test_what_a_renamed_method_leaves_behind(home):
+    assert method_pages.left_behind(CONFIGS, DEFAULTS) == []
+    found = method_pages.left_behind(home / "configs", home / "defaults.json")
+    of_both = [note for name in ("bad_shift", "shift") for note in (
+        f"{home}/configs/adapter/{name}.yaml: options of no method",
+        f"{home}/configs/experiment/family/{name}.yaml: a row of {name}, which is no method",
+        f"{home}/defaults.json: defaults of {name}, which is no method",
+    )]  # fmt: skip
+    assert sorted(found) == sorted(of_both)
+
+
 def test_a_new_method_is_on_the_page(home):
     page = home / "docs/methods.md"
     row = ["shift", "a vector", "the embeddings", "d", "768", "this test"]
     assert cells(page, "shift") == row
     text = page.read_text(encoding="utf-8")
     assert "- Thrown away (`shift`): A trained shift of the embeddings.\n" in text
-    assert "`shift`, `bad_shift` compute beside the weights" in " ".join(text.split())
+    assert "`shift`, `bad_shift` (it computes beside them, " in " ".join(text.split())
 
 
 def test_a_new_method_is_tested_unasked(home):
@@ -149,7 +180,7 @@ def test_a_new_method_is_tested_unasked(home):
     assert wrong == ["**FAILED: bad_shift**", "2", ""]
     assert held.pop("merged model gives the same logits") == ["", "2", "shift, bad_shift"]
     assert set(map(tuple, held.values())) == {("shift, bad_shift", "2", "")}
-    assert len(held) == 21  # all but targets that the backbone lacks, and sizes that do not fit
+    assert len(held) == 23  # all but targets that the backbone lacks, and sizes that do not fit
 
 
 def test_a_new_method_has_a_row_in_the_family(home):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from transformers import GPT2LMHeadModel
 
 from solo.adapters import METHODS, make_config
+from solo.adapters.base import Method
 from solo.adapters.shared.stack import stack
 from solo.backbones.loading import fingerprint
 from solo.backbones.products import frozen_products
@@ -288,6 +289,7 @@ def test_same_seed_same_start(model, options):
     assert all(torch.equal(first.fixed[name], second.fixed[name]) for name in first.fixed)
     if first.hooks:  # whose module holds nothing of the backbone: what is drawn has a checksum
         own = [*first.module.parameters(), *first.module.buffers()]
+        own += [t for m in first.module.modules() for t in vars(m).values() if torch.is_tensor(t)]
         named = [t for d in (first.parameters, first.fixed, first.state) for t in d.values()]
         assert {id(tensor) for tensor in own} <= {id(tensor) for tensor in named}
 
@@ -388,6 +390,76 @@ def test_gradients_are_those_of_finite_differences(model, ids, options, record_p
     h = 1e-6
     difference = (loss(h) - loss(-2 * h)) / (2 * h)
     torch.testing.assert_close(slope, difference.detach(), rtol=1e-4, atol=1e-6)
+
+
+def unused(options: dict, attached, ids) -> int:
+    """How many numbers have no part in the outputs of these inputs, whatever they are."""
+    if options["name"] in ("full", "bitfit"):  # positions that the inputs do not reach; and what
+        # a key's bias adds to the logits of attention is the same for all positions
+        rest = [p[ids.shape[1] :] for name, p in attached.parameters.items() if "wpe" in name]
+        keys = [p[: len(p) // 3] for n, p in attached.parameters.items() if "c_attn.bias" in n]
+        return sum(p.numel() for p in rest + keys)
+    if options.get("variant") == "devcode" and "sparsity" in options:
+        return 2  # the permutation of 0 ... n-1 multiplies one entry of each matrix by 0
+    return 0
+
+
+@every_method
+def test_every_number_has_a_part_in_the_outputs(model, ids, options, record_property):
+    """A row of a stacked parameter that nothing reads would be counted, and saved, all the same."""
+    if options["name"] != "pissa":  # which is of fp32 alone
+        model.double()
+    attached = attach(model, options)
+    if not attached.parameters:
+        return
+    train_a_little(model, attached, ids)
+    draws, sizes = torch.Generator().manual_seed(7), 0
+    for _ in range(40):  # a ReLU may be closed for one draw, a vector not among the chosen ones
+        for parameter in attached.parameters.values():
+            parameter.data.normal_(std=0.1, generator=draws)
+            parameter.grad = None
+        F.cross_entropy(model(ids).logits.flatten(0, 1), ids.flatten()).backward()
+        sizes += torch.cat([p.grad.flatten().abs() for p in attached.parameters.values()])
+        without = int((sizes < 1e-10 * sizes.max()).sum())
+        if without == unused(options, attached, ids):
+            break
+    assert without == unused(options, attached, ids)
+    if without:
+        record_property("not promised", "some are there for other inputs, or by definition")
+
+
+def acts(attached, step: int) -> bool:
+    """Whether `after_step` changes anything that the method has; it is called."""
+
+    def copied():
+        tensors = attached.parameters | attached.state | attached.fixed
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    before, events = copied(), len(attached.events)
+    attached.after_step(step)
+    after = copied()
+    same = before.keys() == after.keys() and all(torch.equal(before[n], after[n]) for n in before)
+    return not same or len(attached.events) > events
+
+
+WITH_STEPS = [name for name, method in METHODS.items() if method.after_step != Method.after_step]
+
+
+@pytest.mark.parametrize("name", WITH_STEPS)
+def test_what_follows_a_step_happens_within_the_steps_of_these_tests(model, ids, name):
+    """Otherwise its saving, resuming and merging are tested without it: give it a line in CASES."""
+    acted = []
+    for options in CASES.get(name, [{}]):
+        attached = attach(copy.deepcopy(model), {"name": name} | options)
+        attached.start(4)
+        for step in range(1, 5):
+            draws = torch.Generator().manual_seed(step)
+            with torch.no_grad():
+                for parameter in attached.parameters.values():
+                    parameter.normal_(generator=draws)
+                    parameter.grad = torch.ones_like(parameter)
+            acted.append(acts(attached, step))
+    assert any(acted)
 
 
 @every_method

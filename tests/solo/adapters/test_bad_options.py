@@ -12,7 +12,7 @@ import torch
 from solo.adapters import METHODS, get_method, make_config
 from solo.peft import SoloConfig
 from tests.conftest import make_model
-from tests.solo.adapters.test_adapters import CASES, attach, logits
+from tests.solo.adapters.test_adapters import CASES, attach, hooks_of, logits, parts_of
 
 every_method = pytest.mark.parametrize("name", METHODS)
 
@@ -71,31 +71,6 @@ BAD_SIZES = {
 }
 
 
-SMALLEST = [  # options of one, with what they need beside them
-    *(
-        (name, {field.name: 1})
-        for name, method in METHODS.items()
-        for field in fields(method.Config)
-        if field.name in ("rank", "size", "length", "span", "group_size", "lora_rank", "interval")
-        and name not in ("gralora", "vblora")
-    ),
-    ("gralora", {"rank": 1, "blocks": 1}),
-    ("vblora", {"rank": 1, "length": 1, "vectors": 1, "top": 1}),
-    ("adalora", {"init_rank": 2, "target_rank": 1}),
-    ("fourierft", {"frequencies": 1}),
-    ("mergelor2c", {"merges": 1, "max_span": 2}),
-    ("injectlor2c", {"injections": 1, "lora_rank": 1}),
-]
-
-
-@pytest.mark.parametrize(("name", "options"), SMALLEST)
-def test_the_smallest_sizes_fit(model, ids, name, options):
-    method, config = make_config({"name": name} | options)
-    attached = method.attach(model, config, 3)
-    assert attached.n_trained == method.n_params(model.config, config) > 0
-    assert logits(model, ids).isfinite().all()
-
-
 OPTIONS = [(name, field.name) for name, m in METHODS.items() for field in fields(m.Config)]
 ANY_NUMBER = {("vera", "d_initial"), ("fourierft", "scaling"), ("solo", "mask_seed")}
 
@@ -109,6 +84,43 @@ def kinds(name: str, option: str) -> tuple[type, ...]:
 
 
 NUMBERS = [pair for pair in OPTIONS if {int, float} & set(kinds(*pair))]
+SIZES = [pair for pair in NUMBERS if int in kinds(*pair)]
+BESIDE = {  # what an option of one needs beside it; or, of its own, where two is the smallest
+    ("gralora", "rank"): {"blocks": 1},
+    ("vblora", "rank"): {"length": 1},
+    ("vblora", "vectors"): {"length": 1, "top": 1},
+    ("vblora", "top"): {"length": 1},
+    ("adalora", "init_rank"): {"init_rank": 2, "target_rank": 1},
+    ("mergelor2c", "max_span"): {"max_span": 2},
+    ("imlor2c", "max_span"): {"max_span": 2},
+}
+
+
+@pytest.mark.parametrize(("name", "option"), SIZES)
+def test_the_smallest_sizes_fit(model, ids, name, option):
+    method, config = make_config({"name": name, option: 1} | BESIDE.get((name, option), {}))
+    attached = method.attach(model, config, 3)
+    assert attached.n_trained == method.n_params(model.config, config) > 0
+    assert logits(model, ids).isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "option"), NUMBERS)
+def test_zero_is_refused_or_counted(model, ids, name, option):
+    """Of nothing there is nothing to train; what a method takes for "all" or "none" it computes."""
+    before = parts_of(model), requires_grad(model)
+    try:
+        method, config = make_config({"name": name, option: 0} | BESIDE.get((name, option), {}))
+        attached = method.attach(model, config, 3)
+    except ValueError as error:
+        assert str(error).startswith("adapter.")
+        assert (parts_of(model), requires_grad(model)) == before and not hooks_of(model)
+        return
+    assert attached.n_trained == method.n_params(model.config, config) > 0
+    assert logits(model, ids).isfinite().all()
+
+
+def requires_grad(model) -> dict[str, bool]:
+    return {name: p.requires_grad for name, p in model.named_parameters()}
 
 
 @every_method
@@ -146,10 +158,10 @@ def test_an_option_of_another_kind(name, option):
 
 @pytest.mark.parametrize(("name", "option"), sorted(set(NUMBERS) - ANY_NUMBER))
 def test_a_number_below_its_range(model, name, option):
-    before = logits(model, torch.zeros(1, 3, dtype=torch.long))
+    before = parts_of(model), requires_grad(model)
     with pytest.raises(ValueError, match=rf"adapter\.{option} (is )?-1"):
         attach(model, {"name": name, option: -1})
-    assert torch.equal(logits(model, torch.zeros(1, 3, dtype=torch.long)), before)
+    assert (parts_of(model), requires_grad(model)) == before and not hooks_of(model)
 
 
 def test_what_any_number_fits():
@@ -180,10 +192,11 @@ def test_parts_of_a_projection_are_targets_of_lora_alone(name):
     ("name", "options", "text"), [(n, *bad) for n, cases in BAD_SIZES.items() for bad in cases]
 )
 def test_sizes_that_do_not_fit(model, ids, name, options, text):
-    before = logits(model, ids)
+    before = logits(model, ids), parts_of(model), requires_grad(model)
     with pytest.raises(ValueError, match=f"adapter.{text}"):
         attach(model, {"name": name} | options)
-    assert torch.equal(logits(model, ids), before) and not hasattr(model, "adapter")
+    assert torch.equal(logits(model, ids), before[0]) and not hooks_of(model)
+    assert (parts_of(model), requires_grad(model)) == before[1:]
 
 
 @every_method

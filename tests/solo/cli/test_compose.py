@@ -1,13 +1,20 @@
 """What a configuration is composed of, held against Hydra, which reads all files every time."""
 
+import shutil
+from dataclasses import dataclass
+from typing import Literal
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+import solo.cli.compose
+from solo.adapters import METHODS
 from solo.cli.command import CONFIGS
 from solo.cli.compose import compose_values
 from solo.cli.hydra_errors import in_one_line
+from solo.cli.schema import schema_of
 
 OVERRIDES = [
     [],
@@ -47,3 +54,37 @@ def test_values_are_those_that_hydra_composes_from_all_files_anew(overrides):
         assert compose_values(overrides) == wanted
         compose_values([*overrides, "seed=77"])["adapter"].clear()
         assert compose_values(overrides) == wanted
+
+
+def test_options_under_a_name_that_is_not_their_method_s(tmp_path, monkeypatch):
+    """A copied file would train the method that it was copied from."""
+    shutil.copytree(CONFIGS, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr(solo.cli.compose, "CONFIGS", tmp_path)
+    monkeypatch.setattr(solo.cli.compose, "METHODS", METHODS | {"mine": METHODS["lora"]})
+    solo.cli.compose._read.cache_clear()
+    with pytest.raises(ValueError, match=r"mine.yaml is missing; write the options of mine there"):
+        compose_values(["adapter=mine"])
+    shutil.copy(tmp_path / "adapter/lora.yaml", tmp_path / "adapter/mine.yaml")
+    (tmp_path / "experiment/demo/lora.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /adapter: mine\n"
+    )
+    for line in ("adapter=mine", "experiment=demo/lora"):
+        with pytest.raises(ValueError, match=r"mine.yaml has the options of lora; .* must be"):
+            compose_values([line])
+    solo.cli.compose._read.cache_clear()
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """Options whose types do not say what they are."""
+
+    sizes: int = None
+    kind: Literal["a", "b"] = "a"
+
+
+def test_a_class_of_options_with_a_wrong_type():
+    with pytest.raises(ValueError, match="Wrong.kind is a Literal, which Hydra does not know"):
+        schema_of("wrong", Wrong)
+    Wrong.__annotations__["kind"] = str
+    with pytest.raises(ValueError, match="default of .*Wrong.sizes is None; it must be a whole nu"):
+        schema_of("wrong", Wrong)
