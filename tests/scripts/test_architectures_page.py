@@ -5,7 +5,6 @@ import ast
 from scripts import architectures
 from tests.architectures import ARCHITECTURES
 
-
 STALE = "the page is stale; run make methods"
 
 

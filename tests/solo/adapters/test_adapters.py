@@ -429,10 +429,10 @@ def test_every_number_has_a_part_in_the_outputs(model, ids, options, record_prop
 
 
 def acts(attached, step: int) -> bool:
-    """Whether `after_step` changes anything that the method has; it is called."""
+    """Whether `after_step` changes what is trained, or has an event; it is called."""
 
     def copied():
-        tensors = attached.parameters | attached.state | attached.fixed
+        tensors = attached.parameters | attached.fixed
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
     before, events = copied(), len(attached.events)
