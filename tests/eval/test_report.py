@@ -410,6 +410,39 @@ def test_what_trains_nothing_has_no_rate_and_intervals_are_scaled(tmp_path):
     assert 1 < lora.scores["BLEU"].low < lora.scores["BLEU"].high <= 100
 
 
+def test_bars_reach_from_the_lower_to_the_upper_end_of_an_interval(tmp_path, monkeypatch):
+    """Of which the score is not the middle."""
+    stand_in, figures = {"stand_in": "stand-in: tiny", "mrs": 20}, []
+    for name, right, size in (("lora", 8, 100), ("full", 5, 900)):
+        scored = make_run(
+            tmp_path, name, row=f"demo/{name}", n_params=size, scores={"BLEU": 0.36}, **stand_in
+        )
+        sums = np.array([[10, 10, right, 7, 5, 2], [10, 10, 5, 2, 1, 1]] * 10, float)
+        keep_statistics(scored, {"BLEU": sums}, [f"name : A{i or ''}" for i in range(20)])
+    table = scores.of_table(table_of("demo", tmp_path))
+    monkeypatch.setattr(pictures, "make", lambda figure, *words: figures.append(figure))
+    pictures.of_table(table)
+    bars = [bar.lines[2][0].get_segments()[0] for bar in figures[0].axes[0].containers]
+    ends = [line.scores["BLEU"] for line in table.lines if line.runs]
+    wanted = sorted([end.low, end.high] for end in ends)
+    found = sorted(bar[:, 1].tolist() for bar in bars)
+    assert np.allclose(found, wanted, atol=0.01) and len(found) == 2
+    assert all(abs(e.high + e.low - 2 * e.value) > 0.1 for e in ends)
+
+
+def test_a_run_s_page_has_the_options_of_its_decoding(tmp_path):
+    """Of a training that was decoded twice."""
+    directory = make_run(tmp_path, "a", decode={"beam": 4})
+    config = yaml.safe_load((directory / "config.yaml").read_text())
+    config["decode"] = {"beam": 10, "output": "x"}
+    (directory / "config.yaml").write_text(yaml.safe_dump(config))
+    run = read_run(directory, decoding_of(directory), REPORTED)
+    line = SimpleNamespace(runs=[run], scores={})
+    page = runs.content(run, line, None, lambda run: "")
+    assert yaml.safe_load(page["config"])["decode"] == run.options["decode"] | {"output": "x"}
+    assert run.options["decode"]["beam"] == 4
+
+
 def test_a_commit_with_changes_says_so(monkeypatch):
     for dirty, words in ((True, "0123456789ab (changed)"), (False, "0123456789ab")):
         train = {"commit": "0123456789abcdef", "dirty": dirty}

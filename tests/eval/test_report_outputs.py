@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from eval.formats import read_hypotheses
@@ -53,6 +54,37 @@ def test_a_run_with_other_counts_of_the_same_mrs_is_left_out(tmp_path):
     table = SimpleNamespace(lines=lines)
     [found] = outputs.sets_of([table], lambda run: f"runs/{run.decoding.name}", lambda run: None)
     assert [system.name for system in found.systems] == ["whole"]
+
+
+def test_runs_of_one_line_have_their_seeds_and_their_scores_in_the_set_s_order(tmp_path):
+    """Two runs, the second of which decoded the MRs the other way round."""
+    sums = {"BLEU": np.arange(12.0).reshape(2, 6)}
+    made = []
+    for seed, mrs in ((1, ["A", "B"]), (2, ["B", "A"])):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        rows = "".join(f"{mr}\ttext of {mr}\n" for mr in mrs)
+        (folder / "predictions.tsv").write_text("MR\toutput\n" + rows)
+        kept = SimpleNamespace(statistics=sums, sources=mrs)
+        options = {"data": {"test": "of both"}}
+        made.append(SimpleNamespace(decoding=folder, options=options, outputs=kept, seed=seed))
+    line = SimpleNamespace(label="LoRA", runs=made, data="E2E", backbone="x", badge="")
+    [found] = outputs.sets_of(
+        [SimpleNamespace(lines=[line])], lambda run: f"runs/{run.decoding.name}", lambda run: None
+    )
+    assert [system.label for system in found.systems] == ["LoRA, seed 1 (x)", "LoRA, seed 2 (x)"]
+    kept = [system.statistics["BLEU"].tolist() for system in found.systems]
+    assert kept == [sums["BLEU"].tolist(), sums["BLEU"][::-1].tolist()]
+    only = SimpleNamespace(**vars(line) | {"runs": made[:1]})
+    [found] = outputs.sets_of(
+        [SimpleNamespace(lines=[only])], lambda run: "runs/1", lambda run: None
+    )
+    assert [system.label for system in found.systems] == ["LoRA (x)"]
+
+
+def test_a_segment_s_score_is_scaled_as_tables_scale_it():
+    found = outputs._scores({"ROUGE_L": np.array([[0.75], [0.5]])}, 2)
+    assert found == {"ROUGE-L": [75.0, 50.0]}
 
 
 def test_marks_stand_where_the_words_are():

@@ -38,7 +38,9 @@ def test_a_whole_run(tmp_path):
         ({"stand_in": "stand-in: tiny"}, "stand-in: tiny"),
         ({"path": "some/dir"}, "backbone of unknown origin (some/dir)"),
         ({"steps": 200}, "200 of 52,580 training steps"),
+        ({"steps": 52_581}, "52,581 of 52,580 training steps"),
         ({"mrs": 12}, "12 test MRs, not E2E's 630"),
+        ({"mrs": 631}, "631 test MRs, not E2E's 630"),
     ],
 )
 def test_what_counts_for_no_row(tmp_path, changes, mark):

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.container import ErrorbarContainer
 from transformers import GPT2Config
 
+from eval.tables import speed
 from scripts.bench import decode as bench_decode
 from scripts.bench import growth as bench_growth
 from scripts.bench import parts as bench
@@ -190,6 +192,28 @@ def test_the_report_shows_every_part(tmp_path):
     ):
         assert line in text
     assert (tmp_path / "cpu_growth.png").stat().st_size > 1000
+
+
+def test_pictures_of_speed_show_what_was_measured():
+    """The peak of the device where there is one; a bar from the slowest round to the fastest."""
+    points = [
+        {"value": 8, "s_per_step": 0.25, "host_gib": 2.5, "device_gib": None},
+        {"value": 16, "s_per_step": 0.5, "host_gib": 2.5, "device_gib": 7.0},
+        {"value": 32, "error": "no memory"},
+    ]
+    figure = speed.growth({"rank": points}, "x")
+    lines = [line.get_xydata().tolist() for axes in figure.axes for line in axes.lines]
+    assert lines == [[[8, 0.25], [16, 0.5]], [[8, 2.5], [16, 7.0]]]
+    timed = [
+        {"program": "fast", "precision": "bf16", "tokens_per_s": [400.0, 390.0, 480.0]},
+        {"program": "slow", "precision": "fp32", "tokens_per_s": [100.0, 90.0, 105.0]},
+    ]
+    [axes] = speed.rates(timed, "x").axes
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["slow, fp32", "fast, bf16"]
+    [bars] = [found for found in axes.containers if isinstance(found, ErrorbarContainer)]
+    ends = [segment[:, 0].tolist() for segment in bars.lines[2][0].get_segments()]
+    assert ends == [[90, 105], [390, 480]]
+    assert [bar.get_width() for bar in axes.patches] == [100, 400]
 
 
 def test_a_part_from_another_machine_says_so(tmp_path, monkeypatch):

@@ -222,6 +222,24 @@ def test_example_longer_than_the_backbone(tmp_path, tokenizer):
     path = write(tmp_path / "train.txt", LINE + "\n")
     with pytest.raises(ValueError, match="line 1 has .* tokens, the backbone 8 positions; use a"):
         data.load_examples(path, tokenizer, 8)
+    [example] = data.load_examples(path, tokenizer, 192)
+    assert data.load_examples(path, tokenizer, len(example.ids)) == [example]
+
+
+def test_the_place_of_a_row_is_its_line(tmp_path, tokenizer):
+    """A table's cell may hold several."""
+    text = 'mr,ref\n"name[The Mill]","The Mill is\na pub ."\nname[The Wall],{}\n'
+    for name, long, place in (
+        ("a.csv", text.format("It . " * 200), "line 4"),
+        ("b.txt", f"{LINE}\n\n{LINE}{' and' * 200}\n", "line 3"),
+    ):
+        with pytest.raises(ValueError, match=f"{name}, {place} has .* tokens"):
+            data.load_examples(write(tmp_path / name, long), tokenizer, 192)
+
+
+def test_what_follows_the_first_bars_is_the_text(tmp_path):
+    path = write(tmp_path / "train.txt", "name : The Mill||The Mill || a pub .\n")
+    assert data.read_pairs(path)[0][1].strip() == "The Mill || a pub ."
 
 
 ONE, TWO, OTHER = (Example(ids, 1) for ids in ([5, 6, 7], [8, 9], [3, 4]))

@@ -51,6 +51,12 @@ def test_the_published_files(real):
         assert check_file(folder / name, sha256) == sha256, split
 
 
+def test_a_row_that_is_too_long_is_named_by_its_number(tmp_path, tokenizer):
+    write(tmp_path / "1triples/A.xml", entry("S", "one", "two " * 200))
+    with pytest.raises(ValueError, match="row 2 has .* tokens, the backbone 192 positions"):
+        data.load_examples(tmp_path, tokenizer, 192, "webnlg")
+
+
 def test_rows_are_the_good_texts_in_the_order_of_the_paths(tmp_path):
     write(tmp_path / "2triples/B.xml", entry("S", "later", n=2))
     bad = entry("T", "bad", comment="toFix")

@@ -13,6 +13,7 @@ import solo
 from solo.adapters import METHODS, make_config
 from solo.adapters.shared.from_peft import PeftMethod
 from solo.backbones.loading import fingerprint, load_backbone, load_with_report
+from solo.datasets import DATASETS
 from solo.datasets.data import Example
 from solo.runs import checkpoint, export, stages
 from solo.runs.run import make_run
@@ -166,6 +167,30 @@ def test_what_cannot_leave_says_why(config, tmp_path, name, options, text):
     assert torch.equal(logits(solo.load(run.directory)), logits(own_model(run)))
 
 
+def test_what_would_compute_something_else_is_not_written(config, tmp_path, monkeypatch):
+    """Half of a hundredth of the largest logit is no rounding."""
+    run = trained(config, "lora", {"rank": 2})
+    as_it_is = export._in_peft
+
+    def nearly(*parts):
+        model, size = as_it_is(*parts), logits(own_model(run)).abs().max().item()
+        assert size > 1
+        head = model.get_output_embeddings()
+        head.register_forward_hook(lambda module, given, out: out + 0.005 * size)
+        return model
+
+    monkeypatch.setattr(export, "_in_peft", nearly)
+    with pytest.raises(ValueError, match=r"something else in its new form \(logits differ by "):
+        export.export_run(run, tmp_path / "out", None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_commit_of_the_backbone_leaves_with_the_adapter(config, tmp_path):
+    config = replace(config, model=replace(config.model, revision="abc"))  # a folder has none
+    out = export.export_run(trained(config, "lora", {"rank": 2}), tmp_path / "out", None)
+    assert PeftConfig.from_pretrained(out).revision == "abc"
+
+
 def test_the_card(config, tmp_path):
     run = trained(config, "solo", {"rank": 4})
     scores = {"BLEU": 0.25, "NIST": 3.5, "signature": "nrefs:1|nsegs:3", "details": {}}
@@ -173,11 +198,16 @@ def test_the_card(config, tmp_path):
     for part in (
         f"base_model: {config.model.path}", "library_name: peft", "license: other",
         "# Solo on ", "| BLEU | NIST |\n|---|---|\n| 0.2500 | 3.5000 |", "nrefs:1|nsegs:3",
-        "rank: 4", "batch_size: 4", f"Run {run.name}: 170 trained parameters, 3 steps",
+        "rank: 4", "batch_size: 4", "beam: 2", "max_new_tokens: 5",
+        f"Run {run.name}: 170 trained parameters, 3 steps",
         "CC BY-SA 4.0", "import solo.peft", 'solo.load("out")',
     ):  # fmt: skip
         assert part in card, part
     assert "It was not scored." in export.model_card(run, None, False, "out")
+    other = replace(run, config=replace(config, data=replace(config.data, name="webnlg")))
+    card = export.model_card(other, None, False, "out")
+    assert f"- the training data: {DATASETS['webnlg'].licence}" in card
+    assert DATASETS["webnlg"].licence != DATASETS["e2e"].licence
 
 
 def test_an_export_replaces_nothing(config, tmp_path):

@@ -101,6 +101,20 @@ def test_another_backbone_is_another_run(config, checkpoint_dir, tmp_path, name,
     assert make_run(moved).directory != run.directory
 
 
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_a_backbone_of_the_same_weights_with_another_file_is_told(
+    config, checkpoint_dir, tmp_path, name
+):
+    trained = make_run(config).identity["model"]
+    other = shutil.copytree(checkpoint_dir, tmp_path / "other")
+    identity.check_same_model(trained, str(other), None)
+    text = (other / name).read_text(encoding="utf-8")
+    text = text.replace('"n_head": 2', '"n_head": 4') if name == "config.json" else text + " "
+    (other / name).write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match="has the weights of the backbone .* another config.json"):
+        identity.check_same_model(trained, str(other), None)
+
+
 def test_data_counts_by_content(config, tmp_path):
     run = make_run(config)
     path = Path(config.data.train_path)

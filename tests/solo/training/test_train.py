@@ -164,6 +164,7 @@ def test_log_lines(tmp_path):
     config = TrainConfig(**RECIPE)  # the rate of a line is that of its step's update
     rates = [learning_rate(step - 1, 12, config) for step in (3, 6, 9, 12)]
     assert [e["lr"] for e in log if "loss" in e] == rates
+    assert [e["epoch"] for e in log if "loss" in e] == [0.5, 1, 1.5, 2]
 
 
 def test_rate_starts_at_0_and_ends_at_0():
