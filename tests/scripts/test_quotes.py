@@ -48,9 +48,11 @@ def test_quotes_come_from_the_runs_files():
     [claim] = [
         line for line in table.splitlines() if line.startswith("| Does Solo match LoRA with")
     ]
-    low, high = (float(x.strip().strip("−")) for x in claim.split(" | ")[4].split(" to "))
-    ends = re.fullmatch(r"[\d.]+ \(([\d.]+) to ([\d.]+)\)", lead).groups()
-    assert [float(end) for end in ends] == pytest.approx([high, low], abs=0.0551)
+    shown = claim.split(" | ")[4].strip().replace("\N{MINUS SIGN}", "-").split(" to ")
+    found = study_figures._differences("lora", "solo")[0]["BLEU"]
+    low, high = 100 * found.low, 100 * found.high
+    assert [f"{-end:+.2f}" for end in (high, low)] == shown
+    assert lead.endswith(f" ({low:.1f} to {high:.1f})")
     assert study_figures.lead("lora_5", "solo_5").endswith(", one seed)")
     [line] = [x for x in study_figures.study_table().splitlines() if x.startswith("| LoRA (r=8) |")]
     assert f"| {len(lora)} | {lora[0]:.2f} | {fmean(lora):.2f} " in line  # of seed 1 first
