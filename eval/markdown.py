@@ -1,4 +1,4 @@
-"""Tables in Markdown."""
+"""Tables in Markdown, and pages of which a command writes a part."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -21,3 +21,14 @@ def cells(line: str) -> list[str]:
     """Those of a table's line."""
     found = re.split(r"(?<!\\)\|", line.strip().removeprefix("|").removesuffix("|"))
     return [cell.strip().replace(r"\|", "|") for cell in found]
+
+
+def with_part(page: str, command: str, content: str) -> str:
+    """A page with what `command` writes into it, between its two marks, made anew. ValueError where
+    it has lost one of them."""
+    begin, end = f"<!-- {command} writes from here -->", "<!-- to here -->"
+    before, begun, rest = page.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (begun and ended):
+        raise ValueError(f"a page has lost a mark; it needs {begin!r} and {end!r}")
+    return f"{before}{begin}\n\n{content.strip()}\n\n{end}{after}"

@@ -12,6 +12,7 @@ from transformers import CONFIG_MAPPING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from eval.command import ending
+from eval.markdown import table, with_part
 from scripts.checks.contract import Recorder, properties, run_tests
 from solo.adapters import METHODS, place_in
 from solo.backbones import BACKBONES
@@ -20,7 +21,6 @@ from solo.files import as_typed, write_text
 from solo.options import check
 
 PAGE = ROOT / "docs/architectures.md"
-MARK = "<!-- python scripts/architectures.py writes from here -->\n"
 TESTS = {
     "The backbone by itself, against transformers' own model":
         "tests/solo/backbones/test_architectures.py",
@@ -35,10 +35,11 @@ ALONE = "test_a_method_works_where_it_is_said_to"  # what the first table says, 
 def methods_table() -> str:
     """Markdown: a line for each method, a column for each type of backbone."""
     shapes = {name: CONFIG_MAPPING[name]() for name in BACKBONES}
-    lines = [["method", *shapes], ["---"] * (1 + len(shapes))]
-    for method in METHODS:
-        lines.append([method, *(CELLS[place_in(method, shape)] for shape in shapes.values())])
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    rows = [
+        [method, *(CELLS[place_in(method, shape)] for shape in shapes.values())]
+        for method in METHODS
+    ]
+    return "\n".join(table(["method", *shapes], rows)) + "\n"
 
 
 def promises(title: str, file: str) -> tuple[str, int]:
@@ -53,11 +54,10 @@ def promises(title: str, file: str) -> tuple[str, int]:
 def main() -> None:
     plain_parser(__doc__).parse_args()
     with one_line_errors():
-        before, mark, _ = PAGE.read_text(encoding="utf-8").partition(MARK)
-        check(bool(mark), f"{PAGE} has lost its mark; it needs {MARK!r}")
+        page = PAGE.read_text(encoding="utf-8")
         tables, statuses = zip(*(promises(*pair) for pair in TESTS.items()), strict=True)
-        page = f"{before}{MARK}\n## Methods\n\n{methods_table()}\n## Promises\n{''.join(tables)}"
-        write_text(PAGE, page)
+        found = f"## Methods\n\n{methods_table()}\n## Promises\n{''.join(tables)}"
+        write_text(PAGE, with_part(page, "python scripts/architectures.py", found))
         failed = any(statuses)
         ending([as_typed(PAGE)], *([] if failed else ["git diff docs"]))
         check(not failed, f"a promise does not hold; {as_typed(PAGE)} has it under FAILED")

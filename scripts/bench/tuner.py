@@ -28,7 +28,6 @@ from solo.cli.command import ROOT, one_line_errors, plain_parser
 from solo.peft import SoloConfig
 from solo.runs import record
 
-MARKS = ("<!-- python scripts/bench/tuner.py writes from here -->\n", "<!-- to here -->")
 SHAPES = {
     "standin12": {"n_embd": 192, "n_head": 6, "vocab_size": 8192},
     "S": {},
@@ -134,11 +133,9 @@ def main() -> None:
             f"turns; ratio: to the first line's time, round by round, median (lowest to highest).\n"
             f"On {device}, torch {found['versions']['torch']}.\n\n"
         )
-        before, rest = args.page.read_text(encoding="utf-8").split(MARKS[0])
-        _, after = rest.split(MARKS[1])
-        files.write_text(
-            args.page, before + MARKS[0] + context + table(times) + "\n" + MARKS[1] + after
-        )
+        page = args.page.read_text(encoding="utf-8")
+        page = md.with_part(page, "python scripts/bench/tuner.py", context + table(times))
+        files.write_text(args.page, page)
         print(table(times))
 
 

@@ -6,6 +6,7 @@ from textwrap import fill
 
 import yaml
 
+from eval.markdown import with_part
 from solo.adapters import METHODS, make_config
 from solo.adapters.base import Method
 from solo.backbones.shapes import gpt2_shapes
@@ -14,7 +15,6 @@ from solo.files import as_typed, read_json, write_json, write_text
 from solo.options import check
 from solo.runs.identity import resolved
 
-MARKS = ("<!-- python scripts/methods.py writes from here -->\n\n", "\n<!-- to here -->")
 PARTS = ("label", "trains", "where", "count")  # of a class, which solo/adapters/base.py explains
 FAMILY_ROW = """\
 # @package _global_
@@ -31,8 +31,12 @@ HEAD = """\
 """
 
 
-def described(configs: Path) -> str:
-    """The part of docs/methods.md that follows from the classes and from configs/adapter."""
+def rewritten(page: str, configs: Path) -> str:
+    """docs/methods.md with what follows from the classes and from configs/adapter made anew."""
+    return with_part(page, "python scripts/methods.py", _described(configs))
+
+
+def _described(configs: Path) -> str:
     rows, sentences = [], []
     for name, method in METHODS.items():
         lacking = [part for part in PARTS if not hasattr(method, part)]
@@ -73,15 +77,6 @@ def _options(path: Path) -> dict:
 def first_sentence(method: type[Method]) -> str:
     """Of the class's docstring."""
     return " ".join(method.__doc__.split()).split(". ")[0].rstrip(".") + "."
-
-
-def rewritten(page: str, configs: Path) -> str:
-    """A page with the part between its marks made anew."""
-    before, _, rest = page.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not end:
-        raise ValueError(f"docs/methods.md has lost a mark; it needs {MARKS[0]!r} and {MARKS[1]!r}")
-    return before + MARKS[0] + described(configs) + end + after
 
 
 def add_defaults(path: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_method_without_its_file_of_options(tmp_path, content, text):
     file = tmp_path / "adapter/lora.yaml"
     file.unlink() if content is None else file.write_text(content)
     with pytest.raises(ValueError, match=text):
-        method_pages.described(tmp_path)
+        method_pages._described(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_class_that_lacks_something(monkeypatch, part, text):
     else:
         monkeypatch.setattr(Lora, part, of_class[part])
     with pytest.raises(ValueError, match=f"the class of adapter=lora lacks {text}$"):
-        method_pages.described(CONFIGS)
+        method_pages._described(CONFIGS)
 
 
 def test_what_a_renamed_method_leaves_behind(home):
@@ -208,8 +208,3 @@ def test_a_class_says_all_of_itself(name):
     assert method.n_params(GPT2Config(), method.Config()) >= 0
     labels = {row["row"]: row["label"] for row in reported_tables()["family"]["rows"]}
     assert labels[f"family/{name}"].startswith(method.label)
-
-
-def test_a_page_without_marks_is_refused():
-    with pytest.raises(ValueError, match="docs/methods.md has lost a mark; it needs"):
-        method_pages.rewritten("# Methods\n", CONFIGS)
