@@ -67,10 +67,14 @@ def test_the_recipes_values():
     recipe = yaml.safe_load((ROOT / "configs/train/default.yaml").read_text(encoding="utf-8"))
     table = {keys[0]: values(default) for keys, default, _ in choices()}
     open_keys = {key for key in table if key.startswith("train.")}
-    assert len(open_keys) == 5
+    assert len(open_keys) == 6
     assert all(table[key] == [recipe[key.removeprefix("train.")]] for key in open_keys)
     solo = yaml.safe_load((ROOT / "configs/adapter/solo.yaml").read_text(encoding="utf-8"))
     assert table["adapter.mask_seed"] == [solo["mask_seed"]]
+    [(keys, default)] = [(keys, default) for keys, default, _ in choices() if "decode" in keys[0]]
+    beam = yaml.safe_load((ROOT / "configs/decode/default.yaml").read_text(encoding="utf-8"))
+    assert values(default) == [beam[key.removeprefix("decode.")] for key in keys]
+    assert len(keys) == 4
 
 
 def test_loras_ranks():

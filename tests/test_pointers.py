@@ -64,6 +64,30 @@ def test_every_link_leads_to_a_file(file):
     assert not [link for link in links if not (ROOT / file).parent.joinpath(link).exists()]
 
 
+ANCHOR = re.compile(r"\]\(([^)\s#]*)#([^)\s]+)\)")
+
+
+def anchors(path: Path) -> set[str]:
+    """The headings of a Markdown page, as GitHub makes anchors of them."""
+    heads = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.M)
+    plain = (re.sub(r"\]\([^)]*\)", "]", head).lower() for head in heads)
+    return {re.sub(r"[^\w\- ]", "", head).strip().replace(" ", "-") for head in plain}
+
+
+@pytest.mark.parametrize("file", [file for file in TEXT if file.endswith(".md")])
+def test_every_anchor_is_a_heading(file):
+    home = (ROOT / file).parent
+    found = ANCHOR.findall((ROOT / file).read_text(encoding="utf-8"))
+    for link, anchor in found:
+        if not re.match(r"[a-z]+:", link):
+            assert anchor in anchors(home / link if link else ROOT / file), f"{link}#{anchor}"
+
+
+def test_anchors_by_hand(tmp_path):
+    (tmp_path / "a.md").write_text("# `make x`: what, and (why)\n\n## [Two](u) words\ntext # no\n")
+    assert anchors(tmp_path / "a.md") == {"make-x-what-and-why", "two-words"}
+
+
 def test_the_search_finds_what_is_not_there():
     for path in ("docs/none.md", "solo/none.py", "results/none/runs", "scripts/none*.py"):
         assert PATH.findall(f"see `{path}`, or") == [path] and not is_there(path)

@@ -88,7 +88,7 @@ def test_the_claims_of_counts():
               "table1/full_m": 354_823_168}  # fmt: skip
     found = [c.count for c in claims.judge([], REPORTED, counts) if c.count]
     assert [(v.verdict, v.figure) for v in found] == [
-        (claims.HOLDS, "58.5 % fewer"), (claims.FAILS, "15.7 % fewer"),
+        (claims.HOLDS, "58.5 % fewer"), (claims.FAILS, "15.7 % fewer"),  # of S, and of M
         (claims.HOLDS, "99.9 % fewer"),
     ]  # fmt: skip
 

@@ -12,12 +12,17 @@ k = 0 their mean. At intervals:
 Ties go to the lower block; where both are due, the merge comes first. Where nothing is left for an
 event (every pair would be too long, every module is merged) it changes nothing: `blocks` is null.
 
-The rules are those of the authors' code (Oblivioniss/LoR2C, run_glue_lor2c.py), since the paper was
-at hand by its abstract only; one reimplementation (MohnishBangaru/Hybrid-LoR2C-QLoRA) reads it
-otherwise: one minus that share, a merge that keeps the richer module, an injection in place of the
-poorest. Defaults from the code: k = 0, no limit to the span, an interval of a quarter of training
-divided by the number of events (there rounded up to epochs), half the rank for LoRA, and events for
-a quarter of the blocks (8 of 32 in llama_finetune_lor2c.sh). Other than in the code:
+The rules are those of the authors' code for RoBERTa and Llama 2 (Oblivioniss/LoR2C,
+run_glue_lor2c.py and llama_finetune_lor2c.py), since the paper was at hand by its abstract only.
+Their later finetune_llama3_imlor2c.py has others: it merges the two neighbours whose updates point
+most alike, injects where the stable rank is lowest, and fades both in over 598 steps. One
+reimplementation (MohnishBangaru/Hybrid-LoR2C-QLoRA) scores one minus the share: it injects as here,
+but merges the two whose shares have the largest sum, and keeps the module with the smaller share.
+
+Defaults from the code: no limit to the span, an interval of a quarter of training divided by the
+number of events (there rounded up to epochs), half the rank for LoRA, and events for a quarter of
+the blocks (8 of 32 in llama_finetune_lor2c.sh, which sets no k; k = 0, the mean, is what the code
+then takes, and what glue_finetune_lor2c.sh sets, with no events). Other than in the code:
 
 - a merged module is the first one trained on, with the optimizer's state (there a copy that the
   optimizer never sees), and an injected LoRA stays trained (there it is frozen again at the next
