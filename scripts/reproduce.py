@@ -43,7 +43,6 @@ from solo.cli.terminal import show
 from solo.files import as_typed
 from solo.options import check
 from solo.run_files import SCORES
-from solo.runs.company import in_companies
 from solo.runs.run import Run
 from solo.runs.runner import run_all
 
@@ -79,15 +78,15 @@ def main() -> None:
         check_references(row.config for row in rows)
         for place in {args.out or place for table in tables for place in TABLES[table][1:]}:
             check_writable(place / "table")
+        runs = [row.run for row in rows]
         if launcher:
             failures = launch(rows, launcher)
         else:
-            runs = [row.run for row in rows]
-            train_together = device().type != "cpu"
-            runs = in_companies(runs) if train_together else runs
-            failures = run_all(
-                runs, progress_bar, "done", evaluate_runs, train_together, on_done=tell, say=say
-            ).failures
+            on_gpu = device().type != "cpu"  # where runs that share passes are worth their company
+            outcome = run_all(
+                runs, progress_bar, "done", evaluate_runs, on_gpu, on_done=tell, say=say
+            )
+            failures, runs = outcome.failures, outcome.runs
     damaged, made = False, []
     try:
         with one_line_errors():
@@ -105,7 +104,7 @@ def main() -> None:
                 made.append(as_typed(page_of(filled, out_dir)))
                 if drawn:
                     made.append(f"{len(drawn)} pictures in {as_typed(pictures)}")
-            scored = {row.run.directory for row in rows if (row.run.decoding / SCORES).is_file()}
+            scored = {run.directory for run in runs if (run.decoding / SCORES).is_file()}
             made.append(f"{len(scored)} runs in {runs_dir}")
             ending(made, by_score(runs_dir, metrics_of(filled)[0].name))
     finally:

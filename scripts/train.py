@@ -22,7 +22,6 @@ from solo.cli.compose import config_to_train
 from solo.cli.entry import command
 from solo.cli.rows import check_launcher
 from solo.files import as_typed
-from solo.runs.company import in_companies
 from solo.runs.config import RunConfig
 from solo.runs.run import Run, make_run
 from solo.runs.runner import run_all
@@ -39,11 +38,10 @@ def train(configs: list[RunConfig], train_together: bool) -> list[str]:
             print(run.directory, flush=True)
 
     runs = [make_run(config) for config in configs]
-    runs = in_companies(runs) if train_together else runs
     outcome = run_all(
         runs, progress_bar, "trained", train_together=train_together, on_done=tell, say=say
     )
-    trained = [as_typed(run.directory) for run in runs if run.is_finished()]
+    trained = [as_typed(run.directory) for run in outcome.runs if run.is_finished()]
     if trained and make_accelerator().is_main_process:
         ending(trained, f"python scripts/decode.py run={trained[0]}")
     return outcome.failures

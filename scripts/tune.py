@@ -28,7 +28,6 @@ from solo.cli.schema import OF_ENTRY_POINTS
 from solo.cli.terminal import show_line
 from solo.files import as_typed
 from solo.options import check
-from solo.runs.company import in_companies
 from solo.runs.run import Run, make_run
 from solo.runs.runner import ended, run_all
 
@@ -46,14 +45,7 @@ def sweep(overrides: list[str]) -> list[Run]:
     configs = [compose_config(combination) for combination in expand(overrides)]
     several = len({config.train.lr for config in configs}) > 1
     check(several, "one rate alone is no sweep; give several: train.lr=1e-3,1e-2")
-    runs = [make_run(config) for config in configs]
-    return in_companies(runs) if train_together() else runs
-
-
-def train_together() -> bool:
-    """Whether runs train together: on an accelerator. A CPU gains less (docs/speed.md), and there a
-    rate that was trained alone is the run that scripts/run.py decodes."""
-    return device().type != "cpu"
+    return [make_run(config) for config in configs]
 
 
 def parsed() -> argparse.Namespace:
@@ -74,9 +66,11 @@ def main() -> None:
         if args.overrides:
             runs = sweep(in_checkout(args.overrides, sweeping=True))
             folder = runs[0].directory.parent
-            failures = run_all(
-                runs, progress_bar, "trained", train_together=train_together(), say=say
-            ).unexpected
+            # A CPU gains less by passes that runs share (docs/speed.md), and there a rate that was
+            # trained alone is the run that scripts/run.py decodes.
+            on_gpu = device().type != "cpu"
+            outcome = run_all(runs, progress_bar, "trained", train_together=on_gpu, say=say)
+            failures, runs = outcome.unexpected, outcome.runs
             trained, left_out = tuning.read_runs(run.directory for run in runs if ended(run))
         else:
             trained, left_out = tuning.read_trained(folder)

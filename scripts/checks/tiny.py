@@ -21,7 +21,6 @@ from solo.cli.evaluate import evaluate_runs
 from solo.cli.tables import table_of
 from solo.datasets.download import prepare_e2e
 from solo.files import file_sha256, write_text
-from solo.runs.company import in_companies
 from solo.runs.config import RunConfig, from_values
 from solo.runs.run import Run, make_run
 from solo.runs.runner import run_all
@@ -151,7 +150,7 @@ def sweep(world: World) -> None:
             ({"name": "solo", "start": 1}, 3, 0.0, 1e-3),
         )
     ]
-    runs = in_companies([make_run(config) for config in configs])
+    runs = [make_run(config) for config in configs]
     check_done(run_all(runs, silent, "trained", train_together=True))
 
 

@@ -18,6 +18,7 @@ from solo.datasets import source_of
 from solo.datasets.data import encode, read_pairs
 from solo.datasets.download import check_file, count_examples
 from solo.errors import in_words
+from solo.runs.company import as_trained
 from solo.runs.config import ModelConfig, RunConfig, data_file
 from solo.runs.run import STATES, Run, make_run
 
@@ -80,11 +81,13 @@ def _steps_left(config: RunConfig, state: str, done: int, params: int | None) ->
 
 
 def planned_run(row: Row) -> Run | None:
-    """The run of a row, its data at hand or not; None where its data cannot be known."""
+    """The run of a row as it is trained (solo/runs/company.py), its data at hand or not; None where
+    its data cannot be known."""
     try:
-        return make_run(row.config, planned=True)
+        [run] = as_trained([make_run(row.config, planned=True)])
     except FileNotFoundError:
         return None
+    return run
 
 
 @functools.cache

@@ -182,7 +182,6 @@ def _bring(values: list[dict], until: str, together: bool, end: float) -> bool:
         return False
     runs = as_trained([make_run(from_values(one)) for one in values])
     try:
-        runs = in_companies(runs) if together else runs
         run_all(runs, reporter(end), until, train_together=together, say=say)
     except TimeUp:
         return False

@@ -38,7 +38,7 @@ def drawn_with(run: Run) -> list[str]:
 
 
 def in_companies(runs: Sequence[Run]) -> list[Run]:
-    """The runs as they are when those that can train together do.
+    """The runs as they are when those that can train together do; twice is once.
 
     Of each group those with dropout become the company of one another. One that is trained in some
     company, or begun in one that is here, stays in that; one that is trained or begun alone, or has
@@ -46,7 +46,8 @@ def in_companies(runs: Sequence[Run]) -> list[Run]:
     """
     companies: dict[str, list[str]] = {}
     for group in groups(runs):
-        members = [run for run in group if run.config.together and can_share(run) and _draws(run)]
+        members = [run for run in group if run.config.together and can_share(run)]
+        members = [run for run in members if draws_alone(run)]
         names = {run.name for run in members if _is_new(run)}
         for folder in {run.directory.parent for run in members}:
             companies |= _companies(folder, names)
@@ -71,7 +72,7 @@ def _is_new(run: Run) -> bool:
 
 def _in_company(runs: Sequence[Run], companies: dict[str, list[str]]) -> list[Run]:
     return [
-        make_run(run.config, company=companies[run.name]) if run.name in companies else run
+        make_run(run.config, run.planned, companies[run.name]) if run.name in companies else run
         for run in runs
     ]
 

@@ -26,9 +26,11 @@ Evaluate = Callable[[Sequence[Run]], list[dict]]  # scores of decoded runs, by m
 
 @dataclass
 class Outcome:
-    """scores: of each evaluated run's decoding directory; failures: a line for each run that
-    failed; unexpected: those of them that are no divergence, which a sweep over rates expects."""
+    """runs: those that were given, each in the company in which it trains; scores: of each
+    evaluated run's decoding directory; failures: a line for each run that failed; unexpected: those
+    of them that are no divergence, which a sweep over rates expects."""
 
+    runs: list[Run]
     scores: dict[Path, dict] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
@@ -64,26 +66,23 @@ def run_all(
     """Bring every run to the state `until` (trained, decoded or done); a failure stops no other.
 
     evaluate: scores decoded runs, for `done`. train_together: runs that can share a pass through
-    the backbone train together first. at_once: score all runs in one call in the end, which is
-    cheaper; otherwise each as soon as it is decoded. on_done is called for each run that arrived,
-    with its scores if there are some; `say` gets a line for each run that begins or fails. An
-    interrupt and the end of the time that was allowed stop everything; the next call goes on from
-    there.
+    the backbone train together first, and those with dropout become each other's company. at_once:
+    score all runs in one call in the end, which is cheaper; otherwise each as soon as it is
+    decoded. on_done is called for each run that arrived, with its scores if there are some; `say`
+    gets a line for each run that begins or fails. An interrupt and the end of the time that was
+    allowed stop everything; the next call goes on from there.
     """
     check(until in STATES[2:], f"until={until!r}; known: {', '.join(STATES[2:])}")
     check(until != "done" or evaluate is not None, "until='done' needs a function, evaluate")
-    outcome = Outcome()
-    shared = distinct(runs)
+    runs = company.in_companies(runs) if train_together else list(runs)
+    outcome, shared, decoded = Outcome(runs), distinct(runs), []
     first = [members[0] for members in shared.values()]
-    broken = {}
     for run in first:
         with suppress(OSError, ValueError):  # its own training raises it, too
             _tell(run, say)
-    if train_together:
-        broken = _train_groups([run for run in first if run.config.together], report, say)
-    decoded = []
-    for run in first:
-        members = shared[run.decoding]
+    sharing = [run for run in first if train_together and run.config.together]
+    broken = _train_groups(sharing, report, say)
+    for run, members in zip(first, shared.values(), strict=True):
         try:
             say(f"== {', '.join(dict.fromkeys(member.config.label for member in members))}")
             say(f"   {run.directory.name}")
@@ -102,15 +101,15 @@ def run_all(
                 _evaluated(outcome, [run], evaluate, on_done)
         except Exception as error:
             _failed(outcome, members, error, say)
-    if decoded:
-        try:
+    try:
+        if decoded:
             _evaluated(outcome, decoded, evaluate, on_done)
-        except Exception:  # of one of them; which one it is shows when each is scored alone
-            for run in decoded:
-                try:
-                    _evaluated(outcome, [run], evaluate, on_done)
-                except Exception as error:
-                    _failed(outcome, shared[run.decoding], error, say)
+    except Exception:  # of one of them; which one it is shows when each is scored alone
+        for run in decoded:
+            try:
+                _evaluated(outcome, [run], evaluate, on_done)
+            except Exception as error:
+                _failed(outcome, shared[run.decoding], error, say)
     return outcome
 
 
@@ -181,7 +180,7 @@ def _refuse_diverged(run: Run) -> None:
 def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> dict[Path, Exception]:
     """Train in groups the runs that can; returns, by directory, why one must not be tried alone
     afterwards: it diverged, or its group failed with which it shares the draws of dropout, so that
-    alone it would get other numbers (see together.py).
+    alone it would get other numbers (company.py).
     """
     broken: dict[Path, Exception] = {}
     todo = [run for run in runs if not diverged(run)]

@@ -14,7 +14,7 @@ from solo.files import read_json, write_json
 from solo.options import check
 from solo.run_files import IDENTITY
 from solo.runs import rates, record
-from solo.runs.company import as_trained, in_companies
+from solo.runs.company import as_trained
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import short_name
 from solo.runs.memory import check_memory
@@ -128,7 +128,6 @@ def work(
         for some in [names] if together else [[name] for name in names]:
             failures += sweep(study, some, report, say, together)
         runs, without_rate = due(study, jobs, done, say)
-        runs = in_companies(runs) if together else runs
         outcome = run_all(runs, report, "decoded", train_together=together, say=say)
         failures += [*without_rate, *outcome.failures]
     return failures
@@ -160,7 +159,7 @@ def due(
 
 def packed(study: Study) -> dict[tuple[str, str], Path]:
     """The runs that lie packed in a study's folders, by the names of their training, in whatever
-    company it drew its dropout (together.py), and of their decoding."""
+    company it drew its dropout (company.py), and of their decoding."""
     found = {}
     folders = {Path(job.config.runs_dir) for job in study.jobs}
     for path in sorted(path for folder in folders for path in folder.glob("*.json")):
@@ -189,9 +188,8 @@ def sweep(
     use elsewhere, say, or the memory was too small. The next call goes on with it."""
     wanted = {name: [make_run(config) for config in untried(study, name)] for name in names}
     runs = as_trained(list(chain.from_iterable(wanted.values())))
-    runs = in_companies(runs) if together else runs
-    failures = run_all(runs, report, "trained", train_together=together, say=say).unexpected
-    left = iter(runs)
+    outcome = run_all(runs, report, "trained", train_together=together, say=say)
+    left = iter(outcome.runs)
     for name, members in wanted.items():
         losses: dict[float, list[float | None]] = {lr: [loss] for lr, loss in _losses(study, name)}
         trained = [next(left) for _ in members]
@@ -209,7 +207,7 @@ def sweep(
             say(f"{name}: {values}")
             if choice.at_edge:
                 say(f"{name}: its best rate is at the edge of those tried; make its grid wider")
-    return failures
+    return outcome.unexpected
 
 
 def _losses(study: Study, name: str) -> list[list]:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ import torch
 
 from scripts import reproduce
 from solo.backbones.loading import load_tokenizer
-from solo.cli.rows import compose_row, compose_rows
+from solo.cli import planning
+from solo.cli.rows import compose_row, compose_rows, own_overrides
 from solo.runs.run import make_run, open_run
 from solo.runs.stages import train_run
 from solo.standin.demo_data import write_demo_data
@@ -201,12 +203,20 @@ def test_on_an_accelerator_rows_train_together(
     monkeypatch.setattr(sys, "argv", ["reproduce.py", *arguments])
     with pytest.raises(SystemExit, match=str(int(fails))):
         reproduce.main()
-    assert ("adapter.start=12" in capsys.readouterr().err) == fails
+    told = capsys.readouterr().err
+    assert ("adapter.start=12" in told) == fails
+    n_done = 8 if override == "seed=1,2" else 4 - fails
+    assert f"made: {n_done} runs in {tmp_path}/runs" in told
     trained = (tmp_path / "runs").glob("*/adapter.safetensors")
     found = {path.parent.name.split("-")[0]: path.parent / "environment.json" for path in trained}
     together = {m: json.loads(p.read_text())["train"].get("together") for m, p in found.items()}
     assert together == expected
     assert (tmp_path / "family.md").is_file() and (tmp_path / "family_loss.png").is_file()
+    if not fails:  # a row that does not fit is an error of the plan's, too
+        names, own = ("ssl", "ssb", "solo", "dora"), own_overrides(["demo-family"])
+        rows = compose_rows([f"family/{name}" for name in names], overrides, own)
+        states = Counter(line.state for line in planning.plan(rows)[0])
+        assert states == {"done": len(rows)}
 
 
 def test_rows_spread_over_processes(small):

@@ -61,7 +61,7 @@ def test_options_under_a_name_that_is_not_their_method_s(tmp_path, monkeypatch):
     shutil.copytree(CONFIGS, tmp_path, dirs_exist_ok=True)
     monkeypatch.setattr(solo.cli.compose, "CONFIGS", tmp_path)
     monkeypatch.setattr(solo.cli.compose, "METHODS", METHODS | {"mine": METHODS["lora"]})
-    solo.cli.compose._read.cache_clear()
+    forget()
     with pytest.raises(ValueError, match=r"mine.yaml is missing; write the options of mine there"):
         compose_values(["adapter=mine"])
     shutil.copy(tmp_path / "adapter/lora.yaml", tmp_path / "adapter/mine.yaml")
@@ -71,7 +71,13 @@ def test_options_under_a_name_that_is_not_their_method_s(tmp_path, monkeypatch):
     for line in ("adapter=mine", "experiment=demo/lora"):
         with pytest.raises(ValueError, match=r"mine.yaml has the options of lora; .* must be"):
             compose_values([line])
-    solo.cli.compose._read.cache_clear()
+    forget()
+
+
+def forget() -> None:
+    """What was composed before from the files that were there."""
+    for composed in (solo.cli.compose._read, solo.cli.compose._composed):
+        composed.cache_clear()
 
 
 @dataclass(frozen=True)
