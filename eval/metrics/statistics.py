@@ -1,9 +1,8 @@
 """What a corpus score needs of each segment, so that any resample of segments is a sum of rows.
 
 Statistics are a dictionary: {metric: [segments, columns of the metric]}. In a file they come with
-a version and the columns' names; a metric whose columns are others today, or are not there, is
-left out, and the rest can be used. Of a metric of a part of the segments the file holds which
-segments these are.
+the columns' names; a metric whose columns are others today, or are not there, is left out, and the
+rest can be used. Of a metric of a part of the segments the file holds which segments these are.
 """
 
 import json
@@ -16,7 +15,6 @@ from solo.files import write_text
 
 from . import ALL
 
-VERSION = 2
 Statistics = dict[str, np.ndarray]
 
 
@@ -48,7 +46,6 @@ def content_of(statistics: Statistics, inputs: dict[str, str]) -> dict:
     """What a file of statistics holds, without the MRs."""
     whole = {name: rows for name, rows in statistics.items() if ALL[name].part is None}
     content = {
-        "version": VERSION,
         "inputs": inputs,
         "columns": {name: ALL[name].columns for name in whole},
         "rows": {name: rows.tolist() for name, rows in whole.items()},

@@ -48,7 +48,7 @@ SCORED = {
     "decode/n_predictions": whole(0), "decode/sha256": text,
     "evaluate/inputs/predictions.tsv": text,
 }  # fmt: skip
-DECODING = {"decode/beam": whole(1), "test": text}
+DECODING = {"decode/beam": whole(1), "test": text, "test_kind": text}
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ def read_run(
         n_params=train["n_params"],
         scores=scores,
         marks=[
-            *_marks(train, scored["decode"], hub in reported["hub"], identity.get("test_kind")),
+            *_marks(train, scored["decode"], hub in reported["hub"], identity["test_kind"]),
             *doubtful,
         ],
         weights=backbone["sha256"],
@@ -232,7 +232,7 @@ def read_run(
             "data": training["data"] | {"test": decoded["test"]},
             "references": references,
         },
-        data_name=str(identity.get("test_kind", "e2e")),
+        data_name=identity["test_kind"],
         backbone=backbone["path"],
     )
 
@@ -250,8 +250,8 @@ def _name(directory: Path, decoding: Path) -> str:
 
 
 def _test_set(kind: object) -> tuple[str, int] | None:
-    """None where there is no published one; older runs do not say which theirs is: E2E's."""
-    return TEST_SETS.get(kind) if isinstance(kind, str) else TEST_SETS["e2e"]
+    """None where there is no published one."""
+    return TEST_SETS.get(kind)
 
 
 def _marks(train: dict, decode: dict, from_hub: bool, kind: object) -> list[str]:

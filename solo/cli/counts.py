@@ -7,7 +7,6 @@ import transformers
 from eval.tables.params import Counts
 from eval.tables.runs import HUB_NAMES
 from solo.adapters import make_config
-from solo.backbones.loading import sizes_of
 from solo.backbones.shapes import gpt2_shapes
 from solo.cli.command import GPT2_TABLES, PAPER_TABLES
 from solo.cli.rows import reported_tables, row_settings
@@ -37,13 +36,9 @@ def doubt(training: dict, adapter: dict, train: dict) -> str | None:
     training: of identity.json; adapter: the options of config.yaml; train: of environment.json.
     """
     name = short_name(training)
-    if train.get("identity", name) != name and "sha256" not in training["model"]:  # an older form
+    if train.get("identity", name) != name:
         return f"identity.json is of run {name}, environment.json of {train['identity']}"
-    sizes, known = train["backbone"].get("shape"), gpt2_shapes().get(train["backbone"]["path"])
-    if sizes is None:  # an older record
-        if known is None:
-            return None
-        sizes = sizes_of(known)
+    sizes = train["backbone"].get("shape")
     # The record of a backbone leaves its positions out, which only full fine-tuning trains: counted
     # with none of them and with one, the two counts tell what a position takes.
     try:

@@ -18,7 +18,6 @@ from solo.runs import record
 from solo.tensors import copy_strictly, save_tensors, tensors_sha256
 
 WEIGHTS = "adapter.safetensors"
-FORMER = "adapter_config.json"  # the name of the second one in older runs, which is peft's
 KEYS = ("method", "options", "seed", "backbone_sha256", "fixed_sha256", "weights_sha256")
 
 
@@ -50,18 +49,12 @@ def save_adapter(
 def trained(directory: Path) -> dict | None:
     """The record of a finished training; None where it has not finished or its adapter is gone."""
     entry = record.stage_record(directory, "train")
-    files = (Path(directory) / WEIGHTS, _description(directory))
-    return entry if all(path.is_file() for path in files) else None
-
-
-def _description(directory: Path) -> Path:
-    new, former = Path(directory) / ADAPTER, Path(directory) / FORMER
-    return former if former.is_file() and not new.is_file() else new
+    return entry if all((Path(directory) / name).is_file() for name in (WEIGHTS, ADAPTER)) else None
 
 
 def read_saved(directory: Path) -> dict:
     """How to build a run's adapter again. Raises ValueError for a damaged file."""
-    path = _description(directory)
+    path = Path(directory) / ADAPTER
     saved = read_json(path, KEYS)
     if not isinstance(saved["options"], dict):
         raise damaged(path, f"options is {saved['options']!r}")
@@ -96,7 +89,7 @@ def load_adapter(directory: str | Path, model, backbone_sha256: str) -> Method:
     try:
         if tensors_sha256(attached.fixed) != saved["fixed_sha256"]:
             raise ValueError(f"{directory}: {OTHER_DRAWS}")
-        _replay(attached, saved.get("events", []), _description(directory))
+        _replay(attached, saved.get("events", []), directory / ADAPTER)
         copy_strictly(load_file(directory / WEIGHTS), attached.parameters, directory / WEIGHTS)
     except ValueError:
         attached.detach()

@@ -78,10 +78,10 @@ class Run:
         """The record of the finished decoding; None without one, or where the run was trained anew
         since and ended with other weights."""
         entry = record.stage_record(self.decoding, "decode")
-        if entry and "weights_sha256" in entry:  # older records have none
-            saved = checkpoint.read_saved(self.directory)
-            return entry if entry["weights_sha256"] == saved["weights_sha256"] else None
-        return entry
+        if entry is None:
+            return None
+        saved = checkpoint.read_saved(self.directory)
+        return entry if entry.get("weights_sha256") == saved["weights_sha256"] else None
 
     def is_finished(self) -> bool:
         """Whether the run is trained and nothing of its training is left to tidy up."""

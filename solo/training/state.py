@@ -144,8 +144,8 @@ def resume(
         f"{path} was written by {counters.get('processes')} processes, these are "
         f"{processes.num_processes}; start as many as before, or move the file away to begin again",
     )
-    drawn = counters.get("fixed_sha256")  # None: a state of an earlier version
-    check(drawn in (None, tensors_sha256(attached.fixed)), f"{path}: {OTHER_DRAWS}")
+    drawn = tensors_sha256(attached.fixed)
+    check(counters.get("fixed_sha256") == drawn, f"{path}: {OTHER_DRAWS}")
     load_state(path, attached, optimizer, processes.process_index)
     if attached.events:
         follow(optimizer, attached, counters["step"])

@@ -11,6 +11,7 @@ from eval.compare import decoding_of
 from eval.metrics.statistics import save
 from eval.records import sha256
 from solo.adapters import make_config
+from solo.backbones.loading import sizes_of
 from solo.backbones.shapes import gpt2_shapes
 from solo.cli.rows import row_settings
 
@@ -30,16 +31,18 @@ def make_run(
     [settings] = row_settings([row]).values()
     options = settings["adapter"] | (adapter or {})
     recipe = settings["train"] | {"lr": lr} | (train or {})
+    small, *_ = gpt2_shapes().values()
+    shape = gpt2_shapes().get(path or settings["model"]["path"], small)
     if n_params is None:
-        shape = gpt2_shapes().get(path or settings["model"]["path"])
-        method, config = make_config(settings["adapter"] | (adapter or {}))
-        n_params = 122_449 if shape is None else method.n_params(shape, config)
+        method, config = make_config(options)
+        n_params = method.n_params(shape, config)
     planned = STEPS[recipe["batch_size"]]
     sums = {split: sha256 or "made" for split, sha256 in settings["data"]["sha256"].items()}
     sums |= data or {}
     test = sums.pop("test")
     backbone = {"path": path or settings["model"]["path"], "file_sha256": file_sha256}
     backbone |= {"sha256": f"weights of {backbone['path']}", "stand_in": stand_in}
+    backbone["shape"] = sizes_of(shape)
     lines = [f"name : A{i or ''}\t{name}\n" for i in range(mrs)]
     predictions = "".join(["MR\toutput\n", *lines])
     digest = hashlib.sha256(predictions.encode()).hexdigest()
@@ -56,7 +59,12 @@ def make_run(
     }  # fmt: skip
     log = [{"step": s, "loss": 3.0 - s, "lambda/2": 0.01 * s} for s in (1, 2)]
     log.append({"step": 2, "valid_loss": 0.8})
-    decoded = {"version": 1, "decode": beam | (decode or {}), "test": test}
+    decoded = {
+        "version": 1,
+        "decode": beam | (decode or {}),
+        "test": test,
+        "test_kind": settings["data"]["name"],
+    }
     files = {
         "environment.json": json.dumps({"train": trained}),
         "identity.json": json.dumps({"version": 1, "training": training}),

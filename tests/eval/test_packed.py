@@ -150,7 +150,9 @@ def test_a_training_with_two_decodings_is_packed_one_by_one(tmp_path):
     directory = made(tmp_path / "runs")
     other = directory / "decode" / "ff"
     shutil.copytree(directory / DECODED, other)
-    (other / "identity.json").write_text(json.dumps({"decode": {"beam": 1}, "test": "x"}))
+    (other / "identity.json").write_text(
+        json.dumps({"decode": {"beam": 1}, "test": "x", "test_kind": "own"})
+    )
     with pytest.raises(ValueError, match="was decoded several times; name one: "):
         pack(directory, tmp_path, REPORTED)
     assert pack(other, tmp_path, REPORTED).name == "a-ff.json"

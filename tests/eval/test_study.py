@@ -337,7 +337,7 @@ def test_a_difference_takes_no_seed_from_another_group(tmp_path):
 def test_a_page_says_whose_numbers_it_has(tmp_path):
     """Marks that are not of a stand-in make no stand-in; a mixture is told as one."""
     make(tmp_path / "hub", "a", "lora", ROUGE, stand_in=None)
-    make(tmp_path / "own", "b", "lora", ROUGE, path="tiny", n_params=1)
+    make(tmp_path / "own", "b", "lora", ROUGE, path="tiny")
     shutil.copytree(tmp_path / "hub", tmp_path / "both")
     shutil.copytree(tmp_path / "own", tmp_path / "both", dirs_exist_ok=True)
     said = {

@@ -305,7 +305,7 @@ def test_the_demo_with_a_run_that_lacks_a_metric(tmp_path, write):
     assert "| 2.310 | – |" in markdown and "| 2.310 | 50.00 |" in markdown
     assert (tmp_path / "out/table1.csv").read_text().splitlines() == [
         "row,run,seed,lr,trainable,BLEU,NIST,METEOR,ROUGE_L,CIDEr,chrF",
-        "LoRA (r=8),b,1,0.01,122449,0.6764,8.6400,0.4570,0.6832,2.3100,0.5000",
+        "LoRA (r=8),b,1,0.01,294912,0.6764,8.6400,0.4570,0.6832,2.3100,0.5000",
         '"Solo (r=128, s=0.4)",a,1,0.1,122449,0.6764,8.6400,0.4570,0.6832,2.3100,',
     ]
 

@@ -69,19 +69,3 @@ def test_what_the_scorer_notes_is_told_once(config, monkeypatch, recwarn):  # no
     monkeypatch.setattr(evaluate, "save", lambda *arguments: None)
     evaluate.evaluate_runs(runs)
     assert [str(w.message) for w in recwarn if "glued" in str(w.message)] == ["words are glued"]
-
-
-def test_scores_without_a_checksum_are_those_of_the_statistics(config, monkeypatch):  # noqa: F811
-    """As runs have them that were scored before it was kept: found, unless they were edited."""
-    run = make_run(config)
-    stages.train_run(run, quiet)
-    stages.decode_run(run, quiet)
-    [scores] = evaluate.evaluate_runs([run])
-    environment = files.read_json(run.decoding / "environment.json")
-    del environment["evaluate"]["sha256"]
-    files.write_json(run.decoding / "environment.json", environment)
-    monkeypatch.setattr(evaluate, "score_files", lambda *arguments: pytest.fail("scored again"))
-    assert evaluate.evaluate_runs([run]) == [scores]
-    monkeypatch.undo()
-    files.write_json(run.decoding / "metrics.json", scores | {"ROUGE_L": 0.99})
-    assert evaluate.evaluate_runs([run]) == [scores]

@@ -256,14 +256,6 @@ def test_a_link_on_the_way_to_an_export_is_followed(config, tmp_path):
     assert solo.load(tmp_path / "folder" / "out").peft_config["default"].r == 4
 
 
-def test_a_run_with_the_former_name_of_the_file_is_read(config):
-    run = trained(config, "solo", {"rank": 4})
-    expected = logits(own_model(run))
-    (run.directory / "adapter.json").rename(run.directory / "adapter_config.json")
-    assert run.state()[0] == "trained"
-    assert torch.equal(logits(solo.load(run.directory)), expected)
-
-
 def test_a_run_whose_backbone_is_elsewhere_says_how_to_name_it(config, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     run = trained(config, "lora", {"rank": 2})
