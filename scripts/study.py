@@ -4,7 +4,7 @@
   python scripts/study.py run data/study/NAME/study.json  the work; goes on where it stopped
   python scripts/study.py score NAME                      scores, table, pictures
 
-`run` needs neither Hydra nor `datasets`. It unpacks the data where the study carries them; then,
+`run` needs no Hydra. It unpacks the data where the study carries them; then,
 group by group, it tries rates, trains and decodes. Several processes can share the work, each with
 other --names. A study written with `--carry` is packed with its data, for a machine that gets the
 checkout and data/study/NAME alone. Overrides are those of every run (train.max_steps=9).

@@ -13,7 +13,7 @@ from ..tables import figures, speed, style
 from ..tables.labels import place
 from ..tables.runs import Run
 from ..tables.style import plt
-from .scores import STAND_IN, ReportLine, ReportTable
+from .scores import METHODS, STAND_IN, ReportLine, ReportTable
 from .svg import Picture, make
 
 SIZE = (5.2, 4.2)  # inches; at a phone's width a point is about a pixel
@@ -41,7 +41,7 @@ def _over_parameters(table: ReportTable, metric: Metric) -> Picture | None:
     size = SIZE[0] * larger, SIZE[1] * larger
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     kinds = list(dict.fromkeys((line.method, line.badge) for line in lines))
-    names = {"full fine-tuning": "full", "LoRA": "lora", "Solo": "solo", "none": "none"}
+    names = {shown: name for name, shown in METHODS.items()}
     methods = list(dict.fromkeys(line.method for line in lines))
     looks = dict(zip(methods, style.looks([names.get(m, m) for m in methods]), strict=True))
     for method, badge in kinds:

@@ -1,7 +1,7 @@
 """The report's tables of scores: every line with what it is, and the runs behind it."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..latex import escaped, tabular, tex_row
@@ -97,10 +97,7 @@ def of_runs(name: str, title: str, labelled: Sequence[tuple[Run, str]]) -> Repor
     for run, _ in labelled:
         groups.setdefault(run.group, []).append(run)
     labels = {run.key: label for run, label in labelled}
-    lines = [
-        _line_of(OWN, f"{OWN}/{runs[0].options['adapter']['name']}", labels[runs[0].key], runs)
-        for runs in groups.values()
-    ]
+    lines = [_line_of(OWN, OWN, labels[runs[0].key], runs) for runs in groups.values()]
     metrics = [metric for name, metric in ALL.items() if any(name in line.scores for line in lines)]
     stand_in = all(line.badge == STAND_IN for line in lines)
     return ReportTable(name, title, "", stand_in, metrics, lines)
@@ -108,7 +105,9 @@ def of_runs(name: str, title: str, labelled: Sequence[tuple[Run, str]]) -> Repor
 
 def _line(table: Table, line: Line, metrics: list[Metric]) -> ReportLine:
     """A line of a table that somebody reported."""
-    intervals, scores, row = _intervals(line.runs), {}, line.row
+    intervals, scores, row, runs = _intervals(line.runs), {}, line.row, line.runs
+    settings = table.settings[row["row"]]
+    data = runs[0].data_name if runs else settings["data"]["name"]
     for metric in metrics:
         if score := line.scores.get(metric.name):
             ends = intervals.get(metric.name, (None, None))
@@ -116,11 +115,11 @@ def _line(table: Table, line: Line, metrics: list[Metric]) -> ReportLine:
             scores[metric.name] = ReportScore(text, score.value * metric.scale, *ends)
     return ReportLine(
         row["row"], row["label"],
-        "open" if line.source == "ours" and not line.runs else line.source,
-        _method(row["row"]), _data(table.name, line.runs, line.marks),
-        _backbone(row["row"], row["label"], line.runs), line.variant or "",
+        "open" if line.source == "ours" and not runs else line.source,
+        _method(settings["adapter"]), _data(table.name, data, line.marks),
+        _backbone(runs) if runs else HUB_NAMES[settings["model"]["path"]], line.variant or "",
         _trainable(line.trainable), line.lr, ", ".join(map(str, line.seeds)), scores, line.marks,
-        line.runs,
+        runs,
     )  # fmt: skip
 
 
@@ -151,8 +150,8 @@ def _line_of(table: str, row: str, label: str, runs: list[Run]) -> ReportLine:
             scores[name] = ReportScore(metric.shown_mean(values), mean * metric.scale, *ends)
     first = runs[0]
     return ReportLine(
-        row, label, kind, _method(row), _data(table, runs, marks),
-        _backbone(row, label, runs), first.variant or "",
+        row, label, kind, _method(first.options["adapter"]), _data(table, first.data_name, marks),
+        _backbone(runs), first.variant or "",
         _trainable(first.n_params), first.lr if first.n_params else None,
         ", ".join(str(run.seed) for run in runs), scores, marks, runs,
     )  # fmt: skip
@@ -166,29 +165,23 @@ def _intervals(runs: list[Run]) -> dict[str, tuple[float, float]]:
     }
 
 
-def _method(row: str) -> str:
-    table, _, name = row.partition("/")
-    method = name if table in ("family", OWN) else name.partition("_")[0]
-    return METHODS.get(method, method)
+def _method(adapter: Mapping) -> str:
+    """In words, of the method's options."""
+    return METHODS.get(adapter["name"], adapter["name"])
 
 
-def _data(table: str, runs: list[Run], marks: list[str]) -> str:
-    if runs and runs[0].data_name:
-        name = SETS_OF_DATA.get(runs[0].data_name, runs[0].data_name)
-        other = any(mark.startswith("other test data") for mark in marks)
-        name = f"other data in the form of {name}" if other else name
-        return "generated" if table in ("demo", "demo-family") else name
+def _data(table: str, name: str, marks: list[str]) -> str:
+    """In words, of a data set's name; marks: of the runs on it."""
     if table in ("demo", "demo-family"):
         return "generated"
-    return "WebNLG" if "webnlg" in table else "E2E"
+    words = SETS_OF_DATA.get(name, name)
+    other = any(mark.startswith("other test data") for mark in marks)
+    return f"other data in the form of {words}" if other else words
 
 
-def _backbone(row: str, label: str, runs: list[Run]) -> str:
-    if runs:
-        path = runs[0].options["hub"] or runs[0].backbone
-        return HUB_NAMES.get(path, path.rstrip("/").rpartition("/")[2])
-    medium = "GPT-2 M" in label or "m" in row.partition("/")[2].split("_")
-    return "GPT-2 M" if medium else "GPT-2 S"
+def _backbone(runs: list[Run]) -> str:
+    path = runs[0].options["hub"] or runs[0].backbone
+    return HUB_NAMES.get(path, path.rstrip("/").rpartition("/")[2])
 
 
 def _trainable(count: int | str | None) -> tuple[str, float | None]:

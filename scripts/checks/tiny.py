@@ -56,7 +56,6 @@ def make_world(folder: Path) -> World:
     """Data, a backbone, and nothing in work."""
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    os.environ["HF_DATASETS_CACHE"] = str(folder / "cache")
     world = World(folder)
     world.work.mkdir()
     write_demo_data(folder / "data", **SIZES)

@@ -44,8 +44,7 @@ def make_clean(own: dict[str, Path], out: dict[str, Path]) -> None:
     """Write cleaned files.
 
     own: E2E's own CSVs of the splits valid, test and, if it is made, train; out: where the cleaned
-    ones go. Raises ValueError for an MR that is none of
-    E2E's.
+    ones go. Raises ValueError for an MR that is none of E2E's.
     """
     fixed = {split: _fixed(path) for split, path in own.items()}
     test = {_without_names(mr) for row in fixed["test"] for mr in (row[0], row[3])}

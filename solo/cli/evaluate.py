@@ -38,10 +38,9 @@ def check_references(configs: Iterable[RunConfig]) -> None:
 def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
     """The scores of each decoded run, as its metrics.json has them; what is scored is not again.
 
-    Runs with the same references and metrics are scored together, which costs little more than
-    one of them.
-    Raises FileNotFoundError for missing predictions or references, ValueError for predictions that
-    were changed since they were decoded.
+    Runs with the same references and metrics are scored together, which costs little more than one
+    of them. Raises FileNotFoundError for missing predictions or references, ValueError for
+    predictions that were changed since they were decoded.
     """
     alike: dict[tuple[Path, str], list[tuple[Run, dict]]] = {}
     for run in runs:

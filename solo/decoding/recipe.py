@@ -34,8 +34,7 @@ class BeamConfig:
         penalty = self.length_penalty
         number = isinstance(penalty, (int, float)) and not isinstance(penalty, bool)
         # Below 0 the bound of solo/decoding/search.py would not hold, and longer outputs would be
-        # punished.
-        # Far above 1, the length to its power leaves no digits of a score.
+        # punished; far above 1 the length to its power leaves no digits of a score.
         if not number or not 0 <= penalty <= 10:
             raise ValueError(f"length_penalty={penalty!r}: give a number from 0 (no penalty) to 10")
 

@@ -19,7 +19,7 @@ from solo.errors import damaged
 from solo.files import IN_CHECKOUT, ROOT, read_json, sync, write_json
 from solo.run_files import ENVIRONMENT
 
-PACKAGES = ("torch", "transformers", "datasets", "accelerate", "safetensors", "pycocoevalcap")
+PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "pycocoevalcap")
 
 
 def environment() -> dict:

@@ -46,8 +46,8 @@ def save_state(
 ) -> None:
     """Write a state. `counters` is JSON-like and has the key step.
 
-    random: as random_states gives it. Raises
-    FloatingPointError, leaving the last good state, if a parameter is not finite.
+    random: as random_states gives it. Raises FloatingPointError, leaving the last good state, if a
+    parameter is not finite.
     """
     tensors = {}
     for name, parameter in attached.parameters.items():
