@@ -17,7 +17,7 @@ from solo.adapters import METHODS, make_config
 from solo.adapters.solo import Config, preset
 from solo.cli.command import TABLES
 from solo.cli.compose import compose_config, expand
-from solo.cli.rows import compose_rows, row_names, row_settings, tables_named
+from solo.cli.rows import compose_rows, row_names, row_settings, settings_of, tables_named
 
 ROOT = Path(__file__).resolve().parent.parent
 SECTION = "## What the paper leaves open\n"
@@ -89,7 +89,7 @@ def test_how_each_table_reads_s():
     for name, table in load_reported().items():
         for row in table["rows"] if name.startswith("table") else []:
             if "s" in row:
-                masked = row_settings([row["row"]])[row["row"]]["adapter"]["sparsity"]
+                masked = settings_of(row["row"])["adapter"]["sparsity"]
                 reading = {row["s"]: "masked", round(1 - row["s"], 6): "kept"}[masked]
                 size = row["row"].split("_")[1].upper()
                 readings[reading].add(f"Table 1's {size}" if name == "table1" else name[-1])

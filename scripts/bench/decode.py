@@ -168,12 +168,10 @@ def bench_decode(
     model: GPT2LMHeadModel,
     prompts: list[list[int]],
     end_ids: tuple[int, ...],
-    config: BeamConfig | None = None,
-    *,
-    lora_nlg: Path | None = None,
-    rounds: int = 3,
-    contexts: dict[str, int] | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    lora_nlg: Path | None,
+    rounds: int,
+    contexts: dict[str, int],
+    on_progress: Callable[[int, int], None],
 ) -> list[dict]:
     """Time every program in turn, `rounds` times over; a row of figures for each.
 
@@ -183,16 +181,15 @@ def bench_decode(
     highest of the paired rounds), same_outputs (share of its outputs that are ours for the same
     prompts), mean_length of its outputs in tokens.
     """
-    config = config or BeamConfig()
-    counts = {"ours": len(prompts), "generate": 28, "lora": 2} | (contexts or {})
+    config = BeamConfig()
     calls = {"ours": config.contexts(model.device), "lora": 1}
     calls["generate"] = generate_batch(config, model.device)
     programs = {"ours": our_decoder(model, config, end_ids)}
     programs["generate"] = generate_decoder(model, config, end_ids, calls["generate"])
     if lora_nlg is not None:
         programs["lora"] = lora_decoder(lora_nlg, model, config, end_ids)
-    programs = {name: decode for name, decode in programs.items() if counts[name]}
-    chosen = {name: spread_out(prompts, counts[name]) for name in programs}
+    programs = {name: decode for name, decode in programs.items() if contexts[name]}
+    chosen = {name: spread_out(prompts, contexts[name]) for name in programs}
     for name, decode in programs.items():  # warm up
         decode(chosen[name][: 1 if name == "lora" else 4])
     seconds, outputs = {name: [] for name in programs}, {}

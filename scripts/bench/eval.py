@@ -8,7 +8,6 @@ PATH and its own packages in PYTHON) in turn on each system, compares their figu
 systems in one call of ours as well. Prints medians and the spread of the paired ratios.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -23,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from tqdm import tqdm
 
 from eval.metrics import METRICS
-from solo.cli.command import one_line_errors
+from solo.cli.command import one_line_errors, plain_parser
 from solo.runs.record import environment
 
 OFFICIAL = [name for name, metric in METRICS.items() if not metric.optional]
@@ -101,9 +100,7 @@ def bench(refs: Path, hyps: list[Path], rounds: int, checkout: Path | None, pyth
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = plain_parser(__doc__)
     parser.add_argument("--refs", type=Path, required=True)
     parser.add_argument("--hyps", type=Path, required=True, nargs="+")
     parser.add_argument("--rounds", type=int, default=5, help="paired runs of each system")

@@ -13,7 +13,6 @@ Afterwards, for Table 1's S rows: scripts/pretrain_backbone.py pretrain=standin_
 make reproduce-table1 ARGS="model.path=data/backbones/standin_s_gpu".
 """
 
-import argparse
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from solo import files
+from solo.cli.command import plain_parser
 from solo.runs import record
 
 
@@ -74,9 +74,7 @@ def run_part(part: Part, out: Path, limit: float) -> Outcome:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = plain_parser(__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--seconds", type=float, default=540, help="for everything (540)")
     parser.add_argument("--share", type=float, default=1.0, help="of the work, above 0 to 1 (1)")

@@ -13,7 +13,16 @@ from pathlib import Path
 import torch
 from transformers import GPT2Config
 
-from scripts.bench.train import LORA, SOLO, batches_of, fresh, ours
+from scripts.bench.train import (
+    LORA,
+    SOLO,
+    batches_of,
+    device_peaks,
+    forget_device_peak,
+    fresh,
+    ours,
+)
+from solo.backbones.loading import device
 from solo.backbones.shapes import gpt2_shapes
 from solo.datasets.data import Example
 
@@ -71,9 +80,7 @@ def measure(settings: dict, precision: str, steps: int) -> dict:
     """Seconds per step and peak memory in GiB (host, and the accelerator's) of one point."""
     chosen = DEFAULT | settings
     forget_peak()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+    forget_device_peak(device())
     model = fresh(SIZES[chosen["size"]])
     draws = torch.Generator().manual_seed(0)
     length = chosen["length"]
@@ -85,12 +92,12 @@ def measure(settings: dict, precision: str, steps: int) -> dict:
     program = ours(model, [chosen["options"]], precision)
     times = program(batches_of(examples, chosen["batch"]))
     half = steps // 2
-    if torch.cuda.is_available():  # times are true after half of the steps and at the end
+    if model.device.type != "cpu":  # times are true after half of the steps and at the end
         seconds = (times[-1] - times[half - 1]) / (steps - half)
     else:
         seconds = statistics.median(b - a for a, b in itertools.pairwise(times))
-    peak = torch.cuda.max_memory_allocated() / GIB if torch.cuda.is_available() else None
-    return {"s_per_step": seconds, "host_gib": peak_host_bytes() / GIB, "device_gib": peak}
+    on_device = device_peaks(model.device)["device_gib"]
+    return {"s_per_step": seconds, "host_gib": peak_host_bytes() / GIB, "device_gib": on_device}
 
 
 def measure_all(

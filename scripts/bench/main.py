@@ -11,7 +11,6 @@ take turns; a figure is the median of the rounds, the lowest and highest behind 
 results/bench/NAME.json, NAME.md and NAME_growth.png, NAME being cpu or the accelerator's kind.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ from scripts.bench import report as bench_report
 from scripts.bench.growth import S
 from solo import files
 from solo.backbones import loading as backbone
-from solo.cli.command import keep_freed_memory
+from solo.cli.command import keep_freed_memory, plain_parser
 from solo.cli.terminal import show
 from solo.runs import record
 
@@ -37,9 +36,7 @@ PARTS = ("whole", "compiled", "train", "profile", "sweep", "small", "decode", "g
 
 def main() -> None:
     keep_freed_memory()  # as every command does
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = plain_parser(__doc__)
     parser.add_argument("parts", nargs="*", help=f"out of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--lora-nlg", type=Path, metavar="DIR", help="examples/NLG of LoRA's clone")
     parser.add_argument("--rounds", type=int, help="times that the programs take turns (3; GPU: 2)")

@@ -172,10 +172,7 @@ def decode_part(args, prompts: list[list[int]]) -> dict[str, list[dict]]:
         rounds = min(3, args.rounds)
         nlg = args.lora_nlg if name.startswith("toy") else None
         report = bar(f"decode {name}", rounds * (3 if nlg else 2))
-        found[name] = bench_decode(
-            model.eval(), prompts, ends, lora_nlg=nlg, rounds=rounds, contexts=counts,
-            on_progress=report,
-        )  # fmt: skip
+        found[name] = bench_decode(model.eval(), prompts, ends, nlg, rounds, counts, report)
     return found
 
 
@@ -243,11 +240,11 @@ def profile(args, examples: list[Example]) -> list[list]:
 
     def watch(done: int, total: int) -> None:
         if done == len(batches):  # all is checked and packed, and every shape recorded
-            clock(model)
+            clock(model.device)
             run.start()
 
     ours(model, [SOLO], args.precisions[-1], watch)(batches + batches)
-    clock(model)
+    clock(model.device)
     run.stop()
     return shares(run.key_averages(), args.device)
 

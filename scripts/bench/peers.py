@@ -28,7 +28,7 @@ class _Clock(TrainerCallback):
         self.model, self.times = model, []
 
     def on_step_end(self, args, state, control, **rest):
-        self.times.append(clock(self.model))
+        self.times.append(clock(self.model.device))
 
 
 class _InOrder(Trainer):
@@ -130,7 +130,7 @@ def lora_recipe(nlg: Path, shape: GPT2Config) -> Program:
             loss.mean().backward()
             optimizer.step()
             optimizer.zero_grad()
-            times.append(clock(Namespace(device=device)))
+            times.append(clock(device))
         return times
 
     return steps

@@ -5,11 +5,11 @@ step; all programs of a round get the same batches. The peers' are in scripts/be
 """
 
 import gc
+import itertools
 import math
 import statistics
 import tempfile
 import time
-from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -41,9 +41,9 @@ Batches = list[list[Example]]
 Program = Callable[[Batches], list[float]]
 
 
-def clock(model) -> float:
+def clock(device: torch.device) -> float:
     """Now, when the device has done what it was given."""
-    if model.device.type != "cpu":
+    if device.type != "cpu":
         torch.accelerator.synchronize()
     return time.perf_counter()
 
@@ -84,7 +84,7 @@ def ours(
 
             def tick(done, total, info):
                 last = done in (total // 2, total) or model.device.type == "cpu"
-                times.append(clock(model) if last else time.perf_counter())
+                times.append(clock(model.device) if last else time.perf_counter())
                 on_step(done, total)
 
             train_runs(model, runs, unshuffled, unshuffled[:1], tick)
@@ -100,7 +100,7 @@ def one_by_one(programs: Sequence[Program]) -> Program:
 
     def steps(batches: Batches) -> list[float]:
         times = [program(batches) for program in programs]
-        spent = [[b - a for a, b in zip(t, t[1:], strict=False)] for t in times]
+        spent = [[b - a for a, b in itertools.pairwise(t)] for t in times]
         clock_after = [0.0]
         for step in zip(*spent, strict=True):
             clock_after.append(clock_after[-1] + sum(step))
@@ -116,9 +116,9 @@ def products(shape: GPT2Config, precision: str, device, first: int) -> Program:
     at target positions both ways, every weight another one, as in a real step. Packed for the
     processor where our loop does that too.
     """
-    d, dtype = shape.n_embd, DTYPES[precision]
+    d, dtype, device = shape.n_embd, DTYPES[precision], torch.device(device)
     sizes = [(d, 3 * d), (d, d), (d, 4 * d), (4 * d, d)]
-    packs = can_pack(torch.device(device), dtype)
+    packs = can_pack(device, dtype)
 
     def weight(n_in: int, n_out: int):
         values = torch.randn(n_in, n_out, device=device).to(dtype)
@@ -139,7 +139,7 @@ def products(shape: GPT2Config, precision: str, device, first: int) -> Program:
         for batch in batches:
             tokens, targets = count(batch)
             rows = {n: torch.randn(tokens, n, device=device).to(dtype) for n in (d, 3 * d, 4 * d)}
-            start = clock(Namespace(device=torch.device(device)))
+            start = clock(device)
             for block in blocks:
                 for (n_in, _), w in zip(sizes, block, strict=True):
                     forth(rows[n_in], w)
@@ -147,7 +147,7 @@ def products(shape: GPT2Config, precision: str, device, first: int) -> Program:
             for block in blocks[first:]:
                 for (_, n_out), w in zip(sizes, block, strict=True):
                     back(rows[n_out], w)
-            spent = clock(Namespace(device=torch.device(device))) - start
+            spent = clock(device) - start
             times.append((times[-1] if times else 0.0) + spent)
         return times
 
@@ -181,9 +181,9 @@ def peak_flops(device, precision: str) -> float:
     x = torch.randn(n, n, device=device).to(dtype)
     packed = Packed(x, dtype, n) if can_pack(device, dtype) else None
     for _ in range(6):  # the first one packs
-        start = clock(Namespace(device=device))
+        start = clock(device)
         packed.times(x, None) if packed else x @ x
-        best = max(best, 2 * n**3 / (clock(Namespace(device=device)) - start))
+        best = max(best, 2 * n**3 / (clock(device) - start))
     return best
 
 
@@ -299,15 +299,15 @@ def whole_run(model, examples, valid_examples, precision, limit: float, **recipe
             return
         times.append(time.perf_counter())
         if times[-1] - times[0] > limit and done < total:
-            stopped = clock(model)  # here the weights are still prepared as the run has them
+            stopped = clock(model.device)  # here the weights are still prepared as the run has them
             validation_losses(model, valid_examples, config, make_accelerator())
-            raise _OutOfTime(stopped - times[0], clock(model) - stopped)
+            raise _OutOfTime(stopped - times[0], clock(model.device) - stopped)
 
     with tempfile.TemporaryDirectory() as folder:
         run = Training(attached, config, Path(folder), SEED, "bench")
         try:
             train_runs(model, [run], examples, valid_examples, tick)
-            spent, validation = clock(model) - times[0], 0.0
+            spent, validation = clock(model.device) - times[0], 0.0
         except _OutOfTime as stop:
             spent, validation = stop.args
         lines = files.read_json_lines(Path(folder, LOG))

@@ -36,6 +36,7 @@ from solo import files
 from solo.adapters import METHODS, make_config
 from solo.adapters.base import Method
 from solo.backbones import loading
+from solo.cli.command import plain_parser
 from solo.datasets import data
 from solo.datasets.data import Example
 from solo.decoding.recipe import BeamConfig
@@ -374,9 +375,7 @@ def make_report(lines: list[Line], out: Path | None, hardware: dict) -> Callable
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = plain_parser(__doc__)
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--cpu-losses", action="store_true", help=argparse.SUPPRESS)

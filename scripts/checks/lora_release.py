@@ -31,7 +31,7 @@ from eval.score import score_files
 from solo import files
 from solo.adapters.lora import Config, Lora
 from solo.backbones import loading as backbone
-from solo.cli.command import RESULTS, one_line_errors, progress_bar
+from solo.cli.command import RESULTS, one_line_errors, plain_parser, progress_bar
 from solo.datasets import data
 from solo.datasets.download import e2e_dir
 from solo.decoding.recipe import BeamConfig
@@ -114,9 +114,7 @@ def load(args: argparse.Namespace):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = plain_parser(__doc__)
     default = e2e_dir() / "lora_format/test.txt"
     parser.add_argument("checkpoint", type=Path, help="gpt2_md_lora_e2e.pt")
     parser.add_argument("--model", default="openai-community/gpt2-medium", help="hub name or DIR")

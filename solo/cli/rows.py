@@ -85,20 +85,20 @@ def own_overrides(tables: Iterable[str]) -> dict[str, list[str]]:
 
 
 def row_settings(names: Iterable[str], overrides: Sequence[str] = ()) -> dict[str, dict]:
-    """{row: {"model": {...}, "data": ..., "adapter": ..., "train": ..., "decode": ...}}: what the
-    experiment files, and overrides, ask of these rows. Raises ValueError for an unknown row.
-    """
-    return {name: _row_settings(name, tuple(overrides)) for name in names}
+    """`settings_of` of several rows, by name."""
+    return {name: settings_of(name, *overrides) for name in names}
 
 
 def own_settings(table: str) -> dict[str, dict]:
     """The same for the rows of a table that runs them elsewhere than their experiment files say."""
     own = own_overrides([table])
-    return {name: _row_settings(name, tuple(overrides)) for name, overrides in own.items()}
+    return {name: settings_of(name, *overrides) for name, overrides in own.items()}
 
 
 @functools.cache
-def _row_settings(name: str, overrides: tuple[str, ...] = ()) -> dict:
+def settings_of(name: str, *overrides: str) -> dict[str, dict]:
+    """{"model": {...}, "data": ..., "adapter": ..., "train": ..., "decode": ...}: what a row's
+    experiment file, and overrides, ask. Raises ValueError for an unknown row."""
     values = compose_values([f"experiment={name}", *overrides])
     return {group: values[group] for group in SETTINGS}
 
@@ -137,7 +137,7 @@ def compose_rows(
 
 
 def _adapter_options(row: str) -> set[str]:
-    return set(_row_settings(row)["adapter"])
+    return set(settings_of(row)["adapter"])
 
 
 def _applies(override: str, adapter_options: set[str]) -> bool:

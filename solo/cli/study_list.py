@@ -11,7 +11,7 @@ from eval.tables.groups import Kind, kind_of
 from solo import files
 from solo.cli.command import CONFIGS
 from solo.cli.compose import compose_values, key_of
-from solo.cli.rows import row_settings
+from solo.cli.rows import settings_of
 from solo.options import check, make
 
 ADAPTER, TRAIN = "adapter.", "train."
@@ -184,10 +184,10 @@ def kinds_of(listed: dict) -> dict[str, Kind]:
 
 def _kind(row: str, overrides: Sequence[str]) -> Kind:
     of_adapter = [override for override in overrides if key_of(override).startswith(ADAPTER)]
-    adapter = row_settings([row], of_adapter)[row]["adapter"]
+    adapter = settings_of(row, *of_adapter)["adapter"]
     epochs = dict(map(_parts, overrides)).get(EPOCHS) or _epochs(row, overrides)
     options = {"adapter": adapter, "train": {"epochs": epochs}}
-    return kind_of(row, options, row_settings([row])[row]["adapter"])
+    return kind_of(row, options, settings_of(row)["adapter"])
 
 
 def _epochs(row: str, overrides: Sequence[str]) -> int:
@@ -196,12 +196,12 @@ def _epochs(row: str, overrides: Sequence[str]) -> int:
     Almost every row leaves them to the recipe, and then one composition does for all rows.
     """
     recipes = tuple(override for override in overrides if key_of(override) == "train")
-    of_row = row_settings([row])[row]["train"]["epochs"]
+    of_row = settings_of(row)["train"]["epochs"]
     if not recipes:
         return of_row
     if of_row == _epochs_of_recipe():
         return _epochs_of_recipe(recipes)
-    return row_settings([row], recipes)[row]["train"]["epochs"]
+    return settings_of(row, *recipes)["train"]["epochs"]
 
 
 @functools.cache

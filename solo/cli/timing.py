@@ -8,6 +8,7 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import transformers
@@ -29,7 +30,18 @@ TARGETS = 0.46  # of them, completion and end token
 STEPS = 4  # timed training steps, the first of which does not count
 STEPS_ON_DEVICE = 300  # on an accelerator, the first half of which records CUDA graphs
 TIMED = "timed now, random weights"
-Key = tuple
+
+
+class Key(NamedTuple):
+    """What decides a run's speed on one machine. shape: the backbone's sizes, and its type; beam:
+    what decides the search's."""
+
+    shape: tuple
+    method: str
+    batch_size: int
+    precision: str
+    data: str
+    beam: tuple
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,7 @@ class Speed:
 
 
 def key_of(config: RunConfig, shape: transformers.PretrainedConfig) -> Key:
-    """What decides a run's speed on one machine; runs that share it share a Speed."""
+    """Of a run on a backbone of a shape; runs that share it share a Speed."""
     return _key(config, shape.model_type, sizes_of(shape))
 
 
@@ -52,13 +64,15 @@ def _key(config: RunConfig, model_type: str, sizes: dict[str, int]) -> Key:
     search = config.decode
     beam = (search.beam, search.length_penalty, search.no_repeat_ngram, search.max_new_tokens)
     recipe = config.train
-    return shape, config.method, recipe.batch_size, recipe.precision, config.data.name, beam
+    name = config.data.name
+    return Key(shape, config.method, recipe.batch_size, recipe.precision, name, beam)
 
 
 def describe(key: Key) -> str:
     """A key in words."""
-    (n_layer, n_embd, *_, model_type), name, batch, precision, data, _ = key
-    return f"{model_type} {n_layer} x {n_embd}, {name}, batch {batch}, {precision}, {data}"
+    n_layer, n_embd, *_, model_type = key.shape
+    shape = f"{model_type} {n_layer} x {n_embd}"
+    return f"{shape}, {key.method}, batch {key.batch_size}, {key.precision}, {key.data}"
 
 
 def logged(runs_dir: Path) -> dict[Key, Speed]:
@@ -84,7 +98,7 @@ def _logged(run: Run, here: dict) -> tuple[Key, Speed]:
     decoded, per_mr = record.stage_record(run.decoding, "decode"), None
     if decoded and decoded["hardware"] == here:
         per_mr = decoded["seconds"] / decoded["n_predictions"]
-    key = _key(run.config, backbone.get("model_type", "gpt2"), backbone["shape"])
+    key = _key(run.config, backbone["model_type"], backbone["shape"])
     return key, Speed(speed, per_mr, f"log of {run.directory.name}")
 
 
@@ -98,10 +112,10 @@ def measure(
     """
     speeds, made, per_mr = {}, (None, None), {}
     for key in sorted(keys, key=str):
-        if made[0] != key[0]:
+        if made[0] != key.shape:
             made = (None, None)  # let go of the last one first
-            made = (key[0], random_backbone(shapes[key]))
-        decoding = (key[0], key[-1])
+            made = (key.shape, random_backbone(shapes[key]))
+        decoding = (key.shape, key.beam)
         if decoding not in per_mr:
             per_mr[decoding] = _seconds_per_mr(made[1], keys[key])
         speeds[key] = Speed(_tokens_per_s(made[1], keys[key]), per_mr[decoding], TIMED)

@@ -13,7 +13,7 @@ from eval.records import sha256
 from solo.adapters import make_config
 from solo.backbones.loading import sizes_of
 from solo.backbones.shapes import gpt2_shapes
-from solo.cli.rows import row_settings
+from solo.cli.rows import settings_of
 
 SCORES = {"BLEU": 0.6764, "NIST": 8.64, "METEOR": 0.457, "ROUGE_L": 0.6832, "CIDEr": 2.31}
 DECODED = "decode/0a1b2c3d"  # of a made run's directory
@@ -28,7 +28,7 @@ def make_run(
     """A finished run of `row`; adapter, train, decode and data say what differs from it."""
     directory = Path(root) / name
     (directory / DECODED).mkdir(parents=True)
-    [settings] = row_settings([row]).values()
+    settings = settings_of(row)
     options = settings["adapter"] | (adapter or {})
     recipe = settings["train"] | {"lr": lr} | (train or {})
     small, *_ = gpt2_shapes().values()

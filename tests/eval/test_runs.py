@@ -8,7 +8,7 @@ import pytest
 
 from eval.tables.lines import load_reported
 from eval.tables.runs import differences, read_runs
-from solo.cli.rows import row_settings
+from solo.cli.rows import settings_of
 from solo.cli.tables import table_of
 from solo.runs.identity import short_name
 from tests.eval.made_runs import DECODED, SCORES, keep_statistics, make_run, rescore
@@ -21,7 +21,7 @@ def read(root):
 
 
 def otherwise(run, row: str) -> list[str]:
-    return differences(run, row_settings([row])[row])
+    return differences(run, settings_of(row))
 
 
 def test_a_whole_run(tmp_path):

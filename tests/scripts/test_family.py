@@ -9,14 +9,10 @@ from solo.adapters import METHODS, make_config
 from solo.backbones.shapes import gpt2_shapes
 from solo.cli.command import CONFIGS
 from solo.cli.counts import row_counts
-from solo.cli.rows import compose_rows, own_overrides, reported_tables, row_settings
+from solo.cli.rows import compose_rows, own_overrides, reported_tables, row_settings, settings_of
 
 ROWS = [row["row"] for row in reported_tables()["family"]["rows"]]
 HUB = "openai-community/gpt2"
-
-
-def settings_of(row: str) -> dict:
-    return row_settings([row])[row]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -14,7 +14,7 @@ from scripts.params import main
 from solo.adapters import make_config
 from solo.backbones.shapes import gpt2_shapes
 from solo.cli.counts import audit, row_counts
-from solo.cli.rows import reported_tables, row_settings
+from solo.cli.rows import reported_tables, row_settings, settings_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TABLES = [load_reported()[f"table{number}"] for number in range(1, 7)]
@@ -44,7 +44,7 @@ def test_every_row_is_there(rows):
 
 def attached(models, row: str, **changes) -> dict[str, int]:
     """{name: size} of the parameters that the row really trains."""
-    settings = row_settings([row])[row]
+    settings = settings_of(row)
     model = models[settings["model"]["path"]]
     method, config = make_config(settings["adapter"] | changes)
     handle = method.attach(model, config, 1)
@@ -64,7 +64,7 @@ def test_counts_are_those_of_a_really_attached_adapter(rows, models, name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "/solo_" in name])
 def test_exact_is_the_formula_of_appendix_b(rows, name):
-    settings = row_settings([name])[name]
+    settings = settings_of(name)
     a, hub = settings["adapter"], settings["model"]["path"].split("/")[1]
     d, r = {"gpt2": 768, "gpt2-medium": 1024}[hub], a["rank"]
     T = CONNECTIONS[hub, a["span"]]

@@ -16,7 +16,6 @@ from solo.cli.compose import compose_config, expand
 from solo.cli.rows import compose_rows, row_names, split_launcher, tables_named
 from solo.datasets.data import encode, read_pairs
 from solo.runs import checkpoint, record
-from solo.runs.checkpoint import WEIGHTS
 from solo.runs.config import data_file
 from solo.runs.run import make_run
 from solo.training.log import Log
@@ -63,9 +62,15 @@ def finish(directory, *names):
     directory.mkdir(parents=True, exist_ok=True)
     for name in names:
         with record.stage(directory, name) as entry:
-            entry["steps"] = 7
-        for weights in (checkpoint.WEIGHTS, checkpoint.ADAPTER) if name == "train" else ():
-            (directory / weights).touch()
+            entry |= {"steps": 7, "weights_sha256": "0"}
+        if name == "train":
+            leave_adapter(directory)
+
+
+def leave_adapter(directory):
+    (directory / checkpoint.WEIGHTS).touch()
+    saved = dict.fromkeys(checkpoint.KEYS, "0") | {"options": {}, "seed": 1}
+    files.write_json(directory / checkpoint.ADAPTER, saved)
 
 
 def test_states_and_what_is_left(tmp_path):
@@ -152,9 +157,9 @@ def test_speeds_of_earlier_runs_on_this_hardware(tmp_path, real):
         run = make_run(row.config)
         shape = {"n_layer": 2, "n_embd": 16, "n_head": 2, "vocab_size": 50}
         with run.stage("train") as entry:
-            entry["backbone"] = {"shape": shape}
+            entry["backbone"] = {"shape": shape, "model_type": "gpt2"}
         with run.stage("decode") as entry:
-            entry["n_predictions"] = 10
+            entry |= {"n_predictions": 10, "weights_sha256": "0"}
         for folder, stage in ((run.directory, "train"), (run.decoding, "decode")):
             environment = files.read_json(folder / "environment.json")
             environment[stage]["seconds"] = 25.0
@@ -166,8 +171,7 @@ def test_speeds_of_earlier_runs_on_this_hardware(tmp_path, real):
         for speed in (100, 300, 200) if cpu is None else (9, 9, 9):
             entry = {"step": 1, "tokens_per_s": speed}
             Log(run.directory / "train_log.jsonl").write(entry)
-        for name in (WEIGHTS, checkpoint.ADAPTER):
-            (run.directory / name).touch()
+        leave_adapter(run.directory)
         names.append(run.directory.name)
     files.write_json(tmp_path / "damaged" / "environment.json", [])  # looked at, passed over
     key = timing.key_of(row.config, GPT2Config(**shape))

@@ -7,7 +7,7 @@ import pytest
 from eval.tables.groups import kind_of
 from solo.cli import study_list
 from solo.cli.compose import compose_values
-from solo.cli.rows import row_settings
+from solo.cli.rows import settings_of
 from solo.files import to_yaml
 
 MINE = {
@@ -135,6 +135,6 @@ def test_a_name_is_of_the_kind_of_its_runs(configs, common, epochs):
     for name, entry in names.items():
         row = entry["row"]
         values = compose_values([f"experiment={row}", *common, *entry.get("overrides", [])])
-        assert kinds[name] == kind_of(row, values, row_settings([row])[row]["adapter"])
+        assert kinds[name] == kind_of(row, values, settings_of(row)["adapter"])
     assert {kinds[name].epochs for name in ("lora", "solo", "devcode")} == {epochs}
     assert kinds["long"].epochs == 7
