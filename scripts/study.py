@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from solo.cli import working
+from solo.cli import study_work
 from solo.cli.command import one_line_errors, plain_parser
 from solo.runs.study import read_study
 
@@ -55,7 +55,7 @@ def main() -> None:
                     f"{path} is no file; `scripts/study.py write {path.stem}` makes one"
                 )
             given = args.groups, args.names, args.out, args.processes, args.together
-            working.run(path, args.seconds, *given)
+            study_work.run(path, args.seconds, *given)
             ending([read_study(path).home], f"python scripts/study.py score {path.parent.name}")
             return
         from solo.cli import studies  # here, since `run` works without Hydra

@@ -6,5 +6,9 @@ The scorer shares this file with the rest: training writes these files, eval/rec
 CONFIG, IDENTITY, ENVIRONMENT = "config.yaml", "identity.json", "environment.json"
 ROWS, LOG = "rows.json", "train_log.jsonl"
 ADAPTER = "adapter.json"  # how to build again what its weights belong to
+WEIGHTS = "adapter.safetensors"
+DIVERGED = "diverged.json"  # in the directory of a run that would only diverge again
+STATE = "training_state.safetensors"
+NEXT = "training_state.next.safetensors"  # of a run together with others, until all have theirs
 FOUND = "found.jsonl"  # by a decoding that is under way
 PREDICTIONS, SCORES, STATISTICS = "predictions.tsv", "metrics.json", "statistics.json"

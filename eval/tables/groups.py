@@ -128,7 +128,7 @@ def seed_spreads(groups: Sequence[Group]) -> dict[str, Spread]:
     return {name: spread for name, spread in found.items() if spread}
 
 
-def apart(*runs: Run) -> str | None:
+def why_incomparable(*runs: Run) -> str | None:
     """Why runs cannot be compared, MR by MR, in words; None if they can."""
     for run in runs:
         if run.outputs is None:
@@ -147,7 +147,7 @@ def sides_of(a: Group, b: Group) -> tuple[list[Run], list[Run]]:
     if not sides[0]:
         seeds = (", ".join(str(run.seed) for run in group.runs) for group in (a, b))
         raise ValueError("they have no seed in common: {} and {}".format(*seeds))
-    if words := apart(*sides[0], *sides[1]):
+    if words := why_incomparable(*sides[0], *sides[1]):
         raise ValueError(words)
     return sides
 

@@ -6,7 +6,7 @@ from .. import markdown as md
 from ..claims import compare
 from ..metrics.metric import Metric
 from ..records import last_values
-from .groups import apart, groups_of
+from .groups import groups_of, why_incomparable
 from .lines import Table, metrics_of
 from .render import MISSING, left_out_section
 from .runs import Run
@@ -50,6 +50,6 @@ def _line(label: str, run: Run, chosen: Run, metrics: list[Metric]) -> list[str]
 
 
 def _to(chosen: Run, run: Run, metric: Metric) -> str:
-    if apart(run, chosen):
+    if why_incomparable(run, chosen):
         return MISSING
     return with_p(compare([run.outputs], [chosen.outputs]).get(metric.name), metric)

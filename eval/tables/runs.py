@@ -119,15 +119,15 @@ def read_runs(
     return list(runs.values()), left_out
 
 
-def claimed_rows(runs_dir: Path) -> set[str]:
+def noted_rows(runs_dir: Path) -> set[str]:
     """The rows that the runs in a directory were made for, whatever tables these are of."""
-    claimed = set()
+    noted = set()
     for directory, _ in decodings_of(runs_dir):
         try:
-            claimed.update(records.read_rows(directory))
+            noted.update(records.read_rows(directory))
         except (OSError, ValueError):  # `read_runs` says so
             continue
-    return claimed
+    return noted
 
 
 def is_stand_in(mark: str) -> bool:

@@ -17,7 +17,7 @@ from ..metrics import ALL
 from ..metrics.metric import Metric
 from ..metrics.slot_errors import slots_of
 from ..records import lambdas_of, last_values
-from .groups import Group, apart, claimed, groups_of, seed_spreads, sides_of
+from .groups import Group, claimed, groups_of, seed_spreads, sides_of, why_incomparable
 from .lines import Table, metrics_of
 from .render import MISSING, left_out_section, percent
 from .runs import Run, is_stand_in
@@ -140,7 +140,7 @@ def _differences(table: Table, groups: list[Group], metrics: list[Metric]) -> li
     for group in groups:
         for run in group.runs if group.kind.row != against else []:
             other = baseline.get((run.seed, run.weights, group.kind.epochs))
-            if other is None or apart(run, other):
+            if other is None or why_incomparable(run, other):
                 continue
             differences = compare([run.outputs], [other.outputs])
             cells = [with_p(differences.get(metric.name), metric) for metric in metrics]

@@ -6,7 +6,7 @@ from solo.files import check_output, write_output
 
 from .. import claims, compare, samples
 from . import figures, render, study, style
-from .groups import Kind, apart, groups_of
+from .groups import Kind, groups_of, why_incomparable
 from .lines import FAMILY, Table, lines_of, plain_rows, rows_of
 from .runs import Run, is_stand_in
 
@@ -108,7 +108,7 @@ def _claims(table: Table, first: str, second: str) -> str:
         names = f"{a.name} against {b.name}"
         marks = dict.fromkeys([*a.marks, *b.marks])
         note = f"Not a reproduction ({'; '.join(marks)}): " if marks else ""
-        if words := apart(a, b):
+        if words := why_incomparable(a, b):
             lines += [f"{note}{names}: {words}", ""]
         else:
             methods = [run.options["adapter"]["name"] for run in (a, b)]

@@ -6,7 +6,7 @@ from eval.markdown import table
 from scripts.bench.growth import picture
 from scripts.bench.train import LORA_FLOOR, OF_LORA
 from solo import files
-from solo.cli.file_figures import spread
+from solo.cli.file_quotes import spread
 
 EPOCHS = 5  # of a whole run, the recipe's
 SLOWER = 0.9  # of the figure before: less is told; on one day, runs of one commit differ by less

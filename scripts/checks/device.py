@@ -41,7 +41,7 @@ from solo.datasets import data
 from solo.datasets.data import Example
 from solo.decoding.recipe import BeamConfig
 from solo.decoding.rules import beam_search, end_tokens
-from solo.run_files import LOG
+from solo.run_files import LOG, STATE
 from solo.runs import record
 from solo.runs.config import from_values
 from solo.runs.run import Run, make_run
@@ -54,7 +54,7 @@ from solo.training.loop import train
 from solo.training.loss import RECORDED_CHECKS, autocast, summed_loss, training_loss
 from solo.training.progress import Progress
 from solo.training.recipe import TrainConfig
-from solo.training.state import STATE, read_counters
+from solo.training.state import read_counters
 
 BACKBONE = files.ROOT / "data" / "backbones" / "standin12"
 SIZES = {"train_rows": 64, "valid_rows": 8, "test_mrs": 8}

@@ -38,7 +38,7 @@ def launch(rows: Sequence[Row], launcher: Sequence[str]) -> list[str]:
         state, _ = members[0].state()
         for run in members:
             if state == "done":
-                run.claim(run.config.row)
+                run.note_row(run.config.row)
             else:
                 label = run.config.label
                 failures.append(f"{label}: {state}, see its output above or its log")

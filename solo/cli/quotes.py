@@ -14,8 +14,8 @@ from eval import samples
 from eval.markdown import table
 from eval.tables import render
 from eval.tables.lines import plain_rows
-from solo.cli import listing, study_figures
-from solo.cli.file_figures import figure, found, median, read
+from solo.cli import listing, study_quotes
+from solo.cli.file_quotes import figure, found, median, read
 from solo.cli.tables import table_of
 from solo.files import ROOT
 from solo.standin.demo_data import write_demo_data
@@ -110,6 +110,6 @@ QUOTES: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
         demo_table, demo_outputs, demo_listing, figure, median, step_times, log_table,
-        *study_figures.QUOTED,
+        *study_quotes.QUOTED,
     )
 }  # fmt: skip

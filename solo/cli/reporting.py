@@ -10,7 +10,7 @@ from eval import compare, records
 from eval.report import scores
 from eval.report.build import Material
 from eval.report.outputs import folder_of
-from eval.tables.runs import Run, claimed_rows, decodings_of, read_run, reason
+from eval.tables.runs import Run, decodings_of, noted_rows, read_run, reason
 from eval.tables.write import PLAIN
 from solo.cli import studies
 from solo.cli.command import CONFIGS, RESULTS, ROOT, TABLES, quoted
@@ -102,7 +102,7 @@ def _words(run: Run) -> str:
 
 def _concerned(name: str, runs_dir: Path) -> bool:
     """Whether runs there can be of a table: the demo's folder has those of two."""
-    return name != "demo-family" or any(r.startswith("family/") for r in claimed_rows(runs_dir))
+    return name != "demo-family" or any(r.startswith("family/") for r in noted_rows(runs_dir))
 
 
 def _counts(path: Path) -> dict[str, int]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from eval.tables.lines import Table, read_table, rows_named, table_names
-from eval.tables.runs import claimed_rows
+from eval.tables.runs import noted_rows
 from solo.cli.command import say
 from solo.cli.counts import doubt, row_counts
 from solo.cli.rows import own_settings, reported_tables, row_settings
@@ -21,7 +21,7 @@ def table_of(name: str, runs_dir: Path, definition: dict | None = None) -> Table
         reported = reported | {name: definition}
     rows = rows_named(reported, name)
     known = {row for table in table_names(reported) for row in rows_named(reported, table)}
-    settings = row_settings(dict.fromkeys([*rows, *sorted(claimed_rows(runs_dir) & known)]))
+    settings = row_settings(dict.fromkeys([*rows, *sorted(noted_rows(runs_dir) & known)]))
     settings |= {} if definition else own_settings(name)
     counts = row_counts({row: settings[row] for row in rows})
     return read_table(reported, name, runs_dir, settings, counts, doubt)

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from solo import files
-from solo.run_files import IDENTITY, LOG, ROWS
+from solo.run_files import DIVERGED, IDENTITY, LOG, ROWS
 from solo.runs import record
 from solo.runs.rates import choose
-from solo.runs.run import DIVERGED
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 
 from solo.files import atomic
-from solo.runs.checkpoint import WEIGHTS
+from solo.run_files import WEIGHTS
 
 DATA = "data"  # the folder beside a study's file where the data lies that it carries
 BUNDLE, MOST = 15 * 2**20, 4  # bytes of a .tar file; how many of them

@@ -13,11 +13,10 @@ from solo.adapters import make_config
 from solo.adapters.base import OTHER_DRAWS, Method
 from solo.errors import damaged
 from solo.files import file_sha256, read_json, write_json
-from solo.run_files import ADAPTER
+from solo.run_files import ADAPTER, WEIGHTS
 from solo.runs import record
 from solo.tensors import copy_strictly, save_tensors, tensors_sha256
 
-WEIGHTS = "adapter.safetensors"
 KEYS = ("method", "options", "seed", "backbone_sha256", "fixed_sha256", "weights_sha256")
 
 

@@ -13,10 +13,10 @@ import torch
 
 from solo.adapters.base import HookedMethod
 from solo.files import config_hash
-from solo.run_files import IDENTITY
+from solo.run_files import DIVERGED, IDENTITY
 from solo.runs import checkpoint, stages
 from solo.runs.identity import resolved, short_name
-from solo.runs.run import DIVERGED, Run, make_run, read_identity
+from solo.runs.run import Run, make_run, read_identity
 from solo.training import together
 from solo.training.progress import Diverged, Progress
 from solo.training.state import beside, is_last, remove, settle
@@ -230,6 +230,6 @@ def _train_together(runs: list[Run], on_progress: Progress) -> None:
             entry |= {"processes": 1} | result
             entry |= stages.finish(run, member.attached, backbone, examples[0], tokenizer)
             if run.config.row:
-                run.claim(run.config.row)
+                run.note_row(run.config.row)
     for directory in members:
         remove(directory)

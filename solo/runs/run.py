@@ -16,7 +16,7 @@ from typing import Any
 from solo.errors import damaged
 from solo.files import clean, read_json, read_yaml, to_yaml, write_json, write_text
 from solo.options import check
-from solo.run_files import CONFIG, ENVIRONMENT, FOUND, IDENTITY, PREDICTIONS, ROWS
+from solo.run_files import CONFIG, ENVIRONMENT, FOUND, IDENTITY, NEXT, PREDICTIONS, ROWS, STATE
 from solo.runs import checkpoint, naming, record
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import (
@@ -28,11 +28,10 @@ from solo.runs.identity import (
     training_identity,
 )
 from solo.runs.memory import check_memory
-from solo.training.state import NEXT, STATE, read_counters
+from solo.training.state import read_counters
 from solo.training.tracking import check_tracker
 
 STATES = ("missing", "interrupted", "trained", "decoded", "done")
-DIVERGED = "diverged.json"  # in the directory of a run that would only diverge again
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ class Run:
                 entry["resumed"] = True  # its seconds are those since then
             yield entry
 
-    def claim(self, row: str) -> None:
+    def note_row(self, row: str) -> None:
         """Note that the run fills a table row; one run may fill rows of several tables, for several
         processes. Waits for one that has the run in use."""
         path = self.directory / ROWS

@@ -12,9 +12,10 @@ from solo.datasets import source_of
 from solo.errors import in_words
 from solo.files import read_json, write_json
 from solo.options import check
+from solo.run_files import DIVERGED
 from solo.runs import checkpoint, company, record, stages
 from solo.runs.identity import has_defaults
-from solo.runs.run import DIVERGED, STATES, Run
+from solo.runs.run import STATES, Run
 from solo.training.progress import Diverged
 from solo.training.together import Unfit
 
@@ -92,7 +93,7 @@ def run_all(
             _warn(run, say)
             for row in dict.fromkeys(member.config.row for member in members):
                 if row:
-                    run.claim(row)
+                    run.note_row(row)
             if until != "done":
                 on_done(run, None)
             elif at_once:

@@ -40,7 +40,7 @@ def train_run(run: Run, on_progress: Progress) -> None:
             if not run.is_finished():
                 remove(run.directory)
             if run.config.row:
-                run.claim(run.config.row)
+                run.note_row(run.config.row)
 
 
 def _train(run: Run, on_progress: Progress) -> None:

@@ -18,7 +18,7 @@ from solo.standin import corpus, measures, names
 from solo.standin.grown import grow
 from solo.standin.mixture import Mixture, real_words
 from solo.standin.planted import plant
-from solo.standin.recipe import WEIGHTS, Recipe
+from solo.standin.recipe import MODEL, Recipe
 from solo.standin.training import LOG, pretrain
 from solo.training import state as training_state
 from solo.training.progress import Progress
@@ -123,7 +123,7 @@ def _make_backbone(out: Path, recipe: Recipe, cache_dir: Path, on_progress: Prog
     model = model.to("cpu", torch.float16).eval()
     model.config.dtype = "float16"
     model.save_pretrained(out)
-    weights = out / WEIGHTS  # which nobody else may read otherwise
+    weights = out / MODEL  # which nobody else may read otherwise
     weights.chmod((out / "config.json").stat().st_mode)
     measured = measure(model.float(), greedy=True)  # of the weights as they were rounded
     summary |= {"identity": recipe.identity, "recipe": recipe.deciding, "measures": measured}

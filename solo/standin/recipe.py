@@ -6,7 +6,7 @@ from pathlib import Path
 from solo import files
 from solo.options import check
 
-WEIGHTS = "model.safetensors"
+MODEL = "model.safetensors"
 MEASURED = 128  # tokens of a row on which a backbone is measured (measures.py)
 
 
@@ -87,8 +87,8 @@ class Recipe:
             "pretrain.planted and pretrain.grown_from are two ways to start; leave one out",
         )
         check(
-            not self.grown_from or (Path(self.grown_from) / WEIGHTS).is_file(),
-            f"pretrain.grown_from is {self.grown_from}, which has no {WEIGHTS}; set it to a "
+            not self.grown_from or (Path(self.grown_from) / MODEL).is_file(),
+            f"pretrain.grown_from is {self.grown_from}, which has no {MODEL}; set it to a "
             "backbone's folder",
         )
         longest, positions = max(p["context"] for p in self.phases), self.shape["n_positions"]
@@ -118,7 +118,7 @@ class Recipe:
         values = {k: v for k, v in asdict(self).items() if k not in no_effect}
         del values["grown_from"]  # a place, and no option of older recipes
         if self.grown_from:
-            values["grown_from_sha256"] = files.file_sha256(Path(self.grown_from) / WEIGHTS)
+            values["grown_from_sha256"] = files.file_sha256(Path(self.grown_from) / MODEL)
         return values
 
     @property

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from solo.adapters.base import Method
 from solo.datasets.data import Example
 from solo.options import check
-from solo.run_files import LOG
+from solo.run_files import LOG, STATE
 from solo.training.batches import batches_from, sent
 from solo.training.checked import Loss
 from solo.training.log import Log
@@ -45,7 +45,7 @@ from solo.training.recipe import (
     set_step,
     warmup_note,
 )
-from solo.training.state import STATE, resume, save_together
+from solo.training.state import resume, save_together
 from solo.training.tracking import tracked
 
 

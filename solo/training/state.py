@@ -17,12 +17,10 @@ from safetensors.torch import load_file
 from solo.adapters.base import OTHER_DRAWS, Method
 from solo.errors import damaged
 from solo.options import check
+from solo.run_files import NEXT, STATE
 from solo.tensors import copy_strictly, save_tensors, tensors_sha256
 from solo.training.progress import Diverged
 from solo.training.recipe import follow
-
-STATE = "training_state.safetensors"
-NEXT = "training_state.next.safetensors"  # of a run together with others, see `save_together`
 
 
 def random_states(processes: Accelerator | None = None) -> dict[str, torch.Tensor]:

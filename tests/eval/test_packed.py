@@ -14,7 +14,7 @@ from eval.metrics import METRICS, statistics
 from eval.records import contradiction, read_log, read_scores, sha256
 from eval.tables.lines import load_reported
 from eval.tables.packed import hides_mrs, lacks_scores, pack, score_again
-from eval.tables.runs import claimed_rows, read_runs
+from eval.tables.runs import noted_rows, read_runs
 from eval.tables.write import write_figures, write_table
 from scripts import pack_run
 from solo.cli import studies
@@ -52,7 +52,7 @@ def test_a_packed_run_is_the_run(tmp_path):
     assert (packed.directory, packed.decoding, left_out) == (path, path, [])
     assert replace(packed, directory=run.directory, decoding=run.decoding) == run
     assert read_log(path) == read_log(directory)
-    assert claimed_rows(path.parent) == {"table1/solo_s"}
+    assert noted_rows(path.parent) == {"table1/solo_s"}
     kept, before = compare.kept(path), compare.kept(directory)
     assert kept.sources == before.sources == SOURCES
     for name in METRICS:  # to the bit

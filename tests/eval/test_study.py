@@ -22,8 +22,8 @@ from eval.tables.render import MISSING
 from eval.tables.study import _others, backbones_of, names_right
 from eval.tables.write import write_figures, write_table
 from solo.cli.studies import claims_left_out, definition, outputs_page
-from solo.cli.study_figures import BORROWED
 from solo.cli.study_list import kinds_of, read_list
+from solo.cli.study_quotes import BORROWED
 from solo.cli.tables import table_of
 from tests.eval.made_runs import DECODED, keep_statistics, make_run
 

@@ -15,11 +15,12 @@ from solo.cli import timing
 from solo.cli.compose import compose_config, expand
 from solo.cli.rows import compose_rows, row_names, split_launcher, tables_named
 from solo.datasets.data import encode, read_pairs
+from solo.run_files import ADAPTER, STATE, WEIGHTS
 from solo.runs import checkpoint, record
 from solo.runs.config import data_file
 from solo.runs.run import make_run
 from solo.training.log import Log
-from solo.training.state import STATE, save_state
+from solo.training.state import save_state
 from tests.solo.datasets.test_webnlg import entry
 from tests.solo.datasets.test_webnlg import write as webnlg_file
 
@@ -68,9 +69,9 @@ def finish(directory, *names):
 
 
 def leave_adapter(directory):
-    (directory / checkpoint.WEIGHTS).touch()
+    (directory / WEIGHTS).touch()
     saved = dict.fromkeys(checkpoint.KEYS, "0") | {"options": {}, "seed": 1}
-    files.write_json(directory / checkpoint.ADAPTER, saved)
+    files.write_json(directory / ADAPTER, saved)
 
 
 def test_states_and_what_is_left(tmp_path):

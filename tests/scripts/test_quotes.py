@@ -9,7 +9,7 @@ import pytest
 from eval.tables.render import MISSING
 from scripts.bench import report as bench_report
 from scripts.checks import collapse
-from solo.cli import file_figures, quotes, study_figures
+from solo.cli import file_quotes, quotes, study_quotes
 from solo.cli.rows import compose_row, row_names
 from solo.files import ROOT
 from solo.runs import naming
@@ -41,31 +41,31 @@ def scores_of(row: str, variant: str | None = None, metric: str = "BLEU") -> lis
 def test_quotes_come_from_the_runs_files():
     """The means over seeds; an interval is that of the table's claim, which has the other sign."""
     lora, solo = scores_of("table1/lora_s"), scores_of("table1/solo_s", "paper")
-    assert study_figures.score("lora", "BLEU") == f"{fmean(lora):.1f}"
-    lead = study_figures.lead("lora", "solo")
+    assert study_quotes.score("lora", "BLEU") == f"{fmean(lora):.1f}"
+    lead = study_quotes.lead("lora", "solo")
     assert lead.startswith(f"{fmean(lora) - fmean(solo):.1f} (")
     table = (ROOT / "results/standin12/table.md").read_text()
     [claim] = [
         line for line in table.splitlines() if line.startswith("| Does Solo match LoRA with")
     ]
     shown = claim.split(" | ")[4].strip().replace("\N{MINUS SIGN}", "-").split(" to ")
-    found = study_figures._differences("lora", "solo")[0]["BLEU"]
+    found = study_quotes._differences("lora", "solo")[0]["BLEU"]
     low, high = 100 * found.low, 100 * found.high
     assert [f"{-end:+.2f}" for end in (high, low)] == shown
     assert lead.endswith(f" ({low:.1f} to {high:.1f})")
-    assert study_figures.lead("lora_5", "solo_5").endswith(", one seed)")
-    [line] = [x for x in study_figures.study_table().splitlines() if x.startswith("| LoRA (r=8) |")]
+    assert study_quotes.lead("lora_5", "solo_5").endswith(", one seed)")
+    [line] = [x for x in study_quotes.study_table().splitlines() if x.startswith("| LoRA (r=8) |")]
     assert f"| {len(lora)} | {lora[0]:.2f} | {fmean(lora):.2f} " in line  # of seed 1 first
     assert (f" ± {stdev(lora):.2f} |" in line) if len(lora) > 1 else ("±" not in line)
     rates = json.loads((ROOT / "results/standin12/rates/solo.json").read_text())
     assert f"**{rates['best']:g} {dict(rates['valid_losses'])[rates['best']]:.3f}**" in (
-        study_figures.study_rates()
+        study_quotes.study_rates()
     )
 
 
 def test_a_claim_stands_beside_the_paper_s():
     """Table 2's dense row against its sparse one; those without runs, and rows of no table."""
-    lines = study_figures.study_claims().splitlines()[2:]
+    lines = study_quotes.study_claims().splitlines()[2:]
     cells = {line.split(" | ")[1]: line.strip("| ").split(" | ")[2:] for line in lines}
     solo, dense = scores_of("table1/solo_s", "paper"), scores_of("table2/solo_s_r128", "paper")
     printed, here, errors, seeds = cells["`solo` - `solo_dense`"]
@@ -87,9 +87,9 @@ def test_a_run_beside_the_chosen_rate_is_quoted_as_its_page_has_it():
     [line] = [x for x in page.splitlines() if x.startswith("| DoRA | 1 | 0.001 |")]
     shown = line.split("|")[-2].replace("\N{MINUS SIGN}", "-").partition(", p=")[0]
     value, low, high = (float(word) for word in re.findall(r"-?[\d.]+", shown))
-    assert study_figures.beside("dora", "1e-3") == f"{value:.1f} ({low:.1f} to {high:.1f})"
+    assert study_quotes.beside("dora", "1e-3") == f"{value:.1f} ({low:.1f} to {high:.1f})"
     with pytest.raises(ValueError, match=r"neighbours has no run of dora at a rate of 7"):
-        study_figures.beside("dora", "7")
+        study_quotes.beside("dora", "7")
 
 
 def test_brevity_is_that_of_the_outputs():
@@ -103,9 +103,9 @@ def test_brevity_is_that_of_the_outputs():
         chosen += [path] if values["rows.json"] == ["table1/lora_s"] and usual else []
     texts = [p.with_suffix(".tsv").read_text().splitlines()[1:] for p in chosen]
     words = [fmean(len(line.split("\t")[1].split()) for line in text) for text in texts]
-    found = [float(end) for end in study_figures.brevity("lora", "words").split(" to ")]
+    found = [float(end) for end in study_quotes.brevity("lora", "words").split(" to ")]
     assert found == pytest.approx([min(words), max(words)], rel=0.02)
-    full, bleu = study_figures.brevity("full", "precision"), study_figures.extent("full", "BLEU")
+    full, bleu = study_quotes.brevity("full", "precision"), study_quotes.extent("full", "BLEU")
     ends = [[float(end) for end in text.split(" to ")] for text in (full, bleu)]
     assert ends[0] == pytest.approx(ends[1], abs=0.3)
 
@@ -118,7 +118,7 @@ def test_hours_are_those_of_the_records():
     here = [run for run in found if not run["train"]["hardware"]["gpu"]]
     spent = [run["train"]["seconds"] / run["train"].get("together", 1) + run["decode"]["seconds"]
              for run in here]  # fmt: skip
-    text, _, on_gpu = study_figures.hours().partition("; ")
+    text, _, on_gpu = study_quotes.hours().partition("; ")
     numbers = re.findall(r"[\d.]+", text)
     expected = [len(spent), sum(spent) / 3600, *(end / 60 for end in (min(spent), max(spent)))]
     assert [float(n) for n in numbers[:4]] == pytest.approx(expected, abs=0.5)
@@ -129,7 +129,7 @@ def test_a_table_of_some_groups():
     """Without the family it has the others' lines, and the parts of the page, which share some
     groups, are the whole."""
     whole, family, rest, code = (
-        study_figures.study_table("standin12", "BLEU", *some).splitlines()
+        study_quotes.study_table("standin12", "BLEU", *some).splitlines()
         for some in ([], ["groups=a,g"], ["groups=a,b,c,d,e,f,i"], ["groups=b,k"])
     )
     assert {*family[2:], *rest[2:], *code[2:]} == {*whole[2:]}
@@ -171,7 +171,7 @@ FIELDS = {
 def test_a_place_in_a_file(words, expected, tmp_path):
     path = tmp_path / "some.json"
     path.write_text(json.dumps(FIELDS))
-    assert file_figures.figure(str(path), *words.split()) == expected
+    assert file_quotes.figure(str(path), *words.split()) == expected
     stale = f"<!-- quote: figure ./some.json {words} -->?<!-- end -->"
     assert quotes.rewritten(stale, tmp_path) == stale.replace("?", expected)
 
@@ -179,21 +179,21 @@ def test_a_place_in_a_file(words, expected, tmp_path):
 def test_a_median_in_a_file_and_a_place_that_is_not_there(tmp_path):
     path = tmp_path / "some.json"
     path.write_text(json.dumps(FIELDS))
-    assert file_figures.median(str(path), "threes", "spread", ":.1f") == "2.0 (2.0 to 2.1)"
-    assert file_figures.median(str(path), "threes", "alike", ":.1f") == "2.0"
+    assert file_quotes.median(str(path), "threes", "spread", ":.1f") == "2.0 (2.0 to 2.1)"
+    assert file_quotes.median(str(path), "threes", "alike", ":.1f") == "2.0"
     for place in ("threes nothing", "values nothing", "values nothing=1 name", "pairs z"):
         with pytest.raises(ValueError, match="which is not there"):
-            file_figures.figure(str(path), *place.split())
+            file_quotes.figure(str(path), *place.split())
     with pytest.raises(ValueError, match="the least or the most of no number"):
-        file_figures.figure(str(path), "none", "min")
+        file_quotes.figure(str(path), "none", "min")
 
 
 @pytest.mark.parametrize(
     ("quote", "message"),
     [
-        (lambda: study_figures.score("lora", "BLEU", "1", "9"), "lora has no run of seed 9; it ha"),
-        (lambda: study_figures.lambdas("lora"), "lora has no lambda"),
-        (lambda: study_figures.study_table("standin12", "BLEU_all"), "not all runs of standin12 h"),
+        (lambda: study_quotes.score("lora", "BLEU", "1", "9"), "lora has no run of seed 9; it ha"),
+        (lambda: study_quotes.lambdas("lora"), "lora has no lambda"),
+        (lambda: study_quotes.study_table("standin12", "BLEU_all"), "not all runs of standin12 h"),
     ],
 )
 def test_a_quote_of_what_is_not_there_says_so(quote, message):
@@ -204,12 +204,12 @@ def test_a_quote_of_what_is_not_there_says_so(quote, message):
 def test_quotes_heed_the_metric():
     """Fewer slot errors come first; a study of WebNLG asks its questions in WebNLG's BLEU."""
     cells = [
-        line.split(" | ") for line in study_figures.study_table("standin12", "SER").splitlines()
+        line.split(" | ") for line in study_quotes.study_table("standin12", "SER").splitlines()
     ]
     place = cells[0].index("SER ↓, seed 1")
     values = [float(line[place]) for line in cells[2:]]
     assert values == sorted(values) and len(values) > 9
-    head, _, *lines = study_figures.study_claims("standin12_webnlg").splitlines()
+    head, _, *lines = study_quotes.study_claims("standin12_webnlg").splitlines()
     assert "BLEU all here, 95 % interval" in head and "not run yet" not in "".join(lines)
 
 
@@ -217,9 +217,9 @@ def test_figures_of_the_benchmarks_come_from_their_files():
     found = {name: json.loads((BENCH / f"{name}.json").read_text()) for name in ("cpu", "cuda")}
     of = {(e["program"], e["precision"]): e for e in found["cpu"]["train"]["found"]}
     file = "results/bench/cpu.json"
-    rate = file_figures.figure(file, *"train found ours bf16 tokens_per_s 0 :.0f".split())
+    rate = file_quotes.figure(file, *"train found ours bf16 tokens_per_s 0 :.0f".split())
     assert rate == f"{of['ours', 'bf16']['tokens_per_s'][0]:.0f}"
-    floor = file_figures.median(file, *"train found ours fp32 of_floor :.2f".split())
+    floor = file_quotes.median(file, *"train found ours fp32 of_floor :.2f".split())
     middle, low, high = of["ours", "fp32"]["of_floor"]
     assert floor == f"{middle:.2f} ({low:.2f} to {high:.2f})"
     times = quotes.step_times("results/bench/cuda.json").splitlines()
@@ -238,9 +238,9 @@ def test_figures_of_logs_come_from_their_lines():
     dead = "results/collapse/random-no-lambda-v-random-permutation-torch.jsonl"
     lines = [json.loads(line) for line in (ROOT / dead).read_text().splitlines()]
     start = min(line["step"] for line in lines if line["share_only_bias"] == 1)
-    assert file_figures.figure(dead, *"share_only_bias=1.0 step min".split()) == f"{start}"
+    assert file_quotes.figure(dead, *"share_only_bias=1.0 step min".split()) == f"{start}"
     largest = max(x for line in lines if (x := line["largest_activation"]) == x)
-    found = file_figures.figure(dead, *"largest_activation max :.1e".split())
+    found = file_quotes.figure(dead, *"largest_activation max :.1e".split())
     assert float(found) == pytest.approx(largest, rel=0.1)
     log = "data/backbones/standin12/pretrain_log.jsonl"
     lines = [json.loads(line) for line in (ROOT / log).read_text().splitlines()]
@@ -270,7 +270,7 @@ def test_a_page_that_is_written_whole_is_what_its_command_writes(name):
 
 def test_a_changed_figure_is_put_right_and_an_unknown_quote_is_refused():
     stale = "BLEU <!-- quote: score lora BLEU -->99.9<!-- end -->, and 99.9 of others"
-    right = stale.replace("99.9<", f"{study_figures.score('lora', 'BLEU')}<")
+    right = stale.replace("99.9<", f"{study_quotes.score('lora', 'BLEU')}<")
     assert quotes.rewritten(stale) == right != stale
     with pytest.raises(ValueError, match="2 quotes begin and 1 end; each needs its <!-- end -->"):
         quotes.rewritten("<!-- quote: nothing x --> and more " + stale)

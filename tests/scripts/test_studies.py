@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from scripts import study as command
-from solo.cli import studies, working
+from solo.cli import studies, study_work
 from solo.cli.command import CONFIGS
 from solo.datasets.data import read_pairs
 from solo.files import ROOT, read_json
@@ -244,9 +244,9 @@ def test_what_another_verb_takes_is_not_ignored(monkeypatch, capsys, arguments, 
 
 WORKER = """
 import os, time
-from solo.cli import working
+from solo.cli import study_work
 if __name__ == "__main__":
-    pool = working._pool(1)
+    pool = study_work._pool(1)
     print(pool.submit(os.getpid).result(), flush=True)
     pool.submit(time.sleep, 100)
     time.sleep(100)
@@ -272,18 +272,18 @@ def test_workers_take_the_gpus_in_turns(monkeypatch):
     taken, begun = [], multiprocessing.get_context("spawn").Value("i", 0)
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
     monkeypatch.setattr(torch.accelerator, "set_device_index", taken.append)
-    monkeypatch.setattr(working.threading, "Thread", MagicMock())
-    monkeypatch.setattr(working.signal, "signal", lambda *args: None)
+    monkeypatch.setattr(study_work.threading, "Thread", MagicMock())
+    monkeypatch.setattr(study_work.signal, "signal", lambda *args: None)
     for _ in range(5):
-        working._begin(torch.get_num_threads(), begun)
+        study_work._begin(torch.get_num_threads(), begun)
     assert taken == [0, 1, 0, 1, 0]
 
 
 def test_workers_share_the_threads_that_this_process_may_use(monkeypatch):
     """Which OMP_NUM_THREADS, a scheduler or a container may have made fewer than the machine's."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: 6)
-    monkeypatch.setattr(working, "ProcessPoolExecutor", lambda *arguments: arguments)
-    assert [working._pool(processes)[3][0] for processes in (1, 3, 20)] == [6, 2, 1]
+    monkeypatch.setattr(study_work, "ProcessPoolExecutor", lambda *arguments: arguments)
+    assert [study_work._pool(processes)[3][0] for processes in (1, 3, 20)] == [6, 2, 1]
 
 
 def is_alive(pid: int) -> bool:
@@ -302,15 +302,15 @@ def test_an_interrupt_ends_a_study_and_its_workers(at_hand, monkeypatch):
         workers.extend(worker.pid for worker in multiprocessing.active_children())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(working, "wait", interrupted)
+    monkeypatch.setattr(study_work, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        working.run(path, 1000.0, None, None, None, processes=2)
+        study_work.run(path, 1000.0, None, None, None, processes=2)
     assert len(workers) == 2 and not any(map(is_alive, workers))
     assert not list((at_hand / "home").glob("runs/*/environment.json"))
 
 
 def test_time_that_is_up_ends_a_study_without_an_error(monkeypatch):
-    with working.reporter(0.0)("label") as report, pytest.raises(working.TimeUp):
+    with study_work.reporter(0.0)("label") as report, pytest.raises(study_work.TimeUp):
         report(1, 2)
 
 
@@ -318,7 +318,7 @@ def test_time_that_is_up_ends_a_study_without_an_error(monkeypatch):
 def test_several_processes_do_what_one_does(at_hand, monkeypatch, capsys, together):
     """Sweeps, rates, runs and outputs; gathered while they go. Together the runs of a group draw
     dropout together in one process alone, the rates of a sweep in both."""
-    monkeypatch.setattr(working, "GATHER_EVERY", 0.5)
+    monkeypatch.setattr(study_work, "GATHER_EVERY", 0.5)
     found = []
     for number in ("1", "2"):
         listed = studies.read_list(NAME) | {"home": str(at_hand / number)}

@@ -20,12 +20,13 @@ from solo.backbones.products import frozen_products
 from solo.datasets.data import Example
 from solo.decoding.recipe import BeamConfig
 from solo.decoding.rules import beam_search
+from solo.run_files import STATE, WEIGHTS
 from solo.runs import checkpoint
 from solo.training.batches import collate, pack, pad
 from solo.training.loss import summed_loss
 from solo.training.processes import make_accelerator
 from solo.training.recipe import TrainConfig, after_step, make_optimizer, set_step
-from solo.training.state import STATE, resume, save
+from solo.training.state import resume, save
 from tests.conftest import make_model
 from tests.solo.decoding.reference_beam import reference_beam_search
 
@@ -161,7 +162,7 @@ def test_save_and_load_give_the_same_logits_to_the_bit(model, ids, options, tmp_
     checkpoint.save_adapter(tmp_path, options["name"], config, attached, 3, sha256)
     checkpoint.load_adapter(tmp_path, fresh, fingerprint(fresh))
     assert torch.equal(logits(fresh, ids), logits(model, ids))
-    saved = (tmp_path / checkpoint.WEIGHTS).stat().st_size
+    saved = (tmp_path / WEIGHTS).stat().st_size
     assert saved < 4 * attached.n_trained + 20_000  # what is trained and a header, no more
 
 

@@ -7,10 +7,10 @@ import torch
 
 from solo.adapters import make_config
 from solo.backbones.loading import fingerprint
+from solo.run_files import ADAPTER, STATE
 from solo.runs import checkpoint
 from solo.training.loop import train
 from solo.training.recipe import TrainConfig
-from solo.training.state import STATE
 from tests.conftest import make_model
 from tests.solo.adapters.test_schedule import EVENTS, NAMES, made
 from tests.solo.training.test_together import read
@@ -56,7 +56,7 @@ def test_a_saved_adapter_tells_and_replays_its_events(tmp_path):
     model = make_model()
     sha256 = fingerprint(model)
     checkpoint.save_adapter(tmp_path, "imlor2c", config, trained, 1, sha256)
-    saved = json.loads((tmp_path / checkpoint.ADAPTER).read_text())
+    saved = json.loads((tmp_path / ADAPTER).read_text())
     assert saved["events"] == trained.events and saved["n_params"] == trained.n_trained
     assert set(saved["events"][0]) == {"step", "kind", "blocks", "feature_spaces"}
     loaded = checkpoint.load_adapter(tmp_path, model, sha256)

@@ -11,16 +11,9 @@ from solo import tensors
 from solo.adapters import make_config
 from solo.backbones.loading import fingerprint
 from solo.files import file_sha256
+from solo.run_files import ADAPTER, NEXT, STATE, WEIGHTS
 from solo.runs import checkpoint
-from solo.training.state import (
-    NEXT,
-    STATE,
-    load_state,
-    random_states,
-    read_counters,
-    save_state,
-    settle,
-)
+from solo.training.state import load_state, random_states, read_counters, save_state, settle
 from tests.conftest import make_model
 
 OPTIONS = {"name": "solo", "rank": 4, "sparsity": 0.5}
@@ -37,7 +30,7 @@ def saved(tmp_path, model):
 
 
 def rewrite(directory, **changes):
-    path = directory / checkpoint.ADAPTER
+    path = directory / ADAPTER
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
@@ -53,13 +46,13 @@ def test_another_backbone(saved):
 
 
 def test_damaged_weights(saved):
-    path = saved / checkpoint.WEIGHTS
+    path = saved / WEIGHTS
     path.write_bytes(path.read_bytes()[:-4] + b"oops")
     refuses(saved, make_model(), "is damaged or not this run's; move it away, and")
 
 
 def test_missing_weights(saved):
-    (saved / checkpoint.WEIGHTS).unlink()
+    (saved / WEIGHTS).unlink()
     refuses(saved, make_model(), "adapter.safetensors is missing; train", FileNotFoundError)
 
 
@@ -81,10 +74,10 @@ def test_masks_that_come_out_otherwise(saved):
     ],
 )
 def test_tensors_that_do_not_fit(saved, change, text):
-    held = load_file(saved / checkpoint.WEIGHTS)
+    held = load_file(saved / WEIGHTS)
     change(held)
-    save_file(held, saved / checkpoint.WEIGHTS)
-    rewrite(saved, weights_sha256=file_sha256(saved / checkpoint.WEIGHTS))
+    save_file(held, saved / WEIGHTS)
+    rewrite(saved, weights_sha256=file_sha256(saved / WEIGHTS))
     refuses(saved, make_model(), text)
 
 
@@ -111,7 +104,7 @@ def test_a_waiting_state_without_a_leader(tmp_path):
 
 
 def test_broken_json(saved):
-    (saved / checkpoint.ADAPTER).write_text('{"method": ')
+    (saved / ADAPTER).write_text('{"method": ')
     refuses(saved, make_model(), "adapter.json is damaged .*restore it, or move it away")
 
 

@@ -17,11 +17,11 @@ from solo.datasets import data
 from solo.decoding import rules
 from solo.decoding.found import add_found, read_found
 from solo.files import file_sha256
+from solo.run_files import NEXT, STATE
 from solo.runs import record, stages
 from solo.runs.export import load_run
 from solo.runs.run import make_run, open_run
 from solo.tensors import save_tensors
-from solo.training.state import NEXT, STATE
 from tests.conftest import make_model
 from tests.solo.runs.conftest import changed, never, quiet
 
@@ -186,7 +186,7 @@ run = Run(None, {}, Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(25):
-    run.claim(f"row of {sys.argv[2]}, {number}")
+    run.note_row(f"row of {sys.argv[2]}, {number}")
 """
 
 
@@ -411,10 +411,10 @@ def test_what_has_to_be_written_where_nothing_can_be_is_named(config):
         assert run.decoding != other.decoding and fresh.directory != run.directory
         for path in (folder, run.directory):
             os.chmod(path, 0o555)
-        assert as_nobody(lambda: run.claim("table1/solo_s")) == ""
+        assert as_nobody(lambda: run.note_row("table1/solo_s")) == ""
         assert as_nobody((run.directory / "adapter.safetensors").read_bytes) == ""
         denied = f"Permission denied: '{folder}'"  # which has the lock
-        assert as_nobody(lambda: run.claim("table1/lora_s")).endswith(denied)
+        assert as_nobody(lambda: run.note_row("table1/lora_s")).endswith(denied)
         for stage, new in ((stages.decode_run, other), (stages.train_run, fresh)):
             assert as_nobody(partial(stage, new, never)).endswith(f"Permission denied: '{folder}'")
         for path in (folder, run.directory):

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from solo.adapters import make_config
-from solo.runs import checkpoint, identity, record, stages
+from solo.run_files import DIVERGED, STATE, WEIGHTS
+from solo.runs import identity, record, stages
 from solo.runs.company import groups, in_companies
 from solo.runs.run import STATES, make_run
-from solo.runs.runner import DIVERGED, run_all
-from solo.training.state import STATE
+from solo.runs.runner import run_all
 from tests.solo.runs.conftest import changed, never, quiet
 
 
@@ -60,7 +60,7 @@ def test_runs_that_share_passes_are_what_they_are_alone(runs, config, tmp_path):
         for key in ("steps", "planned_steps", "n_params", "identity", "backbone"):
             assert entry[key] == expected[key], key
         assert entry["valid_loss"] == pytest.approx(expected["valid_loss"], rel=1e-4)
-        ours, theirs = (load_file(r.directory / checkpoint.WEIGHTS) for r in (run, alone))
+        ours, theirs = (load_file(r.directory / WEIGHTS) for r in (run, alone))
         assert ours.keys() == theirs.keys()
         for name, tensor in theirs.items():
             torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-5)
@@ -87,7 +87,7 @@ def test_shared_passes_go_on_where_they_were_killed(runs, tmp_path):
         run_all(saving, partial(killed, 2), "trained", train_together=True)
     assert run_all(saving, silent, "trained", train_together=True).failures == []
     for run, other in zip(saving, whole, strict=True):
-        weights = [(r.directory / checkpoint.WEIGHTS).read_bytes() for r in (run, other)]
+        weights = [(r.directory / WEIGHTS).read_bytes() for r in (run, other)]
         assert weights[0] == weights[1] and not (run.directory / STATE).exists()
 
 
@@ -116,9 +116,7 @@ def test_what_the_others_draw_after_a_divergence_does_not_depend_on_the_last_sta
         shared = in_companies(few)
         [failure] = run_all(shared, silent, "trained", train_together=True).failures
         assert failure.startswith("lora, lr 1e+30, seed 1: the loss is")
-        found.append(
-            [(r.name, (r.directory / checkpoint.WEIGHTS).read_bytes()) for r in shared[1:]]
-        )
+        found.append([(r.name, (r.directory / WEIGHTS).read_bytes()) for r in shared[1:]])
     assert found[0] == found[1]
 
 
@@ -149,7 +147,7 @@ def test_divergence_in_the_last_step_leaves_nothing_finished(runs):
     [failure] = run_all(few, silent, "trained", train_together=True).failures
     assert failure.startswith("solo, lr 1e+30, seed 2: the loss is nan at step 1")
     assert [run.state()[0] for run in few] == ["trained", "missing", "trained"]
-    assert not (few[1].directory / checkpoint.WEIGHTS).exists()
+    assert not (few[1].directory / WEIGHTS).exists()
 
 
 def test_runs_that_are_too_much_together_say_what_to_do(runs, monkeypatch):
@@ -191,7 +189,7 @@ def test_a_company_goes_on_after_a_kill_without_one_that_it_lost(config, lost, n
         [failure] = run_all(in_companies(few), silent, "trained", train_together=True).failures
         assert ("the schedule does not fit" if lost == "unfit" else "1e+30") in failure
         trained = shared[:n_fit]
-        found.append([(r.name, (r.directory / checkpoint.WEIGHTS).read_bytes()) for r in trained])
+        found.append([(r.name, (r.directory / WEIGHTS).read_bytes()) for r in trained])
     assert found[0] == found[1]
 
 
@@ -258,7 +256,7 @@ def test_what_draws_together_is_another_run_than_alone(config, runs):
     assert in_companies(dropping[::-1])[::-1] == shared[:2]  # found again, whatever the order
     stages.train_run(dropping[0], quiet)  # what is trained alone stays what it is
     assert in_companies(dropping)[0].directory == dropping[0].directory
-    weights = [load_file(r.directory / checkpoint.WEIGHTS) for r in (dropping[0], shared[0])]
+    weights = [load_file(r.directory / WEIGHTS) for r in (dropping[0], shared[0])]
     assert any(not torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
@@ -356,7 +354,7 @@ def test_an_error_of_any_kind_in_a_group_stops_no_other(runs, monkeypatch):
 def test_a_company_that_is_not_at_one_step_is_refused(config):
     shared = in_companies([of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)])
     run_all(shared, silent, "trained", train_together=True)
-    (shared[1].directory / checkpoint.WEIGHTS).unlink()
+    (shared[1].directory / WEIGHTS).unlink()
     [failure] = run_all(shared, silent, "trained", train_together=True).failures
     assert "draw their dropout together, but are not at one step any more; to begin" in failure
     assert str(shared[0].directory) in failure and str(shared[1].directory) in failure

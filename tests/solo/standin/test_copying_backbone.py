@@ -11,6 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from solo import files
 from solo.backbones.loading import fingerprint, load_tokenizer
+from solo.run_files import STATE
 from solo.standin import corpus, measures, mixture, names, pretrain, training
 from solo.standin.grown import grow
 from solo.standin.mixture import Mixture
@@ -18,7 +19,6 @@ from solo.standin.names import Line, parse, with_made_up_values
 from solo.standin.planted import plant
 from solo.standin.recipe import Recipe
 from solo.training.batches import IGNORED
-from solo.training.state import STATE
 
 LINE = "name : The Mill | area : by the river | rooms : 12 || The Mill has 12 rooms by the river ."
 WORDS = ["copper", "lantern", "garden"]

@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from solo.run_files import LOG
+from solo.run_files import LOG, STATE
 from solo.standin.demo_data import write_demo_data
-from solo.training.state import STATE, save_state
+from solo.training.state import save_state
 from tests.solo.training import two_processes
 
 ROOT = Path(__file__).resolve().parents[3]

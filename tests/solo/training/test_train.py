@@ -14,7 +14,7 @@ from solo import files
 from solo.adapters import make_config
 from solo.adapters.base import Method
 from solo.datasets.data import Example
-from solo.run_files import LOG
+from solo.run_files import LOG, STATE
 from solo.training import loop
 from solo.training.batches import PackedBatch, PlainBatch, collate, epoch_batches
 from solo.training.loop import train
@@ -22,7 +22,7 @@ from solo.training.loss import validation_losses
 from solo.training.processes import make_accelerator
 from solo.training.progress import Diverged, RunningLoss
 from solo.training.recipe import TrainConfig, learning_rate
-from solo.training.state import STATE, load_state, random_states, read_counters, save_state
+from solo.training.state import load_state, random_states, read_counters, save_state
 from tests.conftest import make_model
 
 DRAWS = torch.Generator().manual_seed(11)
