@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from random import Random
 
-from solo.datasets.download import write_sums
+from solo.datasets.download import E2E_SUMS, write_sums
 from solo.datasets.e2e_raw import SLOT_NAMES
 from solo.files import file_sha256, write_text
 from solo.rows import csv_text
@@ -189,15 +189,18 @@ def write_demo_data(
 
 
 def _check_replaceable(out_dir: Path, texts: dict[str, str]) -> None:
-    """An earlier call's files are those whose checksums its SHA256SUMS has, and no others."""
+    """An earlier call's files are those whose checksums its SHA256SUMS has, and no others. The
+    folder of E2E's own has such a file, too, with the same names.
+    """
     sums = out_dir / "SHA256SUMS"
     lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
     listed = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
     for name, text in texts.items():
         path = out_dir / name
         if path.is_file() and path.read_bytes() != text.encode("utf-8"):
-            earlier = listed.keys() == texts.keys() and listed[name] == file_sha256(path)
-            if not earlier:
+            found = file_sha256(path)
+            earlier = listed.keys() == texts.keys() and listed[name] == found
+            if not earlier or found in E2E_SUMS.values():
                 raise ValueError(
                     f"{path} is not the demo's, and is not replaced; choose another --dir"
                 )

@@ -288,3 +288,20 @@ def test_files_are_compared_with_the_notes_that_scoring_them_gives(tmp_path, cap
     assert "does not exist; make it" in capsys.readouterr().err
     assert samples.main([*files, *options[:2]]) == 2
     assert "hyps.tsv is no run; name a run directory" in capsys.readouterr().err
+
+
+def test_samples_are_chosen_by_the_references_that_are_given(tmp_path):
+    (tmp_path / "refs.csv").write_text(REFERENCES)
+    (tmp_path / "other.csv").write_text("mr,ref\na,p q r s\nb,t u v w\n")
+    a, b = make_runs(tmp_path, {"A": ROWS[:2], "B": [("a", "p q r s"), ("b", "t u v w")]})
+    page = samples.markdown(a, b, tmp_path / "other.csv", "AB")
+    assert "- A, 0.0: one two three four\n- B, 100.0: p q r s\n" in page
+
+
+def test_samples_do_not_replace_the_references(tmp_path, capsys):
+    refs = tmp_path / "refs.csv"
+    refs.write_text(REFERENCES)
+    runs = map(str, make_runs(tmp_path, {"A": ROWS[:2], "B": ROWS[:2]}))
+    assert samples.main([*runs, "--refs", str(refs), "--out", str(refs), "--force"]) == 2
+    assert "refs.csv is an input of this command" in capsys.readouterr().err
+    assert refs.read_text() == REFERENCES

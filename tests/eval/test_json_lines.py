@@ -189,6 +189,9 @@ def test_the_matching_file_of_references_is_named(tmp_path, capsys, refs, hyps, 
         f"score with --refs {tmp_path / there if named else f'E2E{chr(39)}s {there}'}"
     )
     assert "has no references for the MR 'name" in line
+    own, loras = "E2E's own (name[Blue Spice])", "LoRA's (name : Blue Spice)"
+    ours, theirs = (own, loras) if "[" in hyps else (loras, own)
+    assert f"they are spelt as {ours}, the references' as {theirs}; " in line
 
 
 def test_the_headers_that_it_takes_are_named(read):
@@ -256,3 +259,19 @@ def test_ids_of_one_file_alone_pair_nothing(read, refs, hyps, sources):
     data = read(refs, hyps)
     assert data.hypotheses == ["A", "B"] and data.references == [["one", "two"], ["three"]]
     assert data.sources == sources
+
+
+def test_the_matching_file_of_references_is_found_above_loras_folder(tmp_path, capsys):
+    (tmp_path / "lora_format").mkdir()
+    refs, hyps = tmp_path / "lora_format" / "test.txt", tmp_path / "hyps.tsv"
+    refs.write_text(LORA)
+    hyps.write_text('MR\toutput\n"name[A], food[Thai]"\tone\n')
+    (tmp_path / "testset_w_refs.csv").write_text(OWN)
+    assert main(["--refs", str(refs), "--hyps", str(hyps)]) == 2
+    line = capsys.readouterr().err.strip()
+    assert line.endswith(f"score with --refs {tmp_path / 'testset_w_refs.csv'}")
+
+
+def test_a_list_over_several_lines_is_no_plain_text(read):
+    with pytest.raises(ValueError, match="line 1: this is no JSON object; write one object a line"):
+        read("one\ntwo\nthree\n", '[{\n"output": "one"\n}]\n', "refs.txt", "hyps.txt")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from eval.formats import repaired
+from eval.formats import read_references, repaired
 from eval.readers import check_sources, load
 
 REFS = 'mr,ref\n"a[1], b[2]",one\n"a[1], b[2]",two\nc[3],three\n"a[1], b[2]",four\n'
@@ -357,3 +357,9 @@ def test_the_only_text_of_an_object_is_taken_whatever_it_is_called(read, key):
     hyps = "".join(json.dumps({"mr": mr, key: "A"}) + "\n" for mr in "ab")
     data = read(refs, hyps, "refs.jsonl", "hyps.jsonl")
     assert data.references == [["one"], ["one"]] and data.hypotheses == ["A", "A"]
+
+
+def test_blank_lines_do_not_count_among_loras_lines(tmp_path):
+    (tmp_path / "refs.txt").write_text("name : A||x y\n\n\n\nname : B||z\n")
+    rows = read_references(tmp_path / "refs.txt", "auto", [])
+    assert rows.sources == ["name : A", "name : B"] and rows.texts == ["x y", "z"]

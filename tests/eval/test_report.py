@@ -350,6 +350,7 @@ def test_the_command_of_a_kept_run_leads_to_its_configuration():
         ["data=webnlg"],
         ["data=e2e_raw", "decode.beam=3"],
         ["data.test_path=x.txt", "data.sha256.test=null"],
+        ["data.train_path=x.txt", "data.sha256.train=null"],
         ["data=own", "data.train_path='a b.csv'", "data.valid_path=v.csv", "data.test_path=t.csv"],
     ],
 )

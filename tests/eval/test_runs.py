@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from eval.tables.checks import check_adapter
 from eval.tables.lines import load_reported
 from eval.tables.runs import differences, read_runs
 from solo.cli.rows import settings_of
@@ -427,3 +428,9 @@ def test_the_same_run_twice_counts_once_for_the_rows_of_both(tmp_path):
     [run], left_out = read(tmp_path)
     assert run.rows == ["table1/solo_s", "table2/solo_s_r128_sparse"] and not left_out
     assert run.directory.name == "a"
+
+
+def test_an_option_in_words_is_held_against_the_identity_too():
+    check_adapter({"mask": "fixed", "rank": 2}, {"mask": "fixed", "rank": 2})
+    with pytest.raises(ValueError, match="config.yaml says adapter.mask=fixed, identity.json oth"):
+        check_adapter({"mask": "fixed"}, {"mask": "other"})

@@ -4,8 +4,9 @@ import itertools
 
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 
-from eval.tables import style
+from eval.tables import labels, style
 
 # Viénot, Brettel and Mollon (1999): what a dichromat sees of linear RGB.
 SEEN = {
@@ -35,3 +36,13 @@ def test_the_papers_methods_stay_apart_for_colour_blind_readers(matrix):
         seen.append([max(0.0, value) ** (1 / 2.2) for value in mixed])
     for one, other in itertools.combinations(seen, 2):
         assert sum((a - b) ** 2 for a, b in zip(one, other, strict=True)) ** 0.5 > 0.15
+
+
+def test_labels_cover_neither_one_another_nor_the_frame():
+    figure, axes = style.plt.subplots()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    placed = labels.place(axes, [(0.5, 0.5), (0.5, 0.51), (0.99, 0.2)], ["one label"] * 3)
+    renderer = figure.canvas.get_renderer()
+    one, other, last = (Text.get_window_extent(label, renderer) for label in placed)
+    assert not one.overlaps(other) and last.x1 < axes.get_window_extent(renderer).x1
+    style.plt.close(figure)

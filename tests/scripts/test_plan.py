@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from solo.backbones.loading import load_tokenizer
 from solo.cli import planning as plan
 from solo.cli import timing
 from solo.cli.compose import compose_config, expand
+from solo.cli.launch import launch
 from solo.cli.rows import compose_rows, row_names, split_launcher, tables_named
 from solo.datasets.data import encode, read_pairs
 from solo.run_files import ADAPTER, STATE, WEIGHTS
@@ -227,3 +229,26 @@ def test_examples_are_those_of_the_data_set(tmp_path):
     assert plan.n_examples(config, "train") == 3
     config = compose_config(["data=e2e_clean", f"data.dir={tmp_path}"])
     assert plan.n_examples(config, "train") is None
+
+
+def test_rows_are_spread_over_processes_once(monkeypatch, tmp_path):
+    """A run of two rows is started once, one that is done not at all; every row notes its own."""
+    commands, claimed, states = [], [], {"a": "missing", "b": "done"}
+
+    def row(name: str, run: str) -> SimpleNamespace:
+        made = SimpleNamespace(
+            name=run, directory=tmp_path / run, decoding=tmp_path / run / "x",
+            config=SimpleNamespace(row=name, label=name), state=lambda: (states[run], 0),
+            note_row=lambda row: claimed.append((run, row)),
+        )  # fmt: skip
+        return SimpleNamespace(name=name, overrides=["seed=1"], run=made)
+
+    def start(command, env):
+        commands.append(command[command.index("-m") + 1 :])
+        states["a"] = "done"
+
+    monkeypatch.setattr("solo.cli.launch.subprocess.run", start)
+    rows = [row("t/one", "a"), row("t/two", "a"), row("t/done", "b")]
+    assert launch(rows, ["hydra/launcher=joblib"]) == []
+    assert commands == [["hydra/launcher=joblib", "experiment=t/one", "seed=1"]]
+    assert claimed == [("a", "t/one"), ("a", "t/two"), ("b", "t/done")]

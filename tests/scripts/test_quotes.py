@@ -9,8 +9,9 @@ import pytest
 from eval.tables.render import MISSING
 from scripts.bench import report as bench_report
 from scripts.checks import collapse
-from solo.cli import file_quotes, quotes, study_quotes
+from solo.cli import file_quotes, quotes, studies, study_quotes
 from solo.cli.rows import compose_row, row_names
+from solo.cli.study_list import kinds_of, read_list
 from solo.files import ROOT
 from solo.runs import naming
 from solo.runs.identity import short_name
@@ -293,3 +294,13 @@ def test_the_demos_kept_runs_are_those_that_make_demo_makes(tmp_path):
     numbers = re.findall(r"\| \d+ \| [\d,]+ \| (\S+) \|", quotes.demo_table())
     rates = [f"{run.config.train.lr:g}" if run.config.method != "none" else "–" for run in runs]
     assert numbers == rates
+
+
+def test_a_rate_that_is_borrowed_is_the_lender_s():
+    """On the page, too, where what is at the edge of its sweep has a mark."""
+    listed, kinds = read_list("standin12"), kinds_of(read_list("standin12"))
+    rates = studies.definition("standin12")["rates"]
+    assert len(listed["rates_of"]) > 1
+    for name, lender in listed["rates_of"].items():
+        written = json.loads((ROOT / f"results/standin12/rates/{lender}.json").read_text())
+        assert rates[kinds[name]] == written["best"], name

@@ -262,3 +262,17 @@ def test_one_run_instead_of_their_folder_is_told(tmp_path, run_script):
     assert (
         done.err == f"error: {tmp_path}/run is one run; name the folder that holds it: {tmp_path}\n"
     )
+
+
+def test_a_run_that_draws_alone_is_one_together(tmp_path):
+    (tmp_path / "identity.json").write_text(json.dumps({"training": {"data": {}}}))
+    assert listing._origins(tmp_path, tmp_path / "none") == {"train.together": 1}
+
+
+def test_the_first_score_is_never_left_out_for_room(monkeypatch):
+    import pandas as pd
+
+    monkeypatch.setattr(listing, "width", lambda: 1)
+    columns = ("run", "state", "seed", "valid_loss", "lr", "BLEU", "NIST")
+    shown, left_out = listing._narrow(pd.DataFrame([dict.fromkeys(columns, "1")]), ["BLEU", "NIST"])
+    assert list(shown) == ["run", "BLEU"] and "NIST" in left_out

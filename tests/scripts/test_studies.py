@@ -345,7 +345,10 @@ def test_several_processes_do_what_one_does(at_hand, monkeypatch, capsys, togeth
     assert "the time is up" not in capsys.readouterr().err  # all of it was done
     for path in at_hand.glob("2/runs/*/adapter.safetensors"):
         path.unlink()  # weights may stay where they were made, and the data, whose checksum is kept
+    asked = []
+    monkeypatch.setattr(studies, "_score_packed", lambda folder, refs: asked.append(folder.name))
     check_scored(at_hand / "2", found[1][0])
+    assert asked == ["runs", "neighbours"]  # both may have packed runs of before a metric
     lost = (
         f"the claim 'Does sparsity help?' is left out: no run in {at_hand}/2/runs is of solo_dense"
     )
@@ -363,6 +366,24 @@ def check_scored(home: Path, outputs: dict[str, bytes]) -> None:
     rates = [line.split(" | ")[2] for line in beside.splitlines() if "LoRA (r=8)" in line]
     assert rates == ["1e-07", "**0.1**", "100000"]
     said = (home / "outputs.md").read_text(encoding="utf-8")
+    assert 0 < said.index("| Solo") < said.index("| LoRA")  # as the list has them
     for table in [outputs[path.parent.name] for path in home.glob("runs/*/environment.json")]:
         for source, output in (line.split("\t") for line in table.decode().splitlines()[1:]):
             assert f"**{source}**" in said and f" | {output} | " in said
+
+
+def test_data_are_carried_as_published_or_not_at_all(at_hand):
+    with pytest.raises(ValueError, match="is not the published file"):
+        studies.write(NAME, ["data.sha256.test=" + "0" * 64], carried=True)
+    assert not (at_hand / "study" / NAME / "data").exists()
+
+
+def test_what_is_done_is_gathered_while_the_rest_goes_on(monkeypatch):
+    """Whoever ends the machine before the time is up loses a minute, not all."""
+    monkeypatch.setattr(study_work, "GATHER_EVERY", -1)
+    monkeypatch.setattr(study_work, "packed", lambda study: {})
+    monkeypatch.setattr(study_work, "wait", lambda left, *_: (set(), set(list(left)[1:])))
+    work, gathered = study_work._Work(None, [], None, False, 0.0), []
+    work.left = {"one", "another"}
+    work.go_on(lambda: gathered.append(len(work.left)))
+    assert gathered == [1, 0]

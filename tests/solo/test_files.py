@@ -149,3 +149,25 @@ def test_yaml_that_no_run_writes_is_refused_soon(tmp_path, text, words):
     with pytest.raises(ValueError, match=f"config.yaml is damaged .{words}"):
         files.read_yaml(tmp_path / "config.yaml")
     assert time.process_time() - began < 10
+
+
+def test_a_file_whose_name_only_begins_as_a_writers_is_kept(tmp_path):
+    for name in (".tmp.a.json", ".tmpAb12Cd", ".tmpAb12Cd-mine"):
+        (tmp_path / name).write_text("x")
+    files.clean(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".tmpAb12Cd-mine"]
+
+
+def test_the_order_of_keys_makes_no_other_hash():
+    one, other = {"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}
+    assert files.config_hash(one) == files.config_hash(other) != files.config_hash({"a": 1})
+
+
+def test_a_file_that_was_changed_in_place_is_read_again_whatever_its_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "SETTLED_NS", 0)
+    path, sums = tmp_path / "x", []
+    for text in ("aa", "bb"):
+        path.write_text(text)
+        sums.append(files.file_sha256(path))
+        time.sleep(0.1)
+    assert sums[0] != sums[1]

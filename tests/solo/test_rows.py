@@ -1,8 +1,11 @@
 """The one reader of data files: training and the scorer see the same rows in the same files."""
 
+import csv
+
 import pytest
 
 from eval.readers import load
+from solo import rows
 from solo.datasets import data
 
 
@@ -53,3 +56,9 @@ def test_training_and_scoring_read_alike(tmp_path, name, text):
     hypotheses = write(tmp_path / "hyps.tsv", f"MR\toutput\n{mr}\tx\n")
     [scored] = load(path, [hypotheses])
     assert (scored.sources, scored.references) == ([mr], [["A ."]])
+
+
+def test_reading_a_table_leaves_the_csv_modules_limit_as_it_was(tmp_path):
+    before = csv.field_size_limit()
+    rows.read_table(tmp_path / "a.csv", ["mr,ref\n", "a,b\n"], False, [])
+    assert csv.field_size_limit() == before

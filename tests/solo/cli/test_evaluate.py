@@ -69,3 +69,14 @@ def test_what_the_scorer_notes_is_told_once(config, monkeypatch, recwarn):  # no
     monkeypatch.setattr(evaluate, "save", lambda *arguments: None)
     evaluate.evaluate_runs(runs)
     assert [str(w.message) for w in recwarn if "glued" in str(w.message)] == ["words are glued"]
+
+
+def test_references_that_are_the_test_file_are_held_to_be_its_own(monkeypatch):
+    """A list of references alone could be of the same length by chance."""
+    seen, data = [], SimpleNamespace(test_path="t.csv", name="own")
+    monkeypatch.setattr(evaluate, "read_prompts", lambda path, name: [("m", "m")])
+    monkeypatch.setattr(evaluate, "check_sources", lambda _, path, own: seen.append(own))
+    for path in ("t.csv", "other.csv"):
+        of = SimpleNamespace(references=path)
+        evaluate.check_references([SimpleNamespace(evaluate=of, data=data)])
+    assert seen == [True, False]

@@ -213,3 +213,9 @@ def test_real_data_counts():
         "lora_format/train.txt": (42061, 4862),
         "lora_format/valid.txt": (4672, 547),
     }
+
+
+def test_a_wrong_cleaned_file_is_told_how_they_are_had(tmp_path):
+    (tmp_path / "a.csv").write_text("other")
+    with pytest.raises(ValueError, match="is not the published file.* e2e_clean` downloads the"):
+        dl.prepare_e2e_clean(tmp_path, files={"a.csv": ("http://x", "0" * 64)})

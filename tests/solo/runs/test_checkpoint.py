@@ -190,3 +190,10 @@ def test_a_waiting_state_counts_with_one_of_its_leaders_at_the_same_step(tmp_pat
         write(tmp_path / "leader" / STATE, step=of_leader)
     settle(run)
     assert read_counters(run / STATE)["step"] == step and not (run / NEXT).exists()
+
+
+def test_tensors_of_another_type_have_another_checksum():
+    sums = {
+        tensors.tensors_sha256({"a": torch.zeros(2, dtype=t)}) for t in (torch.float32, torch.int32)
+    }
+    assert len(sums) == 2

@@ -150,3 +150,14 @@ def test_the_kept_runs_are_found_still(path, tmp_path):
     assert naming.hash_of(path.with_suffix("")) == short_name(training)
     (tmp_path / path.stem).mkdir()
     assert naming.find(tmp_path, short_name(training)) == tmp_path / path.stem
+
+
+def test_a_directory_that_is_hidden_or_ends_alike_is_not_the_runs(tmp_path):
+    for name in ("a-1234abcd", ".a-1234abcd", "copy1234abcd"):
+        (tmp_path / name).mkdir()
+    assert naming.find(tmp_path, "1234abcd") == tmp_path / "a-1234abcd"
+
+
+def test_a_training_set_that_nobody_published_is_called_after_its_folder():
+    config = compose_config(["data.dir=some/mine", "data.sha256.train=null"])
+    assert naming.data_name(config) == "mine"

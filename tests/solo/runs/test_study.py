@@ -18,7 +18,9 @@ from solo.runs.study import (
     Job,
     Study,
     at_its_rate,
+    check_portions,
     due,
+    packed,
     portions,
     read_study,
     work,
@@ -237,6 +239,9 @@ def test_the_rates_beside_the_best(study):
         files.write_json(path, {"best": best, "valid_losses": tried})
         assert at_its_rate(study, replace(job, neighbour=side)) is None
         assert due(study, [replace(job, neighbour=side)], {}, said.append) == ([], [])
+    ended = [(lr, loss) for lr, loss in tried if loss]
+    files.write_json(path, {"best": 3e-4, "valid_losses": ended})
+    assert at_its_rate(study, replace(job, neighbour=-1)) is None  # and not the highest
     assert said[0] == "lora: no rate above its best one got to its end; left out"
 
 
@@ -309,3 +314,17 @@ def test_a_study_runs_without_hydra_and_datasets():
     code = f"import sys; sys.modules.update(dict.fromkeys({missing})); import scripts.study"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=files.ROOT)
     assert runner.DIVERGED == "diverged.json"
+
+
+def test_what_lies_packed_beside_the_chosen_rates_is_found_too(study):
+    [job, *_] = study.jobs
+    job = replace(job, config=replace(job.config, runs_dir=str(study.home / "neighbours")))
+    path, run = study.home / "neighbours" / "x.json", make_run(job.config)
+    files.write_json(path, {"identity.json": {"training": run.identity}})
+    assert list(packed(replace(study, jobs=[job])).values()) == [path]
+
+
+def test_a_sweep_that_no_memory_holds_is_refused_before_the_first_run(study):
+    study.sweeps["lora"][1] = changed(study.sweeps["lora"][1], train={"batch_size": 10**9})
+    with pytest.raises(ValueError, match="train.batch_size is 1000000000; training takes at least"):
+        check_portions(study, all_of(study))

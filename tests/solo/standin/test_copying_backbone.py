@@ -223,6 +223,10 @@ def test_a_killed_pretraining_ends_with_the_same_weights(recipe, tmp_path):
         if "data_loss" in line
     ]
     assert measured == [0, 4, 8]
+    lines = files.read_json_lines(tmp_path / "killed" / pretrain.LOG)
+    assert [line["step"] for line in lines if "loss" in line] == [2, 4, 6, 8]
+    seconds = [line["seconds"] for line in lines]
+    assert seconds == sorted(seconds)  # those of the killed one included
     model = GPT2LMHeadModel.from_pretrained(tmp_path / "whole")
     assert model.dtype == torch.float16 and model.config.stand_in == "test"
     assert summary["sha256"] == fingerprint(model.float())
@@ -386,6 +390,10 @@ def test_a_token_stream_is_every_documents_tokens(tokenizer, tmp_path, monkeypat
     stream = corpus.token_stream([tmp_path / "a.txt"], tokenizer, tmp_path)
     by_hand = [i for text in texts for i in (*tokenizer.encode(text), tokenizer.eos_token_id)]
     assert stream.tolist() == by_hand
+    other = corpus.train_tokenizer([tmp_path / "a.txt"], 300)  # it has a stream of its own
+    first = other.encode(texts[0])
+    stream = corpus.token_stream([tmp_path / "a.txt"], other, tmp_path)
+    assert stream[: len(first)].tolist() == first != by_hand[: len(first)]
 
 
 def test_the_loss_of_a_step_is_that_of_transformers(recipe, reading):
@@ -430,3 +438,35 @@ def test_rows_that_are_made_ahead_are_the_same(reading, recipe, steps):
     assert len(here) == made.steps - 1
     for mine, theirs in zip(here, there, strict=True):
         assert all(map(torch.equal, mine, theirs))
+
+
+def test_text_loss_is_a_mean_over_rows_however_many_there_are(tokenizer):
+    torch.manual_seed(0)
+    shape = {"n_layer": 1, "n_head": 2, "n_embd": 8, "n_positions": 16}
+    model = pretrain.new_model(shape, tokenizer, 1, "x").eval()
+    rows = torch.randint(len(tokenizer), (9, 9))  # more than go through at a time
+    alone = [measures.text_loss(model, row[None]) for row in rows]
+    assert measures.text_loss(model, rows) == pytest.approx(sum(alone) / 9, rel=1e-5)
+
+
+def test_random_tokens_are_any_but_the_end(reading):
+    drawn = set(reading._random_tokens(random.Random(1), 20_000))
+    assert drawn == set(range(len(reading.tokenizer))) - {reading.tokenizer.eos_token_id}
+
+
+def test_a_value_that_is_part_of_a_new_one_is_left_alone(monkeypatch):
+    """Replaced in the text it would cut the name there, and not in the data."""
+    news = {"Mill": "The Copper", "Copper": "Zinc"}
+    monkeypatch.setattr(names, "another_value", lambda value, rng, words: news[value])
+    line = parse("name : Mill | by : Copper || Mill is by Copper .")
+    made = with_made_up_values(line, random.Random(1), WORDS, 1.0)
+    assert made.replaced == ("The Copper",) and made.text == "The Copper is by Copper ."
+
+
+def test_a_phase_ends_before_the_step_of_its_share(recipe):
+    assert [recipe("r").phase(step).context for step in range(8)] == [32] * 4 + [64] * 4
+
+
+@pytest.mark.parametrize("key", ["log_every", "measure_every", "save_seconds"])
+def test_what_is_only_told_makes_no_other_backbone(recipe, key):
+    assert recipe("r", **{key: 7}).identity == recipe("r").identity != recipe("r", seed=7).identity

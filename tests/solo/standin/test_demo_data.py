@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from solo.datasets import data
+from solo.datasets.download import E2E_FILES, write_sums
 from solo.datasets.e2e_raw import linearise
+from solo.files import file_sha256
 from solo.standin import demo_data
 from solo.standin.demo_data import write_demo_data
 from solo.standin.grammar import RESTAURANT
@@ -237,3 +239,36 @@ def test_the_demo_replaces_its_own_files_and_no_others(tmp_path):
         with pytest.raises(ValueError, match=".csv is not the demo's, and is not"):
             write_demo_data(tmp_path, 3, **sizes)
     assert path.read_text() == "precious"
+
+
+def test_a_file_of_the_demo_that_was_changed_since_is_kept(tmp_path):
+    sizes = SMALL | {"train_rows": 4, "valid_rows": 2}
+    write_demo_data(tmp_path, 1, **sizes)
+    (tmp_path / "devset.csv").write_text("precious")
+    with pytest.raises(ValueError, match="devset.csv is not the demo's, and is not"):
+        write_demo_data(tmp_path, 2, **sizes)
+    assert (tmp_path / "devset.csv").read_text() == "precious"
+
+
+def test_the_demo_leaves_e2e_s_own_folder_alone(tmp_path, monkeypatch):
+    """Which a download leaves with a SHA256SUMS of the same six names."""
+    for name in E2E_FILES:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"E2E's own {name}")
+    sums = {name: file_sha256(tmp_path / name) for name in E2E_FILES}
+    write_sums(tmp_path, sums)
+    monkeypatch.setattr("solo.standin.demo_data.E2E_SUMS", sums)
+    with pytest.raises(ValueError, match=".csv is not the demo's, and is not"):
+        write_demo_data(tmp_path, 0, **SMALL | {"train_rows": 4, "valid_rows": 2})
+    assert {name: file_sha256(tmp_path / name) for name in E2E_FILES} == sums
+
+
+def test_the_demo_leaves_a_folder_alone_that_lists_other_files_too(tmp_path):
+    """A checksum of its own makes no file the demo's: a folder that lists more is another's."""
+    sizes = SMALL | {"train_rows": 4, "valid_rows": 2}
+    write_demo_data(tmp_path, 1, **sizes)
+    (tmp_path / "mine.csv").write_text("precious")
+    with open(tmp_path / "SHA256SUMS", "a") as sums:
+        sums.write(hashlib.sha256(b"precious").hexdigest() + "  mine.csv\n")
+    with pytest.raises(ValueError, match=".csv is not the demo's, and is not"):
+        write_demo_data(tmp_path, 2, **sizes)
