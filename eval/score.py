@@ -29,7 +29,7 @@ from .metrics.metric import Metric
 from .metrics.slot_errors import METRIC as SLOT_ERRORS
 from .metrics.systems import Result, registry_of, score, score_systems
 from .metrics.texts import Report
-from .readers import load
+from .readers import Data, load
 
 SOON = 3  # seconds; what takes no longer needs no bar
 NOT_MEASURED = "none"  # in a signature
@@ -84,29 +84,36 @@ def score_files(
     sha256, registry = records.sha256(refs_path), registry_of(metrics)
     scored = []
     for path, data, result in zip(hyps_paths, loaded, results, strict=True):
-        details = {
-            "hypotheses": Path(path).name,
-            "n_segments": len(data.hypotheses),
-            "n_references": sum(map(len, data.references)),
-            "references_sha256": sha256,
-            "versions": _versions(registry),
-            "python": sys.version.split()[0],
-            "notes": [*data.notes, *odd_scores(path, data.hypotheses, result.scores)],
-        }
         line = signature(data.references, sha256, registry, result.statistics)
-        scores = result.scores | {"signature": line}
+        details = _details(path, data, result, sha256, registry)
+        scores = result.scores | {"signature": line, "details": details}
         rows = [
             {"src": source, "sys_out": text} | row
             for source, text, row in zip(
                 data.sources, data.hypotheses, result.segments, strict=False
             )
         ]
-        if SLOT_ERRORS.name in result.statistics:
-            sums = result.statistics[SLOT_ERRORS.name].sum(0).astype(int).tolist()
-            details["slot_counts"] = dict(zip(SLOT_ERRORS.columns, sums, strict=True))
-        scores["details"] = details
         scored.append(Scored(scores, rows, result.statistics, data.sources))
     return scored
+
+
+def _details(
+    path: Path, data: Data, result: Result, sha256: str, registry: Mapping[str, Metric]
+) -> dict:
+    """What a result rests on, and what its reader should know of the input."""
+    details = {
+        "hypotheses": Path(path).name,
+        "n_segments": len(data.hypotheses),
+        "n_references": sum(map(len, data.references)),
+        "references_sha256": sha256,
+        "versions": _versions(registry),
+        "python": sys.version.split()[0],
+        "notes": [*data.notes, *odd_scores(path, data.hypotheses, result.scores)],
+    }
+    if SLOT_ERRORS.name in result.statistics:
+        sums = result.statistics[SLOT_ERRORS.name].sum(0).astype(int).tolist()
+        details["slot_counts"] = dict(zip(SLOT_ERRORS.columns, sums, strict=True))
+    return details
 
 
 def signature(

@@ -181,14 +181,7 @@ def read_run(
     Raises FileNotFoundError, or ValueError, TypeError or OverflowError with the reason, for what is
     no finished run; `reason` says it in words.
     """
-    stages = _mapping(records.read(directory, ENVIRONMENT))
-    if not records.is_packed(directory):
-        decoded = records.read(decoding, ENVIRONMENT) if decoding != directory else {}
-        stages = {"train": stages["train"]} if "train" in stages else {}
-        stages |= _mapping(decoded)
-    missing = [stage for stage in STAGES if stage not in stages]
-    if missing:
-        raise ValueError(f"unfinished: no {missing[0]} stage in {ENVIRONMENT}")
+    _check_finished(directory, decoding)
     train = read_checked(directory, ENVIRONMENT, TRAINED)["train"]
     training = read_checked(directory, IDENTITY, TRAINING)["training"]
     scored = read_checked(decoding, ENVIRONMENT, SCORED)
@@ -235,6 +228,18 @@ def read_run(
         data_name=identity["test_kind"],
         backbone=backbone["path"],
     )
+
+
+def _check_finished(directory: Path, decoding: Path) -> None:
+    """ValueError where a stage is missing."""
+    stages = _mapping(records.read(directory, ENVIRONMENT))
+    if not records.is_packed(directory):
+        decoded = records.read(decoding, ENVIRONMENT) if decoding != directory else {}
+        stages = {"train": stages["train"]} if "train" in stages else {}
+        stages |= _mapping(decoded)
+    missing = [stage for stage in STAGES if stage not in stages]
+    if missing:
+        raise ValueError(f"unfinished: no {missing[0]} stage in {ENVIRONMENT}")
 
 
 def _mapping(content) -> dict:

@@ -25,10 +25,11 @@ from solo.cli.timing import random_backbone
 from solo.datasets.data import Example
 from solo.run_files import LOG
 from solo.training.batches import epoch_batches
+from solo.training.loop import Training
 from solo.training.loss import validation_losses
 from solo.training.processes import make_accelerator
 from solo.training.recipe import TrainConfig
-from solo.training.together import Training, train_runs
+from solo.training.together import train_runs
 
 SOLO = {"name": "solo", "rank": 128, "sparsity": 0.4}
 LORA = {"name": "lora", "rank": 8}

@@ -50,7 +50,7 @@ from solo.standin.demo_data import write_demo_data
 from solo.training import checked, together
 from solo.training import loss as training_losses
 from solo.training.batches import collate, pad
-from solo.training.loop import train
+from solo.training.loop import Training, train
 from solo.training.loss import RECORDED_CHECKS, autocast, summed_loss, training_loss
 from solo.training.progress import Progress
 from solo.training.recipe import TrainConfig
@@ -276,7 +276,7 @@ def training_lines(world: World, report) -> None:
             attached = method.attach(model, config, 1)
             attached.detach()
             where = world.folder / f"together{number}"
-            runs.append(together.Training(attached, TrainConfig(**RECIPE), where, 1, "device"))
+            runs.append(Training(attached, TrainConfig(**RECIPE), where, 1, "device"))
         together.train_runs(model, runs, world.train, world.valid)
         alone = [whole["losses"], training(world, "lora", LORA)]
         problems = [furthest(losses(r.run_dir), a) for r, a in zip(runs, alone, strict=True)]

@@ -18,6 +18,7 @@ from solo.runs import checkpoint, stages
 from solo.runs.identity import resolved, short_name
 from solo.runs.run import Run, make_run, read_identity
 from solo.training import together
+from solo.training.loop import Training
 from solo.training.progress import Diverged, Progress
 from solo.training.state import beside, is_last, remove, settle
 
@@ -207,7 +208,7 @@ def _untrained(
 
 def _train_together(runs: list[Run], on_progress: Progress) -> None:
     model, tokenizer, backbone = stages.load_model(runs[0].config.model)
-    members: dict[Path, tuple[Run, together.Training]] = {}
+    members: dict[Path, tuple[Run, Training]] = {}
     for run in runs:
         config = run.config
         try:
@@ -216,7 +217,7 @@ def _train_together(runs: list[Run], on_progress: Progress) -> None:
             raise together.Unfit(run.directory, error) from error
         method.detach()
         if method.hooks is not None and method.position_wise and method.parameters:
-            member = together.Training(method, config.train, run.directory, config.seed, run.name)
+            member = Training(method, config.train, run.directory, config.seed, run.name)
             members[run.directory] = (run, member)
     if len(members) < 2:
         return

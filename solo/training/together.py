@@ -16,9 +16,8 @@ from solo.datasets.data import Example
 from solo.options import check
 from solo.training.loop import Training, train_side_by_side
 from solo.training.processes import make_accelerator
-from solo.training.progress import Diverged, Progress
+from solo.training.progress import Progress
 
-__all__ = ["OWN", "Diverged", "Training", "Unfit", "train_runs"]
 OWN = ("lr", "warmup_steps", "weight_decay", "betas", "eps")  # may differ between runs together
 
 

@@ -13,7 +13,7 @@ from eval.metrics import METRICS
 from eval.metrics.metric import Measured, Metric, mean
 from eval.score import score_systems
 from eval.tables.lines import load_reported, read_table, with_family_rows
-from eval.tables.write import write_table
+from eval.tables.write import summary, write_table
 from solo.cli.tables import table_of
 from tests.eval.made_runs import DECODED, SCORES, keep_statistics, make_run, rescore
 
@@ -217,6 +217,23 @@ def test_demo(tmp_path, write):
         '"Solo (r=128, s=0.4)",c,1,0.1,122449,0.6764,8.6400,0.4570,0.6832,2.3100,'
         "train.max_steps=30 (the row has 200)\n"
     )
+
+
+def test_a_summary_tells_of_stand_ins_in_whichever_row(tmp_path):
+    """The mark of the first one with runs is another."""
+    make_run(tmp_path, "a", row="demo/lora", stand_in="demo", mrs=60, lr=1e-2)
+    assert summary(table_of("demo", tmp_path)) == "4 rows, 1 filled"
+    make_run(tmp_path, "b", row="demo/solo", stand_in="stand-in: tiny", mrs=60, lr=1e-1)
+    assert summary(table_of("demo", tmp_path)) == "4 rows, 2 filled with stand-ins"
+
+
+def test_names_of_runs_with_spaces_stay_apart_in_the_csv(tmp_path, write):
+    for seed in (1, 2):
+        make_run(tmp_path / "runs", f"run {seed}", seed=seed)
+    write("table1")
+    assert [row["runs"] for row in read_csv(tmp_path, "table1") if row["runs"]] == [
+        "'run 1' 'run 2'"
+    ]
 
 
 def test_what_trains_nothing_has_no_rate_in_the_demos_csv(tmp_path, write):

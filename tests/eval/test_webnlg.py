@@ -179,6 +179,16 @@ def test_seen_and_unseen_are_the_corpora_of_these_segments(files, tmp_path):
     assert drawn["TER all"][0] == 5 / 18
 
 
+def test_the_first_category_of_an_mr_counts(tmp_path):
+    """An MR of two entries is one segment."""
+    entry = XML.split("<entries>")[1].split("</entry>")[0] + "</entry>"
+    twice = entry + entry.replace("Airport", "Artist").replace("Id1", "Id9")
+    (tmp_path / "a.xml").write_text(f"<benchmark><entries>{twice}</entries></benchmark>")
+    (tmp_path / "hyps.txt").write_text("x\n")
+    [data] = load(tmp_path / "a.xml", [tmp_path / "hyps.txt"])
+    assert data.categories == ["Airport"]
+
+
 def test_references_in_xml(files, tmp_path):
     refs, hyps = files
     [data] = load(refs, [hyps])

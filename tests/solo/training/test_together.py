@@ -14,11 +14,11 @@ from solo.adapters.base import Method
 from solo.run_files import LOG, NEXT, STATE
 from solo.training import loss
 from solo.training.batches import collate
-from solo.training.loop import train
+from solo.training.loop import Training, train
 from solo.training.processes import make_accelerator
 from solo.training.recipe import TrainConfig, follow, make_optimizer, set_step
 from solo.training.state import read_counters, settle
-from solo.training.together import Training, train_runs
+from solo.training.together import train_runs
 from tests.conftest import make_model
 from tests.solo.training.test_train import RECIPE, TRAIN, VALID
 
