@@ -53,6 +53,16 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f"{message}; see {self.prog} --help")
 
 
+def parser_of(module: str, doc: str) -> Parser:
+    """The parser of a module of eval/; --help shows the module's docstring, as it is typed here."""
+    name = program(module)
+    return Parser(
+        prog=name,
+        description=doc.replace(f"python -m eval.{module}", name),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def at_least(low: int) -> Callable[[str], int]:
     """argparse's type of a whole number with a lowest value."""
 

@@ -8,7 +8,6 @@ interval (percentiles), and the two-sided p-value, twice the share of samples in
 difference has the other sign or is 0.
 """
 
-import argparse
 import json
 import os
 import sys
@@ -19,11 +18,12 @@ from pathlib import Path
 from solo.files import check_output, write_output
 from solo.rows import DATA_DIRS
 from solo.run_files import CONFIG, ENVIRONMENT, PREDICTIONS, STATISTICS
+from solo.triples import content_sha256
 
 from . import records
 from .bootstrap import SAMPLES, SEED, Outputs
 from .claims import Difference, compare
-from .command import Parser, at_least, check_folder, command, ending, program, typed
+from .command import at_least, check_folder, command, ending, parser_of, program, typed
 from .formats import read_hypotheses
 from .markdown import table
 from .metrics import ALL, SETS
@@ -61,11 +61,11 @@ def outputs(
     as_evaluated = not partial and metrics is None
     if own and not references.exists() and records.is_packed(run) and as_evaluated:
         left = records.read(run, ENVIRONMENT)["evaluate"]["inputs"][PREDICTIONS]
-        if left == records.sha256(predictions) and (scored := kept(run)):
+        if left == content_sha256(predictions) and (scored := kept(run)):
             return scored  # its data lie elsewhere here, and are not needed
     if not references.exists():
         raise FileNotFoundError(f"{references} does not exist; run `make data`, or set --refs")
-    sums = [records.sha256(path) for path in (predictions, references)]
+    sums = [content_sha256(path) for path in (predictions, references)]
     inputs = dict(zip(("predictions", "references"), sums, strict=True))
     scored = _read_statistics(run, inputs) if is_run and as_evaluated else None
     if scored is None:
@@ -155,11 +155,7 @@ def markdown(differences: dict[str, Difference], names: Sequence[str] = ("A", "B
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after an error."""
-    parser = Parser(
-        prog=program("compare"),
-        description=__doc__.replace("python -m eval.compare", program("compare")),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("compare", __doc__)
     parser.add_argument("a", type=Path, help="run directory, packed run, or file of hypotheses")
     parser.add_argument("b", type=Path, help="the other one")
     parser.add_argument("--refs", type=Path, help="references (default: those of each run)")

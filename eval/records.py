@@ -15,9 +15,8 @@ import numpy as np
 import yaml
 
 from solo.errors import damaged
-from solo.files import file_sha256, once_read, plain_yaml
+from solo.files import once_read, plain_yaml
 from solo.run_files import CONFIG, LOG, PREDICTIONS, ROWS, SCORES, STATISTICS
-from solo.triples import folder_sha256
 
 from .metrics import ALL, METRICS
 from .metrics.statistics import Statistics
@@ -202,10 +201,3 @@ def word(value) -> str:
 
 def hash_of(value: dict) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def sha256(path: Path) -> str:
-    """Of a file, or of a folder of XML files."""
-    if Path(path).is_dir():
-        return folder_sha256(path)
-    return file_sha256(path)

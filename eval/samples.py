@@ -6,7 +6,6 @@ By ROUGE-L of each MR, or chrF++ on WebNLG; ten MRs in all. Runs are directories
 packed (NAME.json).
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from solo.files import check_output, write_output
 
 from . import bootstrap, compare, records
-from .command import Parser, command, ending, program, typed
+from .command import command, ending, parser_of, program, typed
 from .formats import read_hypotheses
 from .markdown import table
 from .metrics import ALL
@@ -137,11 +136,7 @@ def _faults(source: str, text: str) -> str:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code, 2 after an error."""
-    parser = Parser(
-        prog=program("samples"),
-        description=__doc__.replace("python -m eval.samples", program("samples")),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("samples", __doc__)
     parser.add_argument("a", type=Path, help="run directory, or packed run")
     parser.add_argument("b", type=Path, help="the other one")
     parser.add_argument("--refs", type=Path, help="references (default: those of each run)")

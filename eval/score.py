@@ -18,8 +18,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from solo.files import check_output, write_output
+from solo.triples import content_sha256
 
-from . import records
 from .advice import odd_scores
 from .command import Parser, check_folder, command, ending, program
 from .formats import FORMATS
@@ -81,7 +81,7 @@ def score_files(
         metrics=metrics,
         categories=[data.categories for data in loaded],
     )
-    sha256, registry = records.sha256(refs_path), registry_of(metrics)
+    sha256, registry = content_sha256(refs_path), registry_of(metrics)
     scored = []
     for path, data, result in zip(hyps_paths, loaded, results, strict=True):
         line = signature(data.references, sha256, registry, result.statistics)

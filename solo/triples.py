@@ -9,6 +9,8 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
+from solo.files import file_sha256
+
 NO_XML = "has no XML files, as a folder of WebNLG's has"
 
 
@@ -41,6 +43,12 @@ def triple_files(path: Path) -> list[Path]:
     if not files or not path.exists():
         raise FileNotFoundError(f"{path} {NO_XML if path.exists() else 'is missing'}")
     return files
+
+
+def content_sha256(path: Path) -> str:
+    """The checksum of a file or, of a folder, that of the XML files below it and of their names."""
+    path = Path(path)
+    return folder_sha256(path) if path.is_dir() else file_sha256(path)
 
 
 def folder_sha256(path: Path) -> str:

@@ -152,8 +152,7 @@ def _better(pair: Sequence[list[Run]], lines: list[ReportLine], without: str) ->
         return Verdict(OPEN, note=f"its runs cannot be compared: {error}")
     verdict = HOLDS if claim.low > 0 else FAILS if claim.high < 0 else UNDECIDED
     interval = " to ".join(BLEU.shown(end, "+") for end in (claim.low, claim.high))
-    seeds = f"{len(a)} seed{'s' if len(a) > 1 else ''}"
-    return Verdict(verdict, f"{BLEU.shown(claim.a - claim.b, '+')} BLEU", interval, seeds)
+    return Verdict(verdict, f"{BLEU.shown(claim.a - claim.b, '+')} BLEU", interval, _seeds(a))
 
 
 def _collapses(a: list[Run], b: list[Run], without: str) -> Verdict:
@@ -164,9 +163,8 @@ def _collapses(a: list[Run], b: list[Run], without: str) -> Verdict:
         return Verdict(OPEN, note=without)
     low, high = min(shares), max(shares)
     verdict = HOLDS if high < COLLAPSED else FAILS if low >= COLLAPSED else UNDECIDED
-    seeds = f"{len(shares)} seed{'s' if len(shares) > 1 else ''}"
-    interval = f"{low:.0%} to {high:.0%} (range)"
-    return Verdict(verdict, f"{statistics.fmean(shares):.0%} of its BLEU", interval, seeds)
+    interval, mean = f"{low:.0%} to {high:.0%} (range)", statistics.fmean(shares)
+    return Verdict(verdict, f"{mean:.0%} of its BLEU", interval, _seeds(shares))
 
 
 def _seed_spread(lines: Sequence[ReportLine]) -> dict[str, Spread]:
@@ -189,8 +187,12 @@ def _ends(runs: list[Run], without: str) -> Verdict:
     inside = sum(low <= value <= high for value in ends)
     verdict = HOLDS if 2 * inside > len(ends) else FAILS
     figure = f"{inside} of {len(ends)} inside"
-    seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
-    return Verdict(verdict, figure, f"{min(ends):.3f} to {max(ends):.3f} (range)", seeds)
+    interval = f"{min(ends):.3f} to {max(ends):.3f} (range)"
+    return Verdict(verdict, figure, interval, _seeds(runs))
+
+
+def _seeds(of_each: Sequence) -> str:
+    return f"{len(of_each)} seed{'s' if len(of_each) > 1 else ''}"
 
 
 def _fewer(counts: dict[str, int], a: str, b: str, share: float) -> Verdict:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY, PREDICTIONS, SCORES, STATISTICS
+from solo.triples import content_sha256
 
 from .. import records
 from ..compare import kept
@@ -24,7 +25,7 @@ def _scored_references(decoding: Path, scored: dict) -> str:
     and scored."""
     inputs = dict(scored["evaluate"]["inputs"])
     predictions = records.predictions_of(decoding)
-    sha256 = records.sha256(predictions)
+    sha256 = content_sha256(predictions)
     if scored["decode"]["sha256"] != sha256:
         raise ValueError(f"{predictions.name} was changed since it was decoded; decode it again")
     if inputs.pop(PREDICTIONS) != sha256:
@@ -63,7 +64,7 @@ def _check_scores(decoding: Path, scored: dict, scores: dict[str, float]) -> lis
             f"{predictions.name} has {len(read)} outputs, {ENVIRONMENT} says {recorded}"
         )
     if by_record:
-        if sha256 != records.sha256(decoding / SCORES):
+        if sha256 != content_sha256(decoding / SCORES):
             raise ValueError(f"{SCORES} was changed since it was written; evaluate it again")
         return []
     if outputs is None:

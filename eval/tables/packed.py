@@ -13,6 +13,7 @@ from pathlib import Path
 
 from solo.files import check_output, write_output
 from solo.run_files import CONFIG, ENVIRONMENT, IDENTITY, LOG, ROWS, SCORES, STATISTICS
+from solo.triples import content_sha256
 
 from .. import records
 from ..compare import decoding_of
@@ -51,7 +52,7 @@ def pack(run: Path, out: Path, reported: dict, force: bool = False, hide_mrs: bo
         text = _without_mrs(predictions)
         write_output(records.predictions_of(target), text)
         # The checksum that the decoding and the scoring have of the predictions is now this one.
-        before, now = records.sha256(predictions), records.sha256(records.predictions_of(target))
+        before, now = content_sha256(predictions), content_sha256(records.predictions_of(target))
         parts = json.loads(json.dumps(parts).replace(before, now))
     else:
         write_output(
@@ -99,7 +100,7 @@ def score_again(runs: Sequence[Path], references: Path) -> None:
     Raises ValueError, before any work, for a run that was scored against other references.
     """
     kept = [json.loads(run.read_text(encoding="utf-8")) for run in runs]
-    sha256 = records.sha256(references)
+    sha256 = content_sha256(references)
     for run, parts in zip(runs, kept, strict=True):
         if parts[STATISTICS]["inputs"]["references"] != sha256:
             raise ValueError(

@@ -16,11 +16,12 @@ from solo.cli import timing
 from solo.cli.rows import Row
 from solo.datasets import source_of
 from solo.datasets.data import encode, read_pairs
-from solo.datasets.download import check_file, count_examples
+from solo.datasets.download import count_examples
 from solo.errors import in_words
 from solo.runs.company import as_trained
 from solo.runs.config import ModelConfig, RunConfig, data_file
 from solo.runs.run import STATES, Run, make_run
+from solo.triples import content_sha256
 
 WORDS = {"trained": "trained, not decoded", "decoded": "decoded, not scored"}
 E2E_COUNTS = {"train": 42_061, "valid": 4_672, "test": 630}  # examples; of the test set, MRs
@@ -99,7 +100,7 @@ def n_examples(config: RunConfig, split: str) -> int | None:
     """Examples of a split (of the test set, MRs); of an absent E2E file, what it is known for."""
     path, data = data_file(config, split), config.data
     if path.exists():
-        return _count(path, data.name, check_file(path, None))[split == "test"]
+        return _count(path, data.name, content_sha256(path))[split == "test"]
     published = data.name in ("e2e", "e2e_raw") and data.sha256.get(split)
     return E2E_COUNTS[split] if published else None
 
@@ -109,7 +110,7 @@ def mean_tokens(config: RunConfig, split: str) -> float:
     path = data_file(config, split)
     if not path.exists():
         return E2E_TOKENS[split]
-    return _mean_tokens(path, config.data.name, config.model.path, check_file(path, None))
+    return _mean_tokens(path, config.data.name, config.model.path, content_sha256(path))
 
 
 @functools.cache

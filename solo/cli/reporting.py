@@ -24,8 +24,9 @@ from solo.datasets.download import e2e_dir
 from solo.files import as_typed, file_name, flat, read_yaml
 from solo.run_files import SCORES
 from solo.runs.config import RunConfig
+from solo.triples import content_sha256
 
-NO_SETTING = {"row", "output_dir", "decode.output", "together", "runs_dir"}
+NO_PART_OF_A_COMMAND = {"row", "output_dir", "decode.output", "together", "runs_dir"}
 
 
 def gather(results: Path = RESULTS) -> Material:
@@ -119,7 +120,7 @@ def references_of(run: Run) -> Path | None:
         path = compare.references_of(run.directory)
     except (ValueError, KeyError, TypeError):
         return None
-    same = path.exists() and records.sha256(path) == run.options["references"]
+    same = path.exists() and content_sha256(path) == run.options["references"]
     return path if same else None
 
 
@@ -163,7 +164,7 @@ def changes(config: RunConfig, start: list[str]) -> list[str]:
     return [
         f"{key}={_value(_here(value))}"
         for key, value in wanted.items()
-        if key not in NO_SETTING
+        if key not in NO_PART_OF_A_COMMAND
         and _here(given.get(key, given)) != _here(value)
         and not _only_place(key, config)
     ]

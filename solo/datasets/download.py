@@ -11,9 +11,9 @@ from pathlib import Path
 from solo.datasets import e2e, e2e_clean, e2e_raw
 from solo.datasets.base import E2E_REMEDY
 from solo.datasets.data import read_rows
-from solo.files import ROOT, file_sha256, write_text
+from solo.files import ROOT, write_text
 from solo.rows import DATA_DIRS
-from solo.triples import folder_sha256
+from solo.triples import content_sha256
 
 E2E_FILES = {  # path below the data folder: (address, sha256)
     file.name: (file.url, file.sha256)
@@ -49,7 +49,7 @@ def check_file(path: Path, sha256: str | None, remedy: str = E2E_REMEDY) -> str:
     path = Path(path)
     if not (path.is_file() or path.is_dir()):
         raise FileNotFoundError(f"{path} is missing; {remedy}")
-    found = folder_sha256(path) if path.is_dir() else file_sha256(path)
+    found = content_sha256(path)
     if sha256 is not None and found != sha256:
         size = "a folder" if path.is_dir() else f"{path.stat().st_size} bytes"
         raise ValueError(

@@ -9,11 +9,11 @@ import yaml
 
 from eval.compare import decoding_of
 from eval.metrics.statistics import save
-from eval.records import sha256
 from solo.adapters import make_config
 from solo.backbones.loading import sizes_of
 from solo.backbones.shapes import gpt2_shapes
 from solo.cli.rows import settings_of
+from solo.triples import content_sha256
 
 SCORES = {"BLEU": 0.6764, "NIST": 8.64, "METEOR": 0.457, "ROUGE_L": 0.6832, "CIDEr": 2.31}
 DECODED = "decode/0a1b2c3d"  # of a made run's directory
@@ -86,7 +86,7 @@ def rescore(directory: Path, scores: dict[str, float]) -> None:
     decoding = decoding_of(directory)
     (decoding / "metrics.json").write_text(json.dumps(scores))
     environment = json.loads((decoding / "environment.json").read_text())
-    environment["evaluate"]["sha256"] = sha256(decoding / "metrics.json")
+    environment["evaluate"]["sha256"] = content_sha256(decoding / "metrics.json")
     (decoding / "environment.json").write_text(json.dumps(environment))
 
 

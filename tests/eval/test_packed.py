@@ -11,7 +11,7 @@ import pytest
 
 from eval import compare, samples
 from eval.metrics import METRICS, statistics
-from eval.records import contradiction, read_log, read_scores, sha256
+from eval.records import contradiction, read_log, read_scores
 from eval.tables.lines import load_reported
 from eval.tables.packed import hides_mrs, lacks_scores, pack, score_again
 from eval.tables.runs import noted_rows, read_runs
@@ -20,6 +20,7 @@ from scripts import pack_run
 from solo.cli import studies
 from solo.cli.studies import definition
 from solo.cli.tables import table_of
+from solo.triples import content_sha256
 from tests.eval.made_runs import DECODED, keep_statistics, make_run, rescore
 
 REPORTED = load_reported()
@@ -109,7 +110,7 @@ def test_comparisons_and_samples_take_packed_runs(tmp_path, monkeypatch, capsys)
     """Their statistics are read, not computed; with other references they are, and not written."""
     references = tmp_path / "refs.csv"
     references.write_text("mr,ref\nname : A,a good pub\n")
-    digest = compare.records.sha256(references)
+    digest = content_sha256(references)
     paths = []
     for name in "ab":
         directory = made(tmp_path / "runs", name, references=digest)
@@ -267,7 +268,10 @@ def test_packed_runs_get_the_scores_that_came_since(tmp_path):
     with pytest.raises(ValueError, match="lora.*json was scored against other references than"):
         score_again([run], references)
     inputs = parts["statistics.json"]["inputs"]
-    inputs |= {"references": sha256(references), "predictions": sha256(run.with_suffix(".tsv"))}
+    inputs |= {
+        "references": content_sha256(references),
+        "predictions": content_sha256(run.with_suffix(".tsv")),
+    }
     parts["environment.json"]["evaluate"]["inputs"] = {
         "predictions.tsv": inputs["predictions"], "refs.txt": inputs["references"],
     }  # fmt: skip

@@ -25,6 +25,7 @@ from solo.cli.studies import claims_left_out, definition, outputs_page
 from solo.cli.study_list import kinds_of, read_list
 from solo.cli.study_quotes import BORROWED
 from solo.cli.tables import table_of
+from solo.triples import content_sha256
 from tests.eval.made_runs import DECODED, keep_statistics, make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -481,7 +482,7 @@ def test_ten_samples(tmp_path):
         config["evaluate"] = {"references": str(references)}
         (path / "config.yaml").write_text(yaml.safe_dump(config))
         files = (path / DECODED / "predictions.tsv", references)
-        hashes = [samples.records.sha256(file) for file in files]
+        hashes = [content_sha256(file) for file in files]
         inputs = dict(zip(("predictions", "references"), hashes, strict=True))
         order = list(range(30)) if side == "A" else list(range(30))[::-1]  # by MR, not by place
         ordered = statistics(values[order])

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-from eval import records
 from solo.cli import reporting
 from solo.files import ROOT
+from solo.triples import content_sha256
 
 STUDY = ROOT / "results/standin12"
 
@@ -47,7 +47,7 @@ def test_references_are_shown_if_they_are_those_that_a_run_was_scored_against(
     same, other, gone = (tmp_path / name for name in ("same.csv", "other.csv", "gone.csv"))
     same.write_text("these")
     other.write_text("those")
-    scored = {"references": records.sha256(same)}
+    scored = {"references": content_sha256(same)}
     for path, wanted in ((same, same), (other, None), (gone, None)):
         run = SimpleNamespace(directory=path, options=scored)
         monkeypatch.setattr(reporting.compare, "references_of", lambda directory: directory)
