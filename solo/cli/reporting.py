@@ -55,7 +55,7 @@ def _table(name: str, results: Path) -> scores.ReportTable | None:
         runs_dir, out = (results / path.relative_to(RESULTS) for path in TABLES[name][:2])
         page, definition = out / f"{PLAIN.get(name, name)}.md", None
     else:
-        home = results / Path(read_list(name)["home"]).relative_to(RESULTS.name)
+        home = results / Path(read_list(name).home).relative_to(RESULTS.name)
         if not home.is_dir():
             return None
         runs_dir, page, definition = home / "runs", home / "table.md", studies.definition(name)

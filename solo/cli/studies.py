@@ -19,7 +19,7 @@ from solo.cli.command import say
 from solo.cli.compose import check_unread, key_of
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.rows import OF_ONE_RUN, compose_row, reported_tables
-from solo.cli.study_list import ADAPTER, kinds_of, read_list, recipe_of_entry
+from solo.cli.study_list import ADAPTER, Group, StudyList, kinds_of, read_list, recipe_of_entry
 from solo.cli.tables import table_of
 from solo.datasets import source_of
 from solo.datasets.download import check_file
@@ -70,41 +70,41 @@ def resolve(name: str, overrides: Sequence[str], carried: bool = False) -> Study
     wrong in a configuration.
     """
     listed = read_list(name)
-    common = [*listed["overrides"], f"runs_dir={listed['home']}/runs"]
+    common = [*listed.overrides, f"runs_dir={listed.home}/runs"]
     common += [f"data.dir={STUDIES / name / carry.DATA}"] if carried else []
 
     @functools.cache
     def configuration(member: str) -> RunConfig:
-        entry = listed["names"][member]
-        config = compose_row(entry["row"], [*common, *entry["overrides"], *overrides])
+        entry = listed.names[member]
+        config = compose_row(entry.row, [*common, *entry.overrides, *overrides])
         if not carried:  # whose data need not be unpacked here
             make_run(config, planned=True)  # finds what is wrong with it
         return config
 
     def of_sweep(member: str, rates: Sequence[float]) -> list[RunConfig]:
-        entry = listed["names"][member]
-        own = [*entry["overrides"], *listed["sweep"], *overrides, f"train.lr={rates[0]}"]
-        own += [f"runs_dir={listed['home']}/sweep", "row=null"]
-        config = compose_row(entry["row"], [*common, *own])
+        entry = listed.names[member]
+        own = [*entry.overrides, *listed.sweep, *overrides, f"train.lr={rates[0]}"]
+        own += [f"runs_dir={listed.home}/sweep", "row=null"]
+        config = compose_row(entry.row, [*common, *own])
         trains = [replace(config.train, lr=float(rate)) for rate in rates]
         return [replace(config, train=train) for train in trains]
 
-    def of_group(group: str, entry: dict) -> Iterator[Job]:
+    def of_group(group: str, entry: Group) -> Iterator[Job]:
         sides, folder = (0,), {}
-        if entry["neighbours"]:
-            sides, folder = (-1, 1), {"runs_dir": f"{listed['home']}/{NEIGHBOURS}"}
-        for seed, member, side in itertools.product(entry["seeds"], entry["names"], sides):
+        if entry.neighbours:
+            sides, folder = (-1, 1), {"runs_dir": f"{listed.home}/{NEIGHBOURS}"}
+        for seed, member, side in itertools.product(entry.seeds, entry.names, sides):
             config = replace(configuration(member), seed=seed, **folder)
-            yield Job(member, group, listed["rates_of"].get(member, member), config, side)
+            yield Job(member, group, listed.rates_of.get(member, member), config, side)
 
-    jobs = [job for group, entry in listed["groups"].items() for job in of_group(group, entry)]
-    wanted = {job.rate_of for job in jobs} & listed["rates"].keys()
+    jobs = [job for group, entry in listed.groups.items() for job in of_group(group, entry)]
+    wanted = {job.rate_of for job in jobs} & listed.rates.keys()
     sweeps = {
         member: of_sweep(member, rates)
-        for member, rates in listed["rates"].items()
+        for member, rates in listed.rates.items()
         if member in wanted
     }
-    return Study(Path(listed["home"]), jobs, sweeps, carried)
+    return Study(Path(listed.home), jobs, sweeps, carried)
 
 
 def pack(here: Sequence[RunConfig], there: Sequence[RunConfig]) -> None:
@@ -139,31 +139,29 @@ def definition(name: str) -> dict:
     labels = {row["row"]: row["label"] for table in reported.values() if "rows" in table
               for row in table["rows"]}  # fmt: skip
     rows = {}
-    for entry in listed["names"].values():
-        row = entry["row"]
-        rows.setdefault(row, {"row": row, "label": entry["label"] or labels[row]})
-    claims = [
-        [claim["question"], *(kinds[claim[side]] for side in "ab")] for claim in listed["claims"]
-    ]
-    head = {"title": listed["title"], "against": listed["against"], "claims": claims}
-    head |= {"metrics": listed["metrics"]} if listed["metrics"] else {}
-    models = [o.partition("=")[2] for o in listed["overrides"] if key_of(o) == "model"]
+    for entry in listed.names.values():
+        label = entry.label or labels[entry.row]
+        rows.setdefault(entry.row, {"row": entry.row, "label": label})
+    claims = [[claim.question, kinds[claim.a], kinds[claim.b]] for claim in listed.claims]
+    head = {"title": listed.title, "against": listed.against, "claims": claims}
+    head |= {"metrics": listed.metrics} if listed.metrics else {}
+    models = [o.partition("=")[2] for o in listed.overrides if key_of(o) == "model"]
     head |= {"backbone": models[-1]} if models else {}
     head |= dict(zip(("rates", "at_edge"), _chosen_rates(listed, kinds), strict=True))
     head["recipes"] = {
-        kinds[name]: recipe_of_entry(entry, listed["overrides"])
-        for name, entry in listed["names"].items()
+        kinds[name]: recipe_of_entry(entry, listed.overrides)
+        for name, entry in listed.names.items()
     }
-    head["outputs"] = [kinds[name] for name in listed["outputs"]]
+    head["outputs"] = [kinds[name] for name in listed.outputs]
     return head | {"rows": [*rows.values()]}
 
 
-def _chosen_rates(listed: dict, kinds: dict[str, Kind]) -> tuple[dict[Kind, float], set[Kind]]:
+def _chosen_rates(listed: StudyList, kinds: dict[str, Kind]) -> tuple[dict[Kind, float], set[Kind]]:
     """({kind: the rate that a study's sweeps chose}, the kinds where that is at an edge)."""
     chosen, edges = {}, set()
     for name, kind in kinds.items():
-        of_sweep = listed["rates_of"].get(name, name)
-        path = files.ROOT / listed["home"] / "rates" / f"{of_sweep}.json"
+        of_sweep = listed.rates_of.get(name, name)
+        path = files.ROOT / listed.home / "rates" / f"{of_sweep}.json"
         if not path.is_file():
             continue
         values = files.read_json(path, ["best", "valid_losses"])
@@ -189,8 +187,8 @@ def score(name: str) -> tuple[str, Path]:
     """Score every decoded run of a study and write its table, pictures and, in outputs.md, what
     the compared runs say; the table's text, and where it is."""
     listed = read_list(name)
-    home = Path(listed["home"])
-    references = compose_row(listed["against"], listed["overrides"]).evaluate
+    home = Path(listed.home)
+    references = compose_row(listed.against, listed.overrides).evaluate
     decoded = []
     folders = [home / "runs", home / NEIGHBOURS]
     for path in [path for folder in folders for path in sorted(folder.glob(f"*/{ENVIRONMENT}"))]:
@@ -217,15 +215,15 @@ def score(name: str) -> tuple[str, Path]:
     return write_table(table, home), page_of(table, home)
 
 
-def claims_left_out(listed: dict, table: Table) -> list[str]:
+def claims_left_out(listed: StudyList, table: Table) -> list[str]:
     """A line for each claim of a study's list that its page has to leave out."""
     groups, kinds, lines = groups_of(table), kinds_of(listed), []
     there, answers = {group.kind for group in groups}, claimed(table, groups)
-    for claim, (question, _, words) in zip(listed["claims"], answers, strict=True):
-        missing = [claim[side] for side in "ab" if kinds[claim[side]] not in there]
+    for claim, (question, _, words) in zip(listed.claims, answers, strict=True):
+        missing = [name for name in (claim.a, claim.b) if kinds[name] not in there]
         if missing:  # which are better known by their names in the list
             names = " and ".join(dict.fromkeys(missing))
-            words = f"no run in {listed['home']}/runs is of {names}"
+            words = f"no run in {listed.home}/runs is of {names}"
         lines += [f"the claim {question!r} is left out: {words}"] if words else []
     return lines
 

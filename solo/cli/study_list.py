@@ -2,8 +2,9 @@
 
 import functools
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import yaml
 
@@ -16,6 +17,7 @@ from solo.options import check, make
 
 ADAPTER, TRAIN = "adapter.", "train."
 EPOCHS = "train.epochs"
+T = TypeVar("T")
 HOME = re.compile(r"^home: *['\"]?([^\s'\"]+)", re.MULTILINE)
 
 
@@ -52,10 +54,12 @@ class Question:
 @dataclass(frozen=True)
 class StudyList:
     """The keys of a study's file. home: results/NAME, where runs, sweeps and rates go. against: the
-    row that the others are compared with. overrides: of every run; sweep: further ones of the
-    short runs that try rates. rates: by name, which ones are tried; a name without goes at its
-    row's own. rates_of: by name, the name whose sweep decides instead. outputs: names whose texts
-    outputs.md shows. metrics: the set of scores, if not E2E's."""
+    row that the others are compared with. names, groups, claims: of Name, Group and Question.
+    overrides: of every run; sweep: further ones of the short runs that try rates. rates: by name,
+    which ones are tried; a name without goes at its row's own. rates_of: by name, the name whose
+    sweep decides instead. outputs: names whose texts outputs.md shows. metrics: the set of scores,
+    if not E2E's.
+    """
 
     title: str
     home: str
@@ -71,8 +75,8 @@ class StudyList:
     metrics: str | None = None
 
 
-def read_list(name: str) -> dict:
-    """configs/study/NAME.yaml as a mapping of StudyList's keys, all of them.
+def read_list(name: str) -> StudyList:
+    """configs/study/NAME.yaml.
 
     Raises ValueError for an unknown study, and for whatever does not fit together in its file.
     """
@@ -85,53 +89,59 @@ def read_list(name: str) -> dict:
         for other, path in paths.items():
             homes = HOME.findall(path.read_text(encoding="utf-8"))
             check(
-                other == name or listed["home"] not in homes,
-                f"home {listed['home']} is the study {other}'s; choose a folder of its own",
+                other == name or listed.home not in homes,
+                f"home {listed.home} is the study {other}'s; choose a folder of its own",
             )
     except ValueError as error:
         raise ValueError(f"{paths[name]}: {error}") from error
     return listed
 
 
-def _checked(values: dict) -> dict:
-    listed = asdict(make(StudyList, values))
-    home = listed["home"].split("/")
+def _checked(values: dict) -> StudyList:
+    listed = make(StudyList, values)
+    home = listed.home.split("/")
     check(
         len(home) == 2 and home[0] == "results" and home[1].strip("."),
-        f"home is {listed['home']!r}; it must be a folder of results, such as results/mine",
+        f"home is {listed.home!r}; it must be a folder of results, such as results/mine",
     )
-    for part, cls in (("names", Name), ("groups", Group)):
-        listed[part] = {
-            key: asdict(make(cls, entry if isinstance(entry, dict) else {}, f"{part}.{key}"))
-            for key, entry in listed[part].items()
-        }
-    listed["claims"] = [
-        asdict(make(Question, entry if isinstance(entry, dict) else {}, f"claims[{number}]"))
-        for number, entry in enumerate(listed["claims"])
-    ]
-    names = listed["names"]
+    claims = {number: entry for number, entry in enumerate(listed.claims)}
+    listed = replace(
+        listed,
+        names=_made(Name, listed.names, "names.{}"),
+        groups=_made(Group, listed.groups, "groups.{}"),
+        claims=[*_made(Question, claims, "claims[{}]").values()],
+    )
+    names = listed.names
     for key in ("outputs", "rates", "rates_of"):
-        _check_known(listed[key], key, names)
-    for key, group in listed["groups"].items():
-        _check_known(group["names"], f"groups.{key}.names", names)
-        whole = all(type(seed) is int for seed in group["seeds"])
-        check(group["seeds"] and whole, f"groups.{key}.seeds must be whole numbers, such as [1]")
-    for claim in listed["claims"]:
-        _check_known([claim["a"], claim["b"]], f"the claim {claim['question']!r}", names)
-    rows = dict.fromkeys(entry["row"] for entry in names.values())
+        _check_known(getattr(listed, key), key, names)
+    for key, group in listed.groups.items():
+        _check_known(group.names, f"groups.{key}.names", names)
+        whole = all(type(seed) is int for seed in group.seeds)
+        check(group.seeds and whole, f"groups.{key}.seeds must be whole numbers, such as [1]")
+    for claim in listed.claims:
+        _check_known([claim.a, claim.b], f"the claim {claim.question!r}", names)
+    rows = dict.fromkeys(entry.row for entry in names.values())
     check(
-        listed["against"] in rows,
-        f"against is {listed['against']!r}, the row of no name; the rows are {', '.join(rows)}",
+        listed.against in rows,
+        f"against is {listed.against!r}, the row of no name; the rows are {', '.join(rows)}",
     )
-    for name, rates in listed["rates"].items():
+    for name, rates in listed.rates.items():
         _check_rates(name, rates)
-    for name, other in listed["rates_of"].items():
+    for name, other in listed.rates_of.items():
         check(
-            other in listed["rates"],
-            f"rates_of.{name} is {other!r}; rates are given for {', '.join(listed['rates'])}",
+            other in listed.rates,
+            f"rates_of.{name} is {other!r}; rates are given for {', '.join(listed.rates)}",
         )
     _check_kinds(listed)
     return listed
+
+
+def _made(cls: type[T], entries: Mapping, place: str) -> dict[Any, T]:
+    """Each entry as a `cls`. place: where it stands, for its key."""
+    return {
+        key: make(cls, entry if isinstance(entry, dict) else {}, place.format(key))
+        for key, entry in entries.items()
+    }
 
 
 def _check_known(given: Iterable[str], where: str, names: Iterable[str]) -> None:
@@ -150,7 +160,7 @@ def _check_rates(name: str, rates: object) -> None:
     )
 
 
-def _check_kinds(listed: dict) -> None:
+def _check_kinds(listed: StudyList) -> None:
     """Refuse two names that the page could not tell apart."""
     names: dict[Kind, str] = {}
     for name, kind in kinds_of(listed).items():
@@ -163,22 +173,21 @@ def _check_kinds(listed: dict) -> None:
         )
 
 
-def recipe_of_entry(entry: dict, common: list[str]) -> dict[str, object]:
+def recipe_of_entry(entry: Name, common: list[str]) -> dict[str, object]:
     """The options of training that a study sets for a name. common: its overrides of all."""
-    own = dict(map(_parts, [*common, *entry["overrides"]]))
+    own = dict(map(_parts, [*common, *entry.overrides]))
     return {k.removeprefix(TRAIN): value for k, value in own.items() if k.startswith(TRAIN)}
 
 
-def kinds_of(listed: dict) -> dict[str, Kind]:
+def kinds_of(listed: StudyList) -> dict[str, Kind]:
     """{name: what its runs are}: the row, the variant if its method has any, the epochs, and what
     else of the adapter is otherwise than the row has it.
 
     It equals `eval.tables.groups.kind_of` of a run with the name's whole configuration.
     """
-    common = listed["overrides"]
+    common = listed.overrides
     return {
-        name: _kind(entry["row"], [*common, *entry["overrides"]])
-        for name, entry in listed["names"].items()
+        name: _kind(entry.row, [*common, *entry.overrides]) for name, entry in listed.names.items()
     }
 
 

@@ -21,7 +21,7 @@ from eval.tables.runs import Run
 from eval.tables.study import head_of, names_right, with_interval
 from solo.cli.rows import reported_tables
 from solo.cli.studies import NEIGHBOURS, definition
-from solo.cli.study_list import kinds_of, read_list
+from solo.cli.study_list import StudyList, kinds_of, read_list
 from solo.cli.tables import table_of
 from solo.files import ROOT, read_json
 from solo.options import check
@@ -41,11 +41,11 @@ def study_table(study: str = STUDY, *shown: str) -> str:
     BORROWED behind it is of another method's sweep.
     """
     groups, (listed, kind_of_name) = _groups(study), _list(study)
-    borrowed = {kind_of_name[name] for name in listed["rates_of"]}
+    borrowed = {kind_of_name[name] for name in listed.rates_of}
     if chosen := [word for word in shown if word.startswith(IN_GROUPS)]:
         shown = [word for word in shown if word not in chosen]
         letters = chosen[0].removeprefix(IN_GROUPS).split(",")
-        names = chain.from_iterable(listed["groups"][letter]["names"] for letter in letters)
+        names = chain.from_iterable(listed.groups[letter].names for letter in letters)
         kinds = {kind_of_name[name] for name in names}
         groups = [group for group in groups if group.kind in kinds]
     runs = [run for group in groups for run in group.runs]
@@ -191,7 +191,7 @@ def study_claims(study: str = STUDY) -> str:
     """A study's questions: the paper's difference in the first metric, and those in it and in slot
     errors here."""
     listed, errors = _list(study)[0], ALL["SER"].head
-    names, first = listed["names"], next(iter(SETS[listed["metrics"] or "e2e"].values()))
+    names, first = listed.names, next(iter(SETS[listed.metrics or "e2e"].values()))
     paper = {row["row"]: row.get("paper", {}) for table in reported_tables().values()
              if "rows" in table for row in table["rows"]}  # fmt: skip
 
@@ -202,11 +202,11 @@ def study_claims(study: str = STUDY) -> str:
     head += [f"{first.head} here, 95 % interval", f"{errors} here", "seeds"]
     lines = []
     answered = claimed(_table(study), _groups(study))
-    for claim, (*_, words) in zip(listed["claims"], answered, strict=True):
-        sides = [claim["a"], claim["b"]]
-        rows = [names[side]["row"] for side in sides]
+    for claim, (*_, words) in zip(listed.claims, answered, strict=True):
+        sides = [claim.a, claim.b]
+        rows = [names[side].row for side in sides]
         printed = [paper[row].get(first.name) for row in rows]
-        cells = [claim["question"], " - ".join(f"`{side}`" for side in sides)]
+        cells = [claim.question, " - ".join(f"`{side}`" for side in sides)]
         known = None not in printed and len(set(rows)) == 2
         cells.append(signed(float(printed[0]) - float(printed[1])) if known else render.MISSING)
         if words:
@@ -263,7 +263,7 @@ def _home(study: str) -> Path:
 
 
 @functools.cache  # a page asks for it dozens of times, as for the next
-def _list(study: str) -> tuple[dict, dict[str, Kind]]:
+def _list(study: str) -> tuple[StudyList, dict[str, Kind]]:
     """A study's list, and of which kind the runs of each of its names are."""
     listed = read_list(study)
     return listed, kinds_of(listed)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from eval.tables.render import MISSING
 from eval.tables.study import _others, backbones_of, names_right
 from eval.tables.write import write_figures, write_table
 from solo.cli.studies import claims_left_out, definition, outputs_page
-from solo.cli.study_list import kinds_of, read_list
+from solo.cli.study_list import Question, kinds_of, read_list
 from solo.cli.study_quotes import BORROWED
 from solo.cli.tables import table_of
 from solo.triples import content_sha256
@@ -381,7 +382,7 @@ def test_a_claim_whose_runs_cannot_be_compared_says_why(tmp_path, broken):
     [question] = [q for q, _, words in claimed(table, groups_of(table)) if why in words]
     assert f"No answer: {question} (" in claims and claims.count("| 1 | +0.00") == 1
     listed = read_list("standin12")
-    listed["claims"] = listed["claims"][:2]
+    listed = replace(listed, claims=listed.claims[:2])
     [told] = claims_left_out(listed, table)
     assert told.startswith(f"the claim {question!r} is left out: ") and why in told
 
@@ -426,14 +427,10 @@ def test_runs_with_another_option_of_the_method_are_apart_and_claims_name_them(t
 def test_a_claim_that_no_run_answers_is_told(tmp_path):
     for name in ("lora", "solo"):
         make(tmp_path, name, name, ROUGE)
-    listed = read_list("standin12")
-    listed["claims"] = [
-        {"question": "Is it?", "a": "solo", "b": "lora"},
-        {"question": "And then?", "a": "solo_5", "b": "lora"},
-    ]
+    claims = [Question("Is it?", "solo", "lora"), Question("And then?", "solo_5", "lora")]
+    listed = replace(read_list("standin12"), claims=claims)
     table, kinds = study_table(tmp_path), kinds_of(listed)
-    table.definition["claims"] = [[c["question"], kinds[c["a"]], kinds[c["b"]]]
-                                  for c in listed["claims"]]  # fmt: skip
+    table.definition["claims"] = [[c.question, kinds[c.a], kinds[c.b]] for c in claims]
     assert claims_left_out(listed, table) == [
         "the claim 'And then?' is left out: no run in results/standin12/runs is of solo_5"
     ]

@@ -300,7 +300,7 @@ def test_a_rate_that_is_borrowed_is_the_lender_s():
     """On the page, too, where what is at the edge of its sweep has a mark."""
     listed, kinds = read_list("standin12"), kinds_of(read_list("standin12"))
     rates = studies.definition("standin12")["rates"]
-    assert len(listed["rates_of"]) > 1
-    for name, lender in listed["rates_of"].items():
+    assert len(listed.rates_of) > 1
+    for name, lender in listed.rates_of.items():
         written = json.loads((ROOT / f"results/standin12/rates/{lender}.json").read_text())
         assert rates[kinds[name]] == written["best"], name

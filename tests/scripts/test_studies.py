@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -19,6 +20,7 @@ import torch
 from scripts import study as command
 from solo.cli import studies, study_work
 from solo.cli.command import CONFIGS
+from solo.cli.study_list import Group
 from solo.datasets.data import read_pairs
 from solo.files import ROOT, read_json
 from solo.runs import carry
@@ -45,10 +47,10 @@ def test_a_list_becomes_a_study_that_any_machine_can_read():
     assert study.carried and study.home == Path("results/standin12")
     assert [(job.name, job.config.seed, job.neighbour) for job in study.jobs] == [
         (name, seed, side)
-        for group in listed["groups"].values()
-        for seed in group["seeds"]
-        for name in group["names"]
-        for side in ((-1, 1) if group["neighbours"] else (0,))
+        for group in listed.groups.values()
+        for seed in group.seeds
+        for name in group.names
+        for side in ((-1, 1) if group.neighbours else (0,))
     ]
     for job in study.jobs:
         paths = [job.config.model.path, job.config.runs_dir, job.config.data.train_path]
@@ -56,13 +58,13 @@ def test_a_list_becomes_a_study_that_any_machine_can_read():
         assert job.config.data.train_path.startswith(f"data/study/{NAME}/data/")
         assert job.config.model.path == "data/backbones/standin12"
         assert job.config.train.log_every == 9 and job.config.train.precision == "bf16"
-        assert job.config.row == listed["names"][job.name]["row"]
+        assert job.config.row == listed.names[job.name].row
         folder = "neighbours" if job.neighbour else "runs"
         assert job.config.runs_dir == f"results/standin12/{folder}"
-        own = any("train.lr=" in o for o in listed["names"][job.name]["overrides"])
+        own = any("train.lr=" in o for o in listed.names[job.name].overrides)
         assert (job.rate_of in study.sweeps) != (own or job.name == "none")
-    assert study.sweeps.keys() == listed["rates"].keys()
-    for name, rates in listed["rates"].items():
+    assert study.sweeps.keys() == listed.rates.keys()
+    for name, rates in listed.rates.items():
         configs = study.sweeps[name]
         assert [config.train.lr for config in configs] == rates
         whole = next(job.config for job in study.jobs if job.name == name).train
@@ -80,13 +82,13 @@ def test_every_list_resolves_and_its_rates_go_by_factors_of_about_three(name):
     """The protocol: grids wide enough that the best is inside, none finer for one method. A claim
     is about names that the groups run."""
     listed, study = resolved(name)
-    for member, rates in listed["rates"].items():
+    for member, rates in listed.rates.items():
         steps = [b / a for a, b in itertools.pairwise(rates)]
         assert len(rates) >= 3 and all(2.9 < step < 3.4 for step in steps), (member, rates)
     run = {job.name for job in study.jobs}
-    assert {claim[side] for claim in listed["claims"] for side in "ab"} <= run
-    assert run <= listed["names"].keys()
-    assert [listed["names"][member]["row"] for member in run].count(listed["against"]) >= 1
+    assert {side for claim in listed.claims for side in (claim.a, claim.b)} <= run
+    assert run <= listed.names.keys()
+    assert [listed.names[member].row for member in run].count(listed.against) >= 1
 
 
 @pytest.mark.parametrize(
@@ -132,17 +134,18 @@ def at_hand(tmp_path, monkeypatch, checkpoint_dir) -> Path:
     The middle one of LoRA's rates is the best: the others hardly move it, or move it away.
     """
     write_demo_data(tmp_path / "data", train_rows=12, valid_rows=9, test_mrs=3)
-    listed = studies.read_list(NAME) | {"home": str(tmp_path / "home")}
-    listed["groups"] = {
-        "a": {"names": ["lora", "solo"], "seeds": [1], "neighbours": False},
-        "b": {"names": ["lora"], "seeds": [1], "neighbours": True},
-    }
-    listed["rates"] = {"lora": [1e-7, 1e-1, 1e5]}
-    listed["outputs"] = ["solo_5", "lora_5"]  # its runs have the plain recipe's five epochs
-    listed["overrides"] = [
+    overrides = [
         "model=standin12", f"model.path={checkpoint_dir}", f"data.dir={tmp_path}/data",
         "data.sha256={train: null, valid: null, test: null}",
     ]  # fmt: skip
+    listed = replace(
+        studies.read_list(NAME),
+        home=str(tmp_path / "home"),
+        groups={"a": Group(["lora", "solo"], [1]), "b": Group(["lora"], [1], neighbours=True)},
+        rates={"lora": [1e-7, 1e-1, 1e5]},
+        outputs=["solo_5", "lora_5"],  # its runs have the plain recipe's five epochs
+        overrides=overrides,
+    )
     monkeypatch.setattr(studies, "STUDIES", tmp_path / "study")
     monkeypatch.setattr(studies, "read_list", lambda name: listed)
     return tmp_path
@@ -173,7 +176,7 @@ def test_data_in_folders_are_carried_too(at_hand, tmp_path):
     webnlg_file(tmp_path / "xml" / "test/testdata_with_lex.xml", entry("U", "three"))
     sums = [f"data.sha256.{split}=null" for split in studies.SPLITS]
     overrides = ["data=webnlg", f"data.dir={tmp_path / 'xml'}", *sums]
-    studies.read_list(NAME)["overrides"][2:] = overrides
+    studies.read_list(NAME).overrides[2:] = overrides
     studies.write(NAME, [], carried=True)
     study = read_study(at_hand / "study" / NAME / "study.json")
     carry.unpack(at_hand / "study" / NAME / carry.DATA)
@@ -321,7 +324,7 @@ def test_several_processes_do_what_one_does(at_hand, monkeypatch, capsys, togeth
     monkeypatch.setattr(study_work, "GATHER_EVERY", 0.5)
     found = []
     for number in ("1", "2"):
-        listed = studies.read_list(NAME) | {"home": str(at_hand / number)}
+        listed = replace(studies.read_list(NAME), home=str(at_hand / number))
         monkeypatch.setattr(studies, "read_list", lambda name, listed=listed: listed)
         path, _ = studies.write(NAME, ["train.max_steps=3", "train.warmup_steps=1"])
         values = read_json(path)

@@ -8,6 +8,7 @@ from eval.tables.groups import kind_of
 from solo.cli import study_list
 from solo.cli.compose import compose_values
 from solo.cli.rows import settings_of
+from solo.cli.study_list import Group, Name, Question, StudyList
 from solo.files import to_yaml
 
 MINE = {
@@ -27,7 +28,7 @@ MINE = {
 }
 
 
-def read(folder, values: dict) -> dict:
+def read(folder, values: dict) -> StudyList:
     (folder / "study").mkdir(exist_ok=True)
     (folder / "study/mine.yaml").write_text(to_yaml(values), encoding="utf-8")
     return study_list.read_list("mine")
@@ -41,15 +42,12 @@ def configs(tmp_path, monkeypatch):
 
 def test_a_list_is_filled_up_with_what_it_leaves_out(configs):
     listed = read(configs, MINE)
-    assert listed["overrides"] == listed["sweep"] == [] and listed["metrics"] is None
-    assert listed["names"]["lora"] == {"row": "table1/lora_s", "label": None, "overrides": []}
-    assert listed["groups"]["a"] == {
-        "names": ["lora", "solo"],
-        "seeds": [1, 2],
-        "neighbours": False,
-    }
+    assert listed.overrides == listed.sweep == [] and listed.metrics is None
+    assert listed.names["lora"] == Name("table1/lora_s", label=None, overrides=[])
+    assert listed.groups["a"] == Group(["lora", "solo"], [1, 2], neighbours=False)
+    assert listed.claims == [Question("Is it?", "solo", "lora")]
     few = {key: MINE[key] for key in ("title", "home", "against", "names", "groups")}
-    assert read(configs, few)["claims"] == []
+    assert read(configs, few).claims == []
 
 
 @pytest.mark.parametrize(
