@@ -17,9 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
 from solo.cli.command import check_writable, progress_bar
-from solo.cli.compose import config_of, refuse, run_of
+from solo.cli.compose import config_of, refuse
 from solo.cli.entry import command_of_run
 from solo.cli.evaluate import check_references
+from solo.cli.trained_run import run_of
 from solo.files import as_typed
 from solo.runs import stages
 from solo.runs.config import RunConfig

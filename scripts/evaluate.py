@@ -9,10 +9,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
 from eval.metrics import ALL
-from solo.cli.compose import refuse, run_of
+from solo.cli.compose import refuse
 from solo.cli.entry import command_of_run
 from solo.cli.evaluate import evaluate_runs
 from solo.cli.listing import by_score
+from solo.cli.trained_run import run_of
 from solo.files import as_typed
 from solo.run_files import SCORES
 

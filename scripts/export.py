@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval import records
 from eval.command import ending
-from solo.cli.compose import refuse, run_of
+from solo.cli.compose import refuse
 from solo.cli.entry import command_of_run
+from solo.cli.trained_run import run_of
 from solo.files import read_json
 from solo.options import check
 from solo.run_files import SCORES

@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from solo.cli.compose import config_of, refuse, run_of
+from solo.cli.compose import config_of, refuse
 from solo.cli.entry import command_of_run
+from solo.cli.trained_run import run_of
 from solo.datasets.e2e_raw import linearise
 from solo.files import as_typed
 from solo.rows import one_line

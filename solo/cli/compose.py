@@ -11,7 +11,6 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
@@ -24,9 +23,9 @@ from solo.cli.hydra_errors import in_one_line
 from solo.cli.schema import OF_ENTRY_POINTS, check_name, options_file, register
 from solo.options import check
 from solo.rows import DATA_DIRS
-from solo.runs.config import RunConfig, from_values, to_values
+from solo.runs.config import RunConfig, from_values
 from solo.runs.memory import check_memory
-from solo.runs.run import Run, make_run, open_run
+from solo.runs.run import make_run
 from solo.runs.runner import distinct
 
 register()
@@ -39,7 +38,6 @@ READ = {"run", "model.path", "evaluate.references", "pretrain.corpus_dir",
                                       "references_path"))}  # fmt: skip
 WRITTEN = {"out", "output_dir", "runs_dir", "decode.output", "pretrain.output_dir"}
 SWEEP = {"-m", "--multirun"}
-OF_A_RUN = ("data", "decode", "evaluate", "model")  # groups that a command changes in a trained run
 FOLDERS = {*DATA_DIRS.values(), "CORPUS_DIR"}  # environment variables that configurations read
 
 
@@ -216,68 +214,6 @@ def check_all(arguments: Sequence[str], config_name: str) -> list[RunConfig]:
     if len(configs) > 1 and any(config.output_dir for config in configs):
         distinct(map(make_run, configs))
     return configs
-
-
-def run_of(cfg: DictConfig) -> Run | None:
-    """The trained run that a command works on; None for the bare backbone, which needs no run.
-
-    With run=DIR the run there, its data and its decoding changed by what the command line
-    overrides; without, the run that the composed configuration leads to. Raises FileNotFoundError
-    for one that is not trained, ValueError for an override of what is trained already.
-    """
-    config = config_of(cfg)
-    if cfg.run is None:
-        check_memory(config)
-        if config.method == "none" and (config.decode.output or cfg.mr):
-            return None
-        return open_run(make_run(config).directory, config)
-    run = open_run(Path(cfg.run))
-    values, given = to_values(run.config), to_values(config)
-    for override in HydraConfig.get().overrides.task:
-        key = key_of(override)
-        if key in OF_ENTRY_POINTS:
-            continue
-        group, _, option = key.partition(".")
-        if key in ("model", "seed") or group in ("adapter", "train"):
-            raise ValueError(f"{override}: a trained run keeps its {key}; train another run")
-        check(
-            group in OF_A_RUN,
-            f"{override}: with run=DIR the configuration of that run counts; leave it out",
-        )
-        if option:
-            _override(values, given, group, option)
-            continue
-        values[key] = given[key]
-        if key == "data":  # the references come with the data
-            values["evaluate"] = given["evaluate"]
-    changed = from_values(values)
-    check_memory(changed)
-    return open_run(run.directory, changed)
-
-
-def _override(values: dict, given: dict, group: str, option: str) -> None:
-    """Take one option over into a run's values from those given on a command line.
-
-    In a run paths are whole, so a new data.dir moves those below the old one. The references follow
-    the file of the data that they are.
-    """
-    data, evaluate = values["data"], values["evaluate"]
-    before = dict(data)
-    name, _, part = option.partition(".")
-    if part:  # data.sha256.test
-        values[group][name] = {**values[group][name], part: given[group][name][part]}
-        return
-    values[group][name] = given[group][name]
-    if group == "data" and name == "dir":
-        for other in [key for key in data if key.endswith("_path")]:
-            if Path(data[other]).is_relative_to(before["dir"]):
-                inside = Path(data[other]).relative_to(before["dir"])
-                data[other] = str(Path(data["dir"]) / inside)
-    if name == "test_path" and before["references_path"] == before["test_path"]:  # one's own data
-        data["references_path"] = data["test_path"]
-    if group == "data" and evaluate["references"] in before.values():
-        [*_, same] = (key for key in before if before[key] == evaluate["references"])
-        evaluate["references"] = data[same]
 
 
 def key_of(override: str) -> str:
