@@ -215,12 +215,13 @@ def _marks(source: str, text: str) -> list[list]:
         if value in ("yes", "no"):
             continue
         name = f"{' '.join(slot)}: {value}"
-        for part in {value, slot[0]} if len(slot) == 2 else {value}:  # a triple has two entities
+        parts = {value, slot[0]} if len(slot) == 2 else {value}  # a triple has two entities
+        for part in parts:
             words = re.escape(part.strip().replace("_", " "))
             if at := re.search(words, text, re.IGNORECASE):
                 found.append([*(_units(text, end) for end in at.span()), name, "right"])
             else:
-                found.append([-1, -1, name, "missing"])
+                found.append([-1, -1, f"{part} of {name}" if len(parts) > 1 else name, "missing"])
     return sorted(found)
 
 

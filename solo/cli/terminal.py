@@ -11,7 +11,7 @@ from eval.markdown import cells
 
 LEAST = 100  # columns that are used whatever a terminal says of itself
 RULE = re.compile(r"\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?")
-NUMBER = re.compile(r"[+-]?[\d,.]+( %)?|[–-]")
+NUMBER = re.compile(r"[+−-]?[\d,.]+( %)?|[–-]")  # a score's minus is U+2212
 
 
 def show(markdown: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 
 import numpy as np
 import pytest
@@ -305,3 +306,21 @@ def test_samples_do_not_replace_the_references(tmp_path, capsys):
     assert samples.main([*runs, "--refs", str(refs), "--out", str(refs), "--force"]) == 2
     assert "refs.csv is an input of this command" in capsys.readouterr().err
     assert refs.read_text() == REFERENCES
+
+
+def test_the_options_of_a_comparison_are_heeded_and_its_references_kept(
+    tmp_path, capsys, monkeypatch
+):
+    refs, out = tmp_path / "refs.csv", tmp_path / "out.json"
+    refs.write_text(REFERENCES)
+    twice = [*map(str, make_runs(tmp_path, {"A": ROWS, "B": ROWS})), "--refs", str(refs)]
+    assert main([*twice, "--json", str(refs), "--force"]) == 2
+    assert "is an input of this command" in capsys.readouterr().err
+    assert refs.read_text() == REFERENCES
+    asked = []
+    monkeypatch.setattr("eval.compare.compare", lambda *sides, **how: asked.append(how) or {})
+    assert main([*twice, "--json", str(out), "--seed", "7", "--samples", "9"]) == 0
+    assert asked == [{"samples": 9, "seed": 7}] and json.loads(out.read_text())["seed"] == 7
+    err = capsys.readouterr().err
+    assert f"next: python -m eval.samples {shlex.join(twice)}" in err
+    assert "3 hypotheses for 2 MRs" not in err  # of runs, scoring has said it

@@ -175,3 +175,25 @@ def test_the_demos_pictures_have_the_names_of_its_tables(tmp_path):
     assert {path.name for path in paths} == {
         f"table1_{kind}.{suffix}" for kind in ("loss", "lambda") for suffix in ("png", "svg")
     }
+
+
+def test_ranks_stand_at_the_paper_s_points_alone(tmp_path, monkeypatch):
+    make_run(tmp_path, "a", row="table2/solo_s_r8", scores={"BLEU": 0.6})
+    table, placed = table_of("table2", tmp_path), []
+    monkeypatch.setattr(figures, "place", lambda axes, where, words: placed.extend(where))
+    figures.bleu_against_parameters(lines_of(table), table.settings, "T")
+    assert len(placed) == 11 and 60.0 not in [y for _, y in placed]
+
+
+def test_rates_are_told_where_a_row_has_several_beside_the_paper(tmp_path):
+    make_run(tmp_path, "a", row="table1/lora_s", lr=2e-4)
+    for name, lr in (("b", 1e-3), ("c", 3e-3)):
+        make_run(tmp_path, name, lr=lr)
+    lines = [
+        line
+        for line in lines_of(table_of("table1", tmp_path))
+        if line.source == "paper" or line.runs
+    ]
+    found = {*figures._method_labels(lines, plain=False)}
+    solo = "Solo Connection, GPT-2 S"
+    assert found >= {"LoRA, GPT-2 S", f"{solo}, lr 0.001", f"{solo}, lr 0.003", f"{solo}, paper"}

@@ -314,3 +314,36 @@ def test_the_command_packs_every_run_it_is_given(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         pack_run.main()
     assert capsys.readouterr().err.startswith(f"error: {tmp_path} cannot be packed: unfinished")
+
+
+def test_other_metrics_than_those_kept_need_the_references(tmp_path, capsys):
+    """Whose statistics a packed run has not; it is not compared by others unasked."""
+    directory, references = made(tmp_path / "runs"), tmp_path / "refs.csv"
+    with open(directory / "config.yaml", "a") as config:
+        config.write(f"evaluate: {{references: {references}}}\n")
+    parts = pack(directory, tmp_path / "packed", REPORTED)
+    assert compare.outputs(parts).sources == SOURCES
+    for more in ({"metrics": "webnlg"}, {"partial": True}):
+        with pytest.raises(FileNotFoundError, match="refs.csv does not exist"):
+            compare.outputs(parts, **more)
+
+
+@pytest.mark.parametrize("name", ["loss", "valid_loss", "lambda/2"])
+def test_a_log_with_a_lambda_or_a_loss_that_is_no_number_is_damaged(tmp_path, name):
+    (tmp_path / "train_log.jsonl").write_text(json.dumps({"step": 1, name: float("nan")}) + "\n")
+    with pytest.raises(ValueError, match=f"line 1: {name} is NaN"):
+        read_log(tmp_path)
+
+
+def test_a_score_that_was_not_measured_is_no_score_that_came_since(tmp_path, monkeypatch):
+    """METEOR without Java: the packed run is not scored again for it each time."""
+    kept = dict.fromkeys(METRICS, 0.5) | {"signature": "METEOR: not measured"}
+    del kept["METEOR"]
+    monkeypatch.setattr("eval.tables.packed.records.read", lambda run, name: kept)
+    monkeypatch.setattr("eval.tables.packed.not_measured", lambda signature: {"METEOR"})
+    assert not lacks_scores(tmp_path)
+
+
+def test_mrs_of_which_one_looks_like_a_digest_are_not_hidden():
+    hidden = compare.records.hidden
+    assert hidden(["0123456789ab"] * 2) and not hidden(["0123456789ab", "name : A"])

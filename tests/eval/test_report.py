@@ -22,7 +22,7 @@ import yaml
 from eval.compare import decoding_of
 from eval.metrics import ALL
 from eval.report import pages, pictures, runs, scores
-from eval.report.build import Material, build
+from eval.report.build import Material, _sides, build
 from eval.report.claims import LISTED
 from eval.tables import render
 from eval.tables.lines import lines_of, load_reported
@@ -456,3 +456,113 @@ def test_the_best_rate_of_a_sweep_is_that_of_the_lowest_loss(tmp_path):
     (folder / "lora.json").write_text(json.dumps({"best": 3e-3, "valid_losses": losses}))
     [picture] = pictures.of_rates([folder], [])
     assert "lora: best 0.003." in picture.alt
+
+
+def test_lines_of_one_row_stand_side_by_side_with_their_variants():
+    def line(kind: str, text: str, variant: str = "", n_runs: int = 1):
+        score = {"BLEU": SimpleNamespace(text=text)}
+        return SimpleNamespace(
+            label="A", kind=kind, variant=variant, runs=[0] * n_runs, scores=score
+        )
+
+    lines = [
+        line("paper", "70", n_runs=0),
+        line("ours", "60", "paper"),
+        line("ours", "61", "devcode"),
+    ]
+    [found] = _sides(SimpleNamespace(metrics=[ALL["BLEU"]], lines=lines))
+    assert found["texts"] == {"paper": "70", "ours": "60 (paper); 61 (devcode)"}
+
+
+def test_a_report_can_be_read_by_a_web_server(tmp_path):
+    build(material(tmp_path), tmp_path / "out")
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_row_of_a_page_with_too_few_or_too_many_cells_has_those_of_the_head():
+    [found] = pages.tables_in("| a | b |\n|---|---|\n| x |\n| x | y | z |\n", "p.md", "kind")
+    assert found.rows == [["a", "b"], ["x", ""], ["x", "y"]]
+
+
+def test_which_end_of_a_picture_is_the_better_one(tmp_path, monkeypatch):
+    drawn = {}
+    for name in ("lora", "full"):
+        make_run(tmp_path, name, row=f"demo/{name}", stand_in="stand-in: x", scores={"SER": 0.1})
+    monkeypatch.setattr(pictures, "make", lambda f, name, *words: drawn.update({name: f}))
+    pictures.of_table(scores.of_table(table_of("demo", tmp_path)))
+    titles = {name: " ".join(figure.get_suptitle().split()) for name, figure in drawn.items()}
+    ends = {name.partition("-")[2]: title.rpartition("; ")[2] for name, title in titles.items()}
+    assert ends == {"BLEU": "higher is better", "SER": "lower is better"}
+
+
+def test_curves_have_their_seeds_and_the_mark_of_what_is_no_reproduction(tmp_path):
+    for seed in (1, 2):
+        make_run(tmp_path, f"s{seed}", row="table1/lora_s", seed=seed)
+    make_run(tmp_path, "short", row="table1/lora_m", steps=9)
+    curves = pictures.curves_of(scores.of_table(table_of("table1", tmp_path)))
+    labels = ["LoRA, GPT-2 M *", "LoRA, GPT-2 S, seed 1", "LoRA, GPT-2 S, seed 2"]
+    assert sorted(curve.label for curve in curves) == labels
+
+
+def test_sweeps_stand_in_the_order_of_their_lowest_losses():
+    sweeps = {"a": [(1e-3, 2.0), (1e-2, 3.0)], "b": [(1e-2, 1.0), (1e-1, 4.0)]}
+    figure = pictures._panels(sweeps, "T")
+    assert [axes.get_title() for axes in figure.axes if axes.get_visible()] == ["b", "a"]
+
+
+def test_a_run_s_page_tells_what_its_outputs_lack_and_which_files_are_kept(tmp_path, monkeypatch):
+    packed = tmp_path / "a.json"
+    for path in (packed, packed.with_suffix(".tsv")):
+        path.write_text("x")
+    run = SimpleNamespace(directory=packed)
+    assert [Path(path).suffix for path, _ in runs._files(run)] == [".json", ".tsv"]
+    made = {
+        "texts": ["pub"],
+        "marks": [[[0, 3, "Type: pub", "right"], [-1, -1, "name: A", "missing"]]],
+    }
+    monkeypatch.setattr(runs, "page_of", lambda run: "page")
+    monkeypatch.setattr(runs, "content_of", lambda of_set, system: made)
+    of_set = SimpleNamespace(
+        systems=[SimpleNamespace(run="page")], sources=["x : y"], references={}
+    )
+    [shown] = runs._outputs(run, of_set)
+    assert (shown["number"], shown["missing"]) == (1, ["name: A"])
+
+
+def test_what_hovering_tells_of_several_runs_has_all_their_seeds(monkeypatch):
+    for name in ("recipe_of", "commit_of", "signature_of"):
+        monkeypatch.setattr(runs, name, lambda run: "")
+    line = SimpleNamespace(runs=[SimpleNamespace(seed=seed) for seed in (1, 2)], marks=[])
+    assert dict(runs.facts_of(line))["seeds"] == "1, 2"
+
+
+def test_a_backbone_in_a_folder_has_the_name_of_its_weights():
+    for hub, name in (("openai-community/gpt2", "GPT-2 S"), (None, "mine")):
+        run = SimpleNamespace(options={"hub": hub}, backbone="some/mine/")
+        assert scores._backbone([run]) == name
+
+
+def test_small_rates_are_in_the_downloads_as_they_are(tmp_path):
+    make_run(tmp_path, "a", row="table1/lora_s", lr=2e-4)
+    head, *rows = scores.cells(scores.of_table(table_of("table1", tmp_path)))
+    assert {row[head.index("lr")] for row in rows} == {"", "0.0002"}
+
+
+def test_a_run_of_no_table_is_no_reproduction(tmp_path):
+    directory = make_run(tmp_path, "a", row="table1/lora_s")
+    run = read_run(directory, decoding_of(directory), REPORTED)
+    [line] = scores.of_runs("in-mine", "Mine", [(replace(run, marks=[]), "a")]).lines
+    assert (line.kind, line.badge) == ("other", "no reproduction")
+
+
+def test_pictures_of_one_page_share_no_id():
+    """A clip path of the first would cut the second."""
+    made = []
+    for name in ("a", "b"):
+        figure, axes = pictures.plt.subplots()
+        axes.plot([1, 2], [3, 4])
+        made.append(pictures.make(figure, name, "T", "alt", "kind").inline)
+    first, second = (set(re.findall(r' id="([^"]+)"', svg)) for svg in made)
+    assert first and second and not first & second
+    used = set(re.findall(r'(?:url\(|href=")#([\w-]+)', made[0]))
+    assert used and used <= first

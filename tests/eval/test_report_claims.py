@@ -156,3 +156,22 @@ def test_the_demos_judge_nothing(tmp_path):
     assert all(claims._sides([replace(table, name="mine")], [rows], "stand-in")[0])
     for name in ("demo", "demo-family"):
         assert claims._sides([replace(table, name=name)], [rows], "stand-in") == ([[], []], [])
+
+
+def test_the_runs_of_a_verdict_are_of_the_paper_s_variant_and_the_fewest_epochs():
+    def line(name: str, epochs: int, variant: str = "paper", marks: tuple = ()):
+        options = {"train": {"epochs": epochs}}
+        run = SimpleNamespace(name=name, options=options, marks=marks, scores={"BLEU": 0.5})
+        return SimpleNamespace(row="a", kind="ours", variant=variant, runs=[run])
+
+    lines = [line("five", 5), line("code", 1, "devcode"), line("other", 1, "", ("adapter.rank=8",))]
+    for more, name in (([], "five"), ([line("two", 2)], "two")):
+        [run] = claims._runs(SimpleNamespace(lines=[*lines, *more]), "a", "ours")
+        assert run.name == name
+
+
+def test_a_claim_s_rows_on_a_stand_in_are_no_reproduction_s(monkeypatch):
+    found = []
+    monkeypatch.setattr(claims, "_sides", lambda tables, rows, kind: found.append((kind, rows)))
+    claims._both([], {"better": [1], "also": [2], "standin": [3]}, "better")
+    assert found == [("ours", [[1], [2]]), ("stand-in", [[1], [2], [3]])]

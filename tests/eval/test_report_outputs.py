@@ -126,3 +126,35 @@ def test_a_text_is_cut_at_its_marks_and_of_two_that_overlap_the_first_stays():
         ("pub", "right", "eatType"), (" .", "", ""),
     ]  # fmt: skip
     assert runs.pieces("", []) == []
+
+
+def test_runs_of_two_lines_of_one_label_have_their_seeds_and_e2e_comes_first(tmp_path):
+    (tmp_path / "predictions.tsv").write_text("MR\toutput\nA\tone\n")
+    lines = []
+    for seed, data in enumerate(("generated", "WebNLG", "E2E", "E2E")):
+        options = {"data": {"test": data}}
+        run = SimpleNamespace(decoding=tmp_path, options=options, outputs=None, seed=seed)
+        lines.append(SimpleNamespace(label=data, runs=[run], data=data, backbone="x", badge=""))
+    table = SimpleNamespace(lines=lines)
+    found = outputs.sets_of([table], lambda run: f"runs/{run.seed}", lambda run: None)
+    titles = ["E2E, test set", "WebNLG, test set", "generated restaurants"]
+    assert [of_set.title for of_set in found] == titles
+    labels = [[system.label for system in of_set.systems] for of_set in found]
+    assert labels == [["E2E, seed 2 (x)", "E2E, seed 3 (x)"], ["WebNLG (x)"], ["generated (x)"]]
+
+
+def test_a_systems_scores_stand_beside_the_mrs_of_the_set(tmp_path, monkeypatch):
+    """In whichever order the official references have them."""
+    mrs = ["name[Aromi], eatType[pub]", "name[Zizzi], eatType[pub]"]
+    of_hypotheses(tmp_path / "tgen.tsv", *(f"{mr}\tx" for mr in mrs))
+    (tmp_path / "testset_w_refs.csv").touch()
+    scored = SimpleNamespace(statistics={"BLEU": np.array([[1.0], [2.0]])}, sources=mrs[::-1])
+    monkeypatch.setattr(outputs, "score_files", lambda *paths, failures: [scored])
+    of_set = outputs.Set("set1", "E2E, test set", mrs, {})
+    assert outputs.add_challenge([of_set], tmp_path, tmp_path) == []
+    assert of_set.systems[0].statistics["BLEU"].tolist() == [[2.0], [1.0]]
+
+
+def test_which_end_of_a_triple_is_missing_is_said():
+    found = outputs._marks("A_B : leader : C", "C rules .")
+    assert found == [[-1, -1, "A_B of A_B leader: C", "missing"], [0, 1, "A_B leader: C", "right"]]

@@ -392,3 +392,11 @@ def test_where_the_user_says_a_table_replaces_only_what_the_program_wrote(write,
     path.mkdir()
     with pytest.raises(ValueError, match="is no regular file, and is not replaced"):
         write_table(table, out)
+
+
+def test_runs_apart_are_not_behind_the_numbers(tmp_path, write):
+    make_run(tmp_path / "runs", "a", stand_in="stand-in: tiny", path="tiny")
+    assert "## Runs behind these numbers" not in write("table1")
+    make_run(tmp_path / "runs", "b")
+    behind = write("table1").split("## Runs behind these numbers\n\n")[1].split("\n\n")[0]
+    assert behind == "- Solo Connection, GPT-2 S, variant=paper: b (seed 1)"

@@ -418,3 +418,43 @@ def test_overrides_reach_every_row():
     config = compose_row("table1/solo_m", ["model.path=here", "train.max_steps=200"])
     assert (config.model.path, config.train.max_steps) == ("here", 200)
     assert config.adapter.rank == 512 and config.row == "table1/solo_m"
+
+
+@pytest.mark.parametrize(
+    "override", ["seed=2", "model=gpt2_medium", "adapter.rank=2", "train=standin"]
+)
+def test_a_trained_run_keeps_what_it_was_trained_with(trained, override, run_script):
+    done = run_script("scripts/decode.py", f"run={trained}", override)
+    key = override.partition("=")[0]
+    assert done.code == 1 and f"error: {override}: a trained run keeps its {key}" in done.err
+
+
+def test_the_next_command_after_a_decoding_has_what_names_it_alone(trained, run_script):
+    done = run_script("scripts/decode.py", f"run={trained}", "decode.beam=2", "force=true")
+    last = done.err.splitlines()[-1]
+    assert done.code == 0 and last.endswith(" decode.beam=2") and "force" not in last
+
+
+def test_a_run_that_does_not_end_is_told_by_the_exit_code(small, tmp_path, run_script):
+    given = [f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={tmp_path}"]
+    given += ["experiment=demo/lora", "train.max_steps=2", "train.warmup_steps=0", "train.lr=1e30"]
+    done = run_script("scripts/run.py", *given)
+    assert done.code == 1 and "error: demo/lora, lr 1e+30, seed 1: " in done.err
+
+
+def test_scores_go_beside_their_outputs_alone(trained, run_script):
+    done = run_script("scripts/evaluate.py", f"run={trained}", "decode.output=mine.tsv")
+    words = "decode.output=mine.tsv is for another command"
+    assert done.code == 1 and words in done.err.replace(f"{ROOT}/", "")
+
+
+def test_a_damaged_run_beside_a_table_s_is_told_by_the_exit_code(
+    small, tmp_path, run_script, scores_at_hand
+):
+    (tmp_path / "runs/x").mkdir(parents=True)
+    (tmp_path / "runs/x/environment.json").write_text("{")
+    given = [f"model.path={small}/backbone", f"data.dir={small}/data", f"runs_dir={tmp_path}/runs"]
+    given += ["decode.max_new_tokens=4", "--rows", "none", "--out", tmp_path / "out"]
+    done = run_script("scripts/reproduce.py", "demo", *given)
+    assert done.code == 1 and "runs/x: left out, environment.json is damaged" in done.err
+    assert (tmp_path / "out/table1.md").is_file()

@@ -38,3 +38,13 @@ def test_values_are_copied_to_the_letter_or_not():
     outputs = list(zip(mrs, ["Blue Spice is near the mill .", "A pub ."], strict=True))
     assert copying.copied(outputs, "name") == (1, 2)
     assert copying.copied(outputs, "near") == (0, 1)
+
+
+def test_a_table_does_not_replace_what_it_is_made_of(tmp_path, run_script):
+    for name, words in (("runs/predictions.tsv", "works with"), ("mine.md", "there already")):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("precious")
+        command = ["scripts/checks/copying.py", tmp_path / "runs", "--out", path]
+        done = run_script(*command)
+        assert done.code == 1 and words in done.err and path.read_text() == "precious"

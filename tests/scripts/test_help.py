@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from solo.cli.compose import compose_values
+from solo.cli.help import options_in
 
 
 def options(values: dict, prefix: str = "") -> dict[str, object]:
@@ -59,3 +60,27 @@ def test_what_takes_a_run_shows_no_option_of_its_training(run_script, script):
 def test_a_script_shows_its_own_groups_alone(run_script):
     shown = run_script("scripts/pretrain_backbone.py", "-h").out
     assert "pretrain.planted_lr_scale: 0.1" in shown and "adapter" not in shown.split("Groups")[1]
+
+
+def test_of_several_values_the_first_is_shown(run_script):
+    shown = run_script("scripts/train.py", "seed=7,8", "adapter=lora,solo", "--help").out
+    assert "  seed: 7" in shown and " lora*" in shown and " solo*" not in shown
+
+
+def test_an_option_that_a_file_sets_has_its_own_comment(tmp_path, monkeypatch):
+    """Not that of the file that it rests on."""
+    monkeypatch.setattr("solo.cli.help.CONFIGS", tmp_path)
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/base.yaml").write_text("lr: 1 # base\nbatch_size: 2 # base\n")
+    (tmp_path / "train/mine.yaml").write_text("defaults: [base]\nname: x\nlr: 3 # mine\n")
+    assert options_in("train", "mine") == {"lr": " 3 # mine", "batch_size": " 2 # base"}
+
+
+def test_a_value_that_is_set_keeps_the_comment_of_its_option(run_script):
+    comments = []
+    for given in ([], ["adapter.sparsity=0.25"]):
+        page = run_script("scripts/train.py", "adapter=solo", *given, "--help").out
+        [line] = [line for line in page.splitlines() if line.startswith("  adapter.sparsity:")]
+        assert not given or line.startswith("  adapter.sparsity: 0.25 # ")
+        comments.append(line.partition(" # ")[2])
+    assert comments[0] == comments[1] != ""

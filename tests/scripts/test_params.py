@@ -12,8 +12,9 @@ from eval.tables.lines import load_reported
 from eval.tables.params import Counts
 from scripts.params import main
 from solo.adapters import make_config
+from solo.backbones.loading import sizes_of
 from solo.backbones.shapes import gpt2_shapes
-from solo.cli.counts import audit, row_counts
+from solo.cli.counts import audit, doubt, row_counts
 from solo.cli.rows import reported_tables, row_settings, settings_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -112,3 +113,22 @@ def test_the_committed_files_are_what_the_command_writes(tmp_path, monkeypatch, 
     assert notes["table2/solo_s_r512_sparse"] == "fits 60% kept, cut off"
     assert notes["table3/solo_m_r64_sparse"] == "fits 60% masked"
     assert notes["table3/solo_m_r512_sparse"].startswith("fits neither: 70% masked gives 331,468")
+
+
+def test_a_file_of_ones_own_in_the_audits_place_stays(tmp_path, run_script):
+    (tmp_path / "params.csv").write_text("precious")
+    done = run_script("scripts/params.py", "--out", tmp_path)
+    assert done.code == 1 and "params.csv is there already, and not as this" in done.err
+    assert (tmp_path / "params.csv").read_text() == "precious"
+    assert [path.name for path in tmp_path.iterdir()] == ["params.csv"]
+
+
+def test_full_fine_tuning_has_positions_too(monkeypatch):
+    """How many, its record does not say; none at all cannot be."""
+    monkeypatch.setattr("solo.cli.counts.short_name", lambda training: "a")
+    shape = sizes_of(gpt2_shapes()["openai-community/gpt2"])
+    without = 124_439_808 - 1024 * 768
+    for n_params, right in ((124_439_808, True), (without, False), (without + 1, False)):
+        train = {"n_params": n_params, "backbone": {"shape": shape}}
+        words = doubt({}, {"name": "full"}, train)
+        assert words is None if right else words.endswith(f"has {without:,} and the positions")

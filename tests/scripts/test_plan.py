@@ -252,3 +252,134 @@ def test_rows_are_spread_over_processes_once(monkeypatch, tmp_path):
     assert launch(rows, ["hydra/launcher=joblib"]) == []
     assert commands == [["hydra/launcher=joblib", "experiment=t/one", "seed=1"]]
     assert claimed == [("a", "t/one"), ("a", "t/two"), ("b", "t/done")]
+
+
+def test_the_plan_says_what_is_kept_and_which_hours_are_left():
+    [line] = lines_of(["table1/lora_s", "table2/lora_s"])
+    line.size, line.hours = 2e9, 1.5
+    decode = replace(line, state="trained", steps=0, size=0, hours=0.25)
+    text = plan.report([line, decode, replace(decode, state="done", hours=None)])
+    first, other, second, *_ = text.splitlines()[1:]
+    assert first.endswith("1.50   2,000.0 MB") and other.endswith("the same run")
+    assert second.split()[-4:-2] == ["0", "0.25"] and text.count("the same run") == 3
+    assert "disk: 2.00 GB kept; up to 6.00 GB more for the state" in text
+
+
+def test_hours_are_timed_only_for_runs_that_are_left_and_of_no_earlier_speed(monkeypatch):
+    lines = [lines_of([f"table1/{name}"])[0] for name in ("lora_s", "solo_s", "full_m")]
+    lines[0].state, timed = "done", []
+    known, speed = {lines[1].key: timing.Speed(1.0, 1.0, "log")}, timing.Speed(2.0, 2.0, "")
+    monkeypatch.setattr(timing, "logged", lambda folder: known)
+    measure = lambda keys, shapes: timed.append({*keys}) or dict.fromkeys(keys, speed)  # noqa: E731
+    monkeypatch.setattr(timing, "measure", measure)
+    assert plan.fill_hours(lines) == known | {lines[2].key: speed}
+    assert timed == [{lines[2].key}] and [bool(line.hours) for line in lines] == [False, True, True]
+
+
+def test_every_file_of_the_data_that_is_not_there_is_told():
+    found = [text for text in plan.absent(lines_of(["table1/lora_s"])) if text.startswith("data ")]
+    assert [Path(text.split(":")[0]).stem for text in found] == ["train", "valid", "test"]
+
+
+def test_e2e_files_of_the_original_spelling_count_as_many():
+    config = compose_config(["data=e2e_raw", *NOWHERE])
+    assert [plan.n_examples(config, split) for split in ("train", "test")] == [42_061, 630]
+
+
+def test_outputs_of_another_length_have_a_speed_of_their_own(monkeypatch):
+    """Decoding is timed for each search, a backbone made once."""
+    configs = [compose_config([f"decode.max_new_tokens={n}", *NOWHERE]) for n in (64, 9)]
+    keys = {timing.key_of(config, GPT2Config()): config for config in configs}
+    assert len(keys) == 2
+    monkeypatch.setattr(timing, "random_backbone", lambda shape: None)
+    monkeypatch.setattr(timing, "_tokens_per_s", lambda model, config: 1.0)
+    monkeypatch.setattr(timing, "_seconds_per_mr", lambda model, c: c.decode.max_new_tokens)
+    speeds = timing.measure(keys, dict.fromkeys(keys))
+    assert all(speeds[key].seconds_per_mr == c.decode.max_new_tokens for key, c in keys.items())
+
+
+def test_a_decoding_is_timed_per_mr_to_its_longest_output(clock, monkeypatch):
+    """A token takes 2 s here, all of the search's contexts together, and the prompt 1 s."""
+    search = compose_config(["decode.max_new_tokens=11", *NOWHERE]).decode
+    model = torch.nn.Linear(1, 1)
+    model.device, model.config = torch.device("cpu"), SimpleNamespace(vocab_size=9)
+
+    def decode(model, prompts, search, ends):
+        clock.seconds += 1 + 2 * search.max_new_tokens
+        sizes.append(len(prompts))
+
+    sizes = []
+    monkeypatch.setattr(timing.rules, "beam_search", decode)
+    found = timing._seconds_per_mr(model, SimpleNamespace(decode=search))
+    assert found == pytest.approx((1 + 2 * 11) / sizes[0])
+
+
+def test_the_first_step_does_not_count_for_the_speed_of_training(clock, monkeypatch):
+    config = compose_config(["adapter=lora", "train.batch_size=2", *NOWHERE])
+    shape = GPT2Config(n_layer=2, n_embd=16, n_head=2, vocab_size=50)
+    model = timing.random_backbone(shape).cpu()
+
+    def train(model, attached, examples, valid, recipe, folder, seed, label, tick):
+        for step in range(1, recipe.max_steps + 1):
+            clock.seconds += 100 if step == 1 else 0.5
+            tick(step, recipe.max_steps, {})
+
+    monkeypatch.setattr(timing, "train", train)
+    assert timing._tokens_per_s(model, config) == pytest.approx(2 * 52 / 0.5)
+
+
+def test_the_command_names_a_damaged_run_and_says_what_to_type_next(tmp_path, run_script):
+    """With the rows and overrides that were given, for whichever table."""
+    given = [*NOWHERE, f"runs_dir={tmp_path}", "seed=3"]
+    [row] = compose_rows(["table1/lora_s"], given)
+    directory = plan.planned_run(row).directory
+    rows = ["--rows", "table1/lora_s,table1/solo_s", "--no-timing"]
+    done = run_script("scripts/plan.py", *given, *rows)
+    assert done.code == 0 and "2 rows, 2 runs: 2 missing" in done.out and "seed 3" in done.out
+    command = "python scripts/reproduce.py all --rows table1/lora_s,table1/solo_s data.dir="
+    assert f"next: {command}" in done.err
+    directory.mkdir()
+    (directory / STATE).write_bytes(b"cut short")
+    done = run_script("scripts/plan.py", *given, *rows)
+    assert done.code == 1 and "error: table1/lora_s, lr 0.0002, seed 3: " in done.err
+    assert "1 rows, 1 runs: 1 missing" in done.out
+
+
+def test_a_decoding_on_other_hardware_and_a_training_in_several_processes_say_nothing(
+    tmp_path, monkeypatch
+):
+    here = record.environment()["hardware"]
+    found = {
+        "alone": ({}, here),
+        "elsewhere": ({}, {"cpu": "another"}),
+        "several": ({"processes": 2}, here),
+    }
+    for name, (more, decoded) in found.items():
+        stages = {
+            "train": {"hardware": here, "backbone": {"shape": {"n": len(name)}, "model_type": "x"}}
+            | more
+        }
+        stages["decode"] = {"hardware": decoded, "seconds": 6.0, "n_predictions": 3}
+        files.write_json(tmp_path / name / "environment.json", stages)
+        Log(tmp_path / name / "train_log.jsonl").write({"step": 1, "tokens_per_s": 5})
+    config = compose_config(NOWHERE)
+    open_run = lambda folder: SimpleNamespace(directory=folder, decoding=folder, config=config)  # noqa: E731
+    monkeypatch.setattr(timing, "open_run", open_run)
+    speeds = {speed.source: speed.seconds_per_mr for speed in timing.logged(tmp_path).values()}
+    assert speeds == {"log of alone": 2.0, "log of elsewhere": None}
+
+
+def test_a_run_that_trains_nothing_has_no_speed_of_training(monkeypatch, run_script, tmp_path):
+    speed = timing.Speed(float("inf"), 1.5, "")
+    monkeypatch.setattr(timing, "measure", lambda keys, shapes: dict.fromkeys(keys, speed))
+    words = ["demo", "--rows", "none", *NOWHERE, f"runs_dir={tmp_path}"]
+    done = run_script("scripts/plan.py", *words)
+    assert ": nothing to train, decoding 1.50 s per MR ()" in done.out
+
+
+def test_a_launcher_for_slurm_needs_slurm(monkeypatch):
+    monkeypatch.setattr("solo.cli.rows.find_spec", lambda name: object())
+    monkeypatch.setattr("solo.cli.rows.shutil.which", lambda name: None)
+    with pytest.raises(ValueError, match="needs a Slurm cluster; there is no srun here"):
+        split_launcher(["hydra/launcher=submitit_slurm"])
+    assert split_launcher(["hydra/launcher=submitit_local"])[1] == ["hydra/launcher=submitit_local"]

@@ -5,6 +5,7 @@ import re
 from statistics import fmean, stdev
 
 import pytest
+import torch
 
 from eval.tables.render import MISSING
 from scripts.bench import report as bench_report
@@ -304,3 +305,24 @@ def test_a_rate_that_is_borrowed_is_the_lender_s():
     for name, lender in listed.rates_of.items():
         written = json.loads((ROOT / f"results/standin12/rates/{lender}.json").read_text())
         assert rates[kinds[name]] == written["best"], name
+
+
+def test_a_check_of_the_quotes_writes_nothing(tmp_path, monkeypatch, run_script):
+    page, stale = tmp_path / "page.md", "<!-- quote: figure ./a.json x -->1<!-- end -->"
+    page.write_text(stale)
+    (tmp_path / "a.json").write_text('{"x": 2}')
+    monkeypatch.setattr(quotes, "PAGES", [str(page)])
+    checked = run_script("scripts/quotes.py", "--check")
+    assert checked.code == 1 and "page.md quotes what no run says" in checked.err
+    assert page.read_text() == stale
+    assert run_script("scripts/quotes.py").code == 0 and "-->2<" in page.read_text()
+    assert run_script("scripts/quotes.py", "--check").code == 0
+
+
+def test_the_plain_layernorm_is_torch_s_until_a_square_overflows():
+    """Then it gives its bias alone, which is what results/collapse says."""
+    norm, x = torch.nn.LayerNorm(8), torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
+    plain = collapse.PlainLayerNorm(norm)
+    torch.testing.assert_close(plain(x + 5), norm(x + 5))
+    assert torch.equal(plain(x * 1e20), norm.bias.expand(3, 8))

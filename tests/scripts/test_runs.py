@@ -276,3 +276,16 @@ def test_the_first_score_is_never_left_out_for_room(monkeypatch):
     columns = ("run", "state", "seed", "valid_loss", "lr", "BLEU", "NIST")
     shown, left_out = listing._narrow(pd.DataFrame([dict.fromkeys(columns, "1")]), ["BLEU", "NIST"])
     assert list(shown) == ["run", "BLEU"] and "NIST" in left_out
+
+
+def test_numbers_stand_to_the_right_and_words_to_the_left():
+    table = "| name | n |\n|---|---:|\n| x | 5 |\n| yy | 10.25 |"
+    lines = ["name      n", "----  -----", "x         5", "yy    10.25"]
+    assert fitted(table, 100).splitlines() == lines
+
+
+def test_negative_numbers_stand_to_the_right_too():
+    """With the minus that scores have."""
+    minus = "\N{MINUS SIGN}0.5"
+    table = f"| a | n |\n|---|---:|\n| x | {minus} |\n| y | +10.25 |"
+    assert fitted(table, 100).splitlines()[2:] == [f"x    {minus}", "y  +10.25"]

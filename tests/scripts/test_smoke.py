@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import yaml
 
@@ -58,3 +59,24 @@ def test_a_row_that_fails_is_named(tmp_path):
 
 def test_all_rows_are_those_of_the_paper():
     assert len(row_names(tables_named("all"), None)) == 37
+
+
+def test_a_row_that_fails_in_miniature_is_named_by_the_command(tmp_path, monkeypatch, run_script):
+    monkeypatch.setattr("solo.cli.command.RESULTS", tmp_path)
+    monkeypatch.setattr("solo.cli.smoke.smoke", lambda *words: (1, ["table1/lora_s: no"]))
+    done = run_script("scripts/smoke.py", "--rows", "table1/lora_s")
+    assert done.code == 1 and done.err.endswith("failed rows:\n  table1/lora_s: no\n")
+    assert "1 rows, 1 runs, 1 rows failed, " in done.out
+
+
+def test_rows_of_gpt2_m_have_its_depth(tmp_path, monkeypatch):
+    runs = []
+
+    def run_all(some, *rest, **more):
+        runs.extend(some)
+        return SimpleNamespace(failures=[])
+
+    monkeypatch.setattr("solo.cli.smoke.run_all", run_all)
+    smoke(tmp_path, ["table1/lora_m", "table1/lora_s"], [])
+    depths = {run.config.row: run.config.model.path.rpartition("_")[2] for run in runs}
+    assert depths == {"table1/lora_s": "12", "table1/lora_m": "24"}

@@ -77,3 +77,24 @@ def test_pictures_of_one_table(tmp_path, command):
     code, output, _ = command(figures, "table6")
     expected = [f"{tmp_path}/out/table6_{kind}" for kind in ("loss", "lambda")]
     assert (code, output.split()) == (0, [f"{p}.{s}" for p in expected for s in ("png", "svg")])
+
+
+@pytest.mark.parametrize("script", [tables, figures])
+def test_a_damaged_run_is_told_by_the_exit_code_and_the_rest_written(tmp_path, command, script):
+    make_run(tmp_path / "runs", "a")
+    (tmp_path / "runs/half").mkdir()  # unfinished: no fault
+    damaged = make_run(tmp_path / "runs", "b", row="table1/lora_s")
+    (damaged / "identity.json").write_text("{")
+    code, _, errors = command(script, "table6")
+    assert code == 1 and "b/decode/0a1b2c3d: left out, identity.json is damaged" in errors
+    assert any((tmp_path / "out").iterdir())
+
+
+def test_a_page_of_ones_own_is_replaced_only_by_force(tmp_path, command):
+    make_run(tmp_path / "runs", "a")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/table6.md").write_text("precious")
+    code, _, errors = command(tables, "table6")
+    assert code == 1 and "table6.md is there already" in errors
+    assert (tmp_path / "out/table6.md").read_text() == "precious"
+    assert command(tables, "table6", "--force")[0] == 0

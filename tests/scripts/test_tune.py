@@ -144,3 +144,30 @@ def test_a_run_in_another_company_is_as_another_seed(tmp_path):
         write_json(tmp_path / name / "diverged.json", {})
     runs, left_out = read_trained(tmp_path)
     assert not left_out and len(runs) == 2 and len({run.rest for run in runs}) == 1
+
+
+@pytest.mark.parametrize(("more", "n"), [([], 4), (["adapter.rank=2,4"], 8)])
+def test_the_best_rate_is_what_to_run_next_unless_several_have_one(
+    tmp_path, checkpoint_dir, run_script, more, n
+):
+    write_demo_data(tmp_path / "data", train_rows=8, valid_rows=4, test_mrs=3)
+    given = ["experiment=demo/lora", f"model.path={checkpoint_dir}", f"data.dir={tmp_path}/data",
+             f"runs_dir={tmp_path}/runs", "train.max_steps=1", "train.warmup_steps=0"]  # fmt: skip
+    done = run_script("scripts/tune.py", *given, "train.lr=1e-3,1e-2", "seed=1,2", *more)
+    assert done.code == 0 and f"made: {n} trained runs in {tmp_path}/runs" in done.err
+    last = done.err.splitlines()[-1]
+    if more:
+        assert last == f"next: python scripts/runs.py {tmp_path}/runs"
+    else:
+        assert last.startswith("next: python scripts/run.py experiment=demo/lora ")
+        assert "seed=" not in last and last.count("train.lr=") == 1
+
+
+def test_a_sweep_in_which_a_rate_diverged_has_its_label_and_a_best_rate(tmp_path):
+    for lr, loss in ((1e-3, 3.0), (3e-3, 2.0), (1e-2, None)):
+        run = make_run(tmp_path, lr, 1, [loss or 9.9])
+        if loss is None:
+            (run / "environment.json").unlink()
+            files.write_json(run / "diverged.json", {"error": "the loss is nan"})
+    text, best_rates = tune.report(tune.read_trained(tmp_path)[0])
+    assert best_rates == [3e-3] and text.splitlines()[0] == "table9/lora_r4 on gpt2, 1 steps, fp32"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
+from eval.command import ending
 from scripts.checks import refusals
 from solo.cli.command import (
     check_writable,
@@ -251,3 +252,38 @@ print(faults[-1] - faults[19])  # the first ones find no room that fits
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
         fetched[what] = int(done.stdout)
     assert fetched["keep"] < 100 < 1000 < fetched["return"]
+
+
+def test_a_command_that_is_not_refused_as_it_should_be_is_seen(monkeypatch, capsys):
+    right = (1, "note: x\nerror: no such thing\n")
+    ends = [right, (0, right[1]), (1, "Traceback\n" + right[1]), (2, right[1] + "more\n"), (1, "")]
+    found = [not refusals.wrong(*end, "no such thing") for end in ends]
+    assert found == [True, False, False, False, False]
+    monkeypatch.setattr(refusals, "cases", lambda: [("a.py", [], "no such thing")] * 2)
+    for end, code in ((right, 0), (ends[1], 1)):
+        monkeypatch.setattr(refusals, "outcome", lambda *words, end=end: end)
+        assert refusals.main() == code
+    assert "2 of 2 command lines refused" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("plus", ["+", "++"])
+def test_a_path_that_is_added_is_from_the_folder_too(tmp_path, monkeypatch, plus):
+    monkeypatch.chdir(tmp_path)
+    [argument] = in_checkout([f"{plus}runs_dir=mine"], sweeping=False)
+    assert argument == f"{plus}runs_dir='{tmp_path}/mine'"
+
+
+@pytest.mark.parametrize(("number", "last"), [(6, "made: 6"), (7, "made: ... and 2 more")])
+def test_what_a_command_made_takes_six_lines_at_most(capsys, number, last):
+    ending(range(1, number + 1), "ls")
+    *made, following = capsys.readouterr().err.splitlines()
+    assert made == [f"made: {k}" for k in range(1, 6)] + [last] and following == "next: ls"
+
+
+@pytest.mark.parametrize("option", ["--seconds=1", "--groups=a", "--processes=2", "--together"])
+def test_what_is_of_a_study_s_work_is_refused_where_it_is_written(option, monkeypatch):
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    arguments = ["score", "standin12", option]
+    assert not refusals.wrong(
+        *refusals.outcome("scripts/study.py", arguments), "are options of run"
+    )

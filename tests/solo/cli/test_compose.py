@@ -94,3 +94,8 @@ def test_a_class_of_options_with_a_wrong_type():
     Wrong.__annotations__["kind"] = str
     with pytest.raises(ValueError, match="default of .*Wrong.sizes is None; it must be a whole nu"):
         schema_of("wrong", Wrong)
+
+
+def test_an_experiment_with_another_adapter_names_the_option_that_this_has_not():
+    with pytest.raises(ValueError, match="the options set 'sparsity', which lora has not; choose"):
+        compose_values(["experiment=table1/solo_s", "adapter=lora"])

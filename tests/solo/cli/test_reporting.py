@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+from scripts import report
 from solo.cli import reporting
 from solo.files import ROOT
 from solo.triples import content_sha256
@@ -58,3 +59,14 @@ def test_references_are_shown_if_they_are_those_that_a_run_was_scored_against(
 
     monkeypatch.setattr(reporting.compare, "references_of", unnamed)
     assert reporting.references_of(run) is None
+
+
+def test_a_report_of_other_results_lies_among_them(tmp_path, monkeypatch):
+    """Not in the place of that of results/."""
+    places = []
+    built = SimpleNamespace(index=tmp_path, size=1, seconds=1.0, problems=[])
+    monkeypatch.setattr(report, "build", lambda material, out: places.append(out) or built)
+    for more in ([], ["--out", "elsewhere"]):
+        monkeypatch.setattr("sys.argv", ["report.py", "--results", str(tmp_path), *more])
+        report.main()
+    assert places == [tmp_path / "report", Path("elsewhere")]

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import runpy
 import subprocess
 import sys
 import threading
@@ -219,3 +220,14 @@ def test_a_wrong_cleaned_file_is_told_how_they_are_had(tmp_path):
     (tmp_path / "a.csv").write_text("other")
     with pytest.raises(ValueError, match="is not the published file.* e2e_clean` downloads the"):
         dl.prepare_e2e_clean(tmp_path, files={"a.csv": ("http://x", "0" * 64)})
+
+
+def test_another_seed_and_place_of_the_demo_data_are_heeded(tmp_path, monkeypatch, capsys):
+    for seed in (0, 1):
+        given = ["demo", "--dir", str(tmp_path / str(seed)), "--seed", str(seed)]
+        monkeypatch.setattr("sys.argv", ["prepare_data.py", *given])
+        runpy.run_path(str(ROOT / "scripts/prepare_data.py"), run_name="__main__")
+        following = f"next: python scripts/reproduce.py demo data.dir={tmp_path}/{seed}\n"
+        assert capsys.readouterr().err.endswith(following)
+    first, second = (tmp_path / f"{seed}/lora_format/train.txt" for seed in (0, 1))
+    assert first.read_bytes() != second.read_bytes()

@@ -412,3 +412,10 @@ def test_parameters_that_are_kept_elsewhere(adapted, ids):
     expected = adapted(ids).logits
     cpu_offload(adapted, execution_device="cpu")
     assert torch.equal(adapted(ids).logits, expected)
+
+
+def test_an_adapter_that_is_named_twice_works_once(two, ids):
+    two.base_model.set_adapter(["default", "other"])
+    expected = two(ids).logits
+    two.base_model.set_adapter(["default", "other", "default"])
+    assert torch.equal(two(ids).logits, expected)
