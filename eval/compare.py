@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from solo.files import check_output, write_output
+from solo.files import write_output
 from solo.rows import DATA_DIRS
 from solo.run_files import CONFIG, ENVIRONMENT, PREDICTIONS, STATISTICS
 from solo.triples import content_sha256
@@ -23,7 +23,7 @@ from solo.triples import content_sha256
 from . import records
 from .bootstrap import SAMPLES, SEED, Outputs
 from .claims import Difference, compare
-from .command import at_least, check_folder, command, ending, parser_of, program, typed
+from .command import at_least, command, ending, parser_of, program, typed
 from .formats import read_hypotheses
 from .markdown import table
 from .metrics import ALL, SETS
@@ -75,8 +75,29 @@ def outputs(
         scored = result.statistics, result.sources
         if run.is_dir() and own and as_evaluated:
             with suppress(OSError):  # it is there to save time
-                save(run / STATISTICS, *scored, inputs)
+                if _evaluated_with(run, sums):
+                    save(run / STATISTICS, *scored, inputs)
+                else:
+                    note = f"{run} was evaluated with other references than {references}"
+                    print(f"note: {note}, with which it is compared", file=sys.stderr)
     return Outputs(str(run), *scored, inputs["references"])
+
+
+def _evaluated_with(run: Path, sums: list[str]) -> bool:
+    """Whether a decoding was evaluated on files of these checksums, if at all."""
+    recorded = (run / ENVIRONMENT).is_file()
+    entry = records.read(run, ENVIRONMENT).get("evaluate", {}) if recorded else {}
+    return sorted(entry.get("inputs", {}).values()) in ([], sorted(sums))
+
+
+def files_of(runs: Sequence[Path], references: Path | None) -> list[Path]:
+    """What a command on runs, or files of hypotheses, reads, which it must not replace."""
+    found = [*runs, *([references] if references else [])]
+    for run in runs:
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            if run.is_dir() or records.is_packed(run):
+                found += [records.predictions_of(decoding_of(run)), references_of(run)]
+    return found
 
 
 def decoding_of(run: Path) -> Path:
@@ -167,9 +188,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="let OUT replace any file but inputs")
     options = parser.parse_args(argv)
     if options.json:
-        check_folder("json", options.json)
-        inputs = [options.a, options.b, *([options.refs] if options.refs else [])]
-        check_output(options.json, inputs, options.force)
+        inputs = files_of([options.a, options.b], options.refs)
+        records.check_result("json", options.json, inputs, options.force)
     how = options.refs, options.partial, options.metrics
     sides = [outputs(path, *how) for path in (options.a, options.b)]
     differences = compare(*([side] for side in sides), samples=options.samples, seed=options.seed)

@@ -8,16 +8,17 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from solo.errors import damaged
-from solo.files import once_read, plain_yaml
+from solo.files import check_output, once_read, plain_yaml
 from solo.run_files import CONFIG, LOG, PREDICTIONS, ROWS, SCORES, STATISTICS
 
+from .command import check_folder
 from .metrics import ALL, METRICS
 from .metrics.statistics import Statistics
 from .metrics.statistics import scores as statistics_scores
@@ -72,6 +73,16 @@ def holds_run(path: Path) -> bool:
         return is_packed(path) and CONFIG in _packed(path)
     except (OSError, ValueError, TypeError):
         return False
+
+
+def check_result(option: str, path: Path, inputs: Iterable[Path], force: bool) -> None:
+    """Refuse a place that cannot be written to, or where something would be lost: what
+    check_output refuses, and either file of a packed run."""
+    check_folder(option, path)
+    check_output(path, inputs, force)
+    for run in (path, path.with_suffix(".json")):
+        if path.exists() and run.is_file() and holds_run(run):
+            raise ValueError(f"{path} is a packed run's; name another output")
 
 
 def predictions_of(run: Path) -> Path:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from solo.files import check_output, write_output
+from solo.files import write_output
 
 from . import bootstrap, compare, records
 from .command import command, ending, parser_of, program, typed
@@ -145,8 +145,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="replace any file there but an input")
     options = parser.parse_args(argv)
     if options.out:
-        inputs = [options.a, options.b, *([options.refs] if options.refs else [])]
-        check_output(options.out, inputs, options.force)
+        inputs = compare.files_of([options.a, options.b], options.refs)
+        records.check_result("out", options.out, inputs, options.force)
     names = [run.stem if records.is_packed(run) else run.name for run in (options.a, options.b)]
     page = markdown(options.a, options.b, options.refs, names, not options.no_reference)
     if options.out:

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from solo.files import check_output, write_output
+from solo.files import write_output
 from solo.triples import content_sha256
 
+from . import records
 from .advice import odd_scores
-from .command import Parser, check_folder, command, ending, program
+from .command import Parser, command, ending, program
 from .formats import FORMATS
 from .latex import tabular, tex_row
 from .metrics import ALL, SETS
@@ -192,10 +193,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     for option in ("json", "segments"):
         path = getattr(arguments, option)
         if path:
-            check_folder(option, path)
-            inputs = [arguments.refs, *arguments.hyps]
-            check_output(path, inputs, arguments.force)
-    if arguments.json and arguments.json == arguments.segments:
+            records.check_result(option, path, [arguments.refs, *arguments.hyps], arguments.force)
+    pair = [path.resolve() for path in (arguments.json, arguments.segments) if path]
+    if len(pair) == 2 and pair[0] == pair[1]:
         raise ValueError(f"--json and --segments are both {arguments.json}; name two files")
     return arguments
 

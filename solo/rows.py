@@ -230,15 +230,26 @@ def columns_named(names: list[str], words: tuple[str, ...], exact: str = "") -> 
 
 
 def fields_named(names: list[str], words: tuple[str, ...]) -> list[int]:
-    """The columns that are called so or, where none is, as a JSON object's keys may be."""
-    return columns_named(names, words, EXACT[words]) or keys_named(names, words)
+    """The columns that are called so or, where none is, as a JSON object's keys may be.
+
+    A column of references is one of outputs only where no other can be.
+    """
+    places, others = columns_named(names, words, EXACT[words]), _others(names, words)
+    return places if set(places) - set(others) else keys_named(names, words)
 
 
 def keys_named(names: list[str], words: tuple[str, ...]) -> list[int]:
     """The same of a JSON object's keys, of which more names are known: SOURCE's, OUTPUT's or
     REFERENCE's. An object may have both an output and a reference: each gives way to the other
     where that is looked for."""
-    places = columns_named(names, words + IN_JSON[words], EXACT[words])
+    places, others = (
+        columns_named(names, words + IN_JSON[words], EXACT[words]),
+        _others(names, words),
+    )
+    return [place for place in places if place not in others] or places
+
+
+def _others(names: list[str], words: tuple[str, ...]) -> list[int]:
+    """The places of what gives way when `words` are looked for."""
     others = {OUTPUT: ("ref", "reference"), REFERENCE: ("output",)}.get(words)
-    last = columns_named(names, others) if others else []
-    return [place for place in places if place not in last] or places
+    return columns_named(names, others) if others else []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jinja2
 
-from solo.files import file_name, write_text
+from solo.files import file_name, read_json, write_text
 from solo.rows import csv_text
 
 from ..metrics import ALL
@@ -20,7 +20,7 @@ from . import claims, outputs, pages, pictures, runs, scores
 from .scores import ReportLine, ReportTable
 
 HERE = Path(__file__).parent
-MARKER = "report.json"  # a folder with this file is a report, and may be replaced
+MARKER = "report.json"  # of a report: the names of its files, which alone may be replaced
 ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError)  # of odd files
 FILTERS = ("method", "data", "backbone", "variant", "badge")
 
@@ -59,11 +59,10 @@ class Built:
 def build(material: Material, out: Path) -> Built:
     """Write the report into `out`, in place of an earlier one.
 
-    Raises ValueError if there is something else than a report.
+    Raises ValueError, before any work, if there is something else than a report.
     """
     started, out = time.monotonic(), Path(out)
-    if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (out / MARKER).is_file())):
-        raise ValueError(f"{out} is there already, and no report; name another folder with --out")
+    _check_place(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         target = Path(tempfile.mkdtemp(prefix=f".tmp.{out.name}.", dir=out.parent))
@@ -73,12 +72,34 @@ def build(material: Material, out: Path) -> Built:
     try:
         problems = [*_left_out(material), *_write(material, target)]
         size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-        write_text(target / MARKER, json.dumps({"bytes": size}) + "\n")
+        names = sorted(p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file())
+        write_text(target / MARKER, json.dumps({"bytes": size, "files": names}) + "\n")
         shutil.rmtree(out, ignore_errors=True)
         target.rename(out)
     finally:
         shutil.rmtree(target, ignore_errors=True)
     return Built(out / "index.html", size, time.monotonic() - started, problems)
+
+
+def _check_place(out: Path) -> None:
+    """ValueError unless a report may be written to `out`: nothing is there, or a report and no
+    other file. One of an earlier version does not say which files are its own."""
+    words = f"{out} is there already, and no report; name another folder with --out"
+    if not (out.exists() or out.is_symlink()):
+        return
+    if out.is_symlink() or not out.is_dir():
+        raise ValueError(words)
+    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    try:
+        marker = read_json(out / MARKER) if found else {"files": []}
+    except (OSError, ValueError):
+        raise ValueError(words) from None
+    if marker.keys() == {"bytes"} and "index.html" in found:
+        return
+    others = sorted(found - {MARKER, *marker.get("files", ())})
+    if "files" not in marker or others:
+        kept = f" ({out / others[0]} is none of a report's files)" if others else ""
+        raise ValueError(words + kept)
 
 
 def _write(material: Material, target: Path) -> list[str]:

@@ -15,7 +15,7 @@ from ..claims import Spread, compare, seed_spread
 from ..metrics import METRICS
 from ..records import lambdas_of, last_values
 from ..tables.figures import PAPER_LAMBDA
-from ..tables.groups import alike
+from ..tables.groups import alike, why_incomparable
 from ..tables.runs import Run
 from .scores import ReportLine, ReportTable
 
@@ -142,9 +142,9 @@ def _better(pair: Sequence[list[Run]], lines: list[ReportLine], without: str) ->
     a, b = alike(*pair)
     if not a or not b:
         return Verdict(OPEN, note=without)
+    if words := why_incomparable(*a, *b):
+        return Verdict(OPEN, note=f"its runs cannot be compared: {words}")
     sides = [[run.outputs for run in runs] for runs in (a, b)]
-    if None in [*sides[0], *sides[1]]:
-        return Verdict(OPEN, note="its runs have no statistics; score them again")
     try:  # with the draws of a study's own table, so that its intervals are the same
         alone = [[_alone(side) for side in of_row] for of_row in sides]
         claim = compare(*alone, _seed_spread(lines))[BLEU.name]

@@ -5,6 +5,8 @@ Claims, quotes and pictures speak of groups; eval/tables/study.py shows them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 from .. import bootstrap
@@ -81,14 +83,18 @@ def _tell_apart(groups: Sequence[Group]) -> None:
     for group in groups:
         by_label.setdefault(group.label, []).append(group)
     for same in by_label.values():
-        options = [
-            {f"{part}.{key}": value for part in ("train", "decode")
-             for key, value in group.runs[0].options[part].items()}
-            for group in same
-        ]  # fmt: skip
+        options = [_all_options(group.runs[0]) for group in same]
         for group, own in zip(same, options, strict=True):
             differing = (key for key in own if any(o.get(key) != own[key] for o in options))
             group.label += "".join(f", {key}={word(own[key])}" for key in differing)
+
+
+def _all_options(run: Run) -> dict[str, object]:
+    """Of training and decoding, with the first digits of the checksums of data and backbone."""
+    found = {f"{part}.{key}": value for part in ("train", "decode")
+             for key, value in run.options[part].items()}  # fmt: skip
+    found |= {f"data.{key}": str(value)[:8] for key, value in run.options["data"].items()}
+    return found | {"backbone": f"{Path(run.backbone).name} {run.weights[:8]}"}
 
 
 def kind_of(row: str, options: dict, settings: dict) -> Kind:
@@ -133,6 +139,10 @@ def why_incomparable(*runs: Run) -> str | None:
     for run in runs:
         if run.outputs is None:
             return f"{run.name} has no statistics; scripts/evaluate.py leaves them"
+        if run.weights != runs[0].weights:
+            return f"{runs[0].name} and {run.name} are of different backbones"
+        if run.options["data"] != runs[0].options["data"]:
+            return f"{runs[0].name} and {run.name} are of different data"
     try:
         for run in runs[1:]:
             bootstrap.in_order(runs[0].outputs, run.outputs)
@@ -155,15 +165,17 @@ def sides_of(a: Group, b: Group) -> tuple[list[Run], list[Run]]:
 def claimed(table: Table, groups: Sequence[Group]) -> list[tuple[str, Sequence[Group], str]]:
     """The study's questions, each with those of its two groups that were run and, where it has no
     answer, why, in words."""
-    by_kind = {group.kind: group for group in reversed(groups)}  # the first, as in quotes
     found = []
     for question, *kinds in table.definition["claims"]:
-        chosen, words = [by_kind[kind] for kind in kinds if kind in by_kind], "not run yet"
-        if len(chosen) == 2:
+        sides = [[group for group in groups if group.kind == kind] for kind in kinds]
+        chosen = [of_kind[0] for of_kind in sides if of_kind]  # the first, as in quotes
+        words = "not run yet"
+        for number, pair in enumerate(product(*sides)):  # or the first that can be compared
             try:
-                words = ""
-                sides_of(*chosen)
+                sides_of(*pair)
+                chosen, words = pair, ""
+                break
             except ValueError as error:
-                words = str(error)
+                words = words if number else str(error)
         found.append((question, chosen, words))
     return found

@@ -5,20 +5,19 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from eval.metrics import SETS
-from eval.metrics.statistics import save
+from eval.metrics import SETS, statistics
 from eval.readers import check_sources
 from eval.records import read_scores
 from eval.score import SOON, not_measured, score_files
 from solo.cli.command import progress_bar
 from solo.datasets import source_of
 from solo.datasets.data import read_prompts
-from solo.datasets.download import check_file
 from solo.files import file_sha256, read_json, write_json
 from solo.run_files import PREDICTIONS, SCORES, STATISTICS
 from solo.runs import record
 from solo.runs.config import RunConfig
 from solo.runs.run import Run
+from solo.triples import content_sha256
 
 
 def check_references(configs: Iterable[RunConfig]) -> None:
@@ -46,7 +45,7 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
     for run in runs:
         references, inputs = _inputs(run)
         metrics = source_of(run.config.data.test_path, run.config.data.name).metrics
-        if not _is_scored(run, inputs, references.name, metrics):
+        if not _is_scored(run, inputs, _key(references), metrics):
             alike.setdefault((references, metrics), []).append((run, inputs))
     for (references, metrics), unscored in alike.items():
         with ExitStack() as held:
@@ -65,9 +64,9 @@ def evaluate_runs(runs: Sequence[Run]) -> list[dict]:
                 write_json(run.decoding / SCORES, result.scores)
                 sums = {
                     "predictions": inputs[PREDICTIONS],
-                    "references": inputs[references.name],
+                    "references": inputs[_key(references)],
                 }
-                save(run.decoding / STATISTICS, result.statistics, result.sources, sums)
+                statistics.save(run.decoding / STATISTICS, result.statistics, result.sources, sums)
                 entry |= {"inputs": inputs, "sha256": file_sha256(run.decoding / SCORES)}
     return [read_json(run.decoding / SCORES) for run in runs]
 
@@ -87,6 +86,9 @@ def _is_scored(run: Run, inputs: dict[str, str], references: str, metrics: str) 
     needed = {name for name, metric in SETS[metrics].items() if not metric.part}
     if not needed <= set(scores) | not_measured(content.get("signature", "")):
         return False
+    sums = {"predictions": inputs[PREDICTIONS], "references": inputs[references]}
+    if statistics.read(run.decoding / STATISTICS, sums) is None:  # lost, or of other references
+        return False
     return entry.get("sha256") == file_sha256(path)
 
 
@@ -105,4 +107,10 @@ def _inputs(run: Run) -> tuple[Path, dict[str, str]]:
             f"move {run.decoding} elsewhere and decode again, or score the file by itself with "
             "python -m eval.score"
         )
-    return references, {path.name: check_file(path, None) for path in (predictions, references)}
+    sums = [content_sha256(path) for path in (predictions, references)]
+    return references, dict(zip((PREDICTIONS, _key(references)), sums, strict=True))
+
+
+def _key(references: Path) -> str:
+    """Under which name a record has the checksum of references."""
+    return "references" if references.name == PREDICTIONS else references.name

@@ -61,7 +61,7 @@ def bundle(home: Path, out: Path) -> list[str]:
         size += room
     lines = []
     for number, paths in enumerate(parts[:MOST]):
-        target = out / f"study_{number}.tar"
+        target = out / f"{home.name}_{number}.tar"
         with atomic(target) as temporary, tarfile.open(temporary, "w") as tar:
             for path in paths:
                 with suppress(FileNotFoundError):  # as in _sizes

@@ -82,8 +82,9 @@ def _sums(recipe: Recipe) -> dict[str, str]:
 
 
 def _check_place(out: Path) -> None:
+    ours = (out / SUMS).exists() or (out / SUMMARY).exists() or not (out / MODEL).exists()
     check(
-        (out / LOG).exists() or not out.exists() or not any(out.iterdir()),
+        (ours and (out / LOG).exists()) or not out.exists() or not any(out.iterdir()),
         f"{out} holds files of something else; set pretrain.output_dir=DIR, or move them away",
     )
 

@@ -324,3 +324,32 @@ def test_the_options_of_a_comparison_are_heeded_and_its_references_kept(
     err = capsys.readouterr().err
     assert f"next: python -m eval.samples {shlex.join(twice)}" in err
     assert "3 hypotheses for 2 MRs" not in err  # of runs, scoring has said it
+
+
+def test_what_a_command_reads_or_another_packed_is_not_replaced(tmp_path, capsys):
+    refs = tmp_path / "refs.csv"
+    refs.write_text(REFERENCES)
+    runs = [*map(str, make_runs(tmp_path, {"A": ROWS[:2], "B": ROWS[:2]}))]
+    packed = tmp_path / "C.json"
+    packed.write_text(json.dumps({"config.yaml": {}, "identity.json": {}}))
+    (tmp_path / "C.tsv").write_text("MR\toutput\n")
+    predictions = tmp_path / "A/decode/aa/predictions.tsv"
+    before = {p: p.read_bytes() for p in (refs, packed, packed.with_suffix(".tsv"), predictions)}
+    for path in before:
+        for command, option in ((main, "--json"), (samples.main, "--out")):
+            assert command([*runs, option, str(path), "--force"]) == 2, (path, option)
+            assert "name another output" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in before}
+
+
+def test_a_comparison_leaves_the_statistics_of_another_evaluation(tmp_path, capsys):
+    """A run was evaluated on other references than its configuration names."""
+    (tmp_path / "refs.csv").write_text(REFERENCES)
+    a, b = make_runs(tmp_path, {"A": ROWS[:2], "B": ROWS[:2]})
+    inputs = {"predictions.tsv": "1", "other.csv": "2"}
+    environment = a / "decode/aa/environment.json"
+    environment.write_text(json.dumps({"evaluate": {"inputs": inputs}}))
+    assert main([str(a), str(b), "--samples", "20"]) == 0
+    assert "aa was evaluated with other references than " in capsys.readouterr().err
+    kept = [run / "decode/aa/statistics.json" for run in (a, b)]
+    assert [path.exists() for path in kept] == [False, True]

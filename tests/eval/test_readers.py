@@ -363,3 +363,10 @@ def test_blank_lines_do_not_count_among_loras_lines(tmp_path):
     (tmp_path / "refs.txt").write_text("name : A||x y\n\n\n\nname : B||z\n")
     rows = read_references(tmp_path / "refs.txt", "auto", [])
     assert rows.sources == ["name : A", "name : B"] and rows.texts == ["x y", "z"]
+
+
+@pytest.mark.parametrize("head", ["mr,reference,prediction", "mr,ref,generated", "mr,refs,hyps"])
+def test_outputs_that_stand_beside_their_references_are_the_outputs(read, head):
+    """As of JSON Lines with such keys."""
+    rows = f"{head}\na,right text,said this\n"
+    assert read("mr,ref\na,right text\n", rows, "refs.csv", "hyps.csv").hypotheses == ["said this"]

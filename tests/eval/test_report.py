@@ -566,3 +566,28 @@ def test_pictures_of_one_page_share_no_id():
     assert first and second and not first & second
     used = set(re.findall(r'(?:url\(|href=")#([\w-]+)', made[0]))
     assert used and used <= first
+
+
+def test_a_folder_with_another_report_json_or_notes_of_the_user_is_left_alone(tmp_path):
+    """Many programs write a file of that name."""
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "report.json").write_text('{"pytest": "x"}')
+    (thesis / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match="thesis is there already, and no report; name another"):
+        build(material(tmp_path), thesis)
+    assert (thesis / "thesis.tex").read_text() == "precious"
+    out = tmp_path / "out"
+    for _ in range(2):  # in place of an earlier one
+        build(material(tmp_path), out)
+    (tmp_path / "link").symlink_to(out)
+    with pytest.raises(ValueError, match="link is there already, and no report"):
+        build(material(tmp_path), tmp_path / "link")
+    (out / "pictures").mkdir(exist_ok=True)
+    (out / "pictures/notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="pictures/notes.txt is none of a report's files"):
+        build(material(tmp_path), out)
+    assert (out / "pictures/notes.txt").read_text() == "mine"
+    (out / "report.json").write_text('{"bytes": 7}')  # of an earlier version
+    build(material(tmp_path), out)
+    assert not (out / "pictures/notes.txt").exists()

@@ -124,6 +124,7 @@ def test_a_better_score_whose_interval_holds_zero_decides_nothing(monkeypatch):
         monkeypatch.setattr(claims, "compare", lambda *parts, claim=claim: {"BLEU": claim})
         monkeypatch.setattr(claims, "_alone", lambda outputs: outputs)
         run = SimpleNamespace(seed=1, scores={"BLEU": 0.5}, outputs=object())
+        monkeypatch.setattr(claims, "why_incomparable", lambda *runs: None)
         assert claims._better([[run], [run]], [], "").verdict == verdict
 
 

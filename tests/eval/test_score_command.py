@@ -137,3 +137,12 @@ def test_one_bad_file_stops_no_other(capsys, tmp_path, monkeypatch):
     assert main(["--refs", "refs.csv", "--hyps", "none.tsv", "no.tsv"]) == 2
     captured = capsys.readouterr()
     assert captured.err.count("does not exist") == 2 and captured.out == ""
+
+
+def test_two_names_of_one_output_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "refs.csv").write_text("mr,ref\na,x\n")
+    (tmp_path / "hyps.txt").write_text("x\n")
+    outputs = ["--json", str(tmp_path / "o.json"), "--segments", "o.json"]
+    assert main(["--refs", "refs.csv", "--hyps", "hyps.txt", *outputs]) == 2
+    assert "name two files" in capsys.readouterr().err and not (tmp_path / "o.json").exists()

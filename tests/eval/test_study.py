@@ -520,3 +520,25 @@ def test_predictions_come_with_the_attribution_of_their_mrs(folder):
     assert list(runs.glob("*.tsv"))
     for words in ("E2E NLG", "Novikova", "Dušek", "Rieser", "by-sa/4.0", "linearised"):
         assert words in notice
+
+
+@pytest.mark.parametrize("other", ["backbones", "data"])
+def test_claims_compare_runs_of_one_backbone_and_the_same_data(tmp_path, other):
+    """Of several of a kind the two that belong together; where none do, why it has no answer."""
+    apart = {"path": "bb2"} if other == "backbones" else {"data": {"train": "other"}}
+    for name, more in (("a", {}), ("b", apart)):
+        make(tmp_path, f"lora-{name}", "lora", ROUGE, **more)
+    make(tmp_path, "solo", "solo", ROUGE, **apart)
+    table = study_table(tmp_path)
+    question, (one, two), words = next(c for c in claimed(table, groups_of(table)) if len(c[1]) > 1)
+    assert not words and {run.name for group in (one, two) for run in group.runs} == {
+        "lora-b",
+        "solo",
+    }
+    labels = [group.label for group in groups_of(table)]
+    assert len(set(labels)) == len(labels) == 3
+    assert any(word in label for label in labels for word in ("backbone=bb2", "data.train=other"))
+    shutil.rmtree(tmp_path / "lora-b")
+    table = study_table(tmp_path)
+    [words] = {words for q, _, words in claimed(table, groups_of(table)) if q == question}
+    assert f"are of different {other}" in words

@@ -340,7 +340,7 @@ def test_several_processes_do_what_one_does(at_hand, monkeypatch, capsys, togeth
         swept = [read_json(p)["train"] for p in home.glob("sweep/*/environment.json")]
         assert {entry.get("together", 1) for entry in swept} == ({3} if together else {1})
         found.append((outputs, (home / "rates" / "lora.json").read_bytes()))
-        assert len(outputs) == 4 and (at_hand / f"out{number}" / "study_0.tar").exists()
+        assert len(outputs) == 4 and (at_hand / f"out{number}" / f"{number}_0.tar").exists()
     assert found[0][1] == found[1][1]
     assert together or found[0] == found[1]
     monkeypatch.setattr("sys.argv", ["study.py", "run", *arguments, "--seconds", "0"])

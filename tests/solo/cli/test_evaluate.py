@@ -2,14 +2,18 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from eval.metrics import METRICS
 from solo import files
 from solo.cli import evaluate
+from solo.datasets.data import read_pairs
 from solo.runs import stages
 from solo.runs.run import make_run
 from tests.solo.runs.conftest import changed, config, quiet, values  # noqa: F401
+
+KEPT = {"statistics": {"ROUGE_L": np.full((3, 1), 0.5)}, "sources": ["a", "b", "c"]}
 
 
 def test_a_run_without_a_metric_is_scored_anew(config, monkeypatch):  # noqa: F811
@@ -22,10 +26,9 @@ def test_a_run_without_a_metric_is_scored_anew(config, monkeypatch):  # noqa: F8
         assert metrics == "e2e"
         calls.append(paths)
         scores = dict.fromkeys(METRICS, 0.5)
-        return [SimpleNamespace(scores=scores, statistics=None, sources=[]) for _ in paths]
+        return [SimpleNamespace(scores=scores, **KEPT) for _ in paths]
 
     monkeypatch.setattr(evaluate, "score_files", score_files)
-    monkeypatch.setattr(evaluate, "save", lambda *arguments: None)
     for _ in range(2):
         assert evaluate.evaluate_runs([run]) == [dict.fromkeys(METRICS, 0.5)]
     assert len(calls) == 1 and run.state()[0] == "done"
@@ -63,10 +66,9 @@ def test_what_the_scorer_notes_is_told_once(config, monkeypatch, recwarn):  # no
 
     def score_files(references, paths, partial, metrics, report):
         scores = dict.fromkeys(METRICS, 0.5) | {"details": {"notes": ["words are glued"]}}
-        return [SimpleNamespace(scores=scores, statistics=None, sources=[]) for _ in paths]
+        return [SimpleNamespace(scores=scores, **KEPT) for _ in paths]
 
     monkeypatch.setattr(evaluate, "score_files", score_files)
-    monkeypatch.setattr(evaluate, "save", lambda *arguments: None)
     evaluate.evaluate_runs(runs)
     assert [str(w.message) for w in recwarn if "glued" in str(w.message)] == ["words are glued"]
 
@@ -80,3 +82,32 @@ def test_references_that_are_the_test_file_are_held_to_be_its_own(monkeypatch):
         of = SimpleNamespace(references=path)
         evaluate.check_references([SimpleNamespace(evaluate=of, data=data)])
     assert seen == [True, False]
+
+
+def test_statistics_that_are_lost_are_made_again(config):  # noqa: F811
+    run = make_run(config)
+    stages.train_run(run, quiet)
+    stages.decode_run(run, quiet)
+    scores = evaluate.evaluate_runs([run])
+    path = run.decoding / "statistics.json"
+    kept = path.read_bytes()
+    for content in (None, b"{}"):
+        path.unlink()
+        if content:
+            path.write_bytes(content)
+        assert evaluate.evaluate_runs([run]) == scores and path.read_bytes() == kept
+
+
+def test_references_in_a_file_that_is_called_as_the_predictions(config, tmp_path):  # noqa: F811
+    run = make_run(config)
+    stages.train_run(run, quiet)
+    stages.decode_run(run, quiet)
+    other = tmp_path / "other/predictions.tsv"
+    other.parent.mkdir()
+    pairs = read_pairs(config.evaluate.references)
+    other.write_text("MR\toutput\n" + "".join(f"{mr}\t{text}\n" for mr, text in pairs))
+    run = make_run(changed(config, evaluate={"references": str(other)}))
+    evaluate.evaluate_runs([run])
+    inputs = files.read_json(run.decoding / "environment.json")["evaluate"]["inputs"]
+    sums = [files.file_sha256(path) for path in (run.decoding / "predictions.tsv", other)]
+    assert inputs == {"predictions.tsv": sums[0], "references": sums[1]}

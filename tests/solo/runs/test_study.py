@@ -296,7 +296,7 @@ def test_a_bundle_is_made_while_a_decoding_ends(tmp_path, monkeypatch, when):
     monkeypatch.setattr(Path, "is_file", lambda path: os.path.isfile(path))
     monkeypatch.setattr(owner, verb, later)
     [line, _] = carry.bundle(tmp_path, tmp_path / "out")
-    with tarfile.open(tmp_path / "out" / "study_0.tar") as tar:
+    with tarfile.open(tmp_path / "out" / f"{tmp_path.name}_0.tar") as tar:
         assert [Path(name).name for name in tar.getnames()] == ["predictions.tsv"]
 
 

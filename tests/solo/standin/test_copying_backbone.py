@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -470,3 +471,15 @@ def test_a_phase_ends_before_the_step_of_its_share(recipe):
 @pytest.mark.parametrize("key", ["log_every", "measure_every", "save_seconds"])
 def test_what_is_only_told_makes_no_other_backbone(recipe, key):
     assert recipe("r", **{key: 7}).identity == recipe("r").identity != recipe("r", seed=7).identity
+
+
+def test_a_finished_backbone_that_lost_its_summary_is_not_begun_again(recipe, tmp_path):
+    """A partial copy of one, say."""
+    out = Path(recipe("r").output_dir)
+    out.mkdir(parents=True)
+    for name in (pretrain.LOG, pretrain.MODEL):
+        (out / name).write_text("precious")
+    with pytest.raises(ValueError, match="holds files of something else; set pretrain.output_dir"):
+        pretrain._check_place(out)
+    (out / pretrain.SUMS).write_text("{}")  # that one was begun here
+    pretrain._check_place(out)
