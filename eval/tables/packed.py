@@ -45,6 +45,8 @@ def pack(run: Path, out: Path, reported: dict, force: bool = False, hide_mrs: bo
     except (OSError, ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{run} cannot be packed: {reason(error)}") from error
     target = _kept(Path(out), name) or Path(out) / f"{name}.json"
+    if target.exists() and _is_another(target, parts[IDENTITY]):
+        target = target.with_name(f"{target.stem}-{decoding.name}.json")
     predictions = records.predictions_of(decoding)
     for path in (target, records.predictions_of(target)):
         check_output(path, [directory], force)
@@ -72,6 +74,14 @@ def _without_mrs(predictions: Path) -> str:
         for digest, line in zip(digests, lines, strict=True)
     ]
     return "\n".join([head, *hidden]) + "\n"
+
+
+def _is_another(target: Path, identity: dict) -> bool:
+    """Whether another decoding lies packed there, under the name of the training of both."""
+    if not records.holds_run(target):
+        return False
+    there = records.read(target, IDENTITY)
+    return any(there.get(key) != identity.get(key) for key in ("decode", "test"))
 
 
 def _kept(out: Path, name: str) -> Path | None:

@@ -347,3 +347,16 @@ def test_a_score_that_was_not_measured_is_no_score_that_came_since(tmp_path, mon
 def test_mrs_of_which_one_looks_like_a_digest_are_not_hidden():
     hidden = compare.records.hidden
     assert hidden(["0123456789ab"] * 2) and not hidden(["0123456789ab", "name : A"])
+
+
+def test_another_decoding_of_a_packed_training_has_a_place_of_its_own(tmp_path):
+    """Decoded once more, and the first decoding moved away."""
+    directory, out = made(tmp_path / "runs"), tmp_path / "packed"
+    first = pack(directory, out, REPORTED)
+    before = first.read_bytes()
+    path = directory / DECODED / "identity.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"decode": {"beam": 2}}))
+    (directory / DECODED).rename(directory / "decode/ff")
+    other = pack(directory, out, REPORTED)
+    assert other.name == f"{first.stem}-ff.json" and first.read_bytes() == before
+    assert pack(directory, out, REPORTED) == other
