@@ -8,7 +8,7 @@ from eval.metrics import ALL
 from eval.tables.style import BLUE, plt, save
 from solo.cli.command import say
 from solo.cli.listing import by_score, first_score, frame_of, rendered, varying
-from solo.files import as_typed, write_output
+from solo.files import as_typed, check_output, write_output
 from solo.runs.run import Run
 
 
@@ -32,9 +32,14 @@ def summary(runs: Sequence[Run]) -> tuple[str, list[str], str]:
     if score and len(numeric) == 1 and {*columns} <= {*numeric}:
         [column] = numeric
         path = folder / f"{score.replace(' ', '_')}_over_{column}.png"
-        figure = score_over(frame, score, column)
-        write_output(path, lambda temporary: save(figure, temporary))
-        paths.insert(0, as_typed(path))
+        try:
+            check_output(path)
+        except ValueError as error:
+            say(f"note: no picture of {score} over {column}: {error}")
+        else:
+            figure = score_over(frame, score, column)
+            write_output(path, lambda temporary: save(figure, temporary))
+            paths.insert(0, as_typed(path))
     return text, paths, by_score(as_typed(folder), score)
 
 

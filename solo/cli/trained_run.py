@@ -5,10 +5,12 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from solo.backbones.loading import fingerprint, load_backbone, resolve
 from solo.cli.compose import config_of, key_of
 from solo.cli.schema import OF_ENTRY_POINTS
 from solo.options import check
-from solo.runs.config import from_values, to_values
+from solo.runs import checkpoint
+from solo.runs.config import ModelConfig, from_values, to_values
 from solo.runs.memory import check_memory
 from solo.runs.run import Run, make_run, open_run
 
@@ -49,7 +51,19 @@ def run_of(cfg: DictConfig) -> Run | None:
             values["evaluate"] = given["evaluate"]
     changed = from_values(values)
     check_memory(changed)
+    if changed.model != run.config.model:
+        _check_weights(run, changed.model)
     return open_run(run.directory, changed)
+
+
+def _check_weights(run: Run, model: ModelConfig) -> None:
+    """ValueError for another backbone than the run's: what is decoded already is loaded no more."""
+    found = fingerprint(load_backbone(resolve(model.path, model.revision)))
+    check(
+        found == checkpoint.read_saved(run.directory)["backbone_sha256"],
+        f"{run.directory} was trained on another backbone than {model.path}; leave model.path out, "
+        "or name that one",
+    )
 
 
 def _override(values: dict, given: dict, group: str, option: str) -> None:

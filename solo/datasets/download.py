@@ -5,7 +5,7 @@ Each data set's module says where its files come from, pinned to a commit and to
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from solo.datasets import e2e, e2e_clean, e2e_raw
@@ -66,8 +66,21 @@ def verify(directory: Path, sums: Mapping[str, str] = E2E_SUMS, remedy: str = E2
         check_file(Path(directory) / name, sha256, remedy)
 
 
+def check_sums(directory: Path, names: Iterable[str]) -> None:
+    """ValueError where SHA256SUMS is not to be replaced: it lists others than files of `names`."""
+    path = directory / "SHA256SUMS"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    others = sorted({line.partition("  ")[2] for line in lines if line.strip()} - {*names})
+    if others:
+        raise ValueError(
+            f"{path} has checksums of other files ({others[0]}), and is not replaced; move it "
+            "away, or choose another --dir"
+        )
+
+
 def write_sums(directory: Path, sums: Mapping[str, str]) -> None:
     """Write SHA256SUMS in the format of sha256sum: top folder first, then by name."""
+    check_sums(directory, sums)
     names = sorted(sums, key=lambda name: (name.count("/"), name))
     write_text(directory / "SHA256SUMS", "".join(f"{sums[name]}  {name}\n" for name in names))
 
@@ -154,6 +167,7 @@ def _prepare(
         verify(default, sums, remedy)
         return default
     directory = Path(directory) if directory else default
+    check_sums(directory, sums)
     for name, (url, sha256) in files.items():
         download(url, directory / name, sha256, progress, remedy=remedy)
     write_sums(directory, sums)

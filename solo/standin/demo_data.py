@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from random import Random
 
-from solo.datasets.download import E2E_SUMS, write_sums
+from solo.datasets.download import E2E_SUMS, check_sums, write_sums
 from solo.datasets.e2e_raw import SLOT_NAMES
 from solo.files import file_sha256, write_text
 from solo.rows import csv_text
@@ -182,6 +182,7 @@ def write_demo_data(
         mrs = [linearise(mr) for mr, _ in rows]
         counts[csv_name] = counts[f"lora_format/{lora_name}"] = (len(mrs), len(set(mrs)))
     _check_replaceable(out_dir, texts)
+    check_sums(out_dir, texts)
     for name, text in texts.items():
         write_text(out_dir / name, text)
     write_sums(out_dir, {name: file_sha256(out_dir / name) for name in texts})

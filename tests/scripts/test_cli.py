@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from scripts import reproduce
 from solo.backbones.loading import load_tokenizer
@@ -458,3 +459,20 @@ def test_a_damaged_run_beside_a_table_s_is_told_by_the_exit_code(
     done = run_script("scripts/reproduce.py", "demo", *given)
     assert done.code == 1 and "runs/x: left out, environment.json is damaged" in done.err
     assert (tmp_path / "out/table1.md").is_file()
+
+
+def test_another_backbone_is_told_where_the_outputs_are_there_already(small, tmp_path, run_script):
+    """Its scores would be those of the run's own."""
+    given = [f"data.dir={small}/data", "train.max_steps=1", "decode.beam=1"]
+    given += ["decode.max_new_tokens=2", f"runs_dir={tmp_path}/runs", "experiment=demo/lora"]
+    trained = run_script("scripts/train.py", f"model.path={small}/backbone", *given)
+    assert trained.code == 0, trained.err
+    [run] = (path.parent for path in (tmp_path / "runs").glob("*/adapter.safetensors"))
+    assert run_script("scripts/decode.py", f"run={run}", "decode.beam=1").code == 0
+    other, moved = shutil.copytree(small / "backbone", tmp_path / "other"), tmp_path / "moved"
+    shutil.copytree(small / "backbone", moved)
+    weights = load_file(other / "model.safetensors")
+    save_file({name: 2 * tensor for name, tensor in weights.items()}, other / "model.safetensors")
+    done = run_script("scripts/decode.py", f"run={run}", f"model.path={other}")
+    assert done.code == 1 and f"was trained on another backbone than {other}; leave" in done.err
+    assert run_script("scripts/decode.py", f"run={run}", f"model.path={moved}").code == 0

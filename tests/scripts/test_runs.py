@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from solo.cli import listing
+from solo.cli import listing, sweep_summary
 from solo.cli.compose import compose_config
 from solo.cli.listing import read_folder, rendered, varying
 from solo.cli.sweep_summary import summary
@@ -289,3 +289,20 @@ def test_negative_numbers_stand_to_the_right_too():
     minus = "\N{MINUS SIGN}0.5"
     table = f"| a | n |\n|---|---:|\n| x | {minus} |\n| y | +10.25 |"
     assert fitted(table, 100).splitlines()[2:] == [f"x    {minus}", "y  +10.25"]
+
+
+def test_a_picture_of_the_user_s_own_stays_and_the_rest_goes_on(tmp_path, monkeypatch):
+    """A sweep's picture has a name that others may have given."""
+    runs = [
+        SimpleNamespace(decoding=path, directory=path) for path in (tmp_path / "a", tmp_path / "b")
+    ]
+    frame = pd.DataFrame({"lr": [0.1, 0.2], "BLEU": [0.5, 0.6], "directory": ["a", "b"]})
+    monkeypatch.setattr(sweep_summary, "frame_of", lambda pairs: (frame, []))
+    monkeypatch.setattr(sweep_summary, "varying", lambda frame: ["lr"])
+    monkeypatch.setattr(sweep_summary, "rendered", lambda frame, columns: "text")
+    place = tmp_path / "BLEU_over_lr.png"
+    place.write_text("mine")
+    text, paths, _ = summary(runs)
+    assert text == "text" and paths == ["a", "b"] and place.read_text() == "mine"
+    place.unlink()
+    assert summary(runs)[1][0].endswith("BLEU_over_lr.png") and place.exists()

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from solo.datasets import download as dl
+from solo.standin.demo_data import write_demo_data
 
 BODY = bytes((i * i + i // 7) % 251 for i in range(300_000))
 SUM = hashlib.sha256(BODY).hexdigest()
@@ -231,3 +232,15 @@ def test_another_seed_and_place_of_the_demo_data_are_heeded(tmp_path, monkeypatc
         assert capsys.readouterr().err.endswith(following)
     first, second = (tmp_path / f"{seed}/lora_format/train.txt" for seed in (0, 1))
     assert first.read_bytes() != second.read_bytes()
+
+
+def test_checksums_of_the_user_s_own_files_are_kept(tmp_path):
+    """Told before anything is downloaded, or written."""
+    mine = "0" * 64 + "  mine.csv\n"
+    (tmp_path / "SHA256SUMS").write_text(mine)
+    with pytest.raises(ValueError, match="has checksums of other files .mine.csv., and is not re"):
+        dl.prepare_e2e(tmp_path, files={"a.csv": ("http://no.where", "0" * 64)})
+    with pytest.raises(ValueError, match="has checksums of other files .mine.csv., and is not re"):
+        write_demo_data(tmp_path, 1, train_rows=4, valid_rows=2, test_mrs=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["SHA256SUMS"]
+    assert (tmp_path / "SHA256SUMS").read_text() == mine
