@@ -7,6 +7,7 @@ one by one, with the reasons. eval/tables/render.py writes the lines down.
 """
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -132,17 +133,35 @@ def plain_rows(table: Table) -> list[tuple[dict, list[Run], list[Run]]]:
     """(row, its runs, those that come apart) of a table that nobody reported.
 
     The marks of those that come apart say what they do otherwise than their row: another rate or
-    another number of steps, too. Of a study none does; its lines say what they are.
+    another number of steps, too; or another backbone or data than most runs here have, since such
+    rows name none by its content. Of a study none does; its lines say what they are.
     """
-    rows = []
-    for row, filling in rows_of(table):
+    rows, filled = [], rows_of(table)
+    usual = _usual([run for _, filling in filled for run in filling])
+    for row, filling in filled:
         other = {}
         if "against" not in table.definition:
             settings = table.settings[row["row"]]
-            other = {run.key: differences(run, settings, ["adapter.variant"]) for run in filling}
+            other = {
+                run.key: differences(run, settings, ["adapter.variant"])
+                + [f"other {word} than most" for word, of in _content(run).items()
+                   if of != usual[word]]
+                for run in filling
+            }  # fmt: skip
         apart = [replace(run, marks=other[run.key]) for run in filling if other.get(run.key)]
         rows.append((row, [run for run in filling if not other.get(run.key)], apart))
     return rows
+
+
+def _content(run: Run) -> dict[str, object]:
+    """What a run is of, by content."""
+    return {"backbone": run.weights, "data": run.options["data"]}
+
+
+def _usual(runs: Sequence[Run]) -> dict[str, object]:
+    """What most runs are of; of as many the first."""
+    contents = [_content(run) for run in runs]
+    return max(contents, key=contents.count, default={})
 
 
 def metrics_of(table: Table) -> list[Metric]:

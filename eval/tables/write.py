@@ -64,10 +64,16 @@ def write_table(table: Table, out_dir: Path, force: bool = True) -> str:
 
 def _samples(table: Table) -> str:
     """Some MRs with the reference and the output of each row, where the table asks for them."""
-    filled = [
-        (row["label"], [*runs, *others][0].decoding)
+    first = {
+        row["label"]: [*runs, *others][0]
         for row, runs, others in plain_rows(table)
         if runs or others
+    }
+    tests = [run.options["data"]["test"] for run in first.values()]
+    filled = [  # of one test file alone
+        (label, run.decoding)
+        for label, run in first.items()
+        if run.options["data"]["test"] == tests[0]
     ]
     if "samples" not in table.definition or not filled:
         return ""

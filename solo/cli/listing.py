@@ -100,9 +100,9 @@ def _stages(place: Path) -> dict:
 
 
 def _references(stages: dict) -> str | None:
-    """The checksum of what a run was scored against."""
+    """The first digits of the checksum of what a run was scored against."""
     inputs = stages.get("evaluate", {}).get("inputs", {})
-    return next((sum_ for name, sum_ in inputs.items() if name != PREDICTIONS), None)
+    return next((sum_[:8] for name, sum_ in inputs.items() if name != PREDICTIONS), None)
 
 
 def _origins(directory: Path, decoding: Path) -> dict[str, Any]:
@@ -186,8 +186,10 @@ def _column(frame: pd.DataFrame, key: str) -> pd.Series:
 
 
 def varying(frame: pd.DataFrame) -> list[str]:
-    """The options in which the runs differ, the learning rate and the seed, which stand apart."""
-    options = [c for c in frame.columns if "." in c or c in ("model", "data", "adapter")]
+    """The options in which the runs differ, the learning rate and the seed, which stand apart; and
+    the references."""
+    whole = ("model", "data", "adapter", "references")
+    options = [c for c in frame.columns if "." in c or c in whole]
     options = [c for c in options if c != "train.lr"]
     return [c for c in options if frame[c][~frame[c].map(_is_absent)].map(repr).nunique() > 1]
 

@@ -400,3 +400,15 @@ def test_runs_apart_are_not_behind_the_numbers(tmp_path, write):
     make_run(tmp_path / "runs", "b")
     behind = write("table1").split("## Runs behind these numbers\n\n")[1].split("\n\n")[0]
     assert behind == "- Solo Connection, GPT-2 S, variant=paper: b (seed 1)"
+
+
+def test_the_demo_s_runs_of_another_backbone_or_other_data_come_apart(tmp_path, write):
+    """Its rows name neither by its content."""
+    made = {"stand_in": "stand-in: tiny", "mrs": 60}
+    for name, row in (("a", "demo/none"), ("b", "demo/lora")):
+        make_run(tmp_path / "runs", name, row=row, lr=1e-2, **made)
+    make_run(tmp_path / "runs", "c", row="demo/none", path="bb2", **made)
+    make_run(tmp_path / "runs", "d", row="demo/lora", lr=1e-2, data={"test": "other"}, **made)
+    own, apart = write("demo").split("## Runs with other settings than their row\n\n")
+    assert [own.count(label) for label in ("| The backbone", "| LoRA")] == [1, 1]
+    assert "other backbone than most" in apart and "other data than most" in apart

@@ -306,3 +306,15 @@ def test_a_picture_of_the_user_s_own_stays_and_the_rest_goes_on(tmp_path, monkey
     assert text == "text" and paths == ["a", "b"] and place.read_text() == "mine"
     place.unlink()
     assert summary(runs)[1][0].endswith("BLEU_over_lr.png") and place.exists()
+
+
+def test_runs_scored_against_other_references_differ(few):
+    """Their scores do not rank them."""
+    [path, *_] = sorted(few.glob("*.json"))
+    frame = listing.read_folder(few)[0]
+    assert "references" not in listing.varying(frame)
+    text = path.read_text(encoding="utf-8")
+    [before] = {*frame["references"]}
+    path.write_text(re.sub(rf'"{before}[0-9a-f]+"', '"' + "7" * 64 + '"', text), encoding="utf-8")
+    frame = listing.read_folder(few)[0]
+    assert "references" in listing.varying(frame) and {*frame["references"]} == {before, "7" * 8}
