@@ -160,6 +160,12 @@ def load(
             if failures is None:
                 raise
             failures[path] = error
+    named = [data.sources for data in pairs if any(data.sources)]
+    if not isinstance(loaded, Rows) and any(sources != named[0] for sources in named):
+        raise ValueError(
+            f"the files of hypotheses have their MRs in different orders, and {references_path} "
+            "has none to match them by; name references with MRs"
+        )
     return pairs
 
 

@@ -370,3 +370,14 @@ def test_outputs_that_stand_beside_their_references_are_the_outputs(read, head):
     """As of JSON Lines with such keys."""
     rows = f"{head}\na,right text,said this\n"
     assert read("mr,ref\na,right text\n", rows, "refs.csv", "hyps.csv").hypotheses == ["said this"]
+
+
+def test_two_orders_of_mrs_do_not_fit_one_list_of_references(tmp_path):
+    """Line by line one of them would be scored against the other MR's."""
+    (tmp_path / "refs.txt").write_text("one\n\ntwo\n")
+    paths = [tmp_path / "a.tsv", tmp_path / "b.tsv"]
+    for path, order in zip(paths, ("AB", "BA"), strict=True):
+        path.write_text("MR\toutput\n" + "".join(f"{mr}\ttext {mr}\n" for mr in order))
+    assert [data.sources for data in load(tmp_path / "refs.txt", paths[:1])] == [["A", "B"]]
+    with pytest.raises(ValueError, match="have their MRs in different orders, and .*refs.txt has"):
+        load(tmp_path / "refs.txt", paths)
