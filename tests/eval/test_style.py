@@ -41,8 +41,12 @@ def test_the_papers_methods_stay_apart_for_colour_blind_readers(matrix):
 def test_labels_cover_neither_one_another_nor_the_frame():
     figure, axes = style.plt.subplots()
     axes.set(xlim=(0, 1), ylim=(0, 1))
-    placed = labels.place(axes, [(0.5, 0.5), (0.5, 0.51), (0.99, 0.2)], ["one label"] * 3)
+    corners = [(x, y) for x in (0.01, 0.99) for y in (0.01, 0.99)]
+    placed = labels.place(axes, [(0.5, 0.5), (0.5, 0.51), *corners], ["one label"] * 6)
+    figure.draw_without_rendering()  # offsets become places
     renderer = figure.canvas.get_renderer()
-    one, other, last = (Text.get_window_extent(label, renderer) for label in placed)
-    assert not one.overlaps(other) and last.x1 < axes.get_window_extent(renderer).x1
+    one, other, *others = (Text.get_window_extent(label, renderer) for label in placed)
+    assert not one.overlaps(other)
+    frame = axes.get_window_extent(renderer)
+    assert all(frame.contains(*end) for box in others for end in (box.p0, box.p1))
     style.plt.close(figure)
