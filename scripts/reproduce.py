@@ -82,11 +82,10 @@ def main() -> None:
         if launcher:
             failures = launch(rows, launcher)
         else:
-            on_gpu = device().type != "cpu"  # where runs that share passes are worth their company
-            outcome = run_all(
+            on_gpu = device().type != "cpu"  # on a CPU each row is scored as soon as it can be
+            failures = run_all(
                 runs, progress_bar, "done", evaluate_runs, on_gpu, on_done=tell, say=say
-            )
-            failures, runs = outcome.failures, outcome.runs
+            ).failures
     damaged, made = False, []
     try:
         with one_line_errors():

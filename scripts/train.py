@@ -41,7 +41,7 @@ def train(configs: list[RunConfig], train_together: bool) -> list[str]:
     outcome = run_all(
         runs, progress_bar, "trained", train_together=train_together, on_done=tell, say=say
     )
-    trained = [as_typed(run.directory) for run in outcome.runs if run.is_finished()]
+    trained = [as_typed(run.directory) for run in runs if run.is_finished()]
     if trained and make_accelerator().is_main_process:
         ending(trained, f"python scripts/decode.py run={trained[0]}")
     return outcome.failures

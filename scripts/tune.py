@@ -20,7 +20,6 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
-from solo.backbones.loading import device
 from solo.cli import tuning
 from solo.cli.command import CONFIGS, RESULTS, one_line_errors, plain_parser, progress_bar, say
 from solo.cli.compose import check_unread, compose_config, expand, in_checkout, key_of
@@ -66,11 +65,8 @@ def main() -> None:
         if args.overrides:
             runs = sweep(in_checkout(args.overrides, sweeping=True))
             folder = runs[0].directory.parent
-            # A CPU gains less by passes that runs share (docs/speed.md), and there a rate that was
-            # trained alone is the run that scripts/run.py decodes.
-            on_gpu = device().type != "cpu"
-            outcome = run_all(runs, progress_bar, "trained", train_together=on_gpu, say=say)
-            failures, runs = outcome.unexpected, outcome.runs
+            outcome = run_all(runs, progress_bar, "trained", train_together=True, say=say)
+            failures = outcome.unexpected
             trained, left_out = tuning.read_runs(run.directory for run in runs if ended(run))
         else:
             trained, left_out = tuning.read_trained(folder)

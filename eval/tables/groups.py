@@ -41,8 +41,8 @@ def groups_of(table: Table) -> list[Group]:
 
     Of several groups of one kind, which differ in rate, steps or the like, the first is the one
     that claims and quotes speak of: trained as the study says, at the rate that it chose, else of
-    the most seeds. A seed that comes twice, alone and in a company with which it drew its dropout
-    (solo/runs/company.py), is in two groups.
+    the most seeds. A seed that comes twice, as among runs of earlier versions, which drew another
+    dropout alone than together (`shared_draws` in their identity), is in two groups.
     """
     groups: dict[tuple[str, int], Group] = {}
     for row, filling in rows_of(table):

@@ -60,8 +60,8 @@ class Run:
     variants; scores: official scale, by metric, without those that it was not scored with; marks:
     why it reproduces no row at all, empty if nothing stands against it; weights: sha256 of the
     backbone; key: which configuration on which weights, seed included; group: the same without the
-    seed and the company in which it drew its dropout (solo/runs/company.py); options: what a row's
-    settings are compared with; data_name: the kind of its test file; backbone: its path as given.
+    seed and `shared_draws` (groups_of); options: what a row's settings are compared with;
+    data_name: the kind of its test file; backbone: its path as given.
     """
 
     directory: Path

@@ -37,7 +37,8 @@ class _InOrder(Trainer):
 
 
 def _as_dict(examples: list[Example]) -> dict[str, torch.Tensor]:
-    return collate([examples])._asdict()
+    batch = collate([examples])
+    return {"input_ids": batch.input_ids, "labels": batch.labels}
 
 
 def peft_trainer(model: GPT2LMHeadModel, precision: str) -> Program:

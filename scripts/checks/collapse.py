@@ -105,8 +105,7 @@ def trained(model, options: dict, examples: list, config: TrainConfig, report) -
     attached = method.attach(model, of_method, 1)
     optimizer = make_optimizer(attached, config)
     total, lines = config.max_steps, []
-    torch.manual_seed(1)
-    with training_loss(model, config, [], False, total) as summed_losses:
+    with training_loss(model, config, [attached], total) as summed_losses:
         for step, batch in enumerate(batches_from(examples, config.batch_size, 1, 0, total), 1):
             model.train()
             set_step(optimizer, step, learning_rate(step - 1, total, config), config)

@@ -105,7 +105,7 @@ class World:
 
 
 def loss_of(model: nn.Module, precision: str, layout: Callable = collate) -> checked.Loss:
-    """The plain loss of a batch, with the dropout left out by the caller."""
+    """The plain loss of a batch; in eval mode, so without dropout."""
 
     def loss(batches: list[list[Example]]) -> torch.Tensor:
         batch = layout(batches)
@@ -124,9 +124,8 @@ def against_cpu(world: World, options: dict, precision: str, limits: checked.Lim
 
     def gradients(device, at: str) -> list[torch.Tensor]:
         model.to(device)  # in place: the parameters stay the same objects
-        alike = partial(checked.dropout_off, model)
-        loss = loss_of(model, at)
-        return [x.cpu() for x in checked.gradients_of(loss, [world.train[:4]], parameters, alike)]
+        found = checked.gradients_of(loss_of(model, at), [world.train[:4]], parameters)
+        return [x.cpu() for x in found]
 
     expected, found = gradients("cpu", "fp32"), gradients(world.device, precision)
     if checked.apart(found, expected, limits) is None:
@@ -168,10 +167,9 @@ def padded(world: World, multiple: int, precision: str) -> str | None:
     model = attached.model.to(world.device)
     parameters = list(attached.parameters.values())
     fast = loss_of(model, precision, partial(pad, multiple=multiple))
-    alike = partial(checked.dropout_off, model)
     limits = checked.LIMITS[precision]
     plain = loss_of(model, precision)
-    return checked.difference(fast, plain, [world.train[:4]], parameters, limits, alike)
+    return checked.difference(fast, plain, [world.train[:4]], parameters, limits)
 
 
 def own_way(world: World, options: dict, precision: str, compiled: bool) -> str | None:
@@ -179,8 +177,7 @@ def own_way(world: World, options: dict, precision: str, compiled: bool) -> str 
     attached = world.adapted(options | {"dropout": 0.1})
     model, notes = attached.model.to(world.device).train(), []
     config = TrainConfig(precision=precision, compile=compiled)
-    parameters = list(attached.parameters.values())
-    with training_loss(model, config, parameters, True, STEPS, notes.append) as summed:
+    with training_loss(model, config, [attached], STEPS, notes.append) as summed:
         for start in range(0, 4 * (RECORDED_CHECKS + 1), 4):
             summed([world.train[start : start + 4]]).sum().backward()
     return notes[0] if notes else None

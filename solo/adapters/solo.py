@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from solo.adapters.base import Hook, HookedMethod, check_seed, generator
+from solo.adapters.shared.dropout import Dropout
 from solo.adapters.shared.passing import Outputs
 from solo.adapters.shared.sparse import SharedLinear
 from solo.backbones import blocks_of
@@ -177,7 +178,7 @@ class SoloConnections(nn.Module):
         self.config, self.ends = config, ends
         draws = generator(seed)
         mask_draws = generator(seed if config.mask_seed is None else config.mask_seed)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropouts = nn.ModuleList(Dropout(config.dropout, width) for _ in ends)
         self.encoder = SharedLinear(width, config.rank, config, draws, mask_draws)
         self.decoder = SharedLinear(config.rank, width, config, draws, mask_draws)
         start = 1.0 if config.encoding == "scale" else 0.0
@@ -202,7 +203,7 @@ class SoloConnections(nn.Module):
     def forward(self, x: torch.Tensor, i: int, computed: Computed | None = None) -> torch.Tensor:
         """f_solo of connection i: (B, L, d) -> (B, L, d). Without `computed` it costs more."""
         c = computed or Computed(None, None, self.e, self.gate())
-        z = self.encoder(self.dropout(x), c.encoder)  # (B, L, r)
+        z = self.encoder(self.dropouts[i](x), c.encoder)  # (B, L, r)
         z = z + c.e[i] if self.config.encoding == "bias" else z * c.e[i]
         return self.decoder(z, c.decoder) * c.gate[i]  # (B, L, d)
 

@@ -106,13 +106,11 @@ def _references(stages: dict) -> str | None:
 
 
 def _origins(directory: Path, decoding: Path) -> dict[str, Any]:
-    """What no option tells: the files of its data, by the first digits of their checksums, and how
-    many runs drew their dropout together."""
+    """What no option tells: the files of its data, by the first digits of their checksums."""
     made = _identity(directory).get("training", {})
     files = made.get("data", {}) | {"test": _identity(decoding).get("test")}
     splits = [split for split in ("train", "valid", "test") if files.get(split)]
-    found = {f"data.{split}": files[split][:8] for split in splits}
-    return found | {"train.together": len(made.get("shared_draws", [""]))}
+    return {f"data.{split}": files[split][:8] for split in splits}
 
 
 def _identity(place: Path) -> dict:

@@ -18,7 +18,6 @@ from solo.datasets import source_of
 from solo.datasets.data import encode, read_pairs
 from solo.datasets.download import count_examples
 from solo.errors import in_words
-from solo.runs.company import as_trained
 from solo.runs.config import ModelConfig, RunConfig, data_file
 from solo.runs.run import STATES, Run, make_run
 from solo.triples import content_sha256
@@ -82,13 +81,11 @@ def _steps_left(config: RunConfig, state: str, done: int, params: int | None) ->
 
 
 def planned_run(row: Row) -> Run | None:
-    """The run of a row as it is trained (solo/runs/company.py), its data at hand or not; None where
-    its data cannot be known."""
+    """The run of a row, its data at hand or not; None where its data cannot be known."""
     try:
-        [run] = as_trained([make_run(row.config, planned=True)])
+        return make_run(row.config, planned=True)
     except FileNotFoundError:
         return None
-    return run
 
 
 @functools.cache

@@ -18,10 +18,10 @@ import torch
 from solo.backbones.loading import take_device
 from solo.cli.command import say
 from solo.runs import carry
-from solo.runs.company import as_trained, can_share, in_companies
 from solo.runs.config import from_values, to_values
 from solo.runs.run import Run, make_run
 from solo.runs.runner import ended, run_all
+from solo.runs.sharing import can_share
 from solo.runs.study import (
     Job,
     Study,
@@ -93,7 +93,7 @@ class _Work:
 
     def _choose_rate(self, name: str) -> bool:
         """Choose a name's rate if it has a sweep with nothing left of it; whether it had."""
-        ready = bool(untried(self.study, name)) and _ended(self.study, name, self.together)
+        ready = bool(untried(self.study, name)) and _ended(self.study, name)
         if ready:
             sweep(self.study, [name], reporter(self.end), say, self.together)
         return ready
@@ -104,8 +104,8 @@ class _Work:
         self._hand_over(sorted(runs, key=_length, reverse=True), "decoded")
 
     def _hand_over(self, runs: list[Run], until: str, together: bool = False) -> set[Future]:
-        company = [run for run in runs if together and can_share(run)]
-        parts = [company, *([run] for run in runs if run not in company)]
+        sharing = [run for run in runs if together and can_share(run)]
+        parts = [sharing, *([run] for run in runs if run not in sharing)]
         values = [[to_values(run.config) for run in part] for part in parts if part]
         found = {self.pool.submit(_bring, some, until, together, self.end) for some in values}
         self.left |= found
@@ -140,12 +140,12 @@ def _result(future: Future) -> bool:
     return True if error else future.result()
 
 
-def _ended(study: Study, name: str, together: bool) -> bool:
+def _ended(study: Study, name: str) -> bool:
     """Whether every rate of a name is trained, or diverged: nothing is left of its sweep. Not where
     a state is damaged, which `work` says."""
     runs = [make_run(config) for config in untried(study, name)]
     try:
-        return all(map(ended, in_companies(runs) if together else runs))
+        return all(map(ended, runs))
     except ValueError:
         return False
 
@@ -180,7 +180,7 @@ def _bring(values: list[dict], until: str, together: bool, end: float) -> bool:
     """Bring runs to `until` in a process of their own; False if the time is up."""
     if time.time() > end:
         return False
-    runs = as_trained([make_run(from_values(one)) for one in values])
+    runs = [make_run(from_values(one)) for one in values]
     try:
         run_all(runs, reporter(end), until, train_together=together, say=say)
     except TimeUp:

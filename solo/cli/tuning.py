@@ -45,8 +45,7 @@ def _read(directory: Path) -> Trained:
     training = files.read_json(directory / IDENTITY)["training"]
     recipe = dict(training["train"])
     lr = float(recipe.pop("lr"))
-    # Dropout drawn in other company is as another seed.
-    rest = files.config_hash(training | {"train": recipe, "seed": None, "shared_draws": None})
+    rest = files.config_hash(training | {"train": recipe, "seed": None})
     if not entry:
         return Trained(rest, "", lr, int(training["seed"]), None)
     losses = [e["valid_loss"] for e in files.read_json_lines(directory / LOG) if "valid_loss" in e]

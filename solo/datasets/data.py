@@ -21,10 +21,14 @@ _encoded: dict[tuple, list] = {}  # by rows and tokenizer: the examples of a run
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of one training example; `ids[:n_context]` carry no loss."""
+    """Token ids of one training example; `ids[:n_context]` carry no loss.
+
+    key: what its dropout is drawn by, in the epoch at hand (solo/adapters/shared/dropout.py).
+    """
 
     ids: list[int]
     n_context: int
+    key: int = 0
 
     @property
     def n_targets(self) -> int:

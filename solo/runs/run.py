@@ -6,7 +6,7 @@ run has a directory of its own below it, decode/NAME: runs that differ only in w
 training share the training by being the same run.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -147,23 +147,19 @@ class Run:
                     write_json(path, [*known, row])
 
 
-def make_run(config: RunConfig, planned: bool = False, company: Sequence[str] = ()) -> Run:
+def make_run(config: RunConfig, planned: bool = False) -> Run:
     """The run that `config` describes, in `config.output_dir` or below `config.runs_dir`.
 
     Checks the whole configuration on the way, before any work. With `planned`, the run may be for
     another machine: its memory does not count, and a data file that is not there is taken to have
-    the checksum that the configuration names. With `company` it is the run whose dropout draws from
-    one stream with the runs of these names (solo/runs/company.py), which ends with other weights
-    than the same run alone. Raises ValueError if the directory holds a run of another identity, or
-    something that is no run, and what check_memory, check_tracker and training_identity
-    raise.
+    the checksum that the configuration names. Raises ValueError if the directory holds a run of
+    another identity, or something that is no run, and what check_memory, check_tracker and
+    training_identity raise.
     """
     if not planned:
         check_memory(config)
         check_tracker(config.train.tracker)
     identity = training_identity(config, planned)
-    if company:
-        identity |= {"shared_draws": list(company)}
     name, folder = short_name(identity), Path(config.runs_dir)
     found = None if config.output_dir else naming.find(folder, name)
     place = found or folder / f"{naming.words(config)}-{name}"

@@ -13,11 +13,10 @@ from solo.errors import in_words
 from solo.files import read_json, write_json
 from solo.options import check
 from solo.run_files import DIVERGED
-from solo.runs import checkpoint, company, record, stages
+from solo.runs import checkpoint, record, sharing, stages
 from solo.runs.identity import has_defaults
 from solo.runs.run import STATES, Run
 from solo.training.progress import Diverged
-from solo.training.together import Unfit
 
 # a label, and what is counted if not steps -> a progress callback
 Report = Callable[..., AbstractContextManager[stages.Progress]]
@@ -27,11 +26,9 @@ Evaluate = Callable[[Sequence[Run]], list[dict]]  # scores of decoded runs, by m
 
 @dataclass
 class Outcome:
-    """runs: those that were given, each in the company in which it trains; scores: of each
-    evaluated run's decoding directory; failures: a line for each run that failed; unexpected: those
-    of them that are no divergence, which a sweep over rates expects."""
+    """scores: of each evaluated run's decoding directory; failures: a line for each run that
+    failed; unexpected: those of them that are no divergence, which a sweep over rates expects."""
 
-    runs: list[Run]
     scores: dict[Path, dict] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
@@ -67,28 +64,27 @@ def run_all(
     """Bring every run to the state `until` (trained, decoded or done); a failure stops no other.
 
     evaluate: scores decoded runs, for `done`. train_together: runs that can share a pass through
-    the backbone train together first, and those with dropout become each other's company. at_once:
-    score all runs in one call in the end, which is cheaper; otherwise each as soon as it is
-    decoded. on_done is called for each run that arrived, with its scores if there are some; `say`
-    gets a line for each run that begins or fails. An interrupt and the end of the time that was
-    allowed stop everything; the next call goes on from there.
+    the backbone train together first. at_once: score all runs in one call in the end, which is
+    cheaper; otherwise each as soon as it is decoded. on_done is called for each run that arrived,
+    with its scores if there are some; `say` gets a line for each run that begins or fails. An
+    interrupt and the end of the time that was allowed stop everything; the next call goes on from
+    there.
     """
     check(until in STATES[2:], f"until={until!r}; known: {', '.join(STATES[2:])}")
     check(until != "done" or evaluate is not None, "until='done' needs a function, evaluate")
-    runs = company.in_companies(runs) if train_together else list(runs)
-    outcome, shared, decoded = Outcome(runs), distinct(runs), []
+    outcome, shared, decoded = Outcome(), distinct(runs), []
     first = [members[0] for members in shared.values()]
     for run in first:
         with suppress(OSError, ValueError):  # its own training raises it, too
             _tell(run, say)
-    sharing = [run for run in first if train_together and run.config.together]
-    broken = _train_groups(sharing, report, say)
+    together = [run for run in first if train_together and run.config.together]
+    lost = _train_groups(together, report, say)
     for run, members in zip(first, shared.values(), strict=True):
         try:
             say(f"== {', '.join(dict.fromkeys(member.config.label for member in members))}")
             say(f"   {run.directory.name}")
-            if run.directory in broken:
-                raise broken[run.directory]
+            if run.directory in lost:
+                raise lost[run.directory]
             advance(run, report, "decoded" if until == "done" else until)
             _warn(run, say)
             for row in dict.fromkeys(member.config.row for member in members):
@@ -171,40 +167,27 @@ def _note_diverged(directory: Path, error: Exception) -> None:
 def _refuse_diverged(run: Run) -> None:
     path = run.directory / DIVERGED
     if path.exists():
-        remedy = f"delete {path} to try"
-        if company.drawn_with(run):  # the others of which have gone on without it
-            remedy = "it drew its dropout together with others; to try it alone set together=false"
         error = read_json(path, ["error"])["error"]
-        raise FloatingPointError(f"{error} (it would diverge again; {remedy})")
+        raise FloatingPointError(f"{error} (it would diverge again; delete {path} to try)")
 
 
-def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> dict[Path, Exception]:
-    """Train in groups the runs that can; returns, by directory, why one must not be tried alone
-    afterwards: it diverged, or its group failed with which it shares the draws of dropout, so that
-    alone it would get other numbers (company.py).
-    """
-    broken: dict[Path, Exception] = {}
-    todo = [run for run in runs if not diverged(run)]
-    todo = [run for run in todo if company.can_share(run) and not company.draws_alone(run)]
-    for group in company.groups(todo):
-        errors: list[Exception] = []
+def _train_groups(runs: Sequence[Run], report: Report, say: Say) -> dict[Path, Diverged]:
+    """Train in groups the runs that can; returns, by directory, why one diverged."""
+    lost: dict[Path, Diverged] = {}
 
-        def tell(error: Exception, errors: list[Exception] = errors) -> None:
-            errors.append(error)
-            if isinstance(error, Diverged):
-                broken[error.run_dir] = error
-                _note_diverged(error.run_dir, error)
-            say(f"together: {type(error.__cause__ or error).__name__}: {error}")
+    def tell(error: Exception) -> None:
+        if isinstance(error, Diverged):
+            lost[error.run_dir] = error
+            _note_diverged(error.run_dir, error)
+        say(f"together: {type(error.__cause__ or error).__name__}: {error}")
 
-        if len(group) > 1 or company.drawn_with(group[0]):  # which may be what is left of one
+    todo = [run for run in runs if not diverged(run) and sharing.can_share(run)]
+    for group in sharing.groups(todo):
+        if len(group) > 1:
             names = ", ".join(sorted({run.config.method for run in group}))
             with report(f"train {len(group)} x {names}") as on_progress:
-                company.train_group(group, on_progress, tell)
-        general = [e for e in errors if not isinstance(e, (Diverged, Unfit))]
-        for run in group if general and company.drawn_with(group[0]) else ():
-            if not checkpoint.trained(run.directory):
-                broken.setdefault(run.directory, general[-1])
-    return broken
+                sharing.train_group(group, on_progress, tell)
+    return lost
 
 
 def _evaluated(outcome: Outcome, runs: Sequence[Run], evaluate: Evaluate, on_done) -> None:

@@ -14,7 +14,6 @@ from solo.files import read_json, write_json
 from solo.options import check
 from solo.run_files import IDENTITY
 from solo.runs import rates, record
-from solo.runs.company import as_trained
 from solo.runs.config import RunConfig, from_values, to_values
 from solo.runs.identity import short_name
 from solo.runs.memory import check_memory
@@ -154,12 +153,13 @@ def due(
             say(f"{run.config.label}: done, {path}")
         else:
             runs.append(run)
-    return as_trained(runs), failures
+    return runs, failures
 
 
 def packed(study: Study) -> dict[tuple[str, str], Path]:
-    """The runs that lie packed in a study's folders, by the names of their training, in whatever
-    company it drew its dropout (company.py), and of their decoding."""
+    """The runs that lie packed in a study's folders, by the names of their training and of their
+    decoding. `shared_draws`, which earlier versions wrote of runs that had trained together, counts
+    as no difference."""
     found = {}
     folders = {Path(job.config.runs_dir) for job in study.jobs}
     for path in sorted(path for folder in folders for path in folder.glob("*.json")):
@@ -187,13 +187,11 @@ def sweep(
     Nothing is written of a name of which a rate neither trained to its end nor diverged: it was in
     use elsewhere, say, or the memory was too small. The next call goes on with it."""
     wanted = {name: [make_run(config) for config in untried(study, name)] for name in names}
-    runs = as_trained(list(chain.from_iterable(wanted.values())))
+    runs = list(chain.from_iterable(wanted.values()))
     outcome = run_all(runs, report, "trained", train_together=together, say=say)
-    left = iter(outcome.runs)
-    for name, members in wanted.items():
+    for name, trained in wanted.items():
         losses: dict[float, list[float | None]] = {lr: [loss] for lr, loss in _losses(study, name)}
-        trained = [next(left) for _ in members]
-        if not members or not all(map(ended, trained)):
+        if not trained or not all(map(ended, trained)):
             continue
         entries = [record.stage_record(run.directory, "train") for run in trained]
         for run, entry in zip(trained, entries, strict=True):

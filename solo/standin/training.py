@@ -7,7 +7,6 @@ with the same weights, bit for bit on one machine.
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 import warnings
@@ -29,7 +28,7 @@ from solo.standin.planted import slow_parameters
 from solo.standin.recipe import Recipe
 from solo.training import state as training_state
 from solo.training.batches import IGNORED, sent
-from solo.training.checked import LIMITS, checked, same_draws
+from solo.training.checked import LIMITS, checked
 from solo.training.log import Log
 from solo.training.progress import Progress
 from solo.training.recorded import recorded
@@ -94,9 +93,8 @@ def pretrain(
             log.write(entry() | measure(model, step % (5 * recipe.measure_every) == 0))
         if time.monotonic() - saved >= recipe.save_seconds:
             counters = entry() | {"identity": recipe.identity}
-            random = training_state.random_states()
             log.sync()
-            training_state.save_state(state, _whole(model), optimizer, counters, random)
+            training_state.save_state(state, _whole(model), optimizer, counters)
             saved = time.monotonic()
         logged += time.monotonic() - aside
     return {"steps": step, "tokens_seen": tokens, "seconds": entry()["seconds"]}
@@ -147,9 +145,8 @@ def make_step(model: transformers.GPT2LMHeadModel, optimizer, recipe: Recipe) ->
 
     loss_at, faster = loss_of(trunk), _faster(model, recipe, trunk, model.device.type)
     if faster:
-        alike = functools.partial(same_draws, model.device)
         trained, limits = list(model.parameters()), LIMITS[recipe.precision]
-        loss_at = checked(loss_of(faster), loss_at, trained, limits, alike, CHECKS, _as_it_is)
+        loss_at = checked(loss_of(faster), loss_at, trained, limits, CHECKS, _as_it_is)
 
     def advance(ids: torch.Tensor, targets: torch.Tensor, rate: float) -> torch.Tensor:
         for group in optimizer.param_groups:
@@ -169,7 +166,7 @@ def _faster(model, recipe: Recipe, trunk: Callable, device: str) -> Callable | N
     """A faster way to the hidden states (B, T, d) of ids (B, T), if there is one here: compiled,
     or on a GPU recorded as CUDA graphs, where a step is too small to keep it busy otherwise."""
     if recipe.compile:
-        return torch.compile(trunk, options={"fallback_random": True})
+        return torch.compile(trunk)
     largest = max(phase["batch_size"] * phase["context"] for phase in recipe.phases)
     if device != "cuda" or largest > RECORD_UP_TO:
         return None

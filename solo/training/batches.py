@@ -6,11 +6,13 @@ L, T and N may be rounded up.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from solo.adapters.shared.dropout import example_key, token_keys
 from solo.backbones import head_of, trunk_of
 from solo.backbones.attention import BY_EXAMPLE, CAUSAL, attention_of
 from solo.datasets.data import Example
@@ -26,6 +28,7 @@ class PlainBatch(NamedTuple):
     """
 
     input_ids: Tensor  # (B, L), zeros after an example's end
+    keys: Tensor  # (B, L), by which each token's dropout is drawn
     labels: Tensor  # (B, L), label i is token i; IGNORED where there is no loss
 
     def target_logits(self, model) -> tuple[Tensor, Tensor]:
@@ -40,6 +43,7 @@ class PaddedBatch(NamedTuple):
     """Every example in a row of its own, in few shapes: what compiled code and GPUs like."""
 
     input_ids: Tensor  # (E, L), zeros after an example's end
+    keys: Tensor  # (E, L), by which each token's dropout is drawn
     index: Tensor  # (K, N), places among the E * L tokens whose next token carries loss
     targets: Tensor  # (K, N), those next tokens; IGNORED where index is only filled up
 
@@ -58,6 +62,7 @@ class PackedBatch(NamedTuple):
     """
 
     input_ids: Tensor  # (K, T), zeros after a batch's end
+    keys: Tensor  # (K, T), by which each token's dropout is drawn
     position_ids: Tensor  # (K, T), from 0 within each example
     places: Tensor  # (E, L), where among the K * T tokens an example's are; its end: the first's
     origin: Tensor  # (K * T,), where among the E * L places a token is
@@ -112,13 +117,13 @@ def epoch_batches(n_examples: int, batch_size: int, seed: int, epoch: int) -> li
 def batches_from(
     examples: list[Example], batch_size: int, seed: int, done: int, total: int
 ) -> Iterator[list[Example]]:
-    """The batches of the steps done + 1 ... total of a run."""
+    """The batches of the steps done + 1 ... total of a run, with the keys of their dropout."""
     per_epoch = len(epoch_batches(len(examples), batch_size, seed, 0))
     for step in range(done, total):
         epoch, place = divmod(step, per_epoch)
         if place == 0 or step == done:
             order = epoch_batches(len(examples), batch_size, seed, epoch)
-        yield [examples[i] for i in order[place]]
+        yield [replace(examples[i], key=example_key(seed, epoch, i)) for i in order[place]]
 
 
 def collate(batches: list[list[Example]]) -> PlainBatch:
@@ -131,7 +136,12 @@ def collate(batches: list[list[Example]]) -> PlainBatch:
         ids = torch.tensor(example.ids)
         input_ids[row, : len(ids)] = ids
         labels[row, example.n_context : len(ids)] = ids[example.n_context :]
-    return PlainBatch(input_ids, labels)
+    return PlainBatch(input_ids, _row_keys(examples, longest), labels)
+
+
+def _row_keys(examples: list[Example], length: int) -> Tensor:
+    """Where every example has a row: (E, length)."""
+    return token_keys(torch.tensor([[e.key] for e in examples]), torch.arange(length))
 
 
 def pad(batches: list[list[Example]], multiple: int, n_positions: int | None = None) -> PaddedBatch:
@@ -143,7 +153,7 @@ def pad(batches: list[list[Example]], multiple: int, n_positions: int | None = N
     for row, example in enumerate(examples):
         ids[row, : len(example.ids)] = torch.tensor(example.ids)
     starts = [row * ids.shape[1] for row in range(len(examples))]
-    return PaddedBatch(ids, *_targets(batches, starts, multiple))
+    return PaddedBatch(ids, _row_keys(examples, ids.shape[1]), *_targets(batches, starts, multiple))
 
 
 def pack(batches: list[list[Example]], multiple: int = 1) -> PackedBatch:
@@ -155,7 +165,7 @@ def pack(batches: list[list[Example]], multiple: int = 1) -> PackedBatch:
     most = max(sum(len(example.ids) for example in batch) for batch in batches)
     K, T = len(batches), _rounded(most, multiple)
     longest = _rounded(max(len(example.ids) for example in examples), multiple)
-    ids, positions, origin = (torch.zeros(K, T, dtype=torch.long) for _ in range(3))
+    ids, keys, positions, origin = (torch.zeros(K, T, dtype=torch.long) for _ in range(4))
     places, starts, number = torch.zeros(len(examples), longest, dtype=torch.long), [], 0
     for row, batch in enumerate(batches):
         start = 0
@@ -163,14 +173,16 @@ def pack(batches: list[list[Example]], multiple: int = 1) -> PackedBatch:
             length = len(example.ids)
             end, span = start + length, torch.arange(length)
             ids[row, start:end] = torch.tensor(example.ids)
+            keys[row, start:end] = example.key
             positions[row, start:end] = span
             places[number] = row * T + start
             places[number, :length] += span
             origin[row, start:end] = number * longest + span
             starts.append(row * T + start)
             start, number = end, number + 1
+    keys = token_keys(keys, positions)
     return PackedBatch(
-        ids, positions, places, origin.flatten(), *_targets(batches, starts, multiple)
+        ids, keys, positions, places, origin.flatten(), *_targets(batches, starts, multiple)
     )
 
 

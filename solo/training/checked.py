@@ -11,7 +11,7 @@ way is given up, the plain way is measured against itself, with parameters moved
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -48,14 +48,12 @@ def checked(
     plain: Loss,
     parameters: Sequence[nn.Parameter],
     limits: Limits,
-    alike: Callable[[], AbstractContextManager],
     n_batches: int,
     note: Callable[[str], None],
 ) -> Loss:
     """`fast`, or `plain` from the first of `n_batches` calls on in which they differ.
 
-    alike: what each of the two runs in, so that both draw the same dropout or none. note: told in
-    one line why the plain way is taken. What the random generators give afterwards is unchanged.
+    note: told in one line why the plain way is taken.
     """
     left, chosen = n_batches, fast
 
@@ -63,7 +61,7 @@ def checked(
         nonlocal left, chosen
         if left:
             left -= 1
-            problem = difference(fast, plain, batches, parameters, limits, alike)
+            problem = difference(fast, plain, batches, parameters, limits)
             if problem:
                 note(problem)
                 left, chosen = 0, plain
@@ -78,15 +76,14 @@ def difference(
     batches: list[list[Example]],
     parameters: Sequence[nn.Parameter],
     limits: Limits,
-    alike: Callable[[], AbstractContextManager],
 ) -> str | None:
     """In what `fast` differs from `plain` by more than rounding, in words."""
     with off_zero(parameters):
-        expected = gradients_of(plain, batches, parameters, alike)
+        expected = gradients_of(plain, batches, parameters)
         if not all(x.isfinite().all() for x in expected):
             return None  # the run has diverged, which the loop says
         try:
-            found = gradients_of(fast, batches, parameters, alike)
+            found = gradients_of(fast, batches, parameters)
         except Exception as error:  # whatever a compiler or a device raises
             return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         if apart(found, expected, limits) is None:
@@ -94,7 +91,7 @@ def difference(
         rounded = []
         for number in range(MOVES):
             with moved(parameters, limits.rounding, number):
-                rounded.append(gradients_of(plain, batches, parameters, alike))
+                rounded.append(gradients_of(plain, batches, parameters))
         return apart(found, expected, limits, rounded)
 
 
@@ -177,37 +174,13 @@ def put_back(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
 
 
 def gradients_of(
-    function: Loss,
-    batches: list[list[Example]],
-    parameters: Sequence[nn.Parameter],
-    alike: Callable[[], AbstractContextManager],
+    function: Loss, batches: list[list[Example]], parameters: Sequence[nn.Parameter]
 ) -> list[Tensor]:
     """The losses of the runs, (K,), then the gradients of their sum; zeros where there is none."""
-    with alike():
-        loss = function(batches)
-        gradients = torch.autograd.grad(loss.sum(), parameters, allow_unused=True)
+    loss = function(batches)
+    gradients = torch.autograd.grad(loss.sum(), parameters, allow_unused=True)
     # copies, since a CUDA graph writes over what it gave when it is replayed
     return [loss.detach().clone()] + [
         torch.zeros_like(p, dtype=torch.float32) if g is None else g.detach().float().clone()
         for g, p in zip(gradients, parameters, strict=True)
     ]
-
-
-@contextmanager
-def dropout_off(model: nn.Module) -> Iterator[None]:
-    """Within: nothing is dropped."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
-
-
-def same_draws(device: torch.device) -> AbstractContextManager:
-    """Within: draws that are as if they had not been made, afterwards."""
-    on_cpu = device.type == "cpu"
-    return torch.random.fork_rng(
-        devices=[] if on_cpu else [device.index or 0],
-        device_type="cuda" if on_cpu else device.type,
-    )

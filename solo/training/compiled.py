@@ -14,9 +14,6 @@ from torch import nn
 
 from solo.backbones import blocks_of
 
-# Dropout is drawn as without compilation, so that the two can be compared.
-OPTIONS = {"fallback_random": True}
-
 
 @contextmanager
 def compiled_blocks(model: nn.Module) -> Iterator[Callable[[Callable], Callable]]:
@@ -24,10 +21,7 @@ def compiled_blocks(model: nn.Module) -> Iterator[Callable[[Callable], Callable]
 
     Other functions of the model are as they were, which makes the two comparable.
     """
-    compiled = {
-        block: torch.compile(block.forward, dynamic=True, options=OPTIONS)
-        for block in blocks_of(model)
-    }
+    compiled = {block: torch.compile(block.forward, dynamic=True) for block in blocks_of(model)}
 
     def of(function: Callable) -> Callable:
         def with_compiled(*args):

@@ -2,7 +2,7 @@
 
 It sees a model, what is trained in it (`Method`), and examples; it knows no method by name. A
 run killed at any moment and started again ends with the same parameters, bit for bit on one
-machine: order is a function of seed and epoch, and the state holds the random generators.
+machine: order and dropout are functions of the seed and the epoch.
 
 The parts: batches.py (the order, and how a batch is laid out), loss.py (the loss, and the cheapest
 way to it), recipe.py (learning rate, optimizer), state.py (what a run goes on from), progress.py
@@ -76,7 +76,7 @@ def train(
     Writes into `run_dir` LOG (a line per `log_every` steps and per validation) and, every
     `save_every` steps, the training state, from which a later call with the same identity goes on.
 
-    Raises ValueError for a state of another identity or of another number of processes, and for a
+    Raises ValueError for a state of another identity, and for a
     schedule that does not fit into the run; FloatingPointError at a loss that is not finite, with
     the last good state kept.
     """
@@ -160,10 +160,8 @@ class _Loop:
         """
         optimizers = [make_optimizer(each.attached, each.config) for each in self.trainings]
         self.members = list(zip(self.trainings, optimizers, self.logs, strict=True))
-        # each process draws its own dropout
-        torch.manual_seed(self.trainings[0].seed + 1_000_003 * self.processes.process_index)
         before = [
-            resume(each.run_dir / STATE, each.attached, optimizer, each.identity, self.processes)
+            resume(each.run_dir / STATE, each.attached, optimizer, each.identity)
             for each, optimizer, _ in self.members
         ]
         done = before[0]["step"]
@@ -187,10 +185,8 @@ class _Loop:
         for words in sorted(filter(None, notes)):
             if self.main and done == 0:
                 note(words)
-        position_wise = all(training.attached.position_wise for training in self.trainings)
-        return training_loss(
-            self.model, self.config, self.parameters, position_wise, self.total, note, self.given_up
-        )
+        methods = [training.attached for training in self.trainings]
+        return training_loss(self.model, self.config, methods, self.total, note, self.given_up)
 
     def update(self, step: int, batches: Sequence[list[Example]], summed_losses: Loss) -> Tensor:
         """Update number `step` (from 1) on a batch of each training; their losses, (K,)."""
@@ -252,11 +248,11 @@ class _Loop:
         last = step == self.total
         if len(self.trainings) == 1 if last else step % self.config.save_every:
             return
-        same = {"beside": sorted(each.identity for each in self.trainings)}  # whose draws are in it
-        same |= {"given_up": sorted(self.given_up)}  # a run that goes on takes the same way
+        same = {"given_up": sorted(self.given_up)}  # a run that goes on takes the same way
         counters = [own | same for own in self.running.counters(step)]
         check_finite([own["loss_sum"] for own in counters], self.run_dirs, step)
         if last:
             pairs = zip(counters, self.results, strict=True)
             counters = [own | {"result": result} for own, result in pairs]
-        save_together(self.members, self.processes, counters)
+        if self.main:
+            save_together(self.members, counters)

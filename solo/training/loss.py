@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from solo.adapters.base import Method
+from solo.adapters.shared.dropout import drawn_from
 from solo.backbones import positions_of
 from solo.backbones.gelu import fast_gelu
 from solo.backbones.products import cast_once, frozen_products
 from solo.datasets.data import Example
 from solo.training.batches import IGNORED, Batch, PackedBatch, collate, pack, pad, to_device
-from solo.training.checked import LIMITS, Loss, checked, dropout_off, same_draws
+from solo.training.checked import LIMITS, Loss, checked
 from solo.training.compiled import compiled_blocks
 from solo.training.progress import Progress
 from solo.training.recipe import TrainConfig
@@ -36,8 +38,16 @@ FAILED = {
 SOON, EVERY = 2.0, 0.5  # seconds of a validation until it is told of, and from then on
 
 
-def summed_loss(model, batch: Batch, runs: int, smoothing: float) -> Tensor:
-    """Sum of the cross-entropy over the target tokens of each run, (runs,)."""
+def summed_loss(
+    model, batch: Batch, runs: int, smoothing: float, methods: Sequence[Method] = ()
+) -> Tensor:
+    """Sum of the cross-entropy over the target tokens of each run, (runs,).
+
+    methods: of the runs, whose dropout then draws by the batch's keys, if the model is in training.
+    """
+    if methods:
+        with drawn_from([method.module for method in methods], batch.keys):
+            return summed_loss(model, batch, runs, smoothing)
     logits, targets = batch.target_logits(model)
     if isinstance(batch, PackedBatch):
         each = cross_entropy(logits, targets, smoothing)
@@ -50,8 +60,7 @@ def summed_loss(model, batch: Batch, runs: int, smoothing: float) -> Tensor:
 def training_loss(
     model,
     config: TrainConfig,
-    parameters: Sequence[nn.Parameter],
-    position_wise: bool,
+    methods: Sequence[Method],
     total: int,
     note: Callable[[str], None] = warnings.warn,
     given_up: set[str] | None = None,
@@ -59,19 +68,21 @@ def training_loss(
     """Within: a function from the batches of K runs to the summed loss of each, (K,).
 
     It takes the cheapest way through the backbone that the method and the device allow; all give
-    the same but for rounding and the dropout's draws. On a CPU a batch is one row with next to no
+    the same but for rounding. On a CPU a batch is one row with next to no
     padding, and what never changes is prepared once. On an accelerator every example has a row, in
     few shapes, so that a step can be recorded as a CUDA graph and replayed (recorded.py). On either
     its blocks can be compiled (compiled.py). `packed: false` is the plain path that all are tested
     against, and the one for methods that look at more than one position. The first batches go the
     plain way too (checked.py); where that gives something else it is taken from there on.
 
-    parameters: all that are trained. total: the steps of the run, which decide whether it pays to
-    record. note: told in one line why a fast way is not taken. given_up: the ways (of FAILED) that
-    are not tried again; those that fail now are added.
+    methods: of the runs, at work in the model. total: the steps of the run, which decide whether
+    it pays to record. note: told in one line why a fast way is not taken. given_up: the ways (of
+    FAILED) that are not tried again; those that fail now are added.
     """
     given_up = set() if given_up is None else given_up
-    packed = config.packed and position_wise
+    parameters = [p for method in methods for p in method.parameters.values()]
+    packed = config.packed and all(method.position_wise for method in methods)
+    summed = partial(summed_loss, methods=methods)
     recording = model.device.type == "cuda" and packed and total >= RECORD_FROM
     dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
     if not packed:
@@ -83,29 +94,28 @@ def training_loss(
         layout = partial(pad, multiple=multiple, n_positions=positions_of(model))
         prepared = cast_once(model, dtype)
 
-    def guarded(way: str, fast: Loss, slow: Loss, alike: Callable, n_batches: int) -> Loss:
+    def guarded(way: str, fast: Loss, slow: Loss, n_batches: int) -> Loss:
         def give_up(why: str) -> None:
             given_up.add(way)
             note(f"{FAILED[way]} its check on the run's first batches ({why})")
 
         if way in given_up:
             return slow
-        return checked(fast, slow, parameters, LIMITS[config.precision], alike, n_batches, give_up)
+        return checked(fast, slow, parameters, LIMITS[config.precision], n_batches, give_up)
 
-    loss = _stepwise(model, config, layout, summed_loss)
+    loss = _stepwise(model, config, layout, summed)
     if layout is not collate:
-        plain = _unprepared(model, _stepwise(model, config, _plain, summed_loss))
-        loss = guarded("fast", loss, plain, partial(dropout_off, model), 1)
-    same = partial(same_draws, model.device)
+        plain = _unprepared(model, _stepwise(model, config, _plain, summed))
+        loss = guarded("fast", loss, plain, 1)
     compiling = compiled_blocks(model) if config.compile else nullcontext()
     with prepared, compiling as compiled:
         if recording:
-            fast = _recorded(model, config, layout, summed_loss)
-            loss = guarded("recorded", fast, loss, same, RECORDED_CHECKS)
+            fast = _recorded(model, config, layout, summed)
+            loss = guarded("recorded", fast, loss, RECORDED_CHECKS)
         if config.compile:
             way = _recorded if recording and "recorded" not in given_up else _stepwise
-            fast = way(model, config, layout, compiled(summed_loss))
-            loss = guarded("compiled", fast, loss, same, RECORDED_CHECKS)
+            fast = way(model, config, layout, compiled(summed))
+            loss = guarded("compiled", fast, loss, RECORDED_CHECKS)
         yield loss
 
 

@@ -1,8 +1,7 @@
 """Several processes under `accelerate launch` that share each batch; one process is the usual case.
 
 Process k takes every n-th example from the k-th on, the gradients are summed, and the loss is the
-mean over all target tokens of the batch, so the steps are those of one process but for dropout,
-which every process draws for itself.
+mean over all target tokens of the batch, so the steps are those of one process but for rounding.
 """
 
 import atexit

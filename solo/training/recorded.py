@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from solo.training.batches import Batch
-from solo.training.checked import same_draws
 
 WARM_UP = 3  # runs before a recording, as torch advises
 ROOM = 4  # times the gradients, which every graph holds for itself, that must be free for one more
@@ -50,14 +49,13 @@ def recorded(
             step = _Loss(model, loss_of, type(batch))
             if _has_room(model):
                 try:
-                    with same_draws(model.device):  # a recording draws dropout that no step sees
-                        step = torch.cuda.make_graphed_callables(
-                            step,
-                            tuple(batch),
-                            num_warmup_iters=WARM_UP,
-                            allow_unused_input=True,
-                            pool=pool,
-                        )
+                    step = torch.cuda.make_graphed_callables(
+                        step,
+                        tuple(batch),
+                        num_warmup_iters=WARM_UP,
+                        allow_unused_input=True,
+                        pool=pool,
+                    )
                 except RuntimeError as error:
                     # Leaving the recording raises a second error; the first is its __context__.
                     if not isinstance(error.__context__ or error, torch.OutOfMemoryError):

@@ -1,7 +1,7 @@
 """The training state: everything that the rest of a run depends on, in one safetensors file.
 
-Parameters, optimizer moments, a schedule's tensors and the random state of every process; the
-counters (step, identity of the run, ...) are JSON in the header. It is replaced atomically.
+Parameters, optimizer moments and a schedule's tensors; the counters (step, identity of the run,
+...) are JSON in the header. It is replaced atomically.
 """
 
 import json
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
@@ -23,29 +22,15 @@ from solo.training.progress import Diverged
 from solo.training.recipe import follow
 
 
-def random_states(processes: Accelerator | None = None) -> dict[str, torch.Tensor]:
-    """The states of the random generators: bytes by kind, a row for each process. All of these have
-    to call it; without `processes` there is this one alone."""
-    states = {"cpu": torch.get_rng_state()[None]}
-    device = torch.accelerator.current_accelerator(check_available=True)  # CUDA, MPS, ...
-    if device is not None:
-        states[device.type] = torch.get_device_module(device).get_rng_state()[None]
-    if processes is None:
-        return states
-    return {k: processes.gather(row.to(processes.device)).cpu() for k, row in states.items()}
-
-
 def save_state(
     path: Path,
     attached: Method,
     optimizer: torch.optim.Optimizer,
     counters: dict,
-    random: dict[str, torch.Tensor],
 ) -> None:
     """Write a state. `counters` is JSON-like and has the key step.
 
-    random: as random_states gives it. Raises FloatingPointError, leaving the last good state, if a
-    parameter is not finite.
+    Raises FloatingPointError, leaving the last good state, if a parameter is not finite.
     """
     tensors = {}
     for name, parameter in attached.parameters.items():
@@ -58,7 +43,6 @@ def save_state(
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{key}/{name}"] = value
     tensors |= {f"schedule/{name}": tensor for name, tensor in attached.state.items()}
-    tensors |= {f"random/{kind}": rows for kind, rows in random.items()}
     counters = counters | {"events": attached.events}
     save_tensors(path, tensors, {"counters": json.dumps(counters)})
 
@@ -77,24 +61,19 @@ def _damaged(path: Path, error: Exception) -> ValueError:
     return damaged(path, error, "move it away, and its run begins again")
 
 
-def load_state(
-    path: Path, attached: Method, optimizer: torch.optim.Optimizer, process: int = 0
-) -> None:
-    """Put a state back: what a schedule has done, parameters, optimizer moments, and this
-    process's random state. ValueError for a damaged file, and for a tensor that is missing,
-    unexpected or misshapen."""
+def load_state(path: Path, attached: Method, optimizer: torch.optim.Optimizer) -> None:
+    """Put a state back: what a schedule has done, parameters, and optimizer moments. ValueError for
+    a damaged file, and for a tensor that is missing, unexpected or misshapen."""
     events = read_counters(path)["events"]
     try:
-        _load(path, events, attached, optimizer, process)
+        _load(path, events, attached, optimizer)
     except torch.OutOfMemoryError:
         raise
     except (SafetensorError, RuntimeError, TypeError, LookupError) as error:
         raise _damaged(path, error) from error
 
 
-def _load(
-    path: Path, events: list, attached: Method, optimizer: torch.optim.Optimizer, process: int
-) -> None:
+def _load(path: Path, events: list, attached: Method, optimizer: torch.optim.Optimizer) -> None:
     tensors = load_file(path)
     attached.replay(events)
     for prefix, into in (("parameter/", attached.parameters), ("schedule/", attached.state)):
@@ -109,24 +88,13 @@ def _load(
                 f"{path}: {key} has shape {tuple(value.shape)}, not {tuple(parameter.shape)}",
             )
             optimizer.state[parameter][slot] = value.to(parameter.device)  # fused: the step, too
-    torch.set_rng_state(tensors["random/cpu"][process].clone())
-    device = torch.accelerator.current_accelerator(check_available=True)
-    if device is not None and f"random/{device.type}" in tensors:
-        rows = tensors[f"random/{device.type}"]
-        torch.get_device_module(device).set_rng_state(rows[process].clone())
 
 
-def resume(
-    path: Path,
-    attached: Method,
-    optimizer: torch.optim.Optimizer,
-    identity: str,
-    processes: Accelerator,
-) -> dict:
+def resume(path: Path, attached: Method, optimizer: torch.optim.Optimizer, identity: str) -> dict:
     """Load the state at `path`, if there is one; returns its counters, or those of a new run.
 
-    Raises ValueError for a damaged state, and for one of another identity, of another number of
-    processes, or of other drawn tensors (Method.fixed).
+    Raises ValueError for a damaged state, and for one of another identity or of other drawn tensors
+    (Method.fixed).
     """
     start = {"step": 0, "loss_sum": 0.0, "loss_count": 0, "given_up": []}
     if not path.exists():
@@ -137,14 +105,9 @@ def resume(
         f"{path} is the state of another configuration ({counters.get('identity')}, this one is "
         f"{identity}); choose another output_dir, or move the file away",
     )
-    check(
-        counters.get("processes") == processes.num_processes,
-        f"{path} was written by {counters.get('processes')} processes, these are "
-        f"{processes.num_processes}; start as many as before, or move the file away to begin again",
-    )
     drawn = tensors_sha256(attached.fixed)
     check(counters.get("fixed_sha256") == drawn, f"{path}: {OTHER_DRAWS}")
-    load_state(path, attached, optimizer, processes.process_index)
+    load_state(path, attached, optimizer)
     if attached.events:
         follow(optimizer, attached, counters["step"])
     return counters
@@ -155,21 +118,14 @@ def save(
     attached: Method,
     optimizer: torch.optim.Optimizer,
     identity: str,
-    processes: Accelerator,
     counters: dict,
 ) -> None:
-    """Write what `resume` loads: all processes call this, the main one writes."""
-    random = random_states(processes)
-    if processes.is_main_process:
-        known = {
-            "identity": identity,
-            "processes": processes.num_processes,
-            "fixed_sha256": tensors_sha256(attached.fixed),
-        }
-        save_state(path, attached, optimizer, known | counters, random)
+    """Write what `resume` loads."""
+    known = {"identity": identity, "fixed_sha256": tensors_sha256(attached.fixed)}
+    save_state(path, attached, optimizer, known | counters)
 
 
-def save_together(members: Sequence[tuple], processes: Accelerator, counters: list[dict]) -> None:
+def save_together(members: Sequence[tuple], counters: list[dict]) -> None:
     """Write the states of runs so that they take effect all at once, with that of the first one.
 
     members: (run, its optimizer, its log) of each. Before the first one the others are written as
@@ -183,7 +139,7 @@ def save_together(members: Sequence[tuple], processes: Accelerator, counters: li
             name, own = NEXT, own | {"leader": os.path.relpath(leader, run.run_dir)}
         log.sync()
         try:
-            save(run.run_dir / name, run.attached, optimizer, run.identity, processes, own)
+            save(run.run_dir / name, run.attached, optimizer, run.identity, own)
         except FloatingPointError as error:
             raise Diverged(run.run_dir, str(error)) from error
     for run, _, _ in members[1:]:
@@ -209,14 +165,6 @@ def is_last(run_dir: Path) -> bool:
     """Whether a run's state is that after all steps; only runs together with others write one."""
     path = Path(run_dir) / STATE
     return path.exists() and "result" in read_counters(path)
-
-
-def beside(run_dir: Path) -> set[str] | None:
-    """The identities of the runs that trained together up to a run's state, itself among them;
-    None without a state, or one that does not say."""
-    path = Path(run_dir) / STATE
-    names = read_counters(path).get("beside") if path.exists() else None
-    return None if names is None else set(names)
 
 
 def remove(run_dir: Path) -> None:

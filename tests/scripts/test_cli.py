@@ -185,9 +185,9 @@ def test_a_place_for_the_table_that_cannot_be_written_is_told_before_training(sm
 @pytest.mark.parametrize(
     ("override", "expected", "fails"),
     [
-        # peft's methods train alone, and what has dropout not with what has none
-        ("seed=1", {"ssl": 2, "ssb": 2, "solo": None, "dora": None}, False),
-        ("seed=1,2", {"ssl": 4, "ssb": 4, "solo": 2, "dora": None}, False),
+        # peft's methods train alone
+        ("seed=1", {"ssl": 3, "ssb": 3, "solo": 3, "dora": None}, False),
+        ("seed=1,2", {"ssl": 6, "ssb": 6, "solo": 6, "dora": None}, False),
         ("adapter.start=12", {"ssl": 2, "ssb": 2, "dora": None}, True),  # solo does not fit
         ("together=false", dict.fromkeys(["ssl", "ssb", "solo", "dora"]), False),
     ],

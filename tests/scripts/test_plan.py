@@ -85,7 +85,7 @@ def test_states_and_what_is_left(tmp_path):
     weight = torch.nn.Parameter(torch.zeros(2))
     attached = Method({"w": weight})
     optimizer, path = torch.optim.AdamW([weight]), run.directory / STATE
-    save_state(path, attached, optimizer, {"step": 5}, {})
+    save_state(path, attached, optimizer, {"step": 5})
     [line] = lines_of(["table1/solo_s"], *options)
     assert (line.state, line.done, line.steps) == ("interrupted", 5, 2)
     assert "interrupted at 5" in plan.report([line])

@@ -178,8 +178,8 @@ def test_what_to_type_next_brings_a_run_further():
         assert listing.following(pd.DataFrame(some, dtype=object)) == command
 
 
-def test_other_files_and_shared_draws_vary(tmp_path):
-    """No option tells of them: the paths may be the same, and so is a run trained beside others."""
+def test_other_files_vary(tmp_path):
+    """No option tells of them: the paths may be the same."""
     [path] = COMMITTED.glob("bitfit-*.json")
     for name in ("a-0123abcd", "b-0123abce"):
         shutil.copy(path, tmp_path / f"{name}.json")
@@ -187,14 +187,11 @@ def test_other_files_and_shared_draws_vary(tmp_path):
     values = json.loads(path.read_text())
     values["identity.json"]["test"] = "f" * 64
     values["identity.json"]["training"]["data"]["train"] = "e" * 64
-    values["identity.json"]["training"]["shared_draws"] = ["b", "c", "d"]
     (tmp_path / "b-0123abce.json").write_text(json.dumps(values))
     frame, unread = read_folder(tmp_path)
-    assert not unread and varying(frame) == ["data.train", "data.test", "train.together"]
+    assert not unread and varying(frame) == ["data.train", "data.test"]
     other = frame[frame["run"] == "b-0123abce"].iloc[0]
-    assert (other["data.train"], other["data.test"], other["train.together"]) == (
-        "e" * 8, "f" * 8, 3,
-    )  # fmt: skip
+    assert (other["data.train"], other["data.test"]) == ("e" * 8, "f" * 8)
 
 
 def test_an_option_that_is_unset_in_some_runs_varies():
@@ -262,11 +259,6 @@ def test_one_run_instead_of_their_folder_is_told(tmp_path, run_script):
     assert (
         done.err == f"error: {tmp_path}/run is one run; name the folder that holds it: {tmp_path}\n"
     )
-
-
-def test_a_run_that_draws_alone_is_one_together(tmp_path):
-    (tmp_path / "identity.json").write_text(json.dumps({"training": {"data": {}}}))
-    assert listing._origins(tmp_path, tmp_path / "none") == {"train.together": 1}
 
 
 def test_the_first_score_is_never_left_out_for_room(monkeypatch):

@@ -8,8 +8,6 @@ import yaml
 
 from solo import files
 from solo.cli import tuning as tune
-from solo.cli.tuning import read_trained
-from solo.files import write_json
 from solo.runs import record
 from solo.standin.demo_data import write_demo_data
 from solo.training.log import Log
@@ -135,15 +133,6 @@ def test_a_sweep_goes_on_after_a_run_that_fails(tmp_path, checkpoint_dir, run_sc
         .read_text().splitlines()[-1]
     )  # fmt: skip
     assert last["valid_loss"] == pytest.approx(trained[0].valid_loss, abs=1) and last["step"] == 2
-
-
-def test_a_run_in_another_company_is_as_another_seed(tmp_path):
-    for name, draws in (("a", {}), ("b", {"shared_draws": ["x", "y"]})):
-        training = {"train": {"lr": 0.1}, "seed": 1} | draws
-        write_json(tmp_path / name / "identity.json", {"training": training})
-        write_json(tmp_path / name / "diverged.json", {})
-    runs, left_out = read_trained(tmp_path)
-    assert not left_out and len(runs) == 2 and len({run.rest for run in runs}) == 1
 
 
 @pytest.mark.parametrize(("more", "n"), [([], 4), (["adapter.rank=2,4"], 8)])

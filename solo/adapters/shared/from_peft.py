@@ -27,6 +27,7 @@ from solo.adapters.base import (
     leave,
     unfreeze,
 )
+from solo.adapters.shared.dropout import Dropout
 from solo.adapters.shared.layers import check_low_rank, count_low_rank
 from solo.adapters.shared.targets import ProjectionTargets, check_has, target_shape
 from solo.backbones import backbone_of, matrix_of
@@ -84,6 +85,7 @@ class PeftMethod(Method):
                 unfreeze(self.frozen)
                 model.to(device).train(training)
                 raise
+        _own_dropout(tuner, set(layers.values()))
         self.mark = nn.Module()  # peft's layers sit where the originals were
         model.add_module(MODULE_NAME, self.mark)
         model.to(device).train(training)
@@ -172,6 +174,16 @@ class PeftFactors(PeftMethod):
     def n_params(shape, config) -> int:
         """r (n_in + n_out) per target and block."""
         return count_low_rank(shape, config.targets, config.rank)
+
+
+def _own_dropout(tuner: nn.Module, before: set[nn.Module]) -> None:
+    """Put this project's dropout in the place of torch's in peft's layers."""
+    for layer in tuner.modules():
+        if layer in before or not hasattr(layer, "base_layer"):
+            continue
+        for name, part in list(layer.named_modules()):
+            if type(part) is nn.Dropout and part not in before:
+                layer.set_submodule(name, Dropout(part.p, len(matrix_of(layer.base_layer))))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from solo.adapters.base import Hook, HookedMethod
+from solo.adapters.shared.dropout import Dropout
 from solo.adapters.shared.targets import target_shape, whole_of
 from solo.backbones import backbone_of, blocks_of, join_parts, projection_of
 from solo.options import check
@@ -40,7 +41,7 @@ class LowRank(nn.Module):
     def __init__(self, a: nn.Parameter, b: nn.Parameter, alpha: float, dropout: float):
         super().__init__()
         self.a, self.b, self.scale = a, b, alpha / len(a)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout, a.shape[1])
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(F.linear(self.dropout(x), self.a), self.b) * self.scale
@@ -96,9 +97,14 @@ class BlockUpdates(nn.Module):
     ):
         super().__init__()
         self.targets, self.scale = tuple(targets), alpha / rank
-        self.parts, self.join = backbone_of(shape).PARTS, partial(join_parts, shape)
         self.middle, self.nonlinear = middle, nonlinear
-        self.dropout = nn.Dropout(dropout)
+        backbone = backbone_of(shape)
+        self.parts, self.join = backbone.PARTS, partial(join_parts, shape)
+        names = dict.fromkeys(whole_of(backbone, target) for target in targets)
+        self.number = {name: number for number, name in enumerate(names)}  # of a projection
+        self.dropouts = nn.ModuleList(
+            Dropout(dropout, target_shape(shape, name)[0]) for name in names
+        )
         for target in targets:
             n_in, n_out = target_shape(shape, target)
             b = torch.zeros(n_out, rank)
@@ -127,7 +133,7 @@ class BlockUpdates(nn.Module):
 
     def forward(self, name: str, x: Tensor) -> Tensor:
         """All updates of projection `name`: (B, L, n_in) -> (B, L, n_out)."""
-        x = self.dropout(x)
+        x = self.dropouts[self.number[name]](x)
         if name in self.targets:
             return self.update(name, x)
         updates = {part: self.update(part, x) for part in self.parts[name] if part in self.targets}
@@ -136,9 +142,7 @@ class BlockUpdates(nn.Module):
 
     def places(self, model, block: nn.Module) -> list[tuple[nn.Module, str]]:
         """The projections of `block` that have updates, with their names."""
-        backbone = backbone_of(model.config)
-        names = dict.fromkeys(whole_of(backbone, target) for target in self.targets)
-        return [(projection_of(model, block, name), name) for name in names]
+        return [(projection_of(model, block, name), name) for name in self.number]
 
     def hook(self, linear: nn.Module, name: str) -> Hook:
         return Hook(linear, after=lambda x, y: y + self(name, x))

@@ -4,12 +4,14 @@ import copy
 import json
 import re
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from transformers import GPT2LMHeadModel
 
 from solo.adapters import METHODS, make_config
@@ -24,7 +26,6 @@ from solo.run_files import STATE, WEIGHTS
 from solo.runs import checkpoint
 from solo.training.batches import collate, pack, pad
 from solo.training.loss import summed_loss
-from solo.training.processes import make_accelerator
 from solo.training.recipe import TrainConfig, after_step, make_optimizer, set_step
 from solo.training.state import resume, save
 from tests.conftest import make_model
@@ -109,6 +110,12 @@ def train_a_little(model, attached, ids, steps: int = 4) -> None:
     model.eval()
 
 
+def training_loss(model, attached, ids, key: int) -> torch.Tensor:
+    """The mean loss of a batch whose dropout is drawn by `key`."""
+    batch = collate([[Example(row, 2, key + n) for n, row in enumerate(ids.tolist())]])
+    return summed_loss(model, batch, 1, 0.0, [attached]).sum() / ids.numel() + attached.penalty()
+
+
 def leave_gradients(model, attached, ids) -> None:
     """As a loop does that ends without zero_grad."""
     if attached.parameters:
@@ -168,22 +175,48 @@ def test_save_and_load_give_the_same_logits_to_the_bit(model, ids, options, tmp_
 
 @every_method
 def test_examples_in_one_row_count_as_alone(model, ids, options, record_property):
-    """What `position_wise` promises: every layout of a batch has the loss of the plain one."""
+    """What `position_wise` promises: every layout of a batch has the loss of the plain one, in
+    training, too, where dropout is drawn by keys."""
     attached = attach(model, options)
     train_a_little(model, attached, ids)
     if not attached.position_wise:
         record_property("not promised", "trains on padded batches")
         return
     examples = [
-        Example(row[:length], 2) for row, length in zip(ids.tolist(), (9, 5, 7), strict=True)
+        Example(row[:length], 2, key=length)
+        for row, length in zip(ids.tolist(), (9, 5, 7), strict=True)
     ]
-    with torch.no_grad():
-        plain = summed_loss(model, collate([examples]), 1, 0.1)
-        padded = summed_loss(model, pad([examples], 8), 1, 0.1)
-        with frozen_products(model, torch.float32):
-            packed = summed_loss(model, pack([examples]), 1, 0.1)
-    torch.testing.assert_close(padded, plain, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(packed, plain, rtol=1e-4, atol=1e-4)
+    for training in (False, True):
+        model.train(training)
+        with torch.no_grad():
+            plain = summed_loss(model, collate([examples]), 1, 0.1, [attached])
+            padded = summed_loss(model, pad([examples], 8), 1, 0.1, [attached])
+            with frozen_products(model, torch.float32):
+                packed = summed_loss(model, pack([examples]), 1, 0.1, [attached])
+        torch.testing.assert_close(padded, plain, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(packed, plain, rtol=1e-4, atol=1e-4)
+
+
+@every_method
+def test_what_is_dropped_is_a_function_of_the_keys(model, ids, options):
+    """No draw of another kind: a run ends alike however it is computed, and after a kill. Each
+    place has a module of its own, or two places would drop the same features."""
+    method, config = make_config(options)
+    if hasattr(config, "dropout"):
+        method, config = make_config(options | {"dropout": 0.4})
+    attached = method.attach(model, config, 3)
+    train_a_little(model, attached, ids)
+    model.train()
+    calls, random = Counter(), torch.get_rng_state()
+    handles = [
+        module.register_forward_hook(lambda module, *args: calls.update([module]))
+        for module in model.modules()
+        if isinstance(module, nn.Dropout) and module.p > 0
+    ]
+    found = [training_loss(model, attached, ids, key).item() for key in (1, 1, 2)]
+    assert torch.equal(torch.get_rng_state(), random)
+    assert len(calls) == len(handles) and all(number == 3 for number in calls.values())
+    assert found[0] == found[1] and (found[0] != found[2]) == hasattr(config, "dropout")
 
 
 @every_method
@@ -477,25 +510,24 @@ def test_what_is_detached_cannot_be_merged(model, ids, options):
 def test_a_resumed_training_ends_as_the_unbroken_one(model, ids, options, tmp_path):
     """To the bit, dropout, schedule and its events included, after a kill between any two steps."""
     ends, fresh = [], copy.deepcopy(model)
-    processes, config = make_accelerator(), TrainConfig(lr=0.05, warmup_steps=0)
+    config = TrainConfig(lr=0.05, warmup_steps=0)
     for done in (None, 1, 2, 3):
         model = copy.deepcopy(fresh)
         attached = attach(model, options)
         if not attached.parameters:
             return
-        torch.manual_seed(5)
         attached.start(4)
         optimizer = make_optimizer(attached, config)
         for step in range(1, 5):
             if step - 1 == done:
-                save(tmp_path / STATE, attached, optimizer, "", processes, {"step": done})
+                save(tmp_path / STATE, attached, optimizer, "", {"step": done})
                 model = copy.deepcopy(fresh)
                 attached = attach(model, options)
                 attached.start(4)
                 optimizer = make_optimizer(attached, config)
-                resume(tmp_path / STATE, attached, optimizer, "", processes)
+                resume(tmp_path / STATE, attached, optimizer, "")
             model.train()
-            (F.cross_entropy(model(ids).logits[0, :-1], ids[0, 1:]) + attached.penalty()).backward()
+            training_loss(model, attached, ids, step).backward()
             set_step(optimizer, step, 0.05, config)
             optimizer.step()
             after_step(attached, optimizer, step)

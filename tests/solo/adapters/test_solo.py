@@ -247,13 +247,13 @@ def test_starts_of_the_two_variants(model):
     assert 0.5 < p["v"].std() < 1.5
     bound = (6 / 16) ** 0.5  # Kaiming uniform, a = 0, fan in 16, before the mask
     assert 0.95 * bound < p["encoder.values"].abs().max() <= bound
-    assert model.adapter.dropout.p == 0.1
+    assert model.adapter.dropouts[0].p == 0.1
     paper.detach()
     p = attach(model, rank=64, sparsity=0.4, variant="devcode").parameters
     assert p["e"].eq(1).all() and p["v"].abs().sum() == 0
     assert p["lambda_"].tolist() == pytest.approx([0.1] * 2)
     assert p["encoder.values"].abs().sum() == 0 and p["encoder.bias"].abs().sum() > 0
-    assert model.adapter.dropout.p == 0.01
+    assert model.adapter.dropouts[0].p == 0.01
 
 
 @pytest.mark.parametrize(

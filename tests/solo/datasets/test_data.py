@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from eval.metrics import SETS
+from solo.adapters.shared.dropout import token_keys
 from solo.backbones.loading import load_tokenizer
 from solo.datasets import DATASETS, data, source_of
 from solo.datasets.base import Row, Source, read_text
@@ -242,13 +243,22 @@ def test_what_follows_the_first_bars_is_the_text(tmp_path):
     assert data.read_pairs(path)[0][1].strip() == "The Mill || a pub ."
 
 
-ONE, TWO, OTHER = (Example(ids, 1) for ids in ([5, 6, 7], [8, 9], [3, 4]))
+ONE, TWO, OTHER = (Example(ids, 1, key) for key, ids in enumerate(([5, 6, 7], [8, 9], [3, 4]), 1))
+
+
+def keys_of(*tokens: tuple[int, int]) -> list[int]:
+    """Of each token, by the key of its example and its position there."""
+    return [token_keys(torch.tensor(key), torch.tensor(place)).item() for key, place in tokens]
 
 
 def test_a_packed_batch_by_hand():
     packed = pack([[ONE, TWO], [OTHER]])
     assert {name: rows.tolist() for name, rows in packed._asdict().items()} == {
         "input_ids": [[5, 6, 7, 8, 9], [3, 4, 0, 0, 0]],
+        "keys": [
+            keys_of((1, 0), (1, 1), (1, 2), (2, 0), (2, 1)),
+            keys_of((3, 0), (3, 1), (0, 0), (0, 0), (0, 0)),
+        ],
         "position_ids": [[0, 1, 2, 0, 1], [0, 1, 0, 0, 0]],
         "places": [[0, 1, 2], [3, 4, 3], [5, 6, 5]],  # among 2 x 5 tokens
         "origin": [0, 1, 2, 3, 4, 6, 7, 0, 0, 0],  # among 3 x 3; what is filled up takes the first
@@ -261,6 +271,7 @@ def test_a_packed_batch_in_sizes_that_come_again_by_hand():
     packed = pack([[ONE, TWO]], 4)
     assert {name: rows.tolist() for name, rows in packed._asdict().items()} == {
         "input_ids": [[5, 6, 7, 8, 9, 0, 0, 0]],
+        "keys": [keys_of((1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (0, 0), (0, 0), (0, 0))],
         "position_ids": [[0, 1, 2, 0, 1, 0, 0, 0]],
         "places": [[0, 1, 2, 0], [3, 4, 3, 3]],
         "origin": [0, 1, 2, 4, 5, 0, 0, 0],  # among 2 x 4
@@ -273,6 +284,7 @@ def test_a_padded_batch_by_hand():
     padded = pad([[ONE, TWO], [OTHER]], 4)
     assert {name: rows.tolist() for name, rows in padded._asdict().items()} == {
         "input_ids": [[5, 6, 7, 0], [8, 9, 0, 0], [3, 4, 0, 0]],
+        "keys": [keys_of(*((key, place) for place in range(4))) for key in (1, 2, 3)],
         "index": [[0, 1, 4, 0], [8, 0, 0, 0]],
         "targets": [[6, 7, 9, -100], [4, -100, -100, -100]],
     }

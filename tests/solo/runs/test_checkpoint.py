@@ -13,7 +13,7 @@ from solo.backbones.loading import fingerprint
 from solo.files import file_sha256
 from solo.run_files import ADAPTER, NEXT, STATE, WEIGHTS
 from solo.runs import checkpoint
-from solo.training.state import load_state, random_states, read_counters, save_state, settle
+from solo.training.state import load_state, read_counters, save_state, settle
 from tests.conftest import make_model
 
 OPTIONS = {"name": "solo", "rank": 4, "sparsity": 0.5}
@@ -113,11 +113,11 @@ def test_a_state_with_parameters_that_are_not_finite_is_not_written(tmp_path, mo
     attached = method.attach(model, config, 1)
     optimizer = torch.optim.AdamW(attached.parameters.values())
     path = tmp_path / STATE
-    save_state(path, attached, optimizer, {"step": 1}, {})
+    save_state(path, attached, optimizer, {"step": 1})
     with torch.no_grad():
         attached.parameters["v"][0, 0] = torch.inf
     with pytest.raises(FloatingPointError, match="v is not finite after step 2; the state before"):
-        save_state(path, attached, optimizer, {"step": 2}, {})
+        save_state(path, attached, optimizer, {"step": 2})
     assert read_counters(path) == {"step": 1, "events": []}
 
 
@@ -128,8 +128,7 @@ def state_of(tmp_path, model):
     optimizer = torch.optim.AdamW(attached.parameters.values())
     sum(parameter.sum() for parameter in attached.parameters.values()).backward()
     optimizer.step()
-    random = random_states()
-    save_state(tmp_path / STATE, attached, optimizer, {"step": 1}, random)
+    save_state(tmp_path / STATE, attached, optimizer, {"step": 1})
     return tmp_path / STATE, attached, optimizer
 
 
@@ -143,9 +142,6 @@ def state_of(tmp_path, model):
         lambda path: save_file({"a": torch.zeros(1)}, path, {"counters": "[1"}),
         lambda path: save_file(
             load_file(path) | {"optimizer/exp_avg/nope": torch.zeros(1)}, path, COUNTERS
-        ),
-        lambda path: save_file(
-            load_file(path) | {"random/cpu": torch.zeros(1, 9, dtype=torch.uint8)}, path, COUNTERS
         ),
     ],
 )

@@ -452,7 +452,7 @@ def test_decoding_into_a_file_of_the_users_choice(config, tmp_path, monkeypatch)
     assert out.read_text() != "precious"
 
 
-def test_a_run_that_goes_on_alone_takes_the_state_that_a_company_left(config, monkeypatch):
+def test_a_run_that_goes_on_alone_takes_the_state_that_others_left(config, monkeypatch):
     """A kill between the states of runs together leaves this one's as NEXT."""
     run = make_run(config)
     for path, more in ((run.directory / NEXT, {"leader": "../leader"}),

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from solo.adapters import make_config
 from solo.run_files import DIVERGED, STATE, WEIGHTS
 from solo.runs import identity, record, stages
-from solo.runs.company import groups, in_companies
 from solo.runs.run import STATES, make_run
 from solo.runs.runner import run_all
+from solo.runs.sharing import groups
 from tests.solo.runs.conftest import changed, never, quiet
 
 
@@ -36,12 +36,20 @@ def of(config, name: str, lr: float, seed: int = 1, **options):
 @pytest.fixture
 def runs(config):
     return [
-        of(config, "solo", 1e-2, rank=4, sparsity=0.4, dropout=0.0),
+        of(config, "solo", 1e-2, rank=4, sparsity=0.4, dropout=0.1),
         of(config, "solo", 1e-3, 2, rank=7, dropout=0.0),
-        of(config, "lora", 1e-2, rank=2, dropout=0.0),
+        of(config, "lora", 1e-2, rank=2, dropout=0.5),
         of(config, "full", 1e-3),
         of(config, "none", 1e-3),
     ]
+
+
+def same_weights(run, other) -> None:
+    """Up to rounding."""
+    ours, theirs = (load_file(r.directory / WEIGHTS) for r in (run, other))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-5)
 
 
 def test_runs_that_share_passes_are_what_they_are_alone(runs, config, tmp_path):
@@ -60,10 +68,7 @@ def test_runs_that_share_passes_are_what_they_are_alone(runs, config, tmp_path):
         for key in ("steps", "planned_steps", "n_params", "identity", "backbone"):
             assert entry[key] == expected[key], key
         assert entry["valid_loss"] == pytest.approx(expected["valid_loss"], rel=1e-4)
-        ours, theirs = (load_file(r.directory / WEIGHTS) for r in (run, alone))
-        assert ours.keys() == theirs.keys()
-        for name, tensor in theirs.items():
-            torch.testing.assert_close(ours[name], tensor, rtol=1e-3, atol=1e-5)
+        same_weights(run, alone)
     assert run_all(runs, nothing, "trained", train_together=True).failures == []
 
 
@@ -104,20 +109,27 @@ def test_one_that_diverges_leaves_the_others_and_is_not_tried_again(runs, monkey
     assert f"delete {bad.directory / DIVERGED} to try" in failure
 
 
-def test_what_the_others_draw_after_a_divergence_does_not_depend_on_the_last_state(config):
-    """One name, one result: they begin again, without the lost one's draws."""
-    found = []
-    for save_every in (1, 1000):
-        rates = (1e30, 1e-2, 1e-3)
-        few = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in rates]
-        folder = f"{config.runs_dir}{save_every}"
-        often = {"warmup_steps": 0, "max_steps": 6, "save_every": save_every}
-        few = [make_run(changed(run.config, train=often, runs_dir=folder)) for run in few]
-        shared = in_companies(few)
-        [failure] = run_all(shared, silent, "trained", train_together=True).failures
-        assert failure.startswith("lora, lr 1e+30, seed 1: the loss is")
-        found.append([(r.name, (r.directory / WEIGHTS).read_bytes()) for r in shared[1:]])
-    assert found[0] == found[1]
+@pytest.mark.parametrize("lost", ["unfit", "diverged"])
+@pytest.mark.parametrize("n_fit", [1, 2])
+def test_without_one_that_is_lost_the_others_end_as_they_do_alone(config, lost, n_fit):
+    """Whether it could not begin, or diverged, and after a kill, too."""
+    recipe = {"warmup_steps": 0, "max_steps": 4, "save_every": 1}
+
+    def given(folder):
+        few = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)[:n_fit]]
+        few += [of(config, "mergelor2c", 1e-2, rank=2, interval=1000)] if lost == "unfit" else []
+        few += [of(config, "lora", 1e30, rank=2, dropout=0.1)] if lost == "diverged" else []
+        place = f"{config.runs_dir}-{folder}"
+        return [make_run(changed(run.config, train=recipe, runs_dir=place)) for run in few]
+
+    shared, alone = given("shared"), given("alone")
+    with pytest.raises(KeyboardInterrupt):
+        run_all(shared, partial(killed, 3), "trained", train_together=True)
+    for runs, together in ((shared, True), (alone, False)):
+        [failure] = run_all(runs, silent, "trained", train_together=together).failures
+        assert ("the schedule does not fit" if lost == "unfit" else "1e+30") in failure
+    for run, other in zip(shared[:n_fit], alone, strict=False):
+        same_weights(run, other)
 
 
 def test_a_divergence_hides_no_other_failure_of_the_same_label(config, monkeypatch):
@@ -154,9 +166,10 @@ def test_runs_that_are_too_much_together_say_what_to_do(runs, monkeypatch):
     def too_much(*args):
         raise torch.OutOfMemoryError("tried to allocate 2 GiB")
 
-    monkeypatch.setattr("solo.runs.company._train_together", too_much)
+    monkeypatch.setattr("solo.runs.sharing._train_together", too_much)
     said = []
     run_all(runs[:2], silent, "trained", train_together=True, say=said.append)
+    assert [run.state()[0] for run in runs[:2]] == ["trained", "trained"]  # one by one
     assert "2 runs together are too much for the memory" in said[0] and "together=false" in said[0]
 
 
@@ -165,32 +178,6 @@ def test_a_schedule_that_does_not_fit_stops_its_run_alone(runs, config):
     [failure] = run_all([runs[0], bad, runs[2]], silent, "trained", train_together=True).failures
     assert "the schedule does not fit: 1 times merge, every 1000 steps" in failure
     assert [run.state()[0] for run in (runs[0], bad, runs[2])] == ["trained", "missing", "trained"]
-
-
-@pytest.mark.parametrize("lost", ["unfit", "diverged"])
-@pytest.mark.parametrize("n_fit", [1, 2])
-def test_a_company_goes_on_after_a_kill_without_one_that_it_lost(config, lost, n_fit, monkeypatch):
-    """As if there had been none, whether one could not begin, or diverged just before the kill."""
-    recipe = {"warmup_steps": 0, "max_steps": 4, "save_every": 1}
-    found = []
-    for folder in ("killed", "whole"):
-        few = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)[:n_fit]]
-        few += [of(config, "mergelor2c", 1e-2, rank=2, interval=1000)] if lost == "unfit" else []
-        few += [of(config, "lora", 1e30, rank=2, dropout=0.1)] if lost == "diverged" else []
-        place = f"{config.runs_dir}-{folder}"
-        few = [make_run(changed(run.config, train=recipe, runs_dir=place)) for run in few]
-        shared = in_companies(few)
-
-        if folder == "killed":
-            with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
-                if lost == "diverged":  # the states of the first step are there still
-                    patch.setattr("solo.runs.company.remove", _interrupted)
-                run_all(shared, partial(killed, 3), "trained", train_together=True)
-        [failure] = run_all(in_companies(few), silent, "trained", train_together=True).failures
-        assert ("the schedule does not fit" if lost == "unfit" else "1e+30") in failure
-        trained = shared[:n_fit]
-        found.append([(r.name, (r.directory / WEIGHTS).read_bytes()) for r in trained])
-    assert found[0] == found[1]
 
 
 @contextmanager
@@ -202,10 +189,6 @@ def killed(step, label, unit="step"):
             raise KeyboardInterrupt
 
     yield kill
-
-
-def _interrupted(directory):
-    raise KeyboardInterrupt
 
 
 def test_what_may_surprise_is_told_before_the_training(config, monkeypatch):
@@ -241,25 +224,6 @@ def test_rows_with_the_same_settings_share_a_run(config):
     assert '"table1/solo_s",\n  "table6/solo_s"' in (rows[0].directory / "rows.json").read_text()
 
 
-def test_what_draws_together_is_another_run_than_alone(config, runs):
-    dropping = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)]
-    shared = in_companies([*dropping, *runs])
-    assert [a.directory == b.directory for a, b in zip(shared, dropping, strict=False)] == [
-        False, False,
-    ]  # fmt: skip
-    assert shared[2:] == runs  # without dropout nothing is drawn
-    assert in_companies(dropping[:1]) == dropping[:1]  # and alone nothing is shared
-    run_all(shared[:2], silent, "trained", train_together=True)
-    assert [run.state()[0] for run in dropping] == ["missing", "missing"]
-    assert record.stage_record(shared[0].directory, "train")["together"] == 2
-    assert shared[0].identity["shared_draws"] == sorted(run.name for run in dropping)
-    assert in_companies(dropping[::-1])[::-1] == shared[:2]  # found again, whatever the order
-    stages.train_run(dropping[0], quiet)  # what is trained alone stays what it is
-    assert in_companies(dropping)[0].directory == dropping[0].directory
-    weights = [load_file(r.directory / WEIGHTS) for r in (dropping[0], shared[0])]
-    assert any(not torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
-
-
 def test_two_configurations_never_end_in_one_directory(config, tmp_path):
     mine = str(tmp_path / "mine")
     given = [make_run(changed(config, output_dir=mine, seed=seed)) for seed in (1, 2)]
@@ -293,54 +257,8 @@ def test_predictions_that_cannot_be_scored_stop_no_other(config):
     assert set(outcome.scores) == {runs[0].decoding, runs[2].decoding}
 
 
-def test_a_sweep_that_grows_keeps_what_is_trained_in_its_company(config):
-    dropping = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3, 1e-4, 1e-5)]
-    first = in_companies(dropping[:2])
-    run_all(first, silent, "trained", train_together=True)
-    grown = in_companies(dropping)
-    assert grown[:2] == first
-    company = sorted(run.name for run in dropping[2:])
-    assert [run.identity["shared_draws"] for run in grown[2:]] == [company, company]
-    assert in_companies(dropping[:3])[2] == dropping[2]  # one that is left has no company
-
-
-def test_a_company_is_found_again_after_a_kill_before_all_had_their_directories(config):
-    dropping = [of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3, 1e-4)]
-    shared = in_companies(dropping)
-    for run in (shared[0], in_companies(dropping[:2])[1]):  # and one of a smaller company
-        run.directory.mkdir(parents=True)
-        (run.directory / "identity.json").write_text(json.dumps({"training": run.identity}))
-    assert in_companies(dropping) == shared
-
-
-def test_what_diverged_alone_is_no_part_of_a_company(config):
-    """It would train, and diverge, again, and give the others another name."""
-    rates = (1e30, 1e-2, 1e-3)
-    bad, *good = (of(config, "lora", lr, rank=2, dropout=0.1) for lr in rates)
-    bad = make_run(changed(bad.config, train={"warmup_steps": 0}))
-    good = [make_run(changed(run.config, train={"warmup_steps": 0})) for run in good]
-    [failure] = run_all([bad], silent, "trained").failures
-    assert "diverged" in failure or "the loss is" in failure
-    assert in_companies([bad, *good]) == [bad, *in_companies(good)]
-
-
-def failing(*args):
-    raise OSError("No space left")
-
-
 def out_of_memory(*args):
     raise MemoryError
-
-
-def test_a_company_that_cannot_train_is_not_tried_one_by_one(config, monkeypatch):
-    """Alone each would draw other numbers, under the same name."""
-    shared = in_companies([of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)])
-    monkeypatch.setattr(stages, "load_data", failing)
-    failures = run_all(shared, silent, "trained", train_together=True).failures
-    assert [failure.split(": ", 1)[1] for failure in failures] == ["No space left"] * 2
-    monkeypatch.undo()
-    assert [run.state()[0] for run in shared] == ["missing", "missing"]
-    assert run_all(shared, silent, "trained", train_together=True).failures == []
 
 
 def test_an_error_of_any_kind_in_a_group_stops_no_other(runs, monkeypatch):
@@ -349,15 +267,6 @@ def test_an_error_of_any_kind_in_a_group_stops_no_other(runs, monkeypatch):
     assert [failure.split(": ", 1)[1] for failure in failures] == [
         "too little memory; lower train.batch_size or decode.batch_size, or take less data"
     ] * 2
-
-
-def test_a_company_that_is_not_at_one_step_is_refused(config):
-    shared = in_companies([of(config, "lora", lr, rank=2, dropout=0.1) for lr in (1e-2, 1e-3)])
-    run_all(shared, silent, "trained", train_together=True)
-    (shared[1].directory / WEIGHTS).unlink()
-    [failure] = run_all(shared, silent, "trained", train_together=True).failures
-    assert "draw their dropout together, but are not at one step any more; to begin" in failure
-    assert str(shared[0].directory) in failure and str(shared[1].directory) in failure
 
 
 def test_a_damaged_state_stops_its_run_alone(runs):

@@ -87,8 +87,8 @@ def test_a_study_is_done_once(study, tmp_path, monkeypatch):
     assert solo["best"] == 1e-2 and solo["valid_losses"][1] == [1e30, None]
     assert failures == [] and any("Diverged" in line for line in said)  # some rates do
     swept = sorted(Path(study.home, "sweep").glob("*/environment.json"))
-    company = [record.stage_record(path.parent, "train")["together"] for path in swept]
-    assert company == [3, 3, 3]  # of both names, without what diverged
+    together = [record.stage_record(path.parent, "train")["together"] for path in swept]
+    assert together == [3, 3, 3]  # of both names, without what diverged
 
     def again(*args):
         raise AssertionError("done a second time")
@@ -132,7 +132,8 @@ def test_a_rate_that_was_in_use_elsewhere_is_not_taken_for_diverged(study, monke
 
 
 def test_what_lies_packed_is_done(study, monkeypatch):
-    """Whatever company it was trained in; at another rate it is another run."""
+    """Also of an earlier version, which named those it had trained with; at another rate it is
+    another run."""
     dropping = [
         replace(job, config=changed(job.config, adapter={"dropout": 0.1})) for job in study.jobs[:2]
     ]
@@ -146,7 +147,7 @@ def test_what_lies_packed_is_done(study, monkeypatch):
     for directory in sorted(path for path in runs.iterdir() if path.name[0] != "."):
         [decoding] = (directory / "decode").iterdir()
         parts = [files.read_json(place / "identity.json") for place in (directory, decoding)]
-        assert parts[0]["training"]["shared_draws"]
+        parts[0]["training"]["shared_draws"] = ["0a", "0b"]
         files.write_json(runs / f"{directory.name}.json", {"identity.json": parts[0] | parts[1]})
         shutil.rmtree(directory)
     faster = changed(dropping[0].config, train={"lr": 1e-3})

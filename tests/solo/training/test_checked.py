@@ -12,7 +12,7 @@ from transformers import activations
 from solo.adapters import make_config
 from solo.backbones import attention, gelu, products
 from solo.training import loss as loss_module
-from solo.training.checked import LIMITS, checked, difference, dropout_off, same_draws
+from solo.training.checked import LIMITS, checked, difference
 from solo.training.loss import training_loss
 from solo.training.recipe import TrainConfig
 from tests.conftest import make_model
@@ -130,9 +130,8 @@ def compiled_loss(monkeypatch, compile_, note):
     for parameter in attached.parameters.values():
         parameter.data += 0.05 * torch.randn(parameter.shape, generator=draws)
     recipe = TrainConfig(**RECIPE | {"compile": True})
-    parameters = list(attached.parameters.values())
     model.train()
-    return training_loss(model, recipe, parameters, True, 5, note)
+    return training_loss(model, recipe, [attached], 5, note)
 
 
 def test_a_compiled_step_that_goes_wrong_later_is_found_out(monkeypatch):
@@ -152,7 +151,6 @@ def test_a_compiled_step_that_goes_wrong_later_is_found_out(monkeypatch):
         values = [summed([TRAIN[i : i + 4]]).item() for i in (0, 4, 8, 12)]
     assert len(notes) == 1 and "without torch.compile" in notes[0]
     with compiled_loss(monkeypatch, lambda function: function, notes.append) as summed:
-        torch.manual_seed(0)
         summed([TRAIN[:4]])
         expected = summed([TRAIN[4:8]])
     assert len(notes) == 1 and all(map(math.isfinite, [*values, expected.item()]))
@@ -168,7 +166,7 @@ def test_one_compilation_serves_all_blocks_and_sizes(tmp_path, monkeypatch, opti
         graphs.append(graph)
         return graph
 
-    def traced(function, dynamic, options):
+    def traced(function, dynamic):
         return compile_(function, dynamic=dynamic, backend=counting)
 
     monkeypatch.setattr(torch, "compile", traced)
@@ -186,13 +184,12 @@ def test_one_compilation_serves_all_blocks_and_sizes(tmp_path, monkeypatch, opti
         torch.testing.assert_close(got[name], parameter, rtol=1e-3, atol=1e-5)
 
 
-def test_a_check_changes_no_draw(monkeypatch):
+def test_a_check_changes_no_loss(monkeypatch):
     """The losses of a run whose step is checked are those of one whose step is not."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     losses = []
     for n_checks in (0, 8):
         monkeypatch.setattr(loss_module, "RECORDED_CHECKS", n_checks)
-        torch.manual_seed(7)
         with compiled_loss(monkeypatch, lambda function: function, pytest.fail) as summed:
             losses.append([summed([TRAIN[i : i + 4]]).item() for i in (0, 4, 8)])
     assert losses[0] == losses[1] and len(set(losses[0])) == 3
@@ -208,7 +205,7 @@ def test_not_one_gradient_may_be_zero_or_turned_around(name, precision):
     recipe, limits = TrainConfig(precision=precision), LIMITS[precision]
     plain = loss_module._stepwise(model, recipe, loss_module.collate, loss_module.summed_loss)
     told = partial(difference, plain=plain, batches=[TRAIN[:4]], parameters=parameters,
-                   limits=limits, alike=partial(dropout_off, model))  # fmt: skip
+                   limits=limits)  # fmt: skip
 
     def turned(batches, parameter, factor):
         [gradient] = torch.autograd.grad(plain(batches).sum(), parameter)
@@ -221,27 +218,13 @@ def test_not_one_gradient_may_be_zero_or_turned_around(name, precision):
         assert words and "a gradient" in words
 
 
-def test_with_the_same_draws_dropout_is_the_same():
-    drop, x = torch.nn.Dropout(0.5), torch.ones(100)
-    alike = partial(same_draws, x.device)
-    with alike():
-        first = drop(x)
-    with alike():
-        assert torch.equal(drop(x), first)
-    model = torch.nn.Sequential(drop).train()
-    with dropout_off(model):
-        assert torch.equal(model(x), x)
-    assert model.training and not torch.equal(model(x), x)
-
-
 def test_a_run_that_diverged_is_not_the_fast_paths_fault():
     parameter = torch.nn.Parameter(torch.tensor([float("inf")]))
 
     def loss(batches):
         return parameter * 1.0
 
-    same = partial(dropout_off, torch.nn.Identity())
-    way = checked(fails, loss, [parameter], LIMITS["fp32"], same, 1, pytest.fail)
+    way = checked(fails, loss, [parameter], LIMITS["fp32"], 1, pytest.fail)
     with pytest.raises(RuntimeError, match="no such kernel"):
         way([])  # no check was made, so the fast way was tried
 
@@ -263,9 +246,8 @@ def test_what_one_rounding_does_to_a_run_is_no_fault_of_the_fast_path(precision)
         return loss
 
     def told(steepness, **options):
-        same = partial(dropout_off, torch.nn.Identity())
         plain, fast_way = way(steepness), way(steepness, **options)
-        return difference(fast_way, plain, [], [parameter], LIMITS[precision], same)
+        return difference(fast_way, plain, [], [parameter], LIMITS[precision])
 
     wild, tame = 1 / rounding, 1.0
     assert told(wild, more=rounding) is None
@@ -280,7 +262,7 @@ def test_what_one_rounding_does_to_a_run_is_no_fault_of_the_fast_path(precision)
 def test_a_rounding_that_only_one_direction_shows_is_seen(precision, direction):
     """A gradient of one number is 1 on this side of a bend and 3 on the other, where the fast way
     computes it; a single move of the parameter may go to the wrong side."""
-    limits, same = LIMITS[precision], partial(dropout_off, torch.nn.Identity())
+    limits = LIMITS[precision]
     parameter = torch.nn.Parameter(torch.ones(1))
 
     def way(more):
@@ -291,16 +273,15 @@ def test_a_rounding_that_only_one_direction_shows_is_seen(precision, direction):
         return loss
 
     plain, rounded, wrong = way(0.0), way(limits.rounding), lambda batches: 9 * way(0.0)(batches)
-    assert difference(rounded, plain, [], [parameter], limits, same) is None
-    assert difference(wrong, plain, [], [parameter], limits, same)
+    assert difference(rounded, plain, [], [parameter], limits) is None
+    assert difference(wrong, plain, [], [parameter], limits)
 
 
 @pytest.mark.parametrize(("slope", "right"), [(1e-9, True), (1e-5, False)])
 def test_a_last_digit_of_all_gradients_where_another_way_has_zero_is_no_fault(slope, right):
     large, small = (torch.nn.Parameter(torch.ones(1)) for _ in range(2))
-    same = partial(dropout_off, torch.nn.Identity())
     told = difference(
         lambda batches: large + slope * small, lambda batches: large + 0 * small, [],
-        [large, small], LIMITS["fp32"], same,
+        [large, small], LIMITS["fp32"],
     )  # fmt: skip
     assert (told is None) == right

@@ -20,7 +20,7 @@ from solo.training import recorded as module
 from solo.training.batches import collate, pad
 from solo.training.loss import autocast, summed_loss
 from solo.training.recipe import TrainConfig, make_optimizer
-from solo.training.state import load_state, random_states, save_state
+from solo.training.state import load_state, save_state
 from tests.conftest import make_model
 from tests.solo.training.test_train import TRAIN
 
@@ -182,8 +182,7 @@ def test_a_state_goes_to_the_device_of_its_parameters(tmp_path):
     optimizer = make_optimizer(attached, TrainConfig())
     attached.parameters["w"].grad = torch.ones(3)
     optimizer.step()
-    random = random_states()
-    save_state(tmp_path / "state", attached, optimizer, {"step": 1}, random)
+    save_state(tmp_path / "state", attached, optimizer, {"step": 1})
     elsewhere = Method({"w": nn.Parameter(torch.empty(3, device="meta"))})
     optimizer = make_optimizer(elsewhere, TrainConfig())
     load_state(tmp_path / "state", elsewhere, optimizer)

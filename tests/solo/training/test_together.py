@@ -22,13 +22,13 @@ from solo.training.together import train_runs
 from tests.conftest import make_model
 from tests.solo.training.test_train import RECIPE, TRAIN, VALID
 
-# Ranks, seeds, sparsities, learning rates and methods differ; without dropout, whose draws do too.
-MERGING = {"name": "imlor2c", "rank": 2, "dropout": 0.0, "merges": 2, "interval": 4}
+# Ranks, seeds, sparsities, learning rates, methods and dropout differ.
+MERGING = {"name": "imlor2c", "rank": 2, "dropout": 0.2, "merges": 2, "interval": 4}
 RUNS = [
-    ({"name": "solo", "rank": 4, "sparsity": 0.3, "dropout": 0.0}, 1, {"lr": 0.02}),
+    ({"name": "solo", "rank": 4, "sparsity": 0.3, "dropout": 0.1}, 1, {"lr": 0.02}),
     ({"name": "solo", "rank": 9, "dropout": 0.0, "variant": "devcode"}, 1, {"lr": 0.01}),
     (
-        {"name": "lora", "rank": 2, "dropout": 0.0},
+        {"name": "lora", "rank": 2, "dropout": 0.3},
         2,
         {"lr": 0.005, "weight_decay": 0.0, "betas": (0.7, 0.9), "eps": 1e-3},
     ),
@@ -36,7 +36,7 @@ RUNS = [
     ({"name": "houlsby"}, 1, {"lr": 0.002}),
     (MERGING | {"injections": 2}, 2, {"lr": 0.005}),
     (
-        {"name": "lora", "rank": 2, "dropout": 0.0, "constraint": "o", "constraint_weight": 10.0},
+        {"name": "lora", "rank": 2, "dropout": 0.5, "constraint": "o", "constraint_weight": 10.0},
         1,
         {"lr": 0.005},
     ),

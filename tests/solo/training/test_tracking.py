@@ -86,7 +86,7 @@ class Wandb(ModuleType):
         return self.runs[-1]
 
 
-def test_each_run_of_a_company_has_a_run_of_wandb(tmp_path, monkeypatch):
+def test_each_of_runs_together_has_a_run_of_wandb(tmp_path, monkeypatch):
     wandb = Wandb()
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     monkeypatch.setattr("solo.training.tracking.find_spec", lambda name: True)

@@ -4,7 +4,6 @@ import atexit
 import sys
 from pathlib import Path
 
-import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 
@@ -17,8 +16,8 @@ from tests.conftest import make_model
 from tests.solo.training.test_train import RECIPE, TRAIN, VALID
 
 METHODS = {
-    "solo": {"name": "solo", "rank": 4, "sparsity": 0.3},
-    "lora": {"name": "lora", "rank": 2},
+    "solo": {"name": "solo", "rank": 4, "sparsity": 0.3, "dropout": 0.3},
+    "lora": {"name": "lora", "rank": 2, "dropout": 0.3},
     "mpc_o": {"name": "lora", "rank": 2, "constraint": "o", "constraint_weight": 10.0},
     "full": {"name": "full"},
 }
@@ -50,15 +49,13 @@ def main() -> None:
     atexit.register(lambda: (out / f"left.{rank}").write_text(str(not dist.is_initialized())))
     rank = make_accelerator().process_index
     for name, options in METHODS.items():
-        dropout = {} if name == "full" else {"dropout": 0.0}
-        save_file(run(out / name, options | dropout), out / f"{name}.{rank}.safetensors")
-    save_file(run(out / "whole", METHODS["lora"]), out / f"whole.{rank}.safetensors")
-    (out / f"seed.{rank}").write_text(str(torch.initial_seed()))
-    stop_at(8)
-    try:
-        run(out / "killed", METHODS["lora"], save_every=3)
-    except KeyboardInterrupt:
-        training.set_step = set_step
+        save_file(run(out / name, options), out / f"{name}.{rank}.safetensors")
+    for name in ("killed", "left"):
+        stop_at(8)
+        try:
+            run(out / name, METHODS["lora"], save_every=3)
+        except KeyboardInterrupt:
+            training.set_step = set_step
     again = run(out / "killed", METHODS["lora"], save_every=3)
     save_file(again, out / f"killed.{rank}.safetensors")
 
