@@ -20,13 +20,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from accelerate import PartialState
-from torch import nn
 from transformers import PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -35,6 +34,7 @@ from eval.command import ending
 from solo import files
 from solo.adapters import METHODS, make_config
 from solo.adapters.base import Method
+from solo.adapters.shared.dropout import example_key
 from solo.backbones import loading
 from solo.cli.command import plain_parser
 from solo.datasets import data
@@ -58,8 +58,8 @@ from solo.training.state import read_counters
 
 BACKBONE = files.ROOT / "data" / "backbones" / "standin12"
 SIZES = {"train_rows": 64, "valid_rows": 8, "test_mrs": 8}
-SOLO = {"name": "solo", "rank": 16, "sparsity": 0.4, "dropout": 0.0}
-LORA = {"name": "lora", "rank": 8, "dropout": 0.0}
+SOLO = {"name": "solo", "rank": 16, "sparsity": 0.4, "dropout": 0.1}
+LORA = {"name": "lora", "rank": 8, "dropout": 0.1}
 OPTIONS = {"vblora": {"length": 64}}  # whose defaults do not fit a width of 192
 STEPS = 30  # of a training
 THREADS = 4  # of a CPU, at most: for so small a model more of them only wait for each other
@@ -88,7 +88,8 @@ class World:
         self.tokenizer = loading.load_tokenizer(BACKBONE)
         write_demo_data(folder / "data", **SIZES)
         split = folder / "data" / "lora_format"
-        self.train = data.encode(data.read_pairs(split / "train.txt"), self.tokenizer)
+        rows = data.encode(data.read_pairs(split / "train.txt"), self.tokenizer)
+        self.train = [replace(row, key=example_key(1, 0, i)) for i, row in enumerate(rows)]
         self.valid = data.encode(data.read_pairs(split / "valid.txt"), self.tokenizer)
         contexts = [context for _, context in data.read_prompts(split / "test.txt")]
         self.prompts = data.encode_prompts(contexts, self.tokenizer)
@@ -104,14 +105,15 @@ class World:
         return attached
 
 
-def loss_of(model: nn.Module, precision: str, layout: Callable = collate) -> checked.Loss:
-    """The plain loss of a batch; in eval mode, so without dropout."""
+def loss_of(attached: Method, precision: str, layout: Callable = collate) -> checked.Loss:
+    """The plain loss of a batch in training, where dropout draws the same on every device."""
+    model = attached.model.train()
 
     def loss(batches: list[list[Example]]) -> torch.Tensor:
         batch = layout(batches)
         batch = type(batch)(*(tensor.to(model.device) for tensor in batch))
         with autocast(model, TrainConfig(precision=precision)):
-            return summed_loss(model, batch, len(batches), 0.1)
+            return summed_loss(model, batch, len(batches), 0.1, [attached])
 
     return loss
 
@@ -124,7 +126,7 @@ def against_cpu(world: World, options: dict, precision: str, limits: checked.Lim
 
     def gradients(device, at: str) -> list[torch.Tensor]:
         model.to(device)  # in place: the parameters stay the same objects
-        found = checked.gradients_of(loss_of(model, at), [world.train[:4]], parameters)
+        found = checked.gradients_of(loss_of(attached, at), [world.train[:4]], parameters)
         return [x.cpu() for x in found]
 
     expected, found = gradients("cpu", "fp32"), gradients(world.device, precision)
@@ -164,17 +166,17 @@ def layout_lines(world: World, report) -> None:
 
 def padded(world: World, multiple: int, precision: str) -> str | None:
     attached = world.adapted(SOLO)
-    model = attached.model.to(world.device)
     parameters = list(attached.parameters.values())
-    fast = loss_of(model, precision, partial(pad, multiple=multiple))
+    attached.model.to(world.device)
+    fast = loss_of(attached, precision, partial(pad, multiple=multiple))
     limits = checked.LIMITS[precision]
-    plain = loss_of(model, precision)
+    plain = loss_of(attached, precision)
     return checked.difference(fast, plain, [world.train[:4]], parameters, limits)
 
 
 def own_way(world: World, options: dict, precision: str, compiled: bool) -> str | None:
-    """What the program itself notes of its fast way, with dropout, on the first batches."""
-    attached = world.adapted(options | {"dropout": 0.1})
+    """What the program itself notes of its fast way on the first batches."""
+    attached = world.adapted(options)
     model, notes = attached.model.to(world.device).train(), []
     config = TrainConfig(precision=precision, compile=compiled)
     with training_loss(model, config, [attached], STEPS, notes.append) as summed:
@@ -257,13 +259,11 @@ def training_lines(world: World, report) -> None:
         return furthest(whole["losses"], json.loads(out.stdout.splitlines()[-1]))
 
     def gone_on() -> str | None:
-        options = SOLO | {"dropout": 0.1}  # whose draws the state has to bring back
-        expected = training(world, "unkilled", options)
         try:
-            training(world, "killed", options, stop=STEPS // 2)
+            training(world, "killed", stop=STEPS // 2)
         except KeyboardInterrupt:
             pass
-        again = training(world, "killed", options)
+        again, expected = training(world, "killed"), whole["losses"]
         return None if again == expected else furthest(again, expected, 0.0)
 
     def side_by_side() -> str | None:

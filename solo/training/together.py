@@ -1,9 +1,9 @@
 """Several runs that share a frozen backbone, trained for the price of one pass through it.
 
 Their batches go through the backbone side by side; each run has its own adapter, optimizer, log and
-files, and ends as it does alone (loop.py) but for rounding and the dropout's draws. A state that
-was written here goes on alone, and the other way round. A kill at any moment leaves all of them at
-one step, from which they go on as if nothing had been.
+files, and ends as it does alone (loop.py) but for rounding. A state that was written here goes on
+alone, and the other way round. A kill at any moment leaves all of them at one step, from which they
+go on as if nothing had been.
 """
 
 from collections.abc import Sequence
