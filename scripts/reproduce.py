@@ -24,7 +24,6 @@ from eval.command import ending
 from eval.metrics import ALL
 from eval.tables.lines import metrics_of, rows_of
 from eval.tables.write import page_of, write_figures, write_table
-from solo.backbones.loading import device
 from solo.cli.command import (
     TABLES,
     check_writable,
@@ -45,6 +44,7 @@ from solo.options import check
 from solo.run_files import SCORES
 from solo.runs.run import Run
 from solo.runs.runner import run_all
+from solo.runs.sharing import pays
 
 
 def tell(run: Run, scores: dict) -> None:
@@ -82,9 +82,8 @@ def main() -> None:
         if launcher:
             failures = launch(rows, launcher)
         else:
-            on_gpu = device().type != "cpu"  # on a CPU each row is scored as soon as it can be
             failures = run_all(
-                runs, progress_bar, "done", evaluate_runs, on_gpu, on_done=tell, say=say
+                runs, progress_bar, "done", evaluate_runs, pays(), on_done=tell, say=say
             ).failures
     damaged, made = False, []
     try:

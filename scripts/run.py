@@ -4,7 +4,8 @@ What is done is skipped; what was interrupted goes on. The scores and the direct
   scripts/run.py experiment=table1/solo_s            a row of a table
   scripts/run.py -m adapter=solo adapter.rank=8,32,128 seed=1,2
 A sweep (-m) ends with a table, a column for each option that varied, and a picture where that is
-one number. A run that fails is reported, and the others go on. hydra/launcher=joblib spreads them.
+one number. A run that fails is reported, and the others go on. On an accelerator runs that share
+backbone, data and schedule train together. hydra/launcher=joblib spreads them.
 Several GPUs for one run: accelerate launch scripts/run.py experiment=table1/solo_s
 """
 
@@ -19,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.command import ending
 from solo.cli.command import one_line_errors, progress_bar, say
 from solo.cli.compose import config_to_train
-from solo.cli.entry import command
+from solo.cli.entry import command, sweeps_here
 from solo.cli.evaluate import check_references, evaluate_runs
 from solo.cli.rows import check_launcher
 from solo.cli.sweep_summary import summary
@@ -27,20 +28,31 @@ from solo.files import as_typed
 from solo.rows import read_lines, read_table
 from solo.run_files import PREDICTIONS
 from solo.runs import stages
+from solo.runs.config import RunConfig
 from solo.runs.run import Run, make_run
 from solo.runs.runner import run_all
+from solo.runs.sharing import pays
 from solo.training.processes import make_accelerator
+
+swept: list[RunConfig] = []  # configurations of this process's sweep, run in the end
+
+
+def to_the_end(configs: list[RunConfig]) -> None:
+    """Bring the runs of the configurations to their end; what fails is told."""
+    runs = [make_run(config) for config in configs]
+    run_all(runs, progress_bar, evaluate=evaluate_runs, train_together=pays(), say=say)
 
 
 @command
 def main(cfg: DictConfig) -> None:
     config = config_to_train(cfg)
     check_references([config])
-    run = make_run(config)
-    if make_accelerator().num_processes > 1 and not make_accelerator().is_main_process:
-        stages.train_run(run, lambda *progress: None)  # the main process decodes and scores
-        return
-    run_all([run], progress_bar, evaluate=evaluate_runs, say=say)
+    if sweeps_here():
+        swept.append(config)
+    elif make_accelerator().num_processes > 1 and not make_accelerator().is_main_process:
+        stages.train_run(make_run(config), lambda *progress: None)  # the main one does the rest
+    else:
+        to_the_end([config])
 
 
 def one_output(run: Run) -> str:
@@ -59,6 +71,8 @@ if __name__ == "__main__":
     if not make_accelerator().is_main_process:
         sys.exit()
     with one_line_errors():
+        if swept:
+            to_the_end(swept)
         runs = [make_run(config) for config in configs]
         done = [run for run in runs if run.state()[0] == "done"]
         if done:

@@ -10,8 +10,6 @@ A sweep over learning rates, to choose from with scripts/tune.py: sweep=lr
 import sys
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -19,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from eval.command import ending
 from solo.cli.command import one_line_errors, progress_bar, say
 from solo.cli.compose import config_to_train
-from solo.cli.entry import command
+from solo.cli.entry import command, sweeps_here
 from solo.cli.rows import check_launcher
 from solo.files import as_typed
 from solo.runs.config import RunConfig
@@ -49,9 +47,8 @@ def train(configs: list[RunConfig], train_together: bool) -> list[str]:
 
 @command
 def main(cfg: DictConfig) -> None:
-    hydra, config = HydraConfig.get(), config_to_train(cfg)
-    in_process = hydra.mode == RunMode.MULTIRUN and "BasicLauncher" in hydra.launcher._target_
-    if in_process and make_accelerator().num_processes == 1:
+    config = config_to_train(cfg)
+    if sweeps_here() and make_accelerator().num_processes == 1:
         swept.append(config)
     else:
         train([config], train_together=False)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from solo.backbones.loading import take_device
@@ -63,6 +64,12 @@ def command(
         return configs
 
     return start
+
+
+def sweeps_here() -> bool:
+    """Within a task: whether it is one of a sweep whose tasks take turns in this process."""
+    here = HydraConfig.get()
+    return here.mode == RunMode.MULTIRUN and here.launcher._target_.endswith(".BasicLauncher")
 
 
 command_of_run = functools.partial(command, trains=False)

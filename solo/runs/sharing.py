@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from solo.adapters.base import HookedMethod
+from solo.backbones.loading import device
 from solo.files import config_hash
 from solo.runs import checkpoint, stages
 from solo.runs.run import Run
@@ -31,6 +32,12 @@ def can_share(run: Run) -> bool:
     """Whether its method leaves the backbone's blocks as they are, so that others can use them."""
     method = run.config.method_class
     return issubclass(method, HookedMethod) and method.position_wise and run.config.train.packed
+
+
+def pays() -> bool:
+    """Whether runs that are scored as well had better train together: on an accelerator. A CPU
+    gains less, and there each is scored as soon as it can be."""
+    return device().type != "cpu"
 
 
 def train_group(

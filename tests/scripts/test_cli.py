@@ -21,6 +21,7 @@ from scripts import reproduce
 from solo.backbones.loading import load_tokenizer
 from solo.cli import planning
 from solo.cli.rows import compose_row, compose_rows, own_overrides
+from solo.runs import sharing
 from solo.runs.run import make_run, open_run
 from solo.runs.stages import train_run
 from solo.standin.demo_data import write_demo_data
@@ -200,7 +201,7 @@ def test_on_an_accelerator_rows_train_together(
         "train.max_steps=1", "decode.beam=1", "decode.max_new_tokens=2", override,
     ]  # fmt: skip
     arguments = ["demo-family", "--rows", "ssl,ssb,solo,dora", "--out", str(tmp_path), *overrides]
-    monkeypatch.setattr(reproduce, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(sharing, "device", lambda: torch.device("cuda"))
     monkeypatch.setattr(sys, "argv", ["reproduce.py", *arguments])
     with pytest.raises(SystemExit, match=str(int(fails))):
         reproduce.main()

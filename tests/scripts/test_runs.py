@@ -11,12 +11,15 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 
 from solo.cli import listing, sweep_summary
 from solo.cli.compose import compose_config
 from solo.cli.listing import read_folder, rendered, varying
 from solo.cli.sweep_summary import summary
 from solo.cli.terminal import fitted, show_line
+from solo.files import read_json
+from solo.runs import sharing
 from solo.runs.config import to_values
 from solo.standin.demo_data import write_demo_data
 from tests.eval.made_runs import DECODED, make_run
@@ -122,9 +125,12 @@ def test_decodings_of_one_training_are_told_apart(tmp_path, run_script):
     assert result.err.endswith(f"eval.compare {tmp_path / 'a'} {tmp_path / 'c'}\n")
 
 
+@pytest.mark.parametrize(("kind", "together"), [("cpu", None), ("cuda", 3)])
 def test_a_sweep_ends_with_a_table_and_a_picture_of_what_varied(
-    tmp_path, run_script, scores_at_hand
+    tmp_path, run_script, scores_at_hand, monkeypatch, kind, together
 ):
+    """On an accelerator its runs share their passes."""
+    monkeypatch.setattr(sharing, "device", lambda: torch.device(kind))
     write_demo_data(tmp_path / "data", train_rows=8, valid_rows=2, test_mrs=2)
     result = run_script(
         "scripts/run.py", "-m", "adapter=solo", "adapter.rank=2,4,8", "model=standin12",
@@ -136,6 +142,8 @@ def test_a_sweep_ends_with_a_table_and_a_picture_of_what_varied(
     columns = head.split()
     assert [line.split()[columns.index("adapter.rank")] for line in lines[:3]] == ["2", "4", "8"]
     frame, unread = read_folder(tmp_path / "runs")
+    entries = map(read_json, (tmp_path / "runs").glob("*/environment.json"))
+    assert [entry["train"].get("together") for entry in entries] == [together] * 3
     *made, last = result.err.split("made: ", 1)[1].splitlines()
     told = [line.removeprefix("made: ") for line in made]
     assert sorted(told) == sorted(
