@@ -37,7 +37,7 @@ def main() -> None:
         tables = tables_named(args.table)
         rows = compose_rows(row_names(tables, args.rows), overrides, own_overrides(tables))
         lines, damaged = planning.plan(rows)
-        speeds = {} if args.no_timing else planning.fill_hours(lines)
+        speeds, unfit = ({}, []) if args.no_timing else planning.fill_hours(lines)
         print(planning.report(lines))
         free = shutil.disk_usage(Path.cwd()).free
         print(f"      {free / planning.GB:.1f} GB free here")
@@ -52,9 +52,9 @@ def main() -> None:
         chosen = ["--rows", args.rows] if args.rows else []
         command = ["python", "scripts/reproduce.py", args.table, *chosen, *args.overrides]
         ending([], shlex.join(command))
-        for text in damaged:
+        for text in (*damaged, *unfit):
             say(f"error: {text}")
-        sys.exit(1 if damaged else 0)
+        sys.exit(1 if damaged or unfit else 0)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ class Line:
 
 
 def plan(rows: list[Row]) -> tuple[list[Line], list[str]]:
-    """(a line for each run, what is missing first; a line for each row that cannot be read)."""
+    """(a line for each run, what is missing first; a line of text for each row that cannot be read,
+    or has no place in its backbone)."""
     shared: dict[str, list[tuple[Row, Run | None, tuple[str, int]]]] = {}
     damaged = []
     for row in rows:
@@ -58,16 +59,24 @@ def plan(rows: list[Row]) -> tuple[list[Line], list[str]]:
             shared.setdefault(key, []).append((row, run, state))
     lines = []
     for members in shared.values():
-        (row, _, (state, done)), filled = members[0], [row for row, *_ in members]
-        config, shape = row.config, shape_of(row.config.model.path)
-        params = None if shape is None else config.method_class.n_params(shape, config.adapter)
-        left = _steps_left(config, state, done, params)
-        kept = None if params is None else 4 * params
-        if params is not None and left == 0 and state != "missing":
-            kept = 0  # it lies there already
-        key = None if shape is None else timing.key_of(config, shape)
-        lines.append(Line(filled, state, done, left, kept, key))
+        filled, (_, _, (state, done)) = [row for row, *_ in members], members[0]
+        try:
+            lines.append(_line(filled, state, done))
+        except ValueError as error:
+            damaged.append(f"{filled[0].config.label}: {in_words(error)}")
     return sorted(lines, key=lambda line: STATES.index(line.state)), damaged
+
+
+def _line(rows: list[Row], state: str, done: int) -> Line:
+    """Raises ValueError where the method has no place in the backbone."""
+    config, shape = rows[0].config, shape_of(rows[0].config.model.path)
+    params = None if shape is None else config.method_class.n_params(shape, config.adapter)
+    left = _steps_left(config, state, done, params)
+    kept = None if params is None else 4 * params
+    if params is not None and left == 0 and state != "missing":
+        kept = 0  # it lies there already
+    key = None if shape is None else timing.key_of(config, shape)
+    return Line(rows, state, done, left, kept, key)
 
 
 def _steps_left(config: RunConfig, state: str, done: int, params: int | None) -> int | None:
@@ -143,8 +152,9 @@ def hours(line: Line, speed: timing.Speed) -> float | None:
     return seconds / 3600
 
 
-def fill_hours(lines: list[Line]) -> dict[timing.Key, timing.Speed]:
-    """Set every line's hours; returns the speeds that they rest on."""
+def fill_hours(lines: list[Line]) -> tuple[dict[timing.Key, timing.Speed], list[str]]:
+    """Set every line's hours; returns the speeds that they rest on, and a line of text for each run
+    that does not fit its backbone, which is seen when its method is put in."""
     todo = [line for line in lines if line.state != "done" and line.key]
     speeds = {}
     for directory in {line.rows[0].config.runs_dir for line in todo}:
@@ -154,10 +164,15 @@ def fill_hours(lines: list[Line]) -> dict[timing.Key, timing.Speed]:
     shapes = {key: shape_of(c.model.path) for key, c in missing.items()}
     if missing:
         print(f"timing {len(missing)} kinds of run ...", file=sys.stderr, flush=True)
-    speeds |= timing.measure(missing, shapes)
+    timed, unfit = timing.measure(missing, shapes)
+    speeds |= timed
     for line in todo:
-        line.hours = hours(line, speeds[line.key])
-    return {key: speeds[key] for key in sorted(configs, key=str)}
+        if line.key in speeds:
+            line.hours = hours(line, speeds[line.key])
+    problems = [
+        f"{line.rows[0].config.label}: {unfit[line.key]}" for line in todo if line.key in unfit
+    ]
+    return {key: speeds[key] for key in sorted(configs, key=str) if key in speeds}, problems
 
 
 def absent(lines: list[Line]) -> list[str]:

@@ -104,13 +104,14 @@ def _logged(run: Run, here: dict) -> tuple[Key, Speed]:
 
 def measure(
     keys: dict[Key, RunConfig], shapes: dict[Key, transformers.PretrainedConfig]
-) -> dict[Key, Speed]:
+) -> tuple[dict[Key, Speed], dict[Key, ValueError]]:
     """Time a few training and decoding steps for every key, with random weights on this device.
 
     keys: a configuration for each key. A backbone is made, and its decoding timed, once for all
-    keys of its shape: a method adds little to it.
+    keys of its shape: a method adds little to it. Returns the speeds, and why a method has none:
+    its options do not fit the backbone.
     """
-    speeds, made, per_mr = {}, (None, None), {}
+    speeds, unfit, made, per_mr = {}, {}, (None, None), {}
     for key in sorted(keys, key=str):
         if made[0] != key.shape:
             made = (None, None)  # let go of the last one first
@@ -118,8 +119,11 @@ def measure(
         decoding = (key.shape, key.beam)
         if decoding not in per_mr:
             per_mr[decoding] = _seconds_per_mr(made[1], keys[key])
-        speeds[key] = Speed(_tokens_per_s(made[1], keys[key]), per_mr[decoding], TIMED)
-    return speeds
+        try:
+            speeds[key] = Speed(_tokens_per_s(made[1], keys[key]), per_mr[decoding], TIMED)
+        except ValueError as error:
+            unfit[key] = error
+    return speeds, unfit
 
 
 def random_backbone(shape: transformers.PretrainedConfig) -> transformers.PreTrainedModel:

@@ -147,7 +147,7 @@ def test_a_machine_is_timed_with_random_weights():
     [row] = compose_rows(["table1/lora_s"], NOWHERE)
     shape = GPT2Config(n_layer=2, n_embd=16, n_head=2, vocab_size=50)
     key = timing.key_of(row.config, shape)
-    speed = timing.measure({key: row.config}, {key: shape})[key]
+    speed = timing.measure({key: row.config}, {key: shape})[0][key]
     assert 0 < speed.tokens_per_s < float("inf") and 0 < speed.seconds_per_mr < 60
     assert speed.source == "timed now, random weights"
     assert timing.describe(key) == "gpt2 2 x 16, lora, batch 4, fp32, e2e"
@@ -270,10 +270,28 @@ def test_hours_are_timed_only_for_runs_that_are_left_and_of_no_earlier_speed(mon
     lines[0].state, timed = "done", []
     known, speed = {lines[1].key: timing.Speed(1.0, 1.0, "log")}, timing.Speed(2.0, 2.0, "")
     monkeypatch.setattr(timing, "logged", lambda folder: known)
-    measure = lambda keys, shapes: timed.append({*keys}) or dict.fromkeys(keys, speed)  # noqa: E731
+
+    def measure(keys, shapes):
+        timed.append({*keys})
+        return dict.fromkeys(keys, speed), {}
+
     monkeypatch.setattr(timing, "measure", measure)
-    assert plan.fill_hours(lines) == known | {lines[2].key: speed}
+    assert plan.fill_hours(lines) == (known | {lines[2].key: speed}, [])
     assert timed == [{lines[2].key}] and [bool(line.hours) for line in lines] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "why"),
+    [
+        ("solo", "adapter.start=12", "adapter.start=12 and a connection around 1 blocks leave no"),
+        ("vblora", "adapter.length=7", "adapter.length is 7"),  # seen when the method is put in
+    ],
+)
+def test_a_row_that_does_not_fit_leaves_the_others_their_plan(name, override, why, run_script):
+    arguments = ["demo-family", "--rows", f"none,{name}", "model=standin12", *NOWHERE, override]
+    done = run_script("scripts/plan.py", *arguments)
+    assert done.code == 1 and f"error: family/{name}" in done.err and why in done.err
+    assert "family/none" in done.out
 
 
 def test_every_file_of_the_data_that_is_not_there_is_told():
@@ -294,7 +312,8 @@ def test_outputs_of_another_length_have_a_speed_of_their_own(monkeypatch):
     monkeypatch.setattr(timing, "random_backbone", lambda shape: None)
     monkeypatch.setattr(timing, "_tokens_per_s", lambda model, config: 1.0)
     monkeypatch.setattr(timing, "_seconds_per_mr", lambda model, c: c.decode.max_new_tokens)
-    speeds = timing.measure(keys, dict.fromkeys(keys))
+    speeds, unfit = timing.measure(keys, dict.fromkeys(keys))
+    assert not unfit
     assert all(speeds[key].seconds_per_mr == c.decode.max_new_tokens for key, c in keys.items())
 
 
@@ -371,7 +390,8 @@ def test_a_decoding_on_other_hardware_and_a_training_in_several_processes_say_no
 
 def test_a_run_that_trains_nothing_has_no_speed_of_training(monkeypatch, run_script, tmp_path):
     speed = timing.Speed(float("inf"), 1.5, "")
-    monkeypatch.setattr(timing, "measure", lambda keys, shapes: dict.fromkeys(keys, speed))
+    measured = lambda keys, shapes: (dict.fromkeys(keys, speed), {})  # noqa: E731
+    monkeypatch.setattr(timing, "measure", measured)
     words = ["demo", "--rows", "none", *NOWHERE, f"runs_dir={tmp_path}"]
     done = run_script("scripts/plan.py", *words)
     assert ": nothing to train, decoding 1.50 s per MR ()" in done.out
