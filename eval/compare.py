@@ -28,6 +28,7 @@ from .formats import read_hypotheses
 from .markdown import table
 from .metrics import ALL, SETS
 from .metrics.statistics import Statistics, read, save, usable
+from .readers import load
 from .score import score_files
 
 FEW = 30  # MRs
@@ -52,8 +53,7 @@ def outputs(
     Raises FileNotFoundError or ValueError, and what scoring raises.
     """
     run = decoding_of(run)
-    is_run = run.is_dir() or (records.is_packed(run) and records.holds_run(run))
-    predictions = records.predictions_of(run) if is_run else run
+    is_run, predictions = _hypotheses(run)
     if not predictions.is_file():
         raise FileNotFoundError(f"{predictions} does not exist; decode this run first")
     own = references is None
@@ -81,6 +81,12 @@ def outputs(
                     note = f"{run} was evaluated with other references than {references}"
                     print(f"note: {note}, with which it is compared", file=sys.stderr)
     return Outputs(str(run), *scored, inputs["references"])
+
+
+def _hypotheses(run: Path) -> tuple[bool, Path]:
+    """Whether it is a run, and its predictions; or the file of hypotheses itself."""
+    is_run = run.is_dir() or records.holds_run(run)
+    return is_run, records.predictions_of(run) if is_run else run
 
 
 def _evaluated_with(run: Path, sums: list[str]) -> bool:
@@ -190,6 +196,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.json:
         inputs = files_of([options.a, options.b], options.refs)
         records.check_result("json", options.json, inputs, options.force)
+    if options.refs and options.refs.is_file():  # pair by pair their orders have to agree
+        files = [_hypotheses(decoding_of(path))[1] for path in (options.a, options.b)]
+        load(options.refs, files, partial=True, failures={})  # other errors come with the scores
     how = options.refs, options.partial, options.metrics
     sides = [outputs(path, *how) for path in (options.a, options.b)]
     differences = compare(*([side] for side in sides), samples=options.samples, seed=options.seed)

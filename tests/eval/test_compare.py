@@ -97,6 +97,20 @@ def test_metrics_that_both_have(systems):
         compare([good], [Outputs("none", {}, same.sources)])
 
 
+def test_two_orders_of_mrs_are_not_compared_by_references_without_any(tmp_path, capsys):
+    """Line by line one of the two would be scored against the other MR's."""
+    (tmp_path / "refs.txt").write_text("a pub\n\na cafe\n")
+    paths = [tmp_path / "a.tsv", tmp_path / "b.tsv"]
+    for path, order in zip(paths, ("AB", "BA"), strict=True):
+        path.write_text("MR\toutput\n" + "".join(f"{mr}\t{mr} is a pub\n" for mr in order))
+    given = [*map(str, paths), "--samples", "10", "--refs"]
+    assert main([*given, str(tmp_path / "refs.txt")]) == 2
+    assert "have their MRs in different orders, and " in capsys.readouterr().err
+    (tmp_path / "refs.tsv").write_text("MR\tref\nA\ta pub\nB\ta cafe\n")
+    assert main([*given, str(tmp_path / "refs.tsv")]) == 0
+    assert "+0.00" in capsys.readouterr().out
+
+
 def test_run_directories(tmp_path, capsys, monkeypatch):
     """The command on two run directories; statistics are computed once and then read."""
     hypotheses, references = made(1, 0.3)

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file
 
 from solo.adapters import make_config
-from solo.run_files import DIVERGED, STATE, WEIGHTS
+from solo.run_files import DIVERGED, NEXT, STATE, WEIGHTS
 from solo.runs import identity, record, stages
 from solo.runs.run import STATES, make_run
 from solo.runs.runner import run_all
 from solo.runs.sharing import groups
+from solo.training.state import read_counters
 from tests.solo.runs.conftest import changed, never, quiet
 
 
@@ -94,6 +95,23 @@ def test_shared_passes_go_on_where_they_were_killed(runs, tmp_path):
     for run, other in zip(saving, whole, strict=True):
         weights = [(r.directory / WEIGHTS).read_bytes() for r in (run, other)]
         assert weights[0] == weights[1] and not (run.directory / STATE).exists()
+
+
+def test_a_kill_between_their_states_leaves_runs_together(runs):
+    """The second one's next state waits for the first one's, which is there."""
+    saving = [make_run(changed(run.config, train={"save_every": 1})) for run in runs[:2]]
+    with pytest.raises(KeyboardInterrupt):
+        run_all(saving, partial(killed, 3), "trained", train_together=True)
+    [led] = [r for r in saving if "leader" in read_counters(r.directory / STATE)]
+    (led.directory / STATE).rename(led.directory / NEXT)
+    seen = []
+
+    @contextmanager
+    def watch(label, unit="step"):
+        yield lambda done, total, info: seen.append((label.split()[1], done))
+
+    assert run_all(saving, watch, "trained", train_together=True).failures == []
+    assert seen[0] == ("2", 3)  # both of them, from their third step on
 
 
 def test_one_that_diverges_leaves_the_others_and_is_not_tried_again(runs, monkeypatch):
