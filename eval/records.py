@@ -90,6 +90,12 @@ def predictions_of(run: Path) -> Path:
     return run.with_suffix(".tsv") if is_packed(run) else run / PREDICTIONS
 
 
+def outputs_in(path: Path) -> list[Path]:
+    """The predictions of a run, packed or not, of all its decodings; [] for what is no run."""
+    places = [path, *decodings(path)] if path.is_dir() or holds_run(path) else []
+    return [file for file in map(predictions_of, places) if file.is_file()]
+
+
 def read_checked(directory: Path, name: str, wanted: dict[str, Check]) -> dict:
     """A file's content. Raises ValueError unless it holds every path ("train/steps") of `wanted`
     with a value that passes its check; FileNotFoundError without the file."""

@@ -190,6 +190,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.segments and len(arguments.hyps) > 1:
         raise ValueError(f"--segments takes one file of hypotheses, not {len(arguments.hyps)}")
+    for path in arguments.hyps:
+        if outputs := records.outputs_in(path):
+            names = ", ".join(map(str, outputs))
+            raise ValueError(f"{path} is a run; --hyps takes its outputs: {names}")
     for option in ("json", "segments"):
         path = getattr(arguments, option)
         if path:

@@ -100,7 +100,7 @@ def _train_together(runs: list[Run], on_progress: Progress) -> None:
         except ValueError as error:
             raise together.Unfit(run.directory, error) from error
         method.detach()
-        if method.hooks is not None and method.position_wise and method.parameters:
+        if method.position_wise:  # with its options, too
             member = Training(method, config.train, run.directory, config.seed, run.name)
             members[run.directory] = (run, member)
     if len(members) < 2:

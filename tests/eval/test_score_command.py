@@ -27,6 +27,20 @@ def test_command_line_errors(capsys, tmp_path):
         assert captured.err.count("\n") == 1 and captured.out == ""
 
 
+def test_a_run_in_the_place_of_its_outputs_is_told_where_they_are(tmp_path, capsys):
+    run, packed = tmp_path / "run", tmp_path / "packed.json"
+    outputs = [run / "decode" / name / "predictions.tsv" for name in "ab"]
+    for path in outputs:
+        path.parent.mkdir(parents=True)
+        path.write_text("MR\toutput\nA\ta\n")
+    packed.write_text(json.dumps({"config.yaml": {}}))
+    packed.with_suffix(".tsv").write_text("MR\toutput\nA\ta\n")
+    for given, told in ((run, outputs), (packed, [packed.with_suffix(".tsv")])):
+        assert main(["--refs", str(tmp_path / "refs.txt"), "--hyps", str(given)]) == 2
+        text = f"{given} is a run; --hyps takes its outputs: {', '.join(map(str, told))}\n"
+        assert text in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["--json", "--segments"])
 def test_outputs_replace_nothing_that_the_scorer_did_not_write(
     capsys, monkeypatch, tmp_path, option
