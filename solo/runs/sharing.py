@@ -114,7 +114,5 @@ def _train_together(runs: list[Run], on_progress: Progress) -> None:
         for (run, member), entry, result in zip(members.values(), entries, results, strict=True):
             entry |= {"processes": 1} | result
             entry |= stages.finish(run, member.attached, backbone, examples[0], tokenizer)
-            if run.config.row:
-                run.note_row(run.config.row)
     for directory in members:
         remove(directory)

@@ -14,7 +14,7 @@ from solo.run_files import DIVERGED, NEXT, STATE, WEIGHTS
 from solo.runs import identity, record, stages
 from solo.runs.run import STATES, make_run
 from solo.runs.runner import run_all
-from solo.runs.sharing import groups
+from solo.runs.sharing import can_share, groups
 from solo.training.state import read_counters
 from tests.solo.runs.conftest import changed, never, quiet
 
@@ -66,11 +66,28 @@ def test_runs_that_share_passes_are_what_they_are_alone(runs, config, tmp_path):
             p.name for p in alone.directory.iterdir()
         }
         expected = record.stage_record(alone.directory, "train")
-        for key in ("steps", "planned_steps", "n_params", "identity", "backbone"):
+        assert entry.keys() - {"together"} == expected.keys()
+        for key in ("steps", "planned_steps", "n_params", "identity", "backbone", "processes"):
             assert entry[key] == expected[key], key
         assert entry["valid_loss"] == pytest.approx(expected["valid_loss"], rel=1e-4)
         same_weights(run, alone)
     assert run_all(runs, nothing, "trained", train_together=True).failures == []
+
+
+def test_what_is_trained_already_takes_no_part(runs):
+    stages.train_run(runs[0], quiet)
+    before = (runs[0].directory / WEIGHTS).stat().st_mtime_ns
+    assert run_all(runs[:3], silent, "trained", train_together=True).failures == []
+    entries = [record.stage_record(run.directory, "train") for run in runs[:3]]
+    assert [entry.get("together") for entry in entries] == [None, 2, 2]
+    assert (runs[0].directory / WEIGHTS).stat().st_mtime_ns == before
+
+
+def test_who_can_share_a_backbone(config, runs):
+    """Not who attends to more than a position, changes the backbone, or takes the plain path."""
+    plain = make_run(changed(runs[0].config, train={"packed": False}))
+    others = [of(config, "prefix", 1e-3), of(config, "dora", 1e-3), plain]
+    assert [can_share(run) for run in [*runs, *others]] == [True] * 3 + [False] * 5
 
 
 def test_what_differs_more_is_another_group(runs):
