@@ -15,7 +15,7 @@ from solo.runs.run import Run
 from solo.training import together
 from solo.training.loop import Training
 from solo.training.progress import Diverged, Progress
-from solo.training.state import remove, settle
+from solo.training.state import settle
 
 
 def groups(runs: Sequence[Run]) -> list[list[Run]]:
@@ -114,5 +114,3 @@ def _train_together(runs: list[Run], on_progress: Progress) -> None:
         for (run, member), entry, result in zip(members.values(), entries, results, strict=True):
             entry |= {"processes": 1} | result
             entry |= stages.finish(run, member.attached, backbone, examples[0], tokenizer)
-    for directory in members:
-        remove(directory)

@@ -1,6 +1,8 @@
 """Many runs: shared, skipped, resumed; a failure is a line and stops no other."""
 
 import json
+import subprocess
+import sys
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from solo.runs.runner import run_all
 from solo.runs.sharing import can_share, groups
 from solo.training.state import read_counters
 from tests.solo.runs.conftest import changed, never, quiet
+from tests.solo.runs.test_run import HOLDER
 
 
 @contextmanager
@@ -81,6 +84,23 @@ def test_what_is_trained_already_takes_no_part(runs):
     entries = [record.stage_record(run.directory, "train") for run in runs[:3]]
     assert [entry.get("together") for entry in entries] == [None, 2, 2]
     assert (runs[0].directory / WEIGHTS).stat().st_mtime_ns == before
+
+
+def test_one_in_use_elsewhere_keeps_a_group_apart(runs):
+    """At no moment do two processes write into a run's directory; the others train one by one."""
+    run = runs[1]
+    run.directory.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-c", HOLDER, run.directory.parent / f".{run.name}.lock"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        said: list[str] = []
+        outcome = run_all(runs[:3], silent, "trained", train_together=True, say=said.append)
+        holder.kill()
+    assert any("together: RuntimeError" in line and "in use by another" in line for line in said)
+    [failure] = outcome.failures
+    assert "is in use by another process" in failure and not run.directory.exists()
+    entries = [record.stage_record(runs[k].directory, "train") for k in (0, 2)]
+    assert [entry.get("together") for entry in entries] == [None, None]
 
 
 def test_who_can_share_a_backbone(config, runs):
