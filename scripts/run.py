@@ -73,7 +73,7 @@ if __name__ == "__main__":
     with one_line_errors():
         if swept:
             to_the_end(swept)
-        runs = [make_run(config) for config in configs]
+        runs = [make_run(config) for config in swept or configs]
         done = [run for run in runs if run.state()[0] == "done"]
         if done:
             text, paths, after = summary(done)

@@ -48,7 +48,7 @@ def train(configs: list[RunConfig], train_together: bool) -> list[str]:
 @command
 def main(cfg: DictConfig) -> None:
     config = config_to_train(cfg)
-    if sweeps_here() and make_accelerator().num_processes == 1:
+    if sweeps_here():
         swept.append(config)
     else:
         train([config], train_together=False)

@@ -15,20 +15,19 @@ import shlex
 import sys
 from pathlib import Path
 
-import yaml
-
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from eval.command import ending
 from solo.cli import tuning
-from solo.cli.command import CONFIGS, RESULTS, one_line_errors, plain_parser, progress_bar, say
-from solo.cli.compose import check_unread, compose_config, expand, in_checkout, key_of
+from solo.cli.command import RESULTS, one_line_errors, plain_parser, progress_bar, say
+from solo.cli.compose import check_unread, compose_config, expand, in_checkout, key_of, with_rates
 from solo.cli.schema import OF_ENTRY_POINTS
 from solo.cli.terminal import show_line
 from solo.files import as_typed
 from solo.options import check
 from solo.runs.run import Run, make_run
 from solo.runs.runner import ended, run_all
+from solo.runs.sharing import pays
 
 NONE = "no two finished runs in {} differ in their learning rate alone; train some: {}"
 TRAIN = "python scripts/tune.py experiment=table1/solo_s"
@@ -37,10 +36,8 @@ TRAIN = "python scripts/tune.py experiment=table1/solo_s"
 def sweep(overrides: list[str]) -> list[Run]:
     """The runs of a sweep, all configurations checked."""
     check_unread(overrides, {*OF_ENTRY_POINTS, "decode.output"}, "tune.py trains, and compares")
-    if "train.lr" not in map(key_of, overrides):
-        of_sweep = yaml.safe_load((CONFIGS / "sweep/lr.yaml").read_text(encoding="utf-8"))
-        rates = of_sweep["hydra"]["sweeper"]["params"]["train.lr"]
-        overrides = [*overrides, f"train.lr={rates.replace(' ', '')}"]
+    rates = with_rates(["sweep=lr"])[1:]
+    overrides = [*overrides, *(r for r in rates if key_of(r) not in map(key_of, overrides))]
     configs = [compose_config(combination) for combination in expand(overrides)]
     several = len({config.train.lr for config in configs}) > 1
     check(several, "one rate alone is no sweep; give several: train.lr=1e-3,1e-2")
@@ -65,7 +62,7 @@ def main() -> None:
         if args.overrides:
             runs = sweep(in_checkout(args.overrides, sweeping=True))
             folder = runs[0].directory.parent
-            outcome = run_all(runs, progress_bar, "trained", train_together=True, say=say)
+            outcome = run_all(runs, progress_bar, "trained", train_together=pays(), say=say)
             failures = outcome.unexpected
             trained, left_out = tuning.read_runs(run.directory for run in runs if ended(run))
         else:

@@ -138,7 +138,7 @@ def made(world: World, until: str) -> Run:
 
 
 def sweep(world: World) -> None:
-    """Train two runs with dropout and two without, each kind together."""
+    """Train four runs together, two of them without dropout."""
     config = from_values(values(world))
     configs = [
         with_method(config, lr, rank=rank, dropout=dropout, **options)

@@ -21,6 +21,7 @@ from solo.adapters import METHODS
 from solo.cli.command import CONFIGS, ROOT, check_experiments, quoted
 from solo.cli.hydra_errors import in_one_line
 from solo.cli.schema import OF_ENTRY_POINTS, check_name, options_file, register
+from solo.files import read_yaml
 from solo.options import check
 from solo.rows import DATA_DIRS
 from solo.runs.config import RunConfig, from_values
@@ -205,7 +206,7 @@ def check_all(arguments: Sequence[str], config_name: str) -> list[RunConfig]:
         return []  # --help and the like
     overrides = [o for o in arguments if o not in flags and not o.startswith(("hydra.", "hydra/"))]
     configs = []
-    for combination in expand(overrides) if is_sweep(arguments) else [overrides]:
+    for combination in expand(with_rates(overrides)) if is_sweep(arguments) else [overrides]:
         values = compose_values(combination, config_name)
         if config_name == "config":
             configs.append(from_values(without_entry_options(values)))
@@ -214,6 +215,18 @@ def check_all(arguments: Sequence[str], config_name: str) -> list[RunConfig]:
     if len(configs) > 1 and any(config.output_dir for config in configs):
         distinct(map(make_run, configs))
     return configs
+
+
+def with_rates(overrides: Sequence[str]) -> list[str]:
+    """The overrides, and what a file that sweep=NAME names varies beside them."""
+    found = list(overrides)
+    for _, _, name in (line.partition("=") for line in overrides if line.startswith("sweep=")):
+        path = CONFIGS / "sweep" / f"{name}.yaml"
+        values = read_yaml(path) if path.is_file() else {}  # Hydra says what is wrong
+        params = values.get("hydra", {}).get("sweeper", {}).get("params", {})
+        given = {key_of(line) for line in overrides}
+        found += [f"{k}={str(v).replace(' ', '')}" for k, v in params.items() if k not in given]
+    return found
 
 
 def key_of(override: str) -> str:

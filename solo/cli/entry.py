@@ -19,6 +19,7 @@ from solo.cli.compose import SWEEP, check_all, in_checkout, is_sweep
 from solo.cli.help import OF_TRAINING, help_page
 from solo.cli.hydra_errors import in_one_line
 from solo.runs.config import RunConfig
+from solo.training.processes import make_accelerator
 
 
 def command(
@@ -67,9 +68,10 @@ def command(
 
 
 def sweeps_here() -> bool:
-    """Within a task: whether it is one of a sweep whose tasks take turns in this process."""
+    """Within a task: whether it is one of a sweep whose tasks take turns in this one process."""
     here = HydraConfig.get()
-    return here.mode == RunMode.MULTIRUN and here.launcher._target_.endswith(".BasicLauncher")
+    in_turn = here.mode == RunMode.MULTIRUN and here.launcher._target_.endswith(".BasicLauncher")
+    return in_turn and make_accelerator().num_processes == 1
 
 
 command_of_run = functools.partial(command, trains=False)

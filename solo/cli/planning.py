@@ -154,14 +154,16 @@ def hours(line: Line, speed: timing.Speed) -> float | None:
 
 def fill_hours(lines: list[Line]) -> tuple[dict[timing.Key, timing.Speed], list[str]]:
     """Set every line's hours; returns the speeds that they rest on, and a line of text for each run
-    that does not fit its backbone, which is seen when its method is put in."""
+    that does not fit its backbone, which is seen where a run has to be timed."""
     todo = [line for line in lines if line.state != "done" and line.key]
     speeds = {}
     for directory in {line.rows[0].config.runs_dir for line in todo}:
         speeds |= timing.logged(Path(directory))
-    configs = {line.key: line.rows[0].config for line in reversed(todo)}
-    missing = {key: c for key, c in configs.items() if key not in speeds}
-    shapes = {key: shape_of(c.model.path) for key, c in missing.items()}
+    missing: dict[timing.Key, list[RunConfig]] = {}
+    for line in todo:
+        if line.key not in speeds:
+            missing.setdefault(line.key, []).append(line.rows[0].config)
+    shapes = {key: shape_of(configs[0].model.path) for key, configs in missing.items()}
     if missing:
         print(f"timing {len(missing)} kinds of run ...", file=sys.stderr, flush=True)
     timed, unfit = timing.measure(missing, shapes)
@@ -169,10 +171,9 @@ def fill_hours(lines: list[Line]) -> tuple[dict[timing.Key, timing.Speed], list[
     for line in todo:
         if line.key in speeds:
             line.hours = hours(line, speeds[line.key])
-    problems = [
-        f"{line.rows[0].config.label}: {unfit[line.key]}" for line in todo if line.key in unfit
-    ]
-    return {key: speeds[key] for key in sorted(configs, key=str) if key in speeds}, problems
+    keys = sorted({line.key for line in todo}, key=str)
+    problems = [f"{config.label}: {error}" for config, error in unfit]
+    return {key: speeds[key] for key in keys if key in speeds}, problems
 
 
 def absent(lines: list[Line]) -> list[str]:

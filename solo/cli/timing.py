@@ -6,6 +6,8 @@ import copy
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -103,26 +105,33 @@ def _logged(run: Run, here: dict) -> tuple[Key, Speed]:
 
 
 def measure(
-    keys: dict[Key, RunConfig], shapes: dict[Key, transformers.PretrainedConfig]
-) -> tuple[dict[Key, Speed], dict[Key, ValueError]]:
+    keys: Mapping[Key, Sequence[RunConfig]], shapes: Mapping[Key, transformers.PretrainedConfig]
+) -> tuple[dict[Key, Speed], list[tuple[RunConfig, ValueError]]]:
     """Time a few training and decoding steps for every key, with random weights on this device.
 
-    keys: a configuration for each key. A backbone is made, and its decoding timed, once for all
-    keys of its shape: a method adds little to it. Returns the speeds, and why a method has none:
-    its options do not fit the backbone.
+    keys: the configurations of each key; one that fits the backbone is timed. A backbone is made,
+    and its decoding timed, once for all keys of its shape: a method adds little to it. Returns the
+    speeds, and each configuration that does not fit, with the reason. A schedule that is too long
+    for the few steps has no speed.
     """
-    speeds, unfit, made, per_mr = {}, {}, (None, None), {}
+    speeds, unfit, made, per_mr = {}, [], (None, None), {}
     for key in sorted(keys, key=str):
         if made[0] != key.shape:
             made = (None, None)  # let go of the last one first
             made = (key.shape, random_backbone(shapes[key]))
+        fitting = []
+        for config in keys[key]:
+            try:
+                config.method_class.attach(made[1], config.adapter, config.seed).detach()
+                fitting.append(config)
+            except ValueError as error:
+                unfit.append((config, error))
         decoding = (key.shape, key.beam)
-        if decoding not in per_mr:
-            per_mr[decoding] = _seconds_per_mr(made[1], keys[key])
-        try:
-            speeds[key] = Speed(_tokens_per_s(made[1], keys[key]), per_mr[decoding], TIMED)
-        except ValueError as error:
-            unfit[key] = error
+        if fitting and decoding not in per_mr:
+            per_mr[decoding] = _seconds_per_mr(made[1], fitting[0])
+        for config in fitting[:1]:
+            with suppress(ValueError):
+                speeds[key] = Speed(_tokens_per_s(made[1], config), per_mr[decoding], TIMED)
     return speeds, unfit
 
 
@@ -141,22 +150,23 @@ def _tokens_per_s(model: transformers.PreTrainedModel, config: RunConfig) -> flo
     lengths = LENGTHS * recipe.batch_size * steps  # whole cycles: their mean is that of E2E
     ids = [torch.randint(model.config.vocab_size, (n,), generator=draws).tolist() for n in lengths]
     examples = [Example(tokens, round((1 - TARGETS) * len(tokens))) for tokens in ids]
+
+    def tick(done, total, info):
+        if done in (first, steps):
+            if not on_cpu:
+                torch.accelerator.synchronize()
+            clock.append(time.monotonic())
+
     attached = config.method_class.attach(model, config.adapter, 1)
-    speed = float("inf")
-    if attached.parameters:
+    try:
+        if not attached.parameters:
+            return float("inf")
         with tempfile.TemporaryDirectory() as directory:
-
-            def tick(done, total, info):
-                if done in (first, steps):
-                    if not on_cpu:
-                        torch.accelerator.synchronize()
-                    clock.append(time.monotonic())
-
             train(model, attached, examples, examples[:1], recipe, directory, 1, "timing", tick)
-        mean = sum(LENGTHS) / len(LENGTHS)
-        speed = (steps - first) * recipe.batch_size * mean / (clock[1] - clock[0])
-    attached.detach()
-    return speed
+    finally:
+        attached.detach()
+    mean = sum(LENGTHS) / len(LENGTHS)
+    return (steps - first) * recipe.batch_size * mean / (clock[1] - clock[0])
 
 
 def _seconds_per_mr(model: transformers.PreTrainedModel, config: RunConfig) -> float:

@@ -35,8 +35,8 @@ def can_share(run: Run) -> bool:
 
 
 def pays() -> bool:
-    """Whether runs that are scored as well had better train together: on an accelerator. A CPU
-    gains less, and there each is scored as soon as it can be."""
+    """Whether runs of a command that does not ask had better train together: on an accelerator. A
+    CPU gains less, there each is scored as soon as it can be, and nobody counts their memory."""
     return device().type != "cpu"
 
 
@@ -60,16 +60,25 @@ def train_group(
                         break
                     except (Diverged, together.Unfit) as error:
                         pending.pop(error.run_dir)
-                        on_failure(error)
+                        on_failure(_without_frames(error))
     except torch.OutOfMemoryError as error:
         too_much = RuntimeError(
             f"{len(runs)} runs together are too much for the memory of this device; they train one "
             "by one instead, and at once with together=false, or a study's run without --together"
         )
-        too_much.__cause__ = error
+        too_much.__cause__ = _without_frames(error)
         on_failure(too_much)
     except Exception as error:
-        on_failure(error)
+        on_failure(_without_frames(error))
+
+
+def _without_frames(error: Exception) -> Exception:
+    """The error without what was at work when it came: the model would stay in memory with it."""
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
 
 
 def _untrained(

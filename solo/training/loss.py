@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from solo.adapters.base import Method
-from solo.adapters.shared.dropout import drawn_from
+from solo.adapters.shared.dropout import draw, draw_no_more
 from solo.backbones import positions_of
 from solo.backbones.gelu import fast_gelu
 from solo.backbones.products import cast_once, frozen_products
@@ -43,11 +43,10 @@ def summed_loss(
 ) -> Tensor:
     """Sum of the cross-entropy over the target tokens of each run, (runs,).
 
-    methods: of the runs, whose dropout then draws by the batch's keys, if the model is in training.
+    methods: of the runs, whose dropout draws by the batch's keys from now on.
     """
     if methods:
-        with drawn_from([method.module for method in methods], batch.keys):
-            return summed_loss(model, batch, runs, smoothing)
+        draw([method.module for method in methods], batch.keys)
     logits, targets = batch.target_logits(model)
     if isinstance(batch, PackedBatch):
         each = cross_entropy(logits, targets, smoothing)
@@ -116,7 +115,10 @@ def training_loss(
             way = _recorded if recording and "recorded" not in given_up else _stepwise
             fast = way(model, config, layout, compiled(summed))
             loss = guarded("compiled", fast, loss, RECORDED_CHECKS)
-        yield loss
+        try:
+            yield loss
+        finally:
+            draw_no_more([method.module for method in methods])
 
 
 @contextmanager

@@ -161,12 +161,6 @@ def settle(run_dir: Path) -> None:
             waiting.unlink()
 
 
-def is_last(run_dir: Path) -> bool:
-    """Whether a run's state is that after all steps; only runs together with others write one."""
-    path = Path(run_dir) / STATE
-    return path.exists() and "result" in read_counters(path)
-
-
 def remove(run_dir: Path) -> None:
     """Remove what the training of a run needed; it is finished."""
     for name in (STATE, NEXT):

@@ -21,8 +21,10 @@ from solo.run_files import ADAPTER, STATE, WEIGHTS
 from solo.runs import checkpoint, record
 from solo.runs.config import data_file
 from solo.runs.run import make_run
+from solo.standin.demo_data import write_demo_data
 from solo.training.log import Log
 from solo.training.state import save_state
+from tests.conftest import make_model
 from tests.solo.datasets.test_webnlg import entry
 from tests.solo.datasets.test_webnlg import write as webnlg_file
 
@@ -147,7 +149,7 @@ def test_a_machine_is_timed_with_random_weights():
     [row] = compose_rows(["table1/lora_s"], NOWHERE)
     shape = GPT2Config(n_layer=2, n_embd=16, n_head=2, vocab_size=50)
     key = timing.key_of(row.config, shape)
-    speed = timing.measure({key: row.config}, {key: shape})[0][key]
+    speed = timing.measure({key: [row.config]}, {key: shape})[0][key]
     assert 0 < speed.tokens_per_s < float("inf") and 0 < speed.seconds_per_mr < 60
     assert speed.source == "timed now, random weights"
     assert timing.describe(key) == "gpt2 2 x 16, lora, batch 4, fp32, e2e"
@@ -273,7 +275,7 @@ def test_hours_are_timed_only_for_runs_that_are_left_and_of_no_earlier_speed(mon
 
     def measure(keys, shapes):
         timed.append({*keys})
-        return dict.fromkeys(keys, speed), {}
+        return dict.fromkeys(keys, speed), []
 
     monkeypatch.setattr(timing, "measure", measure)
     assert plan.fill_hours(lines) == (known | {lines[2].key: speed}, [])
@@ -294,6 +296,24 @@ def test_a_row_that_does_not_fit_leaves_the_others_their_plan(name, override, wh
     assert "family/none" in done.out
 
 
+@pytest.mark.parametrize("lengths", ["7,64", "64,7"])
+def test_each_row_of_a_method_fits_or_does_not_by_itself(lengths, run_script, tmp_path):
+    write_demo_data(tmp_path / "data", train_rows=8, valid_rows=2, test_mrs=2)
+    done = run_script(
+        "scripts/plan.py", "demo-family", "--rows", "vblora", "model=standin12",
+        f"data.dir={tmp_path}/data", f"adapter.length={lengths}",
+    )  # fmt: skip
+    assert done.code == 1 and done.err.count("error: ") == 1 and "adapter.length is 7" in done.err
+    assert "vblora, batch" in done.out  # the other one was timed
+
+
+def test_a_schedule_too_long_for_the_timing_is_no_error_and_leaves_the_backbone(run_script):
+    arguments = ["demo-family", "--rows", "lor2c,mergelor2c", "model=standin12", *NOWHERE]
+    done = run_script("scripts/plan.py", *arguments, "adapter.interval=50")
+    assert done.code == 0 and "error" not in done.err
+    assert "lor2c, batch" in done.out and "mergelor2c, batch" not in done.out
+
+
 def test_every_file_of_the_data_that_is_not_there_is_told():
     found = [text for text in plan.absent(lines_of(["table1/lora_s"])) if text.startswith("data ")]
     assert [Path(text.split(":")[0]).stem for text in found] == ["train", "valid", "test"]
@@ -307,14 +327,15 @@ def test_e2e_files_of_the_original_spelling_count_as_many():
 def test_outputs_of_another_length_have_a_speed_of_their_own(monkeypatch):
     """Decoding is timed for each search, a backbone made once."""
     configs = [compose_config([f"decode.max_new_tokens={n}", *NOWHERE]) for n in (64, 9)]
-    keys = {timing.key_of(config, GPT2Config()): config for config in configs}
+    keys = {timing.key_of(config, GPT2Config()): [config] for config in configs}
     assert len(keys) == 2
-    monkeypatch.setattr(timing, "random_backbone", lambda shape: None)
+    backbone = make_model()
+    monkeypatch.setattr(timing, "random_backbone", lambda shape: backbone)
     monkeypatch.setattr(timing, "_tokens_per_s", lambda model, config: 1.0)
     monkeypatch.setattr(timing, "_seconds_per_mr", lambda model, c: c.decode.max_new_tokens)
     speeds, unfit = timing.measure(keys, dict.fromkeys(keys))
     assert not unfit
-    assert all(speeds[key].seconds_per_mr == c.decode.max_new_tokens for key, c in keys.items())
+    assert all(speeds[key].seconds_per_mr == c.decode.max_new_tokens for key, [c] in keys.items())
 
 
 def test_a_decoding_is_timed_per_mr_to_its_longest_output(clock, monkeypatch):
@@ -390,7 +411,7 @@ def test_a_decoding_on_other_hardware_and_a_training_in_several_processes_say_no
 
 def test_a_run_that_trains_nothing_has_no_speed_of_training(monkeypatch, run_script, tmp_path):
     speed = timing.Speed(float("inf"), 1.5, "")
-    measured = lambda keys, shapes: (dict.fromkeys(keys, speed), {})  # noqa: E731
+    measured = lambda keys, shapes: (dict.fromkeys(keys, speed), [])  # noqa: E731
     monkeypatch.setattr(timing, "measure", measured)
     words = ["demo", "--rows", "none", *NOWHERE, f"runs_dir={tmp_path}"]
     done = run_script("scripts/plan.py", *words)

@@ -153,6 +153,17 @@ def test_a_sweep_ends_with_a_table_and_a_picture_of_what_varied(
     assert (tmp_path / "runs/BLEU_over_adapter.rank.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_a_sweep_that_a_file_names_ends_with_all_its_rates(tmp_path, run_script, scores_at_hand):
+    write_demo_data(tmp_path / "data", train_rows=8, valid_rows=2, test_mrs=2)
+    result = run_script(
+        "scripts/run.py", "sweep=lr", "adapter=solo", "adapter.rank=2", "model=standin12",
+        "data=demo", f"data.dir={tmp_path}/data", f"runs_dir={tmp_path}/runs", "train.max_steps=1",
+        "train.warmup_steps=0", "decode.max_new_tokens=2", "decode.beam=1",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert result.out.count(" done ") == 6 and "BLEU_over_lr.png" in result.err
+
+
 def test_no_picture_puts_two_methods_on_one_axis(tmp_path):
     runs = []
     for name in ("adalora-standin12-epochs1-lr0.003", "bitfit-standin12-epochs1-lr0.03"):

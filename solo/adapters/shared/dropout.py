@@ -7,14 +7,12 @@ padded, alone or together with others, in one process or several, and a run that
 kill needs no state of a generator.
 
 A draw is a hash of 32 bits: the finalizer of MurmurHash3 (Austin Appleby, public domain) but for
-its last step, which the high bits that decide do not need, and with shifts that keep the sign as
-torch's do. On a CPU that takes half the time of torch's generator.
+its last step, which the high bits that decide do not need. On a CPU that takes half the time of
+torch's generator.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +25,7 @@ CACHED = ("cpu",)  # devices whose masks are made one by one
 
 
 class Dropout(nn.Dropout):
-    """Torch's dropout of (B, L, width), which `drawn_from` gives its draws.
+    """Torch's dropout of (B, L, width), or (B * L, width), which `draw` gives its draws.
 
     A module stands for one place in the model: called twice in a pass it drops the same features
     twice. mask: what the draws make of ones, (B, L, width); None: torch draws.
@@ -42,13 +40,14 @@ class Dropout(nn.Dropout):
     def forward(self, x: Tensor) -> Tensor:
         if self.mask is None or not self.training:
             return super().forward(x)
-        return x * self.mask.to(x.dtype)
+        return x * self.mask.to(x.dtype).view_as(x)
 
 
 def mixed(numbers: Tensor) -> Tensor:
-    """The hash of each number, of int32, in place; its high bits depend on all of the number's."""
-    numbers.bitwise_xor_(numbers >> 16).mul_(FIRST)
-    return numbers.bitwise_xor_(numbers >> 13).mul_(SECOND)
+    """The hash of each number, of int32, in place: another one for every number, whose high bits
+    depend on all of the number's. Torch's shifts keep the sign, which is cut off."""
+    numbers.bitwise_xor_((numbers >> 16).bitwise_and_(0xFFFF)).mul_(FIRST)
+    return numbers.bitwise_xor_((numbers >> 13).bitwise_and_(0x7FFFF)).mul_(SECOND)
 
 
 def example_key(seed: int, epoch: int, index: int) -> int:
@@ -62,23 +61,26 @@ def token_keys(keys: Tensor, positions: Tensor) -> Tensor:
     return mixed(keys.int() + positions.int() * STEP)
 
 
-@contextmanager
-def drawn_from(modules: Sequence[nn.Module | None], keys: Tensor) -> Iterator[None]:
-    """Within: each `Dropout` in the modules of K methods draws by its share of `keys` (B, L), the
-    k-th of K equal parts of B, and by its place in its module. keys: of int32."""
-    shares = keys.chunk(len(modules))
-    places = [[m for m in _parts(module) if isinstance(m, Dropout)] for module in modules]
-    try:
-        for members, share in zip(places, shares, strict=True):
-            _draw(members, share)
-        yield
-    finally:
-        for place in chain.from_iterable(places):
+def draw(modules: Sequence[nn.Module | None], keys: Tensor) -> None:
+    """From now on each `Dropout` in the modules of K methods draws by its share of `keys` (B, L),
+    the k-th of K equal parts of B, and by its place in its module. keys: of int32.
+
+    A backward pass that computes parts anew needs the same draws, so they stay until the next ones,
+    or `draw_no_more`.
+    """
+    for module, share in zip(modules, keys.chunk(len(modules)), strict=True):
+        _draw(_places(module), share)
+
+
+def draw_no_more(modules: Sequence[nn.Module | None]) -> None:
+    """Torch draws again."""
+    for module in modules:
+        for place in _places(module):
             place.mask = None
 
 
-def _parts(module: nn.Module | None) -> Iterable[nn.Module]:
-    return () if module is None else module.modules()
+def _places(module: nn.Module | None) -> list[Dropout]:
+    return [m for m in module.modules() if isinstance(m, Dropout)] if module is not None else []
 
 
 def _draw(places: Sequence[Dropout], keys: Tensor) -> None:
@@ -104,4 +106,5 @@ def _masks(keys: Tensor, width: int, rate: float) -> Tensor:
     """(P, B, L) of int32 -> (P, B, L, width): 0 where it is dropped, elsewhere 1 / (1 - rate)."""
     features = torch.arange(width, dtype=torch.int32, device=keys.device) * STEP
     draws = mixed(keys[..., None] + features)
-    return (draws >= round(rate * 2**32) - 2**31).float().mul_(1 / (1 - rate))
+    least = min(round(rate * 2**32), 2**32 - 1) - 2**31
+    return (draws >= least).float().mul_(1 / (1 - rate))

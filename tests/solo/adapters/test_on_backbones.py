@@ -7,7 +7,6 @@ import copy
 
 import pytest
 import torch
-import torch.nn.functional as F
 from transformers import CONFIG_MAPPING, LlamaConfig
 
 from solo.adapters import METHODS, check_backbone, make_config, place_in
@@ -94,13 +93,14 @@ def test_save_and_load_give_the_same_logits_to_the_bit(model, ids, architecture,
 def test_packed_batches_have_the_loss_and_gradients_of_padded_ones(
     model, ids, architecture, options
 ):
-    method, config = make_config(options | ({} if options["name"] in ("full",) else {"dropout": 0}))
-    attached = method.attach(model, config, 3)
+    """In training, with dropout."""
+    dropout = {} if options["name"] == "full" else {"dropout": 0.3}
+    attached = attach(model, options | dropout)
     train_a_little(model, attached, ids, steps=2)
-    examples = [Example(row[:n], 2) for row, n in zip(ids.tolist(), (9, 5, 7), strict=True)]
+    examples, _ = examples_of(ids), model.train()
 
     def gradients(batch) -> tuple:
-        loss = summed_loss(model, batch, 1, 0.1)
+        loss = summed_loss(model, batch, 1, 0.1, [attached])
         loss.sum().backward()
         found = {name: p.grad for name, p in attached.parameters.items()}
         for parameter in attached.parameters.values():
@@ -117,12 +117,39 @@ def test_packed_batches_have_the_loss_and_gradients_of_padded_ones(
             torch.testing.assert_close(found[name], wanted, rtol=1e-3, atol=atol)
 
 
+def examples_of(ids) -> list[Example]:
+    return [Example(row[:n], 2, n) for row, n in zip(ids.tolist(), (9, 5, 7), strict=True)]
+
+
+@pytest.mark.parametrize("name", [n for n, m in METHODS.items() if hasattr(m.Config, "dropout")])
+@pytest.mark.parametrize("architecture", TYPES)
+def test_dropout_before_any_projection_is_the_same_packed_and_padded(
+    model, ids, architecture, name
+):
+    """Some models give a projection its inputs as a list of rows."""
+    options = {"name": name, "dropout": 0.3} | ({"length": 4} if name == "vblora" else {})
+    if hasattr(METHODS[name].Config, "targets"):
+        options["targets"] = list(backbone_of(model.config).PROJECTIONS)
+    attached = attach(model, options)
+    train_a_little(model, attached, ids)
+    model.train()
+    losses = [
+        summed_loss(model, layout, 1, 0.1, [attached]).detach()
+        for layout in (collate([examples_of(ids)]), pad([examples_of(ids)], 8))
+    ]
+    if attached.position_wise:
+        losses.append(summed_loss(model, pack([examples_of(ids)]), 1, 0.1, [attached]).detach())
+    for loss in losses[1:]:
+        torch.testing.assert_close(loss, losses[0], rtol=1e-3, atol=1e-4)
+
+
 @every_pair
 def test_checkpointed_gradients_are_the_same(model, ids, architecture, options):
     """transformers' gradient checkpointing, dropout included; what is in a block runs twice."""
-    attached = attach(model, options)
+    dropout = {} if options["name"] == "full" else {"dropout": 0.3}
+    attached = attach(model, options | dropout)
     train_a_little(model, attached, ids, steps=2)
-    found, runs = [], []
+    found, runs, batch = [], [], collate([examples_of(ids)])
     output = backbone_of(model.config).OUTPUTS["mlp"]
     inside = projection_of(model, blocks_of(model)[2], output)
     inside.register_forward_pre_hook(lambda *_: runs.append(None))
@@ -130,9 +157,7 @@ def test_checkpointed_gradients_are_the_same(model, ids, architecture, options):
         model.train()
         if checkpointed:
             model.activation_checkpointing_enable()
-        torch.manual_seed(7)
-        out = model(ids, use_cache=False).logits
-        F.cross_entropy(out[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+        summed_loss(model, batch, 1, 0.1, [attached]).sum().backward()
         found.append([p.grad for p in attached.parameters.values()])
         for parameter in attached.parameters.values():
             parameter.grad = None

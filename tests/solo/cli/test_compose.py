@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 import solo.cli.compose
 from solo.adapters import METHODS
 from solo.cli.command import CONFIGS
-from solo.cli.compose import compose_values
+from solo.cli.compose import check_all, compose_values
 from solo.cli.hydra_errors import in_one_line
 from solo.cli.schema import schema_of
 
@@ -99,3 +99,10 @@ def test_a_class_of_options_with_a_wrong_type():
 def test_an_experiment_with_another_adapter_names_the_option_that_this_has_not():
     with pytest.raises(ValueError, match="the options set 'sparsity', which lora has not; choose"):
         compose_values(["experiment=table1/solo_s", "adapter=lora"])
+
+
+def test_a_sweep_of_a_file_is_checked_as_one_of_the_command_line():
+    given = ["sweep=lr", "adapter=lora", "model=standin12", "data=demo", "seed=1,2"]
+    rates = {config.train.lr for config in check_all(given, "config")}
+    assert len(rates) == 6 and len(check_all(given, "config")) == 12
+    assert len(check_all([*given, "train.lr=1,2"], "config")) == 4  # those of the command line

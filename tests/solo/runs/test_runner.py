@@ -1,8 +1,10 @@
 """Many runs: shared, skipped, resumed; a failure is a line and stops no other."""
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -218,12 +220,29 @@ def test_divergence_in_the_last_step_leaves_nothing_finished(runs):
 
 
 def test_runs_that_are_too_much_together_say_what_to_do(runs, monkeypatch):
+    """And let go of what they had in memory, before each is tried alone."""
+    taken = []
+
     def too_much(*args):
-        raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+        model = torch.nn.Linear(1, 1)
+        taken.append(weakref.ref(model))
+        try:
+            raise torch.OutOfMemoryError("tried to allocate 2 GiB")
+        except torch.OutOfMemoryError as error:
+            raise torch.OutOfMemoryError("tried once more") from error
+
+    def train(run, on_progress, train_run=stages.train_run):
+        assert taken[0]() is None
+        train_run(run, on_progress)
 
     monkeypatch.setattr("solo.runs.sharing._train_together", too_much)
+    monkeypatch.setattr(stages, "train_run", train)
     said = []
-    run_all(runs[:2], silent, "trained", train_together=True, say=said.append)
+    gc.disable()  # it would come at some time
+    try:
+        run_all(runs[:2], silent, "trained", train_together=True, say=said.append)
+    finally:
+        gc.enable()
     assert [run.state()[0] for run in runs[:2]] == ["trained", "trained"]  # one by one
     assert "2 runs together are too much for the memory" in said[0] and "together=false" in said[0]
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from solo.run_files import LOG, STATE
+from solo.run_files import LOG, SCORES, STATE
 from solo.standin.demo_data import write_demo_data
 from solo.training.state import read_counters
 from tests.solo.training import two_processes
@@ -101,3 +101,17 @@ def test_the_command_in_two_processes_writes_once(tmp_path, checkpoint_dir):
     assert [line["step"] for line in log_of(run_dir)] == [1, 2, 2]
     assert json.loads((run_dir / "rows.json").read_text()) == ["demo/lora"]
     assert json.loads((run_dir / "environment.json").read_text())["train"]["processes"] == 2
+
+
+@needs_gloo
+def test_a_sweep_in_two_processes_is_run_in_turn(tmp_path, checkpoint_dir):
+    """`sweep=lr` is one without -m, which two processes refuse."""
+    write_demo_data(tmp_path / "data", train_rows=12, valid_rows=4, test_mrs=3)
+    launch(
+        "scripts/run.py", "sweep=lr", "experiment=demo/lora", f"model.path={checkpoint_dir}",
+        f"data.dir={tmp_path}/data", f"runs_dir={tmp_path}/runs", "train.max_steps=1",
+        "train.warmup_steps=0", "train.lr=1e-3,1e-2", "decode.beam=1", "decode.max_new_tokens=2",
+    )  # fmt: skip
+    entries = [json.loads(p.read_text()) for p in (tmp_path / "runs").glob("*/environment.json")]
+    assert [entry["train"]["processes"] for entry in entries] == [2, 2]
+    assert len([*(tmp_path / "runs").glob(f"*/decode/*/{SCORES}")]) == 2
