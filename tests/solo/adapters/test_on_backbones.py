@@ -122,7 +122,7 @@ def examples_of(ids) -> list[Example]:
 
 
 @pytest.mark.parametrize("name", [n for n, m in METHODS.items() if hasattr(m.Config, "dropout")])
-@pytest.mark.parametrize("architecture", TYPES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_dropout_before_any_projection_is_the_same_packed_and_padded(
     model, ids, architecture, name
 ):
