@@ -308,10 +308,10 @@ def test_each_row_of_a_method_fits_or_does_not_by_itself(lengths, run_script, tm
 
 
 def test_a_schedule_too_long_for_the_timing_is_no_error_and_leaves_the_backbone(run_script):
-    arguments = ["demo-family", "--rows", "lor2c,mergelor2c", "model=standin12", *NOWHERE]
+    arguments = ["demo-family", "--rows", "imlor2c,lor2c", "model=standin12", *NOWHERE]
     done = run_script("scripts/plan.py", *arguments, "adapter.interval=50")
     assert done.code == 0 and "error" not in done.err
-    assert "lor2c, batch" in done.out and "mergelor2c, batch" not in done.out
+    assert " lor2c, batch" in done.out and "imlor2c, batch" not in done.out
 
 
 def test_every_file_of_the_data_that_is_not_there_is_told():

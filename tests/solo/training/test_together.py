@@ -11,6 +11,7 @@ import torch
 from solo import files
 from solo.adapters import make_config
 from solo.adapters.base import Method
+from solo.adapters.shared.dropout import Dropout
 from solo.run_files import LOG, NEXT, STATE
 from solo.training import loss
 from solo.training.batches import collate
@@ -94,6 +95,18 @@ def test_runs_together_end_as_they_do_alone(tmp_path):
     after = model.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_no_draws_of_a_training_are_left_whatever_ended_it(tmp_path):
+    def kill(done, total, info):
+        raise KeyboardInterrupt
+
+    model = make_model()
+    runs = make_runs(model, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        train_runs(model, runs, TRAIN, VALID, kill)
+    places = [m for run in runs for m in run.attached.module.modules() if isinstance(m, Dropout)]
+    assert len(places) > 10 and all(place.mask is None for place in places)
 
 
 def test_runs_together_go_on_where_they_were_killed(tmp_path):
