@@ -12,14 +12,14 @@ import torch
 import yaml
 
 from eval.metrics import SETS
-from solo.adapters.shared.dropout import token_keys
+from solo.adapters.shared.dropout import example_key, token_keys
 from solo.backbones.loading import load_tokenizer
 from solo.datasets import DATASETS, data, source_of
 from solo.datasets.base import Row, Source, read_text
 from solo.datasets.data import Example
 from solo.datasets.download import count_examples
 from solo.datasets.e2e_raw import linearise
-from solo.training.batches import collate, epoch_batches, pack, pad
+from solo.training.batches import batches_from, collate, epoch_batches, pack, pad
 
 LINE = "name : The Mill | Type : pub||The Mill is a pub . "
 MR = "name[The Mill], eatType[pub], priceRange[more than £30], familyFriendly[yes]"
@@ -136,6 +136,22 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert first != epoch_batches(10, 4, seed=2, epoch=0)
     orders = [epoch_batches(50, 4, seed, epoch) for seed in range(5) for epoch in range(5)]
     assert all(a != b for a, b in itertools.combinations(orders, 2))  # nor is one another's second
+
+
+@pytest.mark.parametrize("batch_size", [3, 4])
+@pytest.mark.parametrize("done", [0, 2])
+def test_an_examples_dropout_is_its_own_in_every_epoch(batch_size, done):
+    """Whatever batch it is in, and wherever a run goes on."""
+    examples = [Example([number, 1, 2], 1) for number in range(10)]
+    per_epoch = len(epoch_batches(10, batch_size, 5, 0))
+    given = batches_from(examples, batch_size, 5, done, 2 * per_epoch)
+    found = [
+        (step // per_epoch, example.ids[0], example.key)
+        for step, batch in enumerate(given, done)
+        for example in batch
+    ]
+    assert all(key == example_key(5, epoch, number) for epoch, number, key in found)
+    assert len({key for *_, key in found}) == len(found) > 10
 
 
 def test_collate_pads_to_the_longest_and_marks_targets():

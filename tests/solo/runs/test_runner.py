@@ -79,13 +79,15 @@ def test_runs_that_share_passes_are_what_they_are_alone(runs, config, tmp_path):
     assert run_all(runs, nothing, "trained", train_together=True).failures == []
 
 
-def test_what_is_trained_already_takes_no_part(runs):
-    stages.train_run(runs[0], quiet)
-    before = (runs[0].directory / WEIGHTS).stat().st_mtime_ns
-    assert run_all(runs[:3], silent, "trained", train_together=True).failures == []
-    entries = [record.stage_record(run.directory, "train") for run in runs[:3]]
-    assert [entry.get("together") for entry in entries] == [None, 2, 2]
-    assert (runs[0].directory / WEIGHTS).stat().st_mtime_ns == before
+def test_what_is_trained_already_takes_no_part(runs, config):
+    given = [*runs[:3], of(config, "lora", 1e-3, rank=2)]
+    for run in given[:2]:
+        stages.train_run(run, quiet)
+    before = [(run.directory / WEIGHTS).stat().st_mtime_ns for run in given[:2]]
+    assert run_all(given, silent, "trained", train_together=True).failures == []
+    entries = [record.stage_record(run.directory, "train") for run in given]
+    assert [entry.get("together") for entry in entries] == [None, None, 2, 2]
+    assert [(run.directory / WEIGHTS).stat().st_mtime_ns for run in given[:2]] == before
 
 
 def test_one_in_use_elsewhere_keeps_a_group_apart(runs):
