@@ -7,8 +7,8 @@ padded, alone or together with others, in one process or several, and a run that
 kill needs no state of a generator.
 
 A draw is a hash of 32 bits: the finalizer of MurmurHash3 (Austin Appleby, public domain) but for
-its last step, which the high bits that decide do not need. On a CPU that takes half the time of
-torch's generator.
+its last step, which the high bits that decide do not need. On a CPU that takes less time than
+torch's generator (docs/speed_notes.md).
 """
 
 import hashlib
