@@ -125,19 +125,25 @@ def test_decodings_of_one_training_are_told_apart(tmp_path, run_script):
     assert result.err.endswith(f"eval.compare {tmp_path / 'a'} {tmp_path / 'c'}\n")
 
 
+def swept(run_script, folder: Path, *varied: str):
+    """What scripts/run.py does with a sweep of Solo over a few made-up rows."""
+    write_demo_data(folder / "data", train_rows=8, valid_rows=2, test_mrs=2)
+    result = run_script(
+        "scripts/run.py", *varied, "adapter=solo", "model=standin12", "data=demo",
+        f"data.dir={folder}/data", f"runs_dir={folder}/runs", "train.max_steps=1",
+        "train.warmup_steps=0", "decode.max_new_tokens=4", "decode.beam=1",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    return result
+
+
 @pytest.mark.parametrize(("kind", "together"), [("cpu", None), ("cuda", 3)])
 def test_a_sweep_ends_with_a_table_and_a_picture_of_what_varied(
     tmp_path, run_script, scores_at_hand, monkeypatch, kind, together
 ):
     """On an accelerator its runs share their passes."""
     monkeypatch.setattr(sharing, "device", lambda: torch.device(kind))
-    write_demo_data(tmp_path / "data", train_rows=8, valid_rows=2, test_mrs=2)
-    result = run_script(
-        "scripts/run.py", "-m", "adapter=solo", "adapter.rank=2,4,8", "model=standin12",
-        "data=demo", f"data.dir={tmp_path}/data", f"runs_dir={tmp_path}/runs", "train.max_steps=1",
-        "train.warmup_steps=0", "decode.max_new_tokens=4", "decode.beam=1",
-    )  # fmt: skip
-    assert result.code == 0, result.err
+    result = swept(run_script, tmp_path, "-m", "adapter.rank=2,4,8")
     head, _, *lines = result.out.splitlines()
     columns = head.split()
     assert [line.split()[columns.index("adapter.rank")] for line in lines[:3]] == ["2", "4", "8"]
@@ -154,13 +160,7 @@ def test_a_sweep_ends_with_a_table_and_a_picture_of_what_varied(
 
 
 def test_a_sweep_that_a_file_names_ends_with_all_its_rates(tmp_path, run_script, scores_at_hand):
-    write_demo_data(tmp_path / "data", train_rows=8, valid_rows=2, test_mrs=2)
-    result = run_script(
-        "scripts/run.py", "sweep=lr", "adapter=solo", "adapter.rank=2", "model=standin12",
-        "data=demo", f"data.dir={tmp_path}/data", f"runs_dir={tmp_path}/runs", "train.max_steps=1",
-        "train.warmup_steps=0", "decode.max_new_tokens=2", "decode.beam=1",
-    )  # fmt: skip
-    assert result.code == 0, result.err
+    result = swept(run_script, tmp_path, "sweep=lr", "adapter.rank=2")
     assert result.out.count(" done ") == 6 and "BLEU_over_lr.png" in result.err
 
 
